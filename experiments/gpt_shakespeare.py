@@ -1,0 +1,37 @@
+"""GPT on the characters of Tiny Shakespeare.
+
+Run:     ./launch.sh train experiments/gpt_shakespeare.py
+Expect:  validation loss 1.88 nats/char after 2000 steps, about a minute on two
+         CPU cores
+Source:  nanoGPT, README, the CPU recipe (1.88)
+"""
+
+from dataclasses import replace
+
+from lm_jax.data import Characters, Corpus, TokenStream
+from lm_jax.experiment import Experiment, Published, Sample
+from lm_jax.models import Gated, Learned, Rotary, Transformer
+from lm_jax.objectives import NextToken
+from lm_jax.optimizers import AdamW, Muon
+from lm_jax.schedules import WarmupCosine
+
+experiment = Experiment(
+    data=TokenStream(Corpus("tinyshakespeare"), Characters(), context=64),
+    model=Transformer(layers=4, heads=4, width=128, positions=Learned(), norm="layer"),
+    objective=NextToken(),
+    optimizer=AdamW(b2=0.99, weight_decay=0.1, clip=1.0),
+    schedule=WarmupCosine(peak=1e-3, warmup="100 steps", final=1e-4),
+    batch=12,
+    budget="2000 steps",
+    evaluate_every="250 steps",
+    sample=Sample(prompt="\n", length=200),
+    published=Published(loss=1.88, source="nanoGPT, README, CPU recipe"),
+)
+
+model = experiment.model
+variants = {
+    "rotary": replace(experiment, model=model.clone(positions=Rotary())),
+    "swiglu": replace(experiment, model=model.clone(feedforward=Gated())),
+    "bf16": replace(experiment, model=model.clone(dtype="bfloat16")),
+    "muon": replace(experiment, optimizer=Muon(weight_decay=0.1)),
+}

@@ -1,0 +1,1 @@
+"""Train, compare and apply language models of every family in JAX."""

@@ -1,0 +1,1 @@
+"""Speed, measured beside the same model in PyTorch."""

@@ -1,0 +1,60 @@
+"""The models that are measured, and what they read."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from lm_jax.models import Learned, Transformer
+
+
+@dataclass(frozen=True)
+class Size:
+    """A GPT and its batch.
+
+    Attributes:
+        layers, heads, width, context, vocab_size: of the model.
+        batch: contexts in a step.
+    """
+
+    layers: int
+    heads: int
+    width: int
+    context: int
+    batch: int
+    vocab_size: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in a step."""
+        return self.batch * self.context
+
+    @property
+    def flops(self) -> float:
+        """Floating point operations of a step, as the model counts them."""
+        return self.tokens * self.model().flops_per_token(self.context)
+
+    def model(self, dtype: str = "float32") -> Transformer:
+        """The model in lm_jax."""
+        return Transformer(
+            layers=self.layers,
+            heads=self.heads,
+            width=self.width,
+            positions=Learned(self.context),
+            vocab_size=self.vocab_size,
+            dtype=dtype,
+        )
+
+    def batches(self, count: int) -> list[dict[str, Int[np.ndarray, "batch time"]]]:
+        """Some batches of random tokens, the same at every call."""
+        random = np.random.default_rng(0)
+        shape = (count, self.batch, self.context + 1)
+        tokens = random.integers(self.vocab_size, size=shape, dtype=np.int32)
+        return [{"inputs": t[:, :-1], "targets": t[:, 1:]} for t in tokens]
+
+
+SIZES = {
+    "0.8M": Size(4, 4, 128, context=64, batch=12, vocab_size=65),
+    "10.7M": Size(6, 6, 384, context=256, batch=8, vocab_size=65),
+    "124M": Size(12, 12, 768, context=1024, batch=1, vocab_size=50304),
+}

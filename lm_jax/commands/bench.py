@@ -1,0 +1,24 @@
+"""Measure speed."""
+
+import importlib
+
+from lm_jax.errors import UserError, nearest
+
+BENCHES = {
+    "train": "training steps, against the same model in PyTorch",
+    "data": "tokenizing, in MB/s",
+}
+
+
+def main(args: list[str]) -> int:
+    """Run the command."""
+    if not args or args[0] in ("-h", "--help"):
+        print("usage: ./launch.sh bench WHAT ...\n")
+        for name, what in BENCHES.items():
+            print(f"  {name:10}{what}")
+        print("\n  ./launch.sh bench WHAT --help   says more.")
+        return 0 if args else 2
+    if args[0] not in BENCHES:
+        raise UserError(f"There is no bench '{args[0]}'.{nearest(args[0], BENCHES)}")
+    bench = importlib.import_module(f"lm_jax.commands.bench_{args[0]}")
+    return bench.main(args[1:]) or 0

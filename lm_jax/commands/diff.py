@@ -1,0 +1,69 @@
+"""What differs between two experiments or runs."""
+
+import sys
+from pathlib import Path
+
+from lm_jax.errors import UserError
+from lm_jax.experiment import Experiment, differences, load
+from lm_jax.runs.directory import find_run
+from lm_jax.runs.result import read_result
+from lm_jax.training.run import read_experiment
+
+USAGE = """\
+usage: ./launch.sh diff A B
+
+Lists the fields in which two experiments differ. A and B are experiment files
+(FILE.py or FILE.py:VARIANT) or directories of runs; of two runs that ended,
+the results are compared too.
+
+  ./launch.sh diff experiments/gpt_shakespeare.py \\
+      experiments/gpt_shakespeare.py:rotary"""
+
+
+def main(args: list[str]) -> int:
+    """Run the command."""
+    if len(args) != 2:
+        print(USAGE)
+        return 0 if args in (["-h"], ["--help"]) else 2
+    (a, run_a), (b, run_b) = (read(name) for name in args)
+    changed = differences(a, b)
+    for name, left, right in changed:
+        print(name)
+        print(f"  - {'(not there)' if left is None else left}")
+        print(f"  + {'(not there)' if right is None else right}")
+    if not changed:
+        print("The experiments are equal.")
+    if run_a and run_b:
+        _compare_results(run_a, run_b)
+    return 0
+
+
+def read(name: str) -> tuple[Experiment, Path | None]:
+    """The experiment of a file, a variant or a run; and the run, if it is one."""
+    if ".py" in name and not Path(name).is_dir():
+        return load(name).experiment, None
+    run = find_run(Path(name))
+    return read_experiment(run), run
+
+
+def _compare_results(run_a: Path, run_b: Path) -> None:
+    try:
+        a, b = (read_result(run) for run in (run_a, run_b))
+    except UserError as error:
+        print(f"Results can't be compared: {error}", file=sys.stderr)
+        return
+    print("results")
+    rows = [
+        ("validation loss", a["validation"]["loss"], b["validation"]["loss"]),
+        (
+            "bits per byte",
+            a["validation"]["bits_per_byte"],
+            b["validation"]["bits_per_byte"],
+        ),
+        ("parameters", a["parameters"], b["parameters"]),
+        ("tokens", a["tokens"], b["tokens"]),
+        ("tokens per second", a["tokens_per_second"], b["tokens_per_second"]),
+    ]
+    for name, left, right in rows:
+        difference = right - left
+        print(f"  {name:18}{left:>16,.6g}{right:>16,.6g}{difference:>+16,.6g}")

@@ -1,0 +1,247 @@
+"""`doctor`: what this machine and this folder offer to training."""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lm_jax.data.known import KNOWN
+from lm_jax.errors import UserError
+from lm_jax.runs.environment import environment
+
+_GB = 1e9
+_REINSTALL = "Remove .venv beside launch.sh and start again: it is made anew."
+
+# Instruction sets that decide how fast bf16 is, best first.
+_BF16 = {
+    "amx_bf16": "bf16 matrices in tiles, several times faster than f32",
+    "avx512_bf16": "bf16 products in hardware, faster than f32",
+    "avx512f": "wide f32; bf16 is emulated and gains nothing",
+    "bf16": "bf16 products in hardware, faster than f32",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: what was found, and what to do about it."""
+
+    subject: str
+    found: str
+    advice: str = ""
+    blocks: bool = False  # training cannot run until it is mended
+
+
+def main(args: list[str]) -> int:
+    """Print what was found, one line each, and what to do about what is wrong.
+
+    Returns 0 when training can run from the working directory, otherwise 1.
+
+    Raises:
+        UserError: for any argument but --help.
+    """
+    if args in (["-h"], ["--help"]):
+        print("usage: ./launch.sh doctor\n\nSay what this machine offers to training.")
+        return 0
+    if args:
+        raise UserError(f"doctor takes no arguments, and was given: {args[0]}")
+    blocked = False
+    for finding in _examine(Path.cwd()):
+        print(_lines(finding), flush=True)
+        blocked |= finding.blocks
+    print("\nTraining cannot run: mend what is marked STOP." if blocked else "\nReady.")
+    return int(blocked)
+
+
+def _examine(folder: Path) -> Iterator[Finding]:
+    yield _python()
+    try:
+        machine = environment()
+    except Exception as error:  # whatever jax raises, the rest is still wanted
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        yield Finding("jax", f"does not start: {reason}", _REINSTALL, blocks=True)
+    else:
+        yield _versions(machine["versions"])
+        yield _devices(machine)
+        yield _cpu(machine)
+        yield from _rates(machine["backend"])
+    yield _memory()
+    yield _data(os.environ.get("LM_JAX_DATA", ""))
+    yield _cache(folder / ".lm_jax")
+    yield _runs(folder / "runs")
+    yield _disk(folder)
+
+
+def _python() -> Finding:
+    found = f"{platform.python_version()} ({sys.executable})"
+    if sys.version_info >= (3, 12):
+        return Finding("Python", found)
+    advice = (
+        "Python 3.12 and later get jax 0.12, which multiplies bf16 matrices up to"
+        " 5 times faster on CPUs with AMX. Install one and name it once:"
+        " LM_JAX_PYTHON=python3.13 ./launch.sh doctor"
+    )
+    return Finding("Python", found, advice)
+
+
+def _versions(versions: dict[str, str | None]) -> Finding:
+    names = ("jax", "jaxlib", "flax", "optax", "orbax", "grain")
+    missing = [name for name in names if versions.get(name) is None]
+    found = ", ".join(f"{name} {versions.get(name) or 'MISSING'}" for name in names)
+    return Finding("Packages", found, _REINSTALL if missing else "", bool(missing))
+
+
+def _devices(machine: dict) -> Finding:
+    counts = Counter(machine["devices"])
+    kinds = ", ".join(f"{count} x {kind}" for kind, count in counts.items())
+    found = f"{kinds} ({machine['backend']}), {machine['platform'].split('-')[0]}"
+    if machine["backend"] == "cpu":
+        for extra, there in (("cuda", _has_gpu()), ("tpu", _has_tpu())):
+            if there:
+                advice = (
+                    f"There is a {extra} device that jax does not use:"
+                    f" LM_JAX_EXTRAS={extra} ./launch.sh doctor (and check the"
+                    " driver, and that JAX_PLATFORMS is not set)."
+                )
+                return Finding("Devices", found, advice)
+    return Finding("Devices", found)
+
+
+def _has_gpu() -> bool:
+    return any(Path("/dev").glob("nvidia[0-9]*")) or bool(shutil.which("nvidia-smi"))
+
+
+def _has_tpu() -> bool:
+    return Path("/dev/accel0").exists()
+
+
+def _cpu(machine: dict) -> Finding:
+    flags = _cpu_flags()
+    best = next((name for name in _BF16 if name in flags), None)
+    meaning = f"{best}: {_BF16[best]}" if best else "no bf16 instructions known"
+    found = f"{machine['cores']} cores, {machine['cpu'] or 'unknown model'}; {meaning}"
+    advice = ""
+    if best == "amx_bf16" and _numbers(machine["versions"]["jax"]) < (0, 12):
+        advice = "jax before 0.12 makes no use of AMX: take Python 3.12 or later."
+    return Finding("CPU", found, advice)
+
+
+def _cpu_flags() -> set[str]:
+    """Names of the instruction sets, as Linux spells them; empty elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return set()
+    for line in text.splitlines():
+        if line.startswith(("flags", "Features")):
+            return set(line.split(":", 1)[1].split())
+    return set()
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _rates(backend: str) -> Iterator[Finding]:
+    size = 1024 if backend == "cpu" else 8192
+    f32, bf16 = (_gflops(size, dtype) for dtype in ("float32", "bfloat16"))
+    better = "bf16" if bf16 > 1.1 * f32 else "f32"
+    found = f"f32 {f32:,.0f} GFLOP/s, bf16 {bf16:,.0f} GFLOP/s ({size} x {size})"
+    yield Finding("Product", f"{found}: compute in {better}")
+
+
+def _gflops(size: int, dtype: str, seconds: float = 0.4) -> float:
+    """Best rate of a (size, size) matrix product within about `seconds`."""
+    import jax
+    import jax.numpy as jnp
+
+    product = jax.jit(jnp.matmul)
+    matrix = jnp.full((size, size), 1 / size, dtype)
+    product(matrix, matrix).block_until_ready()  # compiles
+    fastest, end = float("inf"), time.perf_counter() + seconds
+    while (start := time.perf_counter()) < end:
+        product(matrix, matrix).block_until_ready()
+        fastest = min(fastest, time.perf_counter() - start)
+    return 2 * size**3 / fastest / 1e9
+
+
+def _memory() -> Finding:
+    pages = os.sysconf("SC_PAGE_SIZE")
+    total = pages * os.sysconf("SC_PHYS_PAGES")
+    try:  # a container may have less than the machine
+        limit = Path("/sys/fs/cgroup/memory.max").read_text()
+        total = min(total, int(limit))
+    except (OSError, ValueError):
+        pass
+    advice = "" if total > 2 * _GB else "Less than 2 GB: take the smallest models."
+    return Finding("Memory", f"{total / _GB:.1f} GB", advice)
+
+
+def _data(place: str) -> Finding:
+    below = {name: known.root for name, known in KNOWN.items() if known.folder}
+    if not place:
+        found = f"not set; it would be the folder that holds {', '.join(below)}"
+        return Finding("LM_JAX_DATA", found)
+    names = [name for name, root in below.items() if root and root.is_dir()]
+    if names:
+        return Finding("LM_JAX_DATA", f"{place}: {', '.join(names)}")
+    fault = "holds no known corpus" if Path(place).is_dir() else "is not a folder"
+    advice = f"Set it to the folder that holds one of {', '.join(below)}."
+    return Finding("LM_JAX_DATA", f"{place} {fault}", advice)
+
+
+def _cache(folder: Path) -> Finding:
+    sizes = Counter[str]()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            sizes[path.relative_to(folder).parts[0]] += path.stat().st_size
+    parts = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sizes.items())
+    return _written("Caches", folder, f"{folder.name}/: {parts or 'empty'}")
+
+
+def _runs(folder: Path) -> Finding:
+    count = sum(1 for _ in folder.glob("*/*/seed*")) if folder.is_dir() else 0
+    return _written("Runs", folder, f"{folder.name}/: {count} runs")
+
+
+def _written(subject: str, folder: Path, found: str) -> Finding:
+    """A finding about a folder that training makes or writes to."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    try:  # asking for permission bits would miss full and read-only disks
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b"0")
+    except OSError as error:
+        advice = "Go to a folder that you may write to; runs and caches lie below it."
+        return Finding(subject, f"{found}, {error.strerror}", advice, blocks=True)
+    return Finding(subject, f"{found}, writable")
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    full = free < 0.1 * _GB
+    advice = "Make room: checkpoints and caches need it." if free < _GB else ""
+    return Finding("Disk", f"{free / _GB:.1f} GB free", advice, blocks=full)
+
+
+def _lines(finding: Finding) -> str:
+    mark = "STOP" if finding.blocks else "note" if finding.advice else "ok"
+    head = f"{mark:4}  {finding.subject:11}  "
+    text = textwrap.fill(
+        finding.found, 80, initial_indent=head, subsequent_indent=" " * 19
+    )
+    if not finding.advice:
+        return text
+    indent = " " * 19
+    advice = textwrap.fill(
+        finding.advice, 80, initial_indent=indent, subsequent_indent=indent
+    )
+    return f"{text}\n{advice}"

@@ -1,0 +1,51 @@
+"""Let a trained model continue a prompt."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from lm_jax.generation import Sampling, generate
+from lm_jax.runs.directory import find_run
+from lm_jax.training.run import load_run
+
+
+@dataclass(frozen=True)
+class Options:
+    """Let a trained model continue one or more prompts of any length."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Directory of the run."""
+    prompt: tuple[str, ...] = ("\n",)
+    """Text to continue; several are continued side by side."""
+    length: int = 500
+    """Tokens to generate for each prompt."""
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = Sampling(temperature=0.8)
+    """How each token is drawn."""
+    seed: int = 0
+    """Another seed draws another text."""
+    step: int | None = None
+    """Checkpoint to use; the best one if not given."""
+
+
+def main(args: list[str]) -> None:
+    """Run the command."""
+    options = tyro.cli(Options, prog="./launch.sh generate", args=args)
+    setup, params, _ = load_run(find_run(options.run), options.step)
+    tokenizer = setup.data.tokenizer
+    prompts = [tokenizer.encode(prompt) for prompt in options.prompt]
+    new = generate(
+        setup.model,
+        params,
+        prompts,
+        options.length,
+        setup.data.context,
+        options.sampling,
+        options.seed,
+    )
+    for index, (prompt, row) in enumerate(zip(prompts, new, strict=True)):
+        if len(prompts) > 1:
+            print(f"--- prompt {index + 1} ---")
+        print(tokenizer.decode(np.concatenate([prompt, row])))

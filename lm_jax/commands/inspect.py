@@ -1,0 +1,62 @@
+"""What a step of a run was trained on, token by token."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from lm_jax.data.loader import rows
+from lm_jax.errors import UserError
+from lm_jax.runs.directory import find_run
+from lm_jax.training.run import read_experiment
+from lm_jax.training.setup import CACHE
+
+
+@dataclass(frozen=True)
+class Options:
+    """Decode and print exactly the batch that a step was trained on."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Directory of the run."""
+    step: int = 1
+    """Which step, from 1."""
+    row: int | None = None
+    """Only this row of the batch, token by token with its target."""
+
+
+def main(args: list[str]) -> None:
+    """Run the command."""
+    options = tyro.cli(Options, prog="./launch.sh inspect", args=args)
+    experiment = read_experiment(find_run(options.run))
+    if options.step < 1:
+        raise UserError(f"--step {options.step}: the first step is 1.")
+    if options.row is not None and not 0 <= options.row < experiment.batch:
+        raise UserError(f"--row {options.row}: rows are 0 to {experiment.batch - 1}.")
+    data = experiment.data.prepare(CACHE)
+    order = data.train(experiment.seed)
+    batch = rows(order, options.step - 1, experiment.batch)
+    first = (options.step - 1) * experiment.batch
+    epoch = first / data.epoch_examples
+    print(
+        f"step {options.step}: rows {first} to {first + experiment.batch - 1} of the "
+        f"order, epoch {epoch:.3f}"
+    )
+    if options.row is not None:
+        _print_row(data.tokenizer, {k: v[options.row] for k, v in batch.items()})
+        return
+    for index in range(experiment.batch):
+        text = data.tokenizer.decode(batch["inputs"][index])
+        print(f"--- row {index} ---")
+        print(text)
+
+
+def _print_row(tokenizer, row: dict[str, np.ndarray]) -> None:
+    """A line for each token: where it stands, what it is, what is predicted."""
+    extra = [name for name in ("segments", "positions", "mask") if name in row]
+    print("place" + "".join(f"{name:>11}" for name in extra) + "  input -> target")
+    symbols = tokenizer.symbols(row["inputs"]), tokenizer.symbols(row["targets"])
+    for place, (seen, wanted) in enumerate(zip(*symbols, strict=True)):
+        values = "".join(f"{row[name][place]:>11}" for name in extra)
+        print(f"{place:5}{values}  {seen!r} -> {wanted!r}")

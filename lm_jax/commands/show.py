@@ -1,0 +1,99 @@
+"""What an experiment resolves to, before it runs."""
+
+import math
+
+import jax
+
+from lm_jax.commands.train import describe, resolve
+from lm_jax.experiment import flatten
+from lm_jax.runs.display import Display
+from lm_jax.selectors import path_name, select
+from lm_jax.training.loop import compile_functions
+from lm_jax.training.setup import Setup, set_up
+
+USAGE = """\
+usage: ./launch.sh show FILE[:VARIANT] [--FIELD VALUE ...]
+
+Prints what an experiment resolves to: every field, every parameter with its
+shape, how many there are, which decay, operations and memory a step. Nothing
+is trained."""
+
+
+def main(args: list[str]) -> int:
+    """Run the command."""
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if args else 2
+    named, _ = resolve(args, "show")
+    display = Display(0)
+    setup = set_up(named.experiment, progress=display.work)
+    display.close()
+    fields = [(k, v) for k, v in flatten(named.experiment).items() if v]
+    display.header("experiment", fields)
+    _parameters(setup)
+    rows = [row for row in describe(setup, None) if row[0] != "run"]
+    rows.append(("FLOPs a token", f"{setup.units.flops / setup.units.tokens:,.0f}"))
+    rows += _memory(setup)
+    display.header("resolved", rows)
+    return 0
+
+
+def _parameters(setup: Setup) -> None:
+    """A line for each parameter: name, shape, count, whether it decays."""
+    optimizer, params = setup.experiment.optimizer, setup.shapes.params
+    decays = select(optimizer.decays, params, "optimizer.decays")
+    rates = select(optimizer.rates, params, "optimizer.rates")
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    print("parameters")
+    print(f"  {'name':36}{'shape':>18}{'count':>12}  decays")
+    for (path, leaf), decay, rate in zip(
+        leaves, jax.tree.leaves(decays), jax.tree.leaves(rates), strict=True
+    ):
+        shape = " x ".join(str(n) for n in leaf.shape)
+        word = "yes" if decay and optimizer.weight_decay else "no"
+        word += "" if rate == 1.0 else f", rate x {rate}"
+        print(f"  {path_name(path):36}{shape:>18}{math.prod(leaf.shape):>12,}  {word}")
+    print(f"  {'total':54}{setup.parameters:>12,}")
+
+
+def _memory(setup: Setup) -> list[tuple[str, str]]:
+    """What a step holds at once, as the compiler plans it for one device."""
+
+    def size(tree) -> int:
+        return sum(
+            math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+        )
+
+    order = setup.data.train(setup.experiment.seed)
+    row = order[0]
+    batch = {
+        name: jax.ShapeDtypeStruct(
+            (setup.experiment.batch, *value.shape), jax.dtypes.canonicalize_dtype(value.dtype)
+        )
+        for name, value in row.items()
+    }
+    state = jax.tree.map(
+        lambda s, placed: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=placed),
+        setup.shapes,
+        setup.shardings,
+    )
+    plan = compile_functions(setup).step.lower(state, batch).compile().memory_analysis()
+    rows = [
+        ("parameters", _bytes(size(setup.shapes.params))),
+        ("optimizer", _bytes(size(setup.shapes.opt_state))),
+    ]
+    if setup.shapes.average is not None:
+        rows.append(("average", _bytes(size(setup.shapes.average))))
+    if plan is not None:
+        total = plan.argument_size_in_bytes + plan.temp_size_in_bytes
+        rows.append(("activations", _bytes(plan.temp_size_in_bytes)))
+        rows.append(("a device holds", f"{_bytes(total)}, as the compiler plans it"))
+    return rows
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.4g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"

@@ -1,0 +1,115 @@
+"""Train the model of an experiment file."""
+
+import signal
+import sys
+from pathlib import Path
+
+import jax
+
+from lm_jax.errors import UserError
+from lm_jax.experiment import Experiment, Named, load
+from lm_jax.overrides import override
+from lm_jax.runs.display import Display
+from lm_jax.training.loop import Outcome
+from lm_jax.training.run import train_run
+from lm_jax.training.setup import Setup, set_up
+
+USAGE = """\
+usage: ./launch.sh train FILE[:VARIANT] [--run DIRECTORY] [--FIELD VALUE ...]
+
+Trains the experiment of a file, or one of its variants. Any field can be
+changed by its dotted name; a run that was started before goes on.
+
+  ./launch.sh train experiments/gpt_shakespeare.py
+  ./launch.sh train experiments/gpt_shakespeare.py:rotary --seed 1
+  ./launch.sh train experiments/gpt_shakespeare.py --model.layers 6 \\
+      --run runs/deeper
+  ./launch.sh train experiments/gpt_shakespeare.py --help    (all fields)"""
+
+
+def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
+    """Read FILE[:VARIANT], --run and overrides from the command line."""
+    address, rest = args[0], args[1:]
+    run = None
+    if "--run" in rest:
+        index = rest.index("--run")
+        if index + 1 == len(rest):
+            raise UserError("--run needs a directory after it.")
+        run = Path(rest[index + 1])
+        rest = rest[:index] + rest[index + 2 :]
+    named = load(address)
+    program = f"./launch.sh {command} {address}"
+    changed = override(named.experiment, rest, program)
+    return Named(changed, named.name, named.variant), run
+
+
+def main(args: list[str]) -> int:
+    """Run the command."""
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if args else 2
+    named, run = resolve(args, "train")
+    experiment = named.experiment
+    run = run or Path("runs") / named.name / named.variant / f"seed{experiment.seed}"
+    display = Display(0)
+    setup = set_up(experiment, progress=display.work)
+    display.close()
+    display = Display(setup.total)
+    display.header(f"{named.name}, {named.variant}", describe(setup, run))
+    outcome = train_run(experiment, run, setup, display)
+    if outcome.signal is not None:
+        print(f"Stopped and saved at step {int(outcome.state.step)}. To go on:")
+        print(f"  ./launch.sh train {' '.join(args)}")
+        return 130 if outcome.signal == signal.SIGINT else 0
+    _conclude(experiment, run, setup, outcome)
+    return 0
+
+
+def describe(setup: Setup, run: Path) -> list[tuple[str, str]]:
+    """What was resolved, as names and values."""
+    experiment = setup.experiment
+    devices = jax.devices()
+    shape = {axis: n for axis, n in setup.mesh.shape.items() if n > 1}
+    mesh = " x ".join(f"{n} {axis}" for axis, n in shape.items()) or "one device"
+    return [
+        ("data", setup.data.statement),
+        ("model", f"{type(setup.model).__name__}, {setup.parameters:,} parameters"),
+        (
+            "step",
+            f"{setup.units.tokens:,} tokens, {experiment.batch} x {setup.data.context}"
+            + (f", in {experiment.accumulate} parts" * (experiment.accumulate > 1)),
+        ),
+        (
+            "budget",
+            f"{setup.total:,} steps, {setup.total * setup.units.tokens:,} tokens, "
+            f"{setup.total / setup.units.steps_per_epoch:.2f} epochs, "
+            f"{setup.total * setup.units.flops:.2e} FLOPs",
+        ),
+        ("devices", f"{len(devices)} {devices[0].platform} ({mesh})"),
+        ("run", str(run)),
+    ]
+
+
+def _conclude(
+    experiment: Experiment, run: Path, setup: Setup, outcome: Outcome
+) -> None:
+    """Say what came out, what was published, and what to type next."""
+    best = outcome.progress.best
+    say = Display(setup.total, sys.stdout).message
+    if outcome.scores:
+        scores = outcome.scores
+        say(
+            f"Validation loss {scores['loss']:.4f} nats a token over the whole split "
+            f"({scores['tokens']:,} tokens), perplexity {scores['perplexity']:.3f}, "
+            f"{scores['bits_per_byte']:.4f} bits a byte."
+        )
+    if best:
+        say(f"Best: {best[1]:.4f} at step {best[0]}.")
+    if experiment.published:
+        published = experiment.published
+        say(f"Published: {published.loss} ({published.source}).")
+    say(f"The run is in {run}: curve.png, samples.txt, metrics.jsonl, result.json.")
+    say("Next:")
+    say(f"  ./launch.sh generate {run} --prompt 'ROMEO:'")
+    say(f"  ./launch.sh evaluate {run}")
+    say(f"  tensorboard --logdir {run}")

@@ -1,0 +1,279 @@
+"""Corpora: which text, where it lies, and how it is split."""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from lm_jax.data import reading, tables
+from lm_jax.data.known import DOCUMENTS, KNOWN, Form, Known, available, stripped_lines
+from lm_jax.data.splitting import (
+    Piece,
+    Shares,
+    bounds,
+    by_digest,
+    by_position,
+    ended,
+    share,
+)
+from lm_jax.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text, by name, path or Hugging Face id, and the shares held out of it."""
+
+    source: str = "tinyshakespeare"
+    """A shipped name, a known name below $LM_JAX_DATA, the path of a text,
+    jsonl, csv or parquet file (.gz too) or folder, or a Hugging Face id."""
+    column: str = "text"
+    """Column of the text in jsonl, csv, parquet and Hugging Face data."""
+    config: str = ""
+    """Configuration of a Hugging Face data set."""
+    separator: str = ""
+    """Cuts plain text into documents wherever it stands; it is dropped."""
+    validation: float = 0.1
+    """Share for validation, where the corpus has no such split of its own."""
+    test: float = 0.0
+    """Share for a test split, where the corpus has no splits of its own."""
+
+    @property
+    def shares(self) -> Shares:
+        """The shares that are held out."""
+        return Shares(self.validation, self.test)
+
+    def __post_init__(self) -> None:
+        """Refuse shares that leave nothing to train on."""
+        shares = (self.validation, self.test)
+        if min(shares) < 0 or sum(shares) >= 1:
+            raise UserError(
+                f"Corpus(validation={self.validation}, test={self.test}): the "
+                "shares must not be negative and leave some text for training: "
+                "their sum must be below 1."
+            )
+
+
+def as_corpus(corpus: Corpus | str) -> Corpus:
+    """Give the corpus; of a string, the corpus with that source."""
+    return Corpus(corpus) if isinstance(corpus, str) else corpus
+
+
+@dataclass(frozen=True)
+class Text:
+    """A corpus that was found: its pieces in order, read anew at each call."""
+
+    digest: str
+    """Of the text and of how it is cut and split."""
+    statement: str
+    documents: bool
+    """Whether it is many documents, not one text."""
+    bytes: int
+    """About how many bytes of text there are."""
+    pieces: Callable[[], Iterator[Piece]]
+
+
+class _File(NamedTuple):
+    path: Path
+    split: str
+    """A split that the corpus names itself, else empty."""
+    measure: dict
+
+
+def find(corpus: Corpus, cache: Path) -> Text:
+    """Find and measure a corpus, reading as little of it as needed.
+
+    Raises:
+        UserError: the corpus is unknown, missing, empty or not UTF-8.
+    """
+    known = KNOWN.get(corpus.source)
+    if known:
+        return _find_known(known, corpus, cache)
+    path = Path(corpus.source).expanduser()
+    if path.exists():
+        return _find_files(_files_of(path), corpus, "text", str(path), cache)
+    if _looks_like_path(corpus.source):
+        raise UserError(f"There is no file or folder {path}.{_neighbour(path)}")
+    close = nearest(corpus.source, KNOWN)
+    if "/" not in corpus.source and "Did you mean" in close:
+        guess = close.split(" There is:")[0]
+        raise UserError(f"Unknown corpus '{corpus.source}'.{guess} {available()}")
+    try:
+        return _find_hub(corpus, cache)
+    except UserError as error:
+        hint = f" If it is no such id: {available()}"
+        raise UserError(f"{error}{hint}") from error
+
+
+def _looks_like_path(source: str) -> bool:
+    path = Path(source)
+    return (
+        source.startswith((".", "~", os.sep))
+        or len(path.parts) > 2
+        or tables.suffix(path) in (*tables.READERS, ".txt", ".tokens")
+    )
+
+
+def _neighbour(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" There is no folder {path.parent} either."
+    names = [entry.name for entry in path.parent.iterdir()][:1000]
+    guess = nearest(path.name, names).split(" There is:")[0]
+    return guess if "Did you mean" in guess else ""
+
+
+def _find_known(known: Known, corpus: Corpus, cache: Path) -> Text:
+    root = known.root
+    files = sorted(root.glob(known.files)) if root and root.is_dir() else []
+    if not files:
+        where = f"it is not in {root}" if root else "$LM_JAX_DATA is not set"
+        raise UserError(f"No corpus '{corpus.source}' here: {where}. {available()}")
+    corpus = dataclasses.replace(corpus, separator=corpus.separator or known.separator)
+    text = _find_files(files, corpus, known.form, known.title, cache)
+    if known.sha256:
+        found = reading.measure(files[0], cache)["sha256"]
+        if found != known.sha256:
+            raise UserError(
+                f"{files[0]} is not the text it should be: its sha256 is {found}, "
+                f"not {known.sha256}. Install lm_jax again."
+            )
+    return text
+
+
+def _files_of(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = reading.list_files(path)
+    if not files:
+        raise UserError(f"The folder {path} has no files.")
+    kinds = {tables.suffix(file) in tables.READERS for file in files}
+    if len(kinds) > 1:
+        raise UserError(
+            f"The folder {path} mixes tables ({', '.join(tables.READERS)}) and "
+            "plain text: put them in two folders."
+        )
+    return files
+
+
+def _own_splits(files: list[Path]) -> list[str]:
+    """Give the split that each file's name names; empty unless all do."""
+    splits = []
+    for file in files:
+        words = re.split(r"[^a-z]+", file.name.lower())
+        named = [tables.SPLITS[word] for word in words if word in tables.SPLITS]
+        splits.append(named[0] if named else "")
+    if all(splits) and {"train", "validation"} <= set(splits):
+        return splits
+    return [""] * len(files)
+
+
+def _find_files(
+    files: list[Path], corpus: Corpus, form: Form, title: str, cache: Path
+) -> Text:
+    table = tables.suffix(files[0]) in tables.READERS and form == "text"
+    plain = not (form == "tar" or (table and tables.suffix(files[0]) == ".parquet"))
+    splits = _own_splits(files)
+    found = [
+        _File(path, split, reading.measure(path, cache, text=plain))
+        for path, split in zip(files, splits, strict=True)
+    ]
+    size = sum(file.measure["bytes"] for file in found)
+
+    def documents(file: _File) -> Iterator[str] | None:
+        if table:
+            return tables.table_documents(file.path, corpus.column, cache)
+        if form == "tar":
+            return reading.tar_documents(file.path)
+        if form in DOCUMENTS:
+            return DOCUMENTS[form](reading.blocks(file.path))
+        if corpus.separator:
+            return reading.cut_documents(reading.blocks(file.path), corpus.separator)
+        return None
+
+    one = len({file.split for file in found}) == len(found) or len(found) == 1
+    many = not one or table or form in ("tar", *DOCUMENTS) or bool(corpus.separator)
+    how = _how_split(corpus, found, many)
+    recipe = [form, corpus.separator, corpus.column if table else "", how]
+    digests = [(file.measure["sha256"], file.split) for file in found]
+
+    def pieces() -> Iterator[Piece]:
+        for file in found:
+            whole = documents(file)
+            if whole is not None:
+                yield from by_digest(whole, file.split, corpus.shares)
+            elif file.split or many:
+                split = file.split or share(file.measure["sha256"], corpus.shares)
+                yield from ended(split, _plain(file.path, form))
+            else:
+                total = file.measure["characters"]
+                yield from by_position(_plain(file.path, form), total, corpus.shares)
+
+    count = f" in {len(found)} files" if len(found) > 1 else ""
+    return Text(
+        _digest(recipe, digests),
+        f"{title}: {size:,} bytes{count}. {how}",
+        many,
+        size,
+        pieces,
+    )
+
+
+def _plain(path: Path, form: Form) -> Iterator[str]:
+    blocks = reading.cut_safely(reading.blocks(path))
+    return stripped_lines(blocks) if form == "stripped lines" else blocks
+
+
+def _how_split(corpus: Corpus, files: list[_File], many: bool) -> str:
+    if files[0].split:
+        return "It keeps its own splits."
+    if many:
+        return (
+            "Split by a digest of each document's text: "
+            f"{corpus.validation:g} for validation, {corpus.test:g} for test."
+        )
+    total = files[0].measure["characters"]
+    train, validation = bounds(total, corpus.shares)
+    sentence = f"Split by position: the first {train:,} characters are train, "
+    sentence += f"the next {validation - train:,} validation"
+    if corpus.test:
+        sentence += f", the last {total - validation:,} test"
+    return sentence + "."
+
+
+def _find_hub(corpus: Corpus, cache: Path) -> Text:
+    folders = tables.hub_tables(corpus.source, corpus.config, corpus.column, cache)
+    prints = [
+        (tables.hub_fingerprint(folder), name) for name, folder in folders.items()
+    ]
+    drawn = "validation" not in folders and corpus.validation > 0
+    shares = Shares(corpus.validation, 0.0 if "test" in folders else corpus.test)
+
+    def pieces() -> Iterator[Piece]:
+        for split, folder in folders.items():
+            own = "" if drawn and split == "train" else split
+            texts = tables.hub_documents(folder, corpus.column)
+            yield from by_digest(texts, own, shares)
+
+    how = f"It keeps its own splits: {', '.join(folders)}."
+    if drawn:
+        how += (
+            f" A share of {corpus.validation:g} of train, drawn by a digest of each "
+            "document's text, is validation."
+        )
+    size = sum(f.stat().st_size for p in folders.values() for f in p.glob("*.arrow"))
+    recipe = [corpus.column, how, corpus.test]
+    return Text(
+        _digest(recipe, prints),
+        f"Hugging Face data set {corpus.source} {corpus.config}".rstrip() + f". {how}",
+        True,
+        size,
+        pieces,
+    )
+
+
+def _digest(*values: object) -> str:
+    return sha256(json.dumps(values).encode()).hexdigest()

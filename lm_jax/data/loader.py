@@ -1,0 +1,60 @@
+"""Batches: `batch(step)` is a pure function, and some of them ahead of time."""
+
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from lm_jax.data.windows import Row
+
+
+def rows(
+    dataset: grain.MapDataset,
+    step: int,
+    batch: int,
+    start: int = 0,
+    stop: int | None = None,
+) -> Row:
+    """Give rows start..stop of the global batch of a step, stacked.
+
+    Row r of step s is `dataset[s * batch + r]`, so a process that asks for its
+    own rows makes only those, and any number of processes makes one batch.
+    """
+    stop = batch if stop is None else stop
+    first = step * batch
+    found = [dataset[first + r] for r in range(start, stop)]
+    return {name: np.stack([row[name] for row in found]) for name in found[0]}
+
+
+def batches(
+    dataset: grain.MapDataset,
+    batch: int,
+    first_step: int,
+    last_step: int,
+    start: int = 0,
+    stop: int | None = None,
+    threads: int = 2,
+    ahead: int = 4,
+) -> Iterator[Row]:
+    """Give the batches of steps first_step to last_step - 1, made in threads.
+
+    No process is forked, and there is no state to save: resuming is to start
+    at another step.
+
+    Args:
+        dataset: endless rows, as of `Prepared.train`.
+        batch: rows of the global batch.
+        first_step: the step of the first batch.
+        last_step: the step after that of the last batch.
+        start: this process's first row of each batch.
+        stop: the row after its last one; None for all.
+        threads: how many batches are made at a time.
+        ahead: how many batches wait, at most.
+    """
+    if last_step <= first_step:
+        return iter(())
+    dataset[first_step * batch + start]  # grain's first use is not thread-safe.
+    steps = grain.MapDataset.range(first_step, last_step)
+    made = steps.map(lambda step: rows(dataset, int(step), batch, start, stop))
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+    return iter(made.to_iter_dataset(options))

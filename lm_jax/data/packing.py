@@ -1,0 +1,134 @@
+"""Documents packed into contexts, each to be attended to by itself only."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import grain
+import numpy as np
+from jaxtyping import Int64, UInt
+
+from lm_jax.data.corpora import Corpus, as_corpus, find
+from lm_jax.data.prepared import (
+    Prepared,
+    check_context,
+    derive,
+    endless,
+    training_tokens,
+)
+from lm_jax.data.subwords import Subwords
+from lm_jax.data.tokenizers import Bytes, Characters
+from lm_jax.data.tokens import Progress, Tokens, tokenize
+from lm_jax.data.windows import Row, Windows, windows_of
+from lm_jax.data.words import Words
+
+
+@dataclass(frozen=True)
+class PackedDocuments:
+    """Documents and their end tokens, one after the other, cut into contexts.
+
+    Each epoch takes the documents in an order of its own. A row tells its
+    documents apart by "segments" (from 1; 0 is padding) and "positions" (from 0
+    in each document of the row). "mask" leaves out the targets that are the
+    first token of the next document.
+    """
+
+    corpus: Corpus = Corpus("names")
+    """The documents; the source alone will do where the rest is as usual."""
+    tokenizer: Characters | Bytes | Words | Subwords = Characters()
+    context: int = 256
+    """Tokens of one example."""
+
+    def __post_init__(self) -> None:
+        """Take the source of a corpus for the corpus."""
+        object.__setattr__(self, "corpus", as_corpus(self.corpus))
+        check_context(self.context)
+
+    def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
+        """Read, train the tokenizer and tokenize, or find what is in the cache.
+
+        Raises:
+            UserError: whatever is wrong with the corpus, the tokenizer's size
+                or the space on disk; a training split shorter than a context.
+        """
+        text = find(self.corpus, cache)
+        made = tokenize([text], self.tokenizer, True, cache, progress)
+        splits, context = made.splits, self.context
+        rows = windows_of(training_tokens(made, context), context)
+
+        def train(seed: int) -> grain.MapDataset:
+            return packed_rows(splits["train"], context, seed)
+
+        def windows(split: str, batch: int) -> Windows:
+            return packed_windows(splits[split], context, batch)
+
+        return Prepared(*made, context, rows, train, windows)
+
+
+def packed_rows(tokens: Tokens, context: int, seed: int) -> grain.MapDataset:
+    """Give the endless rows of packed documents; an epoch has every token once.
+
+    Args:
+        tokens: the training split.
+        context: tokens of a row.
+        seed: all that the order depends on.
+    """
+    lengths = np.diff(tokens.documents)
+
+    @lru_cache(maxsize=2)
+    def order_of(epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        # Sorting raw bits: they are the same in every version of numpy.
+        bits = np.random.Philox(key=derive(seed, "documents", epoch))
+        order = np.argsort(bits.random_raw(len(lengths)), kind="stable")
+        return order, np.concatenate([[0], np.cumsum(lengths[order])])
+
+    def row(epoch: int, index: int) -> Row:
+        order, starts = order_of(epoch)
+        return packed_row(tokens.ids, tokens.documents, order, starts, context, index)
+
+    return endless(windows_of(len(tokens.ids), context), seed, "order", row)
+
+
+def packed_windows(tokens: Tokens, context: int, batch: int) -> Windows:
+    """Give the evaluation batches of packed documents, in the corpus's order."""
+    documents = np.asarray(tokens.documents)
+    order = np.arange(len(documents) - 1)
+
+    def row(index: int) -> Row:
+        return packed_row(tokens.ids, documents, order, documents, context, index)
+
+    return Windows(windows_of(len(tokens.ids), context), row, batch)
+
+
+def packed_row(
+    ids: UInt[np.ndarray, "tokens"],
+    documents: Int64[np.ndarray, "documents+1"],
+    order: Int64[np.ndarray, "documents"],
+    starts: Int64[np.ndarray, "documents+1"],
+    context: int,
+    index: int,
+) -> Row:
+    """Give row `index` of documents in an order, padded by zeros at the end.
+
+    Args:
+        ids: tokens of all documents.
+        documents: where in `ids` each starts, and the end.
+        order: the documents, as they are to follow each other.
+        starts: where each starts in that order, and the end.
+        context: tokens of the row.
+        index: the row starts at token `index * context` of that order.
+    """
+    first = index * context
+    place = np.arange(first, min(first + context + 1, len(ids)))
+    which = np.searchsorted(starts, place, "right") - 1
+    window = ids[documents[order[which]] + place - starts[which]].astype(np.int32)
+    begin = np.maximum(starts[which], first)
+    arrays = {
+        "inputs": window[:-1],
+        "targets": window[1:],
+        "segments": (which - which[0] + 1)[:-1].astype(np.int32),
+        "positions": (place - begin)[:-1].astype(np.int32),
+        "mask": (which[1:] == which[:-1]).astype(np.float32),
+    }
+    missing = context - len(window) + 1
+    return {name: np.pad(array, (0, missing)) for name, array in arrays.items()}

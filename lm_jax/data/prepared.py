@@ -1,0 +1,88 @@
+"""A corpus made ready: its tokenizer, its tokens, its examples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+import grain
+
+from lm_jax.data.tokenizers import Trained
+from lm_jax.data.tokens import Tokenized, Tokens
+from lm_jax.data.windows import Row, Windows
+from lm_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What training and evaluation need of the data."""
+
+    tokenizer: Trained
+    splits: dict[str, Tokens]
+    statement: str
+    """Sentences, one a line: the corpus, its split, the tokenizer, the sizes."""
+    context: int
+    epoch_examples: int
+    """Rows of one epoch of the training split."""
+    train: Callable[[int], grain.MapDataset]
+    """Of a seed: the endless rows of training. Row i depends on (seed, i) only.
+    Each has int32 "inputs" and "targets" (context,); packed documents have
+    "segments", "positions" (int32) and "mask" (float32) too."""
+    windows: Callable[[str, int], Windows]
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return self.tokenizer.vocab_size
+
+    def evaluation(self, split: str, batch: int) -> Windows:
+        """Give batches of (batch, context) that cover a split exactly once.
+
+        Each has "mask" (float32), 1 where the target is real.
+
+        Raises:
+            UserError: there is no such split, or it has no two tokens.
+        """
+        found = len(self.splits[split].ids) if split in self.splits else 0
+        if found < 2:
+            raise UserError(
+                f"The split '{split}' has {found} tokens: two are needed to predict "
+                f"one. There is: {', '.join(self.splits)}. Give the corpus a larger "
+                "share for it, or more documents."
+            )
+        return self.windows(split, batch)
+
+
+def check_context(context: int) -> None:
+    """Refuse contexts that hold no token."""
+    if context < 1:
+        raise UserError(f"context={context}: a context has 1 token or more.")
+
+
+def training_tokens(made: Tokenized, context: int, part: int = 0) -> int:
+    """Give the training tokens of one corpus; refuse less than one context."""
+    tokens = made.splits.get("train")
+    found = tokens.parts[part + 1] - tokens.parts[part] if tokens else 0
+    if found < context + 1:
+        raise UserError(
+            f"The split 'train' has {found:,} tokens: too short for context={context}, "
+            f"which needs {context + 1:,}. Use a shorter context or a longer text."
+        )
+    return found
+
+
+def derive(seed: int, *purpose: object) -> int:
+    """Give a 32-bit seed for one purpose, unlike that of any other.
+
+    Seeds that follow each other would not do: grain shuffles epoch e by the
+    seed plus e, so that seed 0's second epoch would be seed 1's first.
+    """
+    name = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(sha256(name.encode()).digest()[:4], "big")
+
+
+def endless(
+    rows: int, seed: int, purpose: str, row: Callable[[int, int], Row]
+) -> grain.MapDataset:
+    """Give the endless data set of row(epoch, i), shuffled anew each epoch."""
+    order = grain.MapDataset.range(rows).shuffle(seed=derive(seed, purpose)).repeat()
+    return order.map_with_index(lambda index, i: row(index // rows, int(i)))

@@ -1,0 +1,111 @@
+"""Contexts cut from one long stream of tokens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import grain
+import numpy as np
+
+from lm_jax.data.corpora import Corpus, as_corpus, find
+from lm_jax.data.prepared import (
+    Prepared,
+    check_context,
+    derive,
+    endless,
+    training_tokens,
+)
+from lm_jax.data.subwords import Subwords
+from lm_jax.data.tokenizers import Bytes, Characters
+from lm_jax.data.tokens import Progress, tokenize
+from lm_jax.data.windows import Row, Windows, stream_window, windows_of
+from lm_jax.data.words import Words
+
+
+@dataclass(frozen=True)
+class TokenStream:
+    """One long stream of tokens, cut into contexts.
+
+    Where the corpus is many documents, an end-of-document token follows each.
+    """
+
+    corpus: Corpus = Corpus()
+    """The text; its source alone will do where the rest is as usual."""
+    tokenizer: Characters | Bytes | Words | Subwords = Characters()
+    context: int = 256
+    """Tokens of one example."""
+
+    def __post_init__(self) -> None:
+        """Take the source of a corpus for the corpus."""
+        object.__setattr__(self, "corpus", as_corpus(self.corpus))
+        check_context(self.context)
+
+    def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
+        """Read, train the tokenizer and tokenize, or find what is in the cache.
+
+        Raises:
+            UserError: whatever is wrong with the corpus, the tokenizer's size
+                or the space on disk; a training split shorter than a context.
+        """
+        text = find(self.corpus, cache)
+        made = tokenize([text], self.tokenizer, text.documents, cache, progress)
+        tokens = training_tokens(made, self.context)
+        splits, context = made.splits, self.context
+
+        def train(seed: int) -> grain.MapDataset:
+            return stream_rows(splits["train"].ids, context, seed)
+
+        def windows(split: str, batch: int) -> Windows:
+            return stream_windows([splits[split].ids], context, batch)
+
+        return Prepared(*made, context, rows_of_epoch(tokens, context), train, windows)
+
+
+def rows_of_epoch(tokens: int, context: int) -> int:
+    """Give the contexts of an epoch: as many as fit wherever it starts."""
+    return max(1, (tokens - context) // context)
+
+
+def stream_rows(
+    ids: np.ndarray, context: int, seed: int, purpose: str = "order"
+) -> grain.MapDataset:
+    """Give the endless rows of a stream, shuffled anew each epoch.
+
+    An epoch starts at an offset below `context` that is drawn from the seed, so
+    that the edges of the contexts move. What it leaves out at both ends of the
+    stream is less than two contexts.
+
+    Args:
+        ids: (tokens,), at least context + 1.
+        context: tokens of a row.
+        seed: with the purpose, all that the order depends on.
+        purpose: keeps the orders of several streams apart.
+    """
+    count = rows_of_epoch(len(ids), context)
+    offsets = min(context, len(ids) - count * context)
+
+    def row(epoch: int, index: int) -> Row:
+        start = derive(seed, purpose, "offset", epoch) % offsets + index * context
+        window = ids[start : start + context + 1].astype(np.int32)
+        return {"inputs": window[:-1], "targets": window[1:]}
+
+    return endless(count, seed, purpose, row)
+
+
+def stream_windows(streams: list[np.ndarray], context: int, batch: int) -> Windows:
+    """Give the evaluation batches of streams, one after the other.
+
+    Args:
+        streams: arrays of (tokens,).
+        context: tokens of a window.
+        batch: windows of a batch.
+    """
+    counts = [windows_of(len(ids), context) for ids in streams]
+    ends = np.cumsum(counts)
+
+    def row(index: int) -> Row:
+        part = int(np.searchsorted(ends, index, "right"))
+        return stream_window(
+            streams[part], context, index - int(ends[part]) + counts[part]
+        )
+
+    return Windows(sum(counts), row, batch)

@@ -1,0 +1,102 @@
+"""Words between white space, as classical language modelling counts them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+
+import numpy as np
+from jaxtyping import Int32
+
+from lm_jax.data.tokenizers import END_OF_DOCUMENT, UNKNOWN
+from lm_jax.errors import UserError
+
+END_OF_SENTENCE = "<eos>"
+
+
+@dataclass(frozen=True)
+class Words:
+    """One token per word between white space; a line end is the token <eos>."""
+
+    size: int | None = None
+    """Number of tokens, the most frequent first; all words where it is None."""
+    lowercase: bool = False
+    """Write every word in lower case first."""
+
+    def __post_init__(self) -> None:
+        """Refuse a vocabulary that has no room for a word beside <unk>."""
+        if self.size is not None and self.size < 2:
+            raise UserError(
+                f"Words(size={self.size}): a vocabulary needs room for <unk> and "
+                "one word at least. Use size=2 or more."
+            )
+
+    def train(self, texts: Iterable[str], end: bool = False) -> "WordTokenizer":
+        """Count the words; keep the most frequent, equals in alphabetical order.
+
+        The size counts <unk>, which is the corpus's own where it spells it, and
+        the end of a document.
+        """
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(_words(text, self.lowercase))
+        special = [UNKNOWN] * (UNKNOWN not in counts) + [END_OF_DOCUMENT] * end
+        if end:  # Text that spells the token is no word beside it.
+            counts.pop(END_OF_DOCUMENT, None)
+        words = sorted(counts, key=lambda word: (-counts[word], word))
+        if self.size is not None:
+            words = words[: max(self.size - len(special), 0)]
+            if UNKNOWN in counts and UNKNOWN not in words:
+                words[-1:] = [UNKNOWN]
+        return WordTokenizer((*words, *special), self.lowercase, end)
+
+
+def _words(text: str, lowercase: bool) -> list[str]:
+    if lowercase:
+        text = text.lower()
+    return text.replace("\n", f" {END_OF_SENTENCE} ").split()
+
+
+@dataclass(frozen=True)
+class WordTokenizer:
+    """A vocabulary of words, <unk> among them."""
+
+    words: tuple[str, ...]
+    lowercase: bool
+    end: bool
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return len(self.words)
+
+    @cached_property
+    def _id_of_word(self) -> dict[str, int]:
+        return {word: i for i, word in enumerate(self.words)}
+
+    @property
+    def unknown_id(self) -> int:
+        """Id of every word that is not in the vocabulary."""
+        return self._id_of_word[UNKNOWN]
+
+    @property
+    def end_id(self) -> int | None:
+        """Id of the end of a document."""
+        return len(self.words) - 1 if self.end else None
+
+    def encode(self, text: str) -> Int32[np.ndarray, "tokens"]:
+        """Give the ids of the words and line ends of a text."""
+        words = _words(text, self.lowercase)
+        ids = map(self._id_of_word.get, words, repeat(self.unknown_id))
+        return np.fromiter(ids, np.int32, len(words))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Join the words by spaces; <eos> becomes a line end."""
+        words = [self.words[i] for i in ids if i != self.end_id]
+        text = " ".join("\n" if word == END_OF_SENTENCE else word for word in words)
+        return text.replace(" \n", "\n").replace("\n ", "\n")
+
+    def symbols(self, ids: Iterable[int]) -> list[str]:
+        """Give each word."""
+        return [self.words[i] for i in ids]

@@ -1,0 +1,19 @@
+"""What a user got wrong, said in one message."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake of the user's: one message, exit code 2 and no traceback.
+
+    The message names what is wrong, where, and the nearest right thing.
+    """
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Say which of the choices the user may have meant, and list them all."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    guess = f" Did you mean '{close[0]}'?" if close else ""
+    return f"{guess} There is: {', '.join(choices)}."

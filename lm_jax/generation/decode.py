@@ -1,0 +1,159 @@
+"""Decoding with a memory of keys and values, in one compiled call."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Key
+
+from lm_jax.errors import UserError
+from lm_jax.generation.sampling import Sampling, sample
+
+
+def generate(
+    model: nn.Module,
+    params: Any,
+    prompts: Sequence[Int[np.ndarray, " _"]],
+    length: int,
+    context: int,
+    sampling: Sampling,
+    seed: int,
+) -> Int[np.ndarray, "batch length"]:
+    """Continue each prompt by ``length`` tokens.
+
+    The model sees a window of at most ``context`` tokens. It starts as the
+    prompt (of an overlong prompt: its last ``context`` tokens) and grows by
+    each new token. When it would outgrow the context, its last half is read
+    again from position 0 and grows in turn. So positions stay within those the
+    model was trained on, and the cost grows linearly with the length.
+
+    A token's random key comes from (seed, row, position in the new text), so
+    the rows beside it change nothing.
+
+    Args:
+        model: a module with ``apply`` and ``empty_memory`` as `Transformer` has.
+        params: its parameters.
+        prompts: token ids, of any length from 1; lengths may differ.
+        length: tokens to add to each.
+        context: tokens that the model may see at once.
+        sampling: how each token is drawn.
+        seed: of the draws.
+
+    Raises:
+        UserError: for an empty prompt, ids that the model doesn't know, a
+            sampling that can't be, a negative length.
+    """
+    sampling.check(model.vocab_size)
+    if length < 0:
+        raise UserError(f"length={length} must be 0 or more.")
+    _check_prompts(prompts, model.vocab_size)
+    if not prompts or not length:
+        return np.zeros((len(prompts), length), np.int32)
+    prompts = [np.asarray(prompt)[-context:] for prompt in prompts]
+    lengths = np.array([len(prompt) for prompt in prompts], np.int32)
+    # Few widths: a new prompt length seldom compiles anything new.
+    width = min(context, 1 << int(lengths.max() - 1).bit_length())
+    text = np.zeros((len(prompts), width + length), np.int32)
+    for row, prompt in zip(text, prompts, strict=True):
+        row[: len(prompt)] = prompt
+    text = _decode(
+        model, params, text, lengths, jax.random.key(seed), length, context, sampling
+    )
+    columns = lengths[:, None] + np.arange(length)
+    return np.take_along_axis(np.asarray(text), columns, axis=1)
+
+
+def _check_prompts(prompts: Sequence[np.ndarray], vocab_size: int) -> None:
+    for number, prompt in enumerate(prompts, 1):
+        if len(prompt) == 0:
+            raise UserError(
+                f"Prompt {number} of {len(prompts)} is empty. A model continues at "
+                "least one token; a newline is a good beginning."
+            )
+        low, high = int(np.min(prompt)), int(np.max(prompt))
+        if low < 0 or high >= vocab_size:
+            raise UserError(
+                f"Prompt {number} of {len(prompts)} has token {high if low >= 0 else low}"
+                f", and the model knows 0 to {vocab_size - 1}. Was it written with "
+                "another tokenizer?"
+            )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("model", "length", "context", "sampling")
+)
+def _decode(
+    model: nn.Module,
+    params: Any,
+    text: Int[Array, "batch columns"],
+    ends: Int[Array, " batch"],
+    key: Key[Array, ""],
+    length: int,
+    context: int,
+    sampling: Sampling,
+) -> Int[Array, "batch columns"]:
+    """Write ``length`` tokens into each row of text from its end on.
+
+    A row's window is text[start:end]. The outer loop reads the windows into an
+    empty memory, the inner one adds tokens until every window is full; a row
+    whose window is full before the others' waits for the next reading. So a
+    row's tokens never depend on the rows beside it.
+    """
+    batch, columns = text.shape
+    rows = jnp.arange(batch)
+    stops = ends + length
+    width = columns - length
+    # A text that fits needs no half windows, nor a memory for the whole context.
+    slots = min(context, columns - 1)
+    half = max(1, context // 2)
+    if columns - 1 > context:
+        width = max(width, half)
+    row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+
+    def read(text, starts):
+        """Remember the windows, and after a short one what will be overwritten."""
+        where = jnp.arange(width)
+        tokens = jnp.take_along_axis(text, starts[:, None] + where, 1, mode="clip")
+        memory = model.empty_memory(batch, slots)
+        positions = jnp.broadcast_to(where, tokens.shape)
+        return _apply(model, params, tokens, positions, memory)[1]
+
+    def growing(starts, ends):
+        return (ends < stops) & (ends - starts <= context)
+
+    def add_token(starts, state):
+        """Show the model each row's last token and draw the one after it."""
+        text, ends, memory = state
+        position = jnp.minimum(ends - 1 - starts, slots - 1)
+        logits, memory = _apply(
+            model, params, text[rows, ends - 1, None], position[:, None], memory
+        )
+        keys = jax.vmap(jax.random.fold_in)(row_keys, ends + length - stops)
+        grows = growing(starts, ends)
+        new = sample(logits[:, 0], keys, sampling)
+        text = text.at[rows, ends].set(jnp.where(grows, new, text[rows, ends]))
+        return text, ends + grows, memory
+
+    def fill(state):
+        """Fill the windows, beginning with the last half of those that are full."""
+        text, starts, ends = state
+        starts = jnp.where(ends - starts > context, ends - half, starts)
+        text, ends, _ = jax.lax.while_loop(
+            lambda state: growing(starts, state[1]).any(),
+            functools.partial(add_token, starts),
+            (text, ends, read(text, starts)),
+        )
+        return text, starts, ends
+
+    text, _, _ = jax.lax.while_loop(
+        lambda state: (state[2] < stops).any(), fill, (text, jnp.zeros_like(ends), ends)
+    )
+    return text
+
+
+def _apply(model, params, tokens, positions, memory):
+    return model.apply({"params": params}, tokens, positions=positions, memory=memory)

@@ -1,0 +1,40 @@
+"""Dropout whose randomness belongs to an example, not to a device."""
+
+import zlib
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+
+def example_keys(key: Key[Array, ""], rows: Array) -> Key[Array, " batch"]:
+    """One key for each example, from its row in the global batch of the step.
+
+    Accumulation, sharding and the number of processes change where a row is
+    computed, never its number; so they change no random number either.
+    """
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+
+
+def dropout(
+    x: Float[Array, "batch *rest"],
+    rate: float,
+    noise: Key[Array, " batch"] | None,
+    name: str,
+) -> Float[Array, "batch *rest"]:
+    """Zero entries with probability ``rate``, scale the others by 1/(1-rate).
+
+    Args:
+        x: activations, examples first.
+        rate: probability of a zero.
+        noise: one key for each example; None leaves ``x`` as it is.
+        name: what is dropped; two names draw independently (Srivastava 2014).
+    """
+    if noise is None or rate == 0.0:
+        return x
+
+    def keep(key):
+        key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        return jax.random.bernoulli(key, 1.0 - rate, x.shape[1:])
+
+    return jnp.where(jax.vmap(keep)(noise), x / (1.0 - rate), 0).astype(x.dtype)

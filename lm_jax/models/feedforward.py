@@ -1,0 +1,89 @@
+"""The position-wise half of a block.
+
+Each choice is a value that is called inside the block's compact scope with a
+``dense`` that declares a layer there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+from jaxtyping import Array, Float
+
+from lm_jax.models.linear import together
+
+Activation = Literal["gelu", "relu", "silu"]
+
+# GELU by its tanh form, as GPT-2 computes it.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": jax.nn.gelu,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+}
+
+
+@dataclass(frozen=True)
+class MLP:
+    """Widen, bend, narrow (Vaswani et al. 2017, 3.3).
+
+    Attributes:
+        ratio: hidden width over model width.
+        activation: what bends.
+    """
+
+    ratio: float = 4.0
+    activation: Activation = "gelu"
+
+    def hidden(self, width: int) -> int:
+        """Hidden width for a model width."""
+        return int(self.ratio * width)
+
+    def kernels(self, width: int) -> int:
+        """Number of kernel entries."""
+        return 2 * width * self.hidden(width)
+
+    def __call__(
+        self, x: Float[Array, "batch time width"], dense: Callable
+    ) -> Float[Array, "batch time width"]:
+        """Act on each token alone."""
+        width = x.shape[-1]
+        hidden = self.hidden(width)
+        up = dense(width, hidden, "up")(x)
+        return dense(hidden, width, "down")(ACTIVATIONS[self.activation](up))
+
+
+@dataclass(frozen=True)
+class Gated:
+    """Widen twice, let one half gate the other, narrow (Shazeer 2020).
+
+    Attributes:
+        ratio: hidden width over model width; 8/3 has the parameters of an MLP
+            of ratio 4. The width is rounded up to a multiple of 8.
+        activation: of the gate: "silu" makes SwiGLU, "gelu" GEGLU.
+    """
+
+    ratio: float = 8 / 3
+    activation: Activation = "silu"
+
+    def hidden(self, width: int) -> int:
+        """Hidden width for a model width."""
+        return -int(-self.ratio * width // 8) * 8
+
+    def kernels(self, width: int) -> int:
+        """Number of kernel entries."""
+        return 3 * width * self.hidden(width)
+
+    def __call__(
+        self, x: Float[Array, "batch time width"], dense: Callable
+    ) -> Float[Array, "batch time width"]:
+        """Act on each token alone."""
+        width = x.shape[-1]
+        hidden = self.hidden(width)
+        gate, up = together(
+            x, dense(width, hidden, "gate"), dense(width, hidden, "up")
+        )
+        return dense(hidden, width, "down")(ACTIVATIONS[self.activation](gate) * up)
+
+
+FeedForward = MLP | Gated

@@ -1,0 +1,111 @@
+"""Matrix products: the dense layer, and the product written for each backend."""
+
+import itertools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Dtype = Any
+
+
+@jax.custom_vjp
+def product(
+    x: Float[Array, "*batch k"], kernel: Float[Array, "k n"]
+) -> Float[Array, "*batch n"]:
+    """Multiply rows by a matrix: ``x @ kernel``.
+
+    The gradient is that of ``x @ kernel``. Its two products are written out
+    because XLA's CPU backend runs the same contraction at very different
+    speeds depending on how it is stated; elsewhere the plain form stays.
+    """
+    return _unrows(_rows(x) @ kernel, x)
+
+
+def _rows(x: Array) -> Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _unrows(y: Array, like: Array) -> Array:
+    return y.reshape(*like.shape[:-1], y.shape[-1])
+
+
+def _product_forward(x, kernel):
+    return product(x, kernel), (x, kernel)
+
+
+def _product_backward(saved, gradient):
+    x, kernel = saved
+    grad_x = _unrows(
+        jax.lax.dot_general(_rows(gradient), kernel, (((1,), (1,)), ((), ()))), x
+    )
+    grad_kernel = jax.lax.platform_dependent(
+        x, gradient, cpu=_weight_gradient_cpu, default=_weight_gradient
+    )
+    return grad_x.astype(x.dtype), grad_kernel.astype(kernel.dtype)
+
+
+def _weight_gradient(x, gradient):
+    return jnp.einsum("mk,mn->kn", _rows(x), _rows(gradient))
+
+
+def _weight_gradient_cpu(x, gradient):
+    # bfloat16 with batch and time kept as two axes: 485 ms a step against 640
+    # flattened (10.7M parameters, jax 0.12, two Zen 5 cores). In float32 the
+    # flat form is the faster one: 606 against 670.
+    if x.dtype == jnp.bfloat16 and x.ndim == 3:
+        return jnp.einsum("btk,btn->kn", x, gradient)
+    return _weight_gradient(x, gradient)
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
+class Dense(nn.Module):
+    """An affine map of the last axis: ``x @ kernel + bias``.
+
+    Attributes:
+        inputs: width of what comes in.
+        features: width of what goes out.
+        std: standard deviation of the kernel's normal initial values.
+        use_bias: whether there is a bias (zeros at first).
+        dtype: type to compute in; the parameters are float32.
+    """
+
+    inputs: int
+    features: int
+    std: float = 0.02
+    use_bias: bool = False
+    dtype: Dtype = jnp.float32
+
+    def setup(self):
+        """Declare the parameters."""
+        normal = nn.initializers.normal(self.std)
+        self.kernel = self.param("kernel", normal, (self.inputs, self.features))
+        if self.use_bias:
+            self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
+
+    def __call__(self, x: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
+        """Map the last axis from ``inputs`` to ``features``."""
+        return together(x, self)[0]
+
+
+def together(
+    x: Float[Array, "*batch k"], *layers: Dense
+) -> list[Float[Array, "*batch _"]]:
+    """Apply several dense layers to the same input as one matrix product.
+
+    Each layer keeps parameters of its own, so that its initial values, its
+    name and its place in a selector don't depend on its neighbours.
+    """
+    dtype = layers[0].dtype
+    kernels = [layer.kernel.astype(dtype) for layer in layers]
+    kernel = kernels[0] if len(layers) == 1 else jnp.concatenate(kernels, axis=1)
+    y = product(x.astype(dtype), kernel)
+    ends = list(itertools.accumulate(layer.features for layer in layers))[:-1]
+    return [
+        part + layer.bias.astype(dtype) if layer.use_bias else part
+        for part, layer in zip(jnp.split(y, ends, axis=-1), layers, strict=True)
+    ]

@@ -1,0 +1,74 @@
+"""Change any field of an experiment from the command line."""
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+import tyro
+
+from lm_jax.experiment import Experiment
+
+
+def override(experiment: Experiment, args: list[str], program: str) -> Experiment:
+    """Apply ``--dotted.name value`` pairs to an experiment.
+
+    A field that holds one of several kinds of value also takes the name of a
+    kind (``--model.positions Rotary``), whose fields can be set in turn.
+
+    Raises:
+        SystemExit: 2 with a message for an unknown name or an unfit value, 0
+            after ``--help``.
+    """
+    args, experiment = _choose_kinds(list(args), experiment)
+    return tyro.cli(
+        Experiment,
+        prog=program,
+        args=args,
+        default=experiment,
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+    )
+
+
+def _choose_kinds(args: list[str], value: Any) -> tuple[list[str], Any]:
+    """Replace the values whose kind is named, and drop those arguments."""
+    index = 0
+    while index < len(args) - 1:
+        name = args[index].removeprefix("--").replace("-", "_")
+        if args[index].startswith("--"):
+            chosen = _kinds(value, name.split(".")).get(args[index + 1])
+            if chosen is not None:
+                value = _replace(value, name.split("."), chosen)
+                del args[index : index + 2]
+                continue
+        index += 1
+    return args, value
+
+
+def _kinds(value: Any, path: list[str]) -> dict[str, type]:
+    """The kinds that the field at a path may hold, by name."""
+    for name in path[:-1]:
+        value = getattr(value, name, None)
+    if not dataclasses.is_dataclass(value):
+        return {}
+    annotation = typing.get_type_hints(type(value)).get(path[-1])
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return {}
+    options = typing.get_args(annotation)
+    return {kind.__name__: kind for kind in options if dataclasses.is_dataclass(kind)}
+
+
+def _replace(value: Any, path: list[str], kind: type) -> Any:
+    """Put a value of another kind at a path.
+
+    It has the kind's defaults; what has none is taken from the value before.
+    """
+    if not path:
+        needed = [
+            field.name
+            for field in dataclasses.fields(kind)
+            if field.default is dataclasses.MISSING
+        ]
+        return kind(**{name: getattr(value, name) for name in needed})
+    inner = _replace(getattr(value, path[0]), path[1:], kind)
+    return dataclasses.replace(value, **{path[0]: inner})

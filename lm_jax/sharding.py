@@ -1,0 +1,123 @@
+"""The mesh, and the ordered rules that place every array on it."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lm_jax.errors import UserError
+from lm_jax.selectors import path_name, select
+
+Axes = tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How many devices stand along each axis of the mesh, and what lies where.
+
+    Attributes:
+        data: devices that split the batch; -1 takes all that are left.
+        fsdp: devices that split the batch and the parameters.
+        tensor: devices that split the parameters only.
+        rules: (expression, mesh axes of the array's last axes) pairs; the
+            first expression found in the path of a parameter or of its
+            optimizer state decides. () keeps a copy on each device.
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    rules: tuple[tuple[str, Axes], ...] = (
+        ("(output|down)/kernel$", ("tensor", "fsdp")),
+        ("kernel$", ("fsdp", "tensor")),
+        ("embedding$", (None, "fsdp")),
+        (".*", ()),
+    )
+
+
+BATCH = ("data", "fsdp")
+
+
+def make_mesh(sharding: Sharding, devices: list[jax.Device]) -> Mesh:
+    """Arrange the devices in a mesh of (data, fsdp, tensor).
+
+    Raises:
+        UserError: when the devices can't be divided as asked.
+    """
+    sizes = [sharding.data, sharding.fsdp, sharding.tensor]
+    if min(sharding.fsdp, sharding.tensor) < 1:
+        raise UserError("sharding.fsdp and sharding.tensor must be 1 or more.")
+    rest = sharding.fsdp * sharding.tensor
+    if sizes[0] == -1:
+        sizes[0] = len(devices) // rest
+    if math.prod(sizes) != len(devices) or sizes[0] < 1:
+        raise UserError(
+            f"There are {len(devices)} devices, and the mesh data={sharding.data}, "
+            f"fsdp={sharding.fsdp}, tensor={sharding.tensor} doesn't use them all. "
+            "Let sharding.data be -1 and fsdp * tensor a divisor of the devices."
+        )
+    return jax.make_mesh(
+        tuple(sizes),
+        ("data", "fsdp", "tensor"),
+        axis_types=(jax.sharding.AxisType.Auto,) * 3,
+        devices=devices,
+    )
+
+
+def state_shardings(sharding: Sharding, mesh: Mesh, state: Any) -> Any:
+    """A NamedSharding for each array of a train state (or of its shapes).
+
+    Axes of a rule apply to the last axes of an array; the layer axis of a
+    scanned stack stays whole. Optimizer statistics of another rank than their
+    parameter (Adafactor's rows and columns) are copied.
+
+    Raises:
+        UserError: when a parameter's axis can't be divided by its mesh axis.
+    """
+    chosen = select(
+        [(expression, list(axes)) for expression, axes in sharding.rules],
+        state,
+        "sharding.rules",
+    )
+
+    def place(path, array, axes):
+        name = path_name(path)
+        if array.ndim < len(axes):
+            return NamedSharding(mesh, PartitionSpec())
+        spec = [None] * (array.ndim - len(axes)) + axes
+        for size, axis in zip(array.shape, spec, strict=True):
+            if axis is not None and size % mesh.shape[axis]:
+                if not re.match("params/", name):
+                    return NamedSharding(mesh, PartitionSpec())
+                raise UserError(
+                    f"sharding.{axis}={mesh.shape[axis]} doesn't divide an axis of "
+                    f"'{name}' {tuple(array.shape)}. Choose a divisor of {size}, or "
+                    "give that parameter a rule of its own in sharding.rules."
+                )
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    return jax.tree_util.tree_map_with_path(place, state, chosen)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows of a batch split over the mesh."""
+    return NamedSharding(mesh, PartitionSpec(BATCH))
+
+
+def batch_ways(mesh: Mesh) -> int:
+    """Into how many parts the mesh splits a batch."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def to_mesh(rows: dict[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
+    """Put this process's rows of a batch where they belong."""
+    placed = batch_sharding(mesh)
+    if jax.process_count() == 1:
+        return jax.device_put(rows, placed)
+    return {
+        name: jax.make_array_from_process_local_data(placed, array)
+        for name, array in rows.items()
+    }

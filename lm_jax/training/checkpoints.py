@@ -1,0 +1,207 @@
+"""Checkpoints: asynchronous, atomic, checked when they are read.
+
+Orbax writes each one into a temporary folder and renames it when it is whole.
+Before that rename the digest of every file goes beside the files, so that a
+checkpoint that was cut or changed later is refused by name.
+"""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from lm_jax.errors import UserError
+
+DIGESTS = "digests.json"
+_TEMPORARY = ".orbax-checkpoint-tmp"
+
+
+class _LastAndBest:
+    """Orbax's preservation policy: the last n and the one that scored best."""
+
+    def __init__(self, last: int):
+        self.last = last
+        self.best: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any):
+        steps = sorted(info.step for info in checkpoints)
+        kept = {*steps[-self.last :], self.best}
+        return [info.step in kept for info in checkpoints]
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        directory: where each has a folder named by its step.
+        keep: how many of the last are kept beside the best.
+    """
+
+    def __init__(self, directory: Path, keep: int = 2):
+        self.directory = directory.absolute()
+        self._policy = _LastAndBest(keep)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self._policy,
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._seal),
+        )
+        with _disk_errors(self.directory):
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+
+    def steps(self) -> list[int]:
+        """Steps that have a whole checkpoint, in order."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any, progress: dict, best: int | None) -> None:
+        """Begin to save; the disk is written while training goes on.
+
+        Args:
+            step: names the checkpoint.
+            state: any tree of arrays.
+            progress: what JSON can hold.
+            best: the step whose checkpoint is to be kept for its score.
+
+        Raises:
+            UserError: when this or the save before it could not be written.
+        """
+        if step in self.steps():
+            return
+        self._policy.best = best
+        with _disk_errors(self.directory):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    progress=ocp.args.JsonSave(progress),
+                ),
+            )
+
+    def wait(self) -> None:
+        """Return when all that was saved is on the disk."""
+        with _disk_errors(self.directory):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait, and let go of Orbax's threads."""
+        self.wait()
+        self._manager.close()
+
+    def restore(self, step: int, like: Any) -> tuple[Any, dict]:
+        """Read a checkpoint onto whatever devices ``like`` names.
+
+        Args:
+            step: which.
+            like: shapes, types and shardings of the state.
+
+        Returns:
+            The state and the progress.
+
+        Raises:
+            UserError: when it is missing, incomplete, changed since it was
+                written, or of another experiment. Nothing is deleted.
+        """
+        folder = self.directory / str(step)
+        verify(folder)
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(like),
+                    progress=ocp.args.JsonRestore(),
+                ),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"The checkpoint {folder} is whole but doesn't fit this experiment: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        return restored.state, restored.progress
+
+    def _seal(self) -> None:
+        """Write digests into the folders that don't have them yet."""
+        if jax.process_index() != 0:
+            return
+        for folder in self.directory.iterdir():
+            step = folder.name.removesuffix(_TEMPORARY)
+            if step.isdigit() and not (folder / DIGESTS).exists():
+                digests = {
+                    str(path.relative_to(folder)): _digest(path)
+                    for path in _files(folder)
+                }
+                (folder / DIGESTS).write_text(json.dumps(digests, indent=1))
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    skipped = (DIGESTS, "commit_success.txt", "_CHECKPOINT_METADATA")
+    return (
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in skipped
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(folder: Path) -> None:
+    """Check a checkpoint's files against the digests written with them.
+
+    Raises:
+        UserError: naming the first file that is missing or changed.
+    """
+    advice = (
+        "Nothing was deleted or started over. To go on from an earlier "
+        "checkpoint, move that folder away."
+    )
+    if not folder.is_dir():
+        raise UserError(f"There is no checkpoint {folder}.")
+    try:
+        digests = json.loads((folder / DIGESTS).read_text())
+    except (OSError, ValueError):
+        raise UserError(
+            f"The checkpoint {folder} is incomplete: {DIGESTS} is missing or "
+            f"unreadable. {advice}"
+        ) from None
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"The checkpoint {folder} lacks the file {name}. {advice}")
+        if _digest(path) != digest:
+            raise UserError(
+                f"The checkpoint {folder} is damaged: the file {name} is not what "
+                f"was written. {advice}"
+            )
+
+
+class _disk_errors:
+    """Turn a full or read-only disk into one sentence that names the folder."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if error is None:
+            return
+        text = str(error)
+        code = getattr(error, "errno", None)
+        if code == errno.ENOSPC or os.strerror(errno.ENOSPC) in text:
+            raise UserError(
+                f"The disk of {self.directory} is full: the checkpoint was not "
+                "saved, and earlier ones are whole. Make room and start again: "
+                "the run goes on from its last checkpoint."
+            ) from error
+        if code in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
+            raise UserError(
+                f"Checkpoints can't be written to {self.directory}: "
+                f"{os.strerror(code)}."
+            ) from error

@@ -1,0 +1,98 @@
+"""What stops a run: signals, a second compilation, numbers that aren't finite."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lm_jax.runs.directory import atomic_write
+from lm_jax.selectors import path_name
+
+
+class Interrupt:
+    """Remembers SIGINT or SIGTERM, so that the loop can finish its step.
+
+    A second signal of the same kind ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupt":
+        """Listen."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+        signal.signal(number, self._before[number])
+
+
+class Recompiled(RuntimeError):
+    """A function was compiled again after the first evaluation."""
+
+
+class CompileGuard:
+    """Counts the compilations of jitted functions, and forbids more.
+
+    A second compilation in mid-run is a wait that nobody asked for: a shape or
+    a type changed, and at scale it costs minutes at every change.
+    """
+
+    def __init__(self, functions: dict[str, Callable]):
+        self._functions = functions
+        self._known: dict[str, int] | None = None
+
+    def check(self) -> None:
+        """At the first call, note the count; later, raise if one has grown.
+
+        Raises:
+            Recompiled: naming the function.
+        """
+        counts = {name: f._cache_size() for name, f in self._functions.items()}  # type: ignore[attr-defined]
+        if self._known is None:
+            self._known = counts
+        for name, count in counts.items():
+            if count > self._known[name]:
+                raise Recompiled(
+                    f"{name} was compiled again after the first evaluation: the "
+                    "shape or type of an input changed from one step to the next."
+                )
+
+
+def save_blame(
+    folder: Path, step: int, batch: dict[str, Any], params: Any, gradient: Any
+) -> None:
+    """Save what is needed to find where a number stopped being finite.
+
+    Args:
+        folder: gets batch.npz and statistics.json.
+        step: the step that failed.
+        batch: what it was computed on.
+        params, gradient: before the step, and on that batch.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "batch.npz", **{k: np.asarray(v) for k, v in batch.items()})
+    statistics = {}
+    for kind, tree in (("parameter", params), ("gradient", gradient)):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            statistics.setdefault(path_name(path), {})[kind] = {
+                "rms": float(jnp.sqrt(jnp.mean(jnp.square(leaf)))),
+                "largest": float(jnp.max(jnp.abs(leaf))),
+                "not_finite": int(jnp.sum(~jnp.isfinite(leaf))),
+            }
+    report = json.dumps({"step": step, "layers": statistics}, indent=1)
+    atomic_write(folder / "statistics.json", report)

@@ -1,0 +1,75 @@
+"""What a run knows of itself while it trains: its evaluations and its time."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Progress:
+    """What evaluations have found; a checkpoint holds it as JSON.
+
+    Attributes:
+        validation: (step, loss) of each evaluation.
+    """
+
+    validation: list[tuple[int, float]] = field(default_factory=list)
+
+    @property
+    def losses(self) -> list[float]:
+        """The losses alone."""
+        return [loss for _, loss in self.validation]
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """Step and loss of the best evaluation."""
+        finite = [pair for pair in self.validation if math.isfinite(pair[1])]
+        return min(finite, key=lambda pair: pair[1], default=None)
+
+    def waited(self) -> int:
+        """Evaluations since the best one."""
+        if self.best is None:
+            return len(self.validation)
+        return sum(step > self.best[0] for step, _ in self.validation)
+
+
+class Clock:
+    """Seconds spent training and waiting for data, evaluations left out.
+
+    It starts at the end of the first step, so that compiling doesn't count.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._start: float | None = None
+        self._paused = 0.0
+        self._waited = 0.0
+
+    def step(self, waited: float) -> None:
+        """Count one finished step, and the seconds its batch was waited for."""
+        if self._start is None:
+            self._start = time.perf_counter()
+            return
+        self.steps += 1
+        self._waited += waited
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what happens inside."""
+        start = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - start
+
+    def steps_per_second(self) -> float | None:
+        """Steps per second of training; None before there are two."""
+        return self.steps / self._seconds() if self.steps else None
+
+    def data_wait(self) -> float:
+        """Share of the training time that was spent waiting for batches."""
+        return self._waited / self._seconds() if self.steps else 0.0
+
+    def _seconds(self) -> float:
+        assert self._start is not None
+        return max(1e-9, time.perf_counter() - self._start - self._paused)

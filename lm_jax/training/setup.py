@@ -1,0 +1,169 @@
+"""From an experiment to all that a run needs, checked before any compiling."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from lm_jax.data import Prepared
+from lm_jax.durations import Units, steps
+from lm_jax.errors import UserError
+from lm_jax.experiment import Experiment
+from lm_jax.models.positions import Learned
+from lm_jax.models.transformer import initialise
+from lm_jax.optimizers import transformation
+from lm_jax.schedules import Curve
+from lm_jax.sharding import batch_ways, make_mesh, state_shardings
+from lm_jax.training.state import TrainState, first_state
+from lm_jax.training.step import named_key
+
+CACHE = Path(".lm_jax")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """An experiment with what its data and devices decide.
+
+    Attributes:
+        experiment: as it was asked for.
+        data: tokens and tokenizer.
+        model: with vocabulary and context filled in.
+        units: what a step amounts to.
+        total: steps of the budget.
+        every: steps between evaluations.
+        curve: learning rate of each step.
+        transformation: optax's update rule.
+        mesh: the devices.
+        shapes: of the train state, nothing allocated.
+        shardings: where each array of the state lies.
+    """
+
+    experiment: Experiment
+    data: Prepared
+    model: nn.Module
+    units: Units
+    total: int
+    every: int
+    curve: Curve
+    transformation: optax.GradientTransformation
+    mesh: Mesh
+    shapes: TrainState
+    shardings: TrainState
+
+    def first_state(self) -> TrainState:
+        """The state before the first step, made where it will lie.
+
+        Initial values depend on the seed and on each parameter's path and
+        shape alone; the mesh and the data's order change none of them.
+        """
+        make = jax.jit(self._first_state, out_shardings=self.shardings)
+        return make()
+
+    def _first_state(self) -> TrainState:
+        key = named_key(self.experiment.seed, "parameters")
+        tokens = jnp.zeros((1, 2), jnp.int32)
+        params = initialise(self.model, key, tokens)
+        return first_state(params, self.transformation, self.experiment.average > 0)
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(math.prod(p.shape) for p in jax.tree.leaves(self.shapes.params))
+
+
+def set_up(
+    experiment: Experiment,
+    cache: Path = CACHE,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Setup:
+    """Prepare the data and resolve everything that it decides.
+
+    Raises:
+        UserError: for anything that the user can mend.
+    """
+    mesh = make_mesh(experiment.sharding, jax.devices())
+    _check(experiment, mesh)
+    data = experiment.data.prepare(cache, progress)
+    model = fill_in(experiment.model, data.vocab_size, data.context)
+    for problem in model.problems():
+        raise UserError(problem)
+    tokens = experiment.batch * data.context
+    units = Units(
+        tokens=tokens,
+        steps_per_epoch=data.epoch_examples / experiment.batch,
+        flops=tokens * model.flops_per_token(data.context),
+    )
+    total = steps(experiment.budget, units)
+    every = max(1, min(total, steps(experiment.evaluate_every, units)))
+    curve = experiment.schedule.curve(total, units)
+    params = jax.eval_shape(
+        lambda: initialise(model, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    )
+    rule = transformation(experiment.optimizer, curve, params)
+    shapes = jax.eval_shape(lambda p: first_state(p, rule, experiment.average > 0), params)
+    return Setup(
+        experiment=experiment,
+        data=data,
+        model=model,
+        units=units,
+        total=total,
+        every=every,
+        curve=curve,
+        transformation=rule,
+        mesh=mesh,
+        shapes=shapes,
+        shardings=state_shardings(experiment.sharding, mesh, shapes),
+    )
+
+
+def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:
+    """Give the model what only the data knows.
+
+    Raises:
+        UserError: when the model was given another vocabulary size.
+    """
+    if model.vocab_size not in (None, vocab_size):
+        raise UserError(
+            f"model.vocab_size is {model.vocab_size}, and the tokenizer has "
+            f"{vocab_size} tokens. Leave it out: it is taken from the data."
+        )
+    positions = model.positions
+    if isinstance(positions, Learned):
+        length = positions.length or context
+        if length < context:
+            raise UserError(
+                f"model.positions.length is {length}, fewer than the context of "
+                f"{context} tokens. Leave it out: it is taken from the data."
+            )
+        positions = Learned(length)
+    return model.clone(vocab_size=vocab_size, positions=positions)
+
+
+def _check(experiment: Experiment, mesh: Mesh) -> None:
+    """Refuse what no data can mend, before the data is read."""
+    ways = batch_ways(mesh) * experiment.accumulate
+    if experiment.accumulate < 1 or experiment.batch < 1:
+        raise UserError("batch and accumulate must be 1 or more.")
+    if experiment.batch % ways:
+        below = experiment.batch // ways * ways
+        near = " or ".join(str(n) for n in (below, below + ways) if n)
+        raise UserError(
+            f"A batch of {experiment.batch} can't be divided among "
+            f"{batch_ways(mesh)} devices in {experiment.accumulate} parts. "
+            f"The nearest that can: {near} (--batch)."
+        )
+    if not 0 <= experiment.average < 1:
+        raise UserError("average is a decay: from 0 (off) to less than 1.")
+    if experiment.patience is not None and experiment.patience < 1:
+        raise UserError("patience must be 1 or more, or None.")
+    if experiment.keep < 1:
+        raise UserError("keep must be 1 or more.")
+    if not experiment.schedule.peak > 0:
+        raise UserError("schedule.peak, the highest learning rate, must be positive.")

@@ -1,0 +1,50 @@
+"""What changes from step to step."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a checkpoint must hold to go on exactly.
+
+    Attributes:
+        step: updates made.
+        params: float32 parameters.
+        opt_state: of the optimizer.
+        average: moving average of the parameters, or None.
+        scale: factor on the update, set by evaluations.
+        finite: false from the first loss or gradient that isn't finite on;
+            no update is made then.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: Any
+    average: Any
+    scale: Float[Array, ""]
+    finite: Bool[Array, ""]
+
+    @property
+    def evaluated(self) -> Any:
+        """The parameters to evaluate: the average where there is one."""
+        return self.params if self.average is None else self.average
+
+
+def first_state(
+    params: Any, transformation: optax.GradientTransformation, average: bool
+) -> TrainState:
+    """The state before the first step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=transformation.init(params),
+        average=jax.tree.map(jnp.copy, params) if average else None,
+        scale=jnp.ones(()),
+        finite=jnp.ones((), bool),
+    )

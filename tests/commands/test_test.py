@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from lm_jax.commands import test as command
+
+# mypy needs a file, pytest a test, ruff both of them in order.
+FILES = {
+    "pyproject.toml": "[tool.mypy]\nfiles = ['lm_jax']\n",
+    "lm_jax/__init__.py": "",
+    "tests/test_it.py": "def test_it():\n    assert True\n",
+}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A small project that passes everything."""
+    for name, text in FILES.items():
+        path = tmp_path / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(command, "_ROOT", tmp_path / "project")
+    return tmp_path / "project"
+
+
+def test_a_project_in_order_passes(project, capfd):
+    assert command.main([]) == 0
+    assert "All passed." in capfd.readouterr().out
+
+
+def test_each_check_that_fails_is_named(project, capfd):
+    (project / "lm_jax/bad.py").write_text("import os\nx : int = ''\n")
+    (project / "tests/test_it.py").write_text("def test_it():\n    assert 1 > 2\n")
+    assert command.main([]) == 1
+    summary = capfd.readouterr().out.splitlines()[-1]
+    assert summary == "Failed: ruff format, ruff check, mypy, pytest tests"
+
+
+def test_arguments_go_to_pytest_alone(project, capfd):
+    (project / "lm_jax/bad.py").write_text("import os\nx : int = ''\n")
+    assert command.main(["-q", "-k", "test_it"]) == 0
+    assert "1 passed" in capfd.readouterr().out
+    assert command.main(["-q", "-k", "no_such"]) == 1
+
+
+def test_paths_are_relative_to_the_working_directory(project, capfd):
+    Path("test_mine.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
+    assert command.main(["-q", "test_mine.py::test_b"]) == 0
+    assert "1 passed" in capfd.readouterr().out

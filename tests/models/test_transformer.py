@@ -1,0 +1,276 @@
+"""Properties of the decoder: causality, memory, scan, segments, dropout."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_jax.models import (
+    MLP,
+    Gated,
+    Learned,
+    NoPositions,
+    Rotary,
+    Sinusoidal,
+    Transformer,
+)
+from lm_jax.models.dropout import dropout, example_keys
+from lm_jax.models.transformer import initialise, stack_blocks, unstack_blocks
+
+VOCAB, TIME = 17, 12
+
+SMALL = Transformer(
+    layers=2, heads=4, width=16, vocab_size=VOCAB, positions=Learned(TIME)
+)
+CHOICES = {
+    "learned": SMALL,
+    "sinusoidal": SMALL.clone(positions=Sinusoidal()),
+    "rotary": SMALL.clone(positions=Rotary()),
+    "none": SMALL.clone(positions=NoPositions()),
+    "rms": SMALL.clone(norm="rms"),
+    "swiglu": SMALL.clone(feedforward=Gated()),
+    "relu": SMALL.clone(feedforward=MLP(activation="relu")),
+    "grouped": SMALL.clone(kv_heads=2),
+    "one key head": SMALL.clone(kv_heads=1),
+    "untied": SMALL.clone(tied=False),
+    "biases": SMALL.clone(use_bias=True),
+    "scanned": SMALL.clone(scan=True),
+}
+
+
+def tokens(rows=2, time=TIME, seed=0):
+    return jax.random.randint(jax.random.key(seed), (rows, time), 0, VOCAB)
+
+
+def parameters(model, seed=0):
+    params = initialise(model, jax.random.key(seed), tokens())
+    # Larger values than the initial ones, so that every path has an effect.
+    return jax.tree.map(lambda p: p if (p == 1).all() else p * 10, params)
+
+
+@partial(jax.jit, static_argnums=0)
+def logits(model, params, inputs, **kwargs):
+    return model.apply({"params": params}, inputs, **kwargs)[0]
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_causal_by_gradients(name):
+    """No logit depends on the embedding of a later token; each on its own."""
+    model = CHOICES[name]
+    params, inputs = parameters(model), tokens(1)
+    width = model.width
+
+    def shifted(noise):
+        # Position-wise noise on the embedding, through one more token row.
+        table = jnp.concatenate([params["embedding"], noise], axis=0)
+        big = model.clone(vocab_size=VOCAB + TIME)
+        changed = {**params, "embedding": table}
+        if not model.tied:
+            kernel = jnp.pad(params["logits"]["kernel"], ((0, 0), (0, TIME)))
+            changed["logits"] = {"kernel": kernel}
+        ids = VOCAB + jnp.arange(TIME)[None]
+        return logits(big, changed, ids)[0, :, :VOCAB].sum(-1)
+
+    start = params["embedding"][inputs[0]]
+    jacobian = jax.jit(jax.jacobian(shifted))(start)
+    assert jacobian.shape == (TIME, TIME, width)
+    reach = np.asarray(jnp.abs(jacobian).max(-1))
+    assert (reach[np.triu_indices(TIME, 1)] == 0).all()
+    assert (reach[np.tril_indices(TIME)] > 0).all()
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_memory_equals_whole_text(name):
+    """Reading in pieces, with a memory, gives the logits of reading at once."""
+    model = CHOICES[name]
+    params, inputs = parameters(model), tokens()
+    memory = model.empty_memory(2, TIME + 3)
+    parts, start = [], 0
+    for end in (5, 6, 7, TIME):
+        positions = jnp.broadcast_to(jnp.arange(start, end), (2, end - start))
+        out, memory = model.apply(
+            {"params": params},
+            inputs[:, start:end],
+            positions=positions,
+            memory=memory,
+        )
+        parts.append(out)
+        start = end
+    whole = logits(model, params, inputs)
+    np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_scanned_equals_unrolled(name):
+    """The same initial values, logits and gradients, with dropout on."""
+    unrolled = CHOICES[name].clone(scan=False, dropout=0.2)
+    scanned = unrolled.clone(scan=True)
+    noise = example_keys(jax.random.key(3), jnp.arange(2))
+    a, b = parameters(unrolled), parameters(scanned)
+    jax.tree.map(np.testing.assert_array_equal, stack_blocks(a), b)
+    jax.tree.map(np.testing.assert_array_equal, unstack_blocks(b), a)
+
+    def loss(params, model):
+        return jnp.square(logits(model, params, tokens(), noise=noise)).sum()
+
+    both = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    value_a, grad_a = both(a, unrolled)
+    value_b, grad_b = both(b, scanned)
+    np.testing.assert_allclose(value_a, value_b, rtol=1e-5)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-3),
+        stack_blocks(grad_a),
+        grad_b,
+    )
+
+
+def test_initial_values_depend_on_path_and_shape_alone():
+    """Changing one choice moves no other parameter's initial value."""
+    base = initialise(SMALL, jax.random.key(0), tokens())
+    changes = {
+        "layers": SMALL.clone(layers=3),
+        "norm": SMALL.clone(norm="rms"),
+        "feedforward": SMALL.clone(feedforward=Gated()),
+        "biases": SMALL.clone(use_bias=True),
+        "positions": SMALL.clone(positions=Rotary()),
+        "untied": SMALL.clone(tied=False),
+        "time": SMALL,
+    }
+    for name, model in changes.items():
+        time = 5 if name == "time" else TIME
+        other = initialise(model, jax.random.key(0), tokens(3, time))
+        flat, changed = (dict(jax.tree_util.tree_leaves_with_path(t)) for t in (base, other))
+        shared = [
+            path
+            for path in flat
+            if path in changed and flat[path].shape == changed[path].shape
+        ]
+        assert len(shared) >= len(flat) // 2
+        for path in shared:
+            scale = 1.0
+            # Writes into the residual stream are scaled by the depth.
+            if name == "layers" and any(
+                part in str(path) for part in ("output", "down")
+            ):
+                scale = (3 / 2) ** 0.5
+            np.testing.assert_allclose(
+                flat[path], changed[path] * scale, rtol=1e-5, err_msg=f"{name} {path}"
+            )
+
+
+def test_initial_values_differ_between_parameters_and_seeds():
+    leaves = [
+        leaf
+        for seed in (0, 1)
+        for leaf in jax.tree.leaves(initialise(SMALL, jax.random.key(seed), tokens()))
+        if leaf.ndim > 1
+    ]
+    firsts = [float(leaf.reshape(-1)[0]) for leaf in leaves]
+    assert len(set(firsts)) == len(firsts)
+
+
+def test_segments_do_not_see_each_other():
+    """Two documents in a row give the logits that each gives alone."""
+    model = SMALL
+    params, inputs = parameters(model), tokens(1)
+    segments = jnp.asarray([[1] * 5 + [2] * (TIME - 5)])
+    positions = jnp.asarray([[*range(5), *range(TIME - 5)]])
+    packed = logits(model, params, inputs, segments=segments, positions=positions)
+    first, second = logits(model, params, inputs[:, :5]), logits(
+        model, params, inputs[:, 5:]
+    )
+    np.testing.assert_allclose(packed[:, :5], first, atol=1e-5)
+    np.testing.assert_allclose(packed[:, 5:], second, atol=1e-5)
+
+
+def test_grouped_heads_equal_repeated_heads():
+    """A key head shared by a group is that head, copied to each of the group."""
+    grouped = SMALL.clone(kv_heads=2)
+    params = parameters(grouped)
+    full = jax.tree.map(lambda x: x, params)
+    for block in ("block_0", "block_1"):
+        for name in ("key", "value"):
+            kernel = params[block]["attention"][name]["kernel"].reshape(16, 2, 1, 4)
+            repeated = jnp.repeat(kernel, 2, axis=2).reshape(16, 16)
+            full[block]["attention"][name] = {"kernel": repeated}
+    a = logits(grouped, params, tokens())
+    np.testing.assert_allclose(a, logits(SMALL, full, tokens()), atol=1e-5)
+
+
+def test_rotary_sees_only_distances():
+    model = SMALL.clone(positions=Rotary())
+    params, inputs = parameters(model), tokens()
+    here = logits(model, params, inputs)
+    positions = jnp.broadcast_to(jnp.arange(100, 100 + TIME), (2, TIME))
+    np.testing.assert_allclose(
+        here, logits(model, params, inputs, positions=positions), atol=1e-3
+    )
+
+
+def test_bfloat16_is_near_float32_with_float32_parameters():
+    half = SMALL.clone(dtype="bfloat16")
+    params = parameters(half)
+    assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    a, b = (logits(m, params, tokens()) for m in (SMALL, half))
+    assert b.dtype == jnp.float32
+    assert 0 < jnp.abs(a - b).max() < 0.03 * jnp.abs(a).max()
+
+
+def test_dropout_belongs_to_the_row():
+    """A row's zeros don't depend on which rows stand beside it."""
+    x = jnp.ones((6, 50, 8))
+    keys = example_keys(jax.random.key(0), jnp.arange(6))
+    whole = dropout(x, 0.3, keys, "a")
+    np.testing.assert_array_equal(whole[4:], dropout(x[4:], 0.3, keys[4:], "a"))
+    assert abs(float((whole == 0).mean()) - 0.3) < 0.03
+    np.testing.assert_allclose(whole.mean(), 1.0, atol=0.04)
+    assert (whole != dropout(x, 0.3, keys, "b")).any()
+    assert (whole[0] != whole[1]).any()
+    np.testing.assert_array_equal(dropout(x, 0.3, None, "a"), x)
+
+
+def test_parameter_count_is_nanogpts():
+    """The CPU recipe: 0.80M parameters without the position table."""
+    model = Transformer(
+        layers=4, heads=4, width=128, vocab_size=65, positions=Learned(64)
+    )
+    shapes = jax.eval_shape(lambda: initialise(model, jax.random.key(0), tokens()))
+    count = sum(p.size for p in jax.tree.leaves(shapes))
+    assert count - 64 * 128 == 795_904
+
+
+def test_flops_count_the_compiled_products():
+    """The formula against XLA's own count of a forward pass, attention whole."""
+    model = SMALL.clone(width=64, layers=3, positions=Rotary())
+    inputs = tokens(2, 64)
+    params = initialise(model, jax.random.key(0), inputs)
+    lowered = jax.jit(lambda p, t: logits(model, p, t)).lower(params, inputs)
+    counted = lowered.compile().cost_analysis()
+    counted = counted[0] if isinstance(counted, list) else counted
+    whole_attention = 6 * model.layers * model.width * 64
+    expected = (model.flops_per_token(64) + whole_attention) / 3 * inputs.size
+    assert expected == pytest.approx(counted["flops"], rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"heads": 3}, "nearest that does: 2"),
+        ({"kv_heads": 3}, "kv_heads=3"),
+        ({"positions": Rotary(), "heads": 16}, "even"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"layers": 0}, "1 or more"),
+    ],
+)
+def test_problems_are_named(change, words):
+    assert not list(SMALL.problems())
+    (problem,) = SMALL.clone(**change).problems()
+    assert words in problem
+
+
+def test_choices_are_values():
+    assert replace(MLP(), ratio=2.0) == MLP(ratio=2.0)
+    assert SMALL.clone() == SMALL
