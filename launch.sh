@@ -178,7 +178,7 @@ show_progress() {  # pip's output goes to the log; a terminal sees one live line
     printf '%s\n' "$line" >>"$log"
     case $line in
       Collecting* | Downloading* | Building* | Installing*)
-        [ -t 2 ] && printf '\r\033[K  %.76s' "$line" >&2 ;;
+        [ -t 2 ] && printf '\r\033[K  %.76s' "${line%% (from*}" >&2 ;;
     esac
   done
   [ -t 2 ] && printf '\r\033[K' >&2
@@ -228,7 +228,7 @@ install() {  # with the file to lock open as descriptor 9
 
 failed() {
   say "the installation failed; its log is $log
-$(grep -i error "$log" 2>/dev/null | tail -n 2)${1:+
+$(grep -i '^[a-z]*error' "$log" 2>/dev/null | tail -n 3)${1:+
 $1}"
   return 1
 }

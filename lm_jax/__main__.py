@@ -3,9 +3,9 @@
 import importlib
 import os
 import sys
-import traceback
 
-from lm_jax.errors import UserError, nearest
+from lm_jax.errors import Diverged, UserError, nearest
+from lm_jax.platform import configure
 
 COMMANDS = {
     "train": "train the model of an experiment file",
@@ -44,28 +44,21 @@ def main(args: list[str]) -> int:
             raise UserError(
                 f"There is no command '{args[0]}'.{nearest(args[0], COMMANDS)}"
             )
-        if args[0] not in ("test", "doctor"):
-            from lm_jax.platform import configure
-
+        if args[0] != "test":
             configure()
         command = importlib.import_module(f"lm_jax.commands.{args[0]}")
         return command.main(args[1:]) or 0
     except UserError as error:
-        print(f"{error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 2
+    except Diverged as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:
-        from lm_jax.training.loop import Diverged
-
-        if isinstance(error, Diverged):
-            print(f"{error}", file=sys.stderr)
-        else:
-            traceback.print_exc()
         return 1
 
 

@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class Diverged(Exception):
+    """A loss or gradient was not finite; the state before it was saved."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Say which of the choices the user may have meant, and list them all."""
     choices = sorted(choices)

@@ -58,11 +58,6 @@ class Corpus:
             )
 
 
-def as_corpus(corpus: Corpus | str) -> Corpus:
-    """Give the corpus; of a string, the corpus with that source."""
-    return Corpus(corpus) if isinstance(corpus, str) else corpus
-
-
 @dataclass(frozen=True)
 class Text:
     """A corpus that was found: its pieces in order, read anew at each call."""
@@ -197,7 +192,8 @@ def _find_files(
     one = len({file.split for file in found}) == len(found) or len(found) == 1
     many = not one or table or form in ("tar", *DOCUMENTS) or bool(corpus.separator)
     how = _how_split(corpus, found, many)
-    recipe = [form, corpus.separator, corpus.column if table else "", how]
+    shares = () if splits[0] else corpus.shares
+    recipe = [form, corpus.separator, corpus.column if table else "", many, shares]
     digests = [(file.measure["sha256"], file.split) for file in found]
 
     def pieces() -> Iterator[Piece]:
@@ -265,7 +261,7 @@ def _find_hub(corpus: Corpus, cache: Path) -> Text:
             "document's text, is validation."
         )
     size = sum(f.stat().st_size for p in folders.values() for f in p.glob("*.arrow"))
-    recipe = [corpus.column, how, corpus.test]
+    recipe = [corpus.column, drawn, shares]
     return Text(
         _digest(recipe, prints),
         f"Hugging Face data set {corpus.source} {corpus.config}".rstrip() + f". {how}",

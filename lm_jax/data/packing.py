@@ -8,7 +8,7 @@ import grain
 import numpy as np
 from jaxtyping import Int64, UInt
 
-from lm_jax.data.corpora import Corpus, as_corpus, find
+from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.prepared import (
     Prepared,
     check_context,
@@ -34,14 +34,13 @@ class PackedDocuments:
     """
 
     corpus: Corpus = Corpus("names")
-    """The documents; the source alone will do where the rest is as usual."""
+    """The documents."""
     tokenizer: Characters | Bytes | Words | Subwords = Characters()
     context: int = 256
     """Tokens of one example."""
 
     def __post_init__(self) -> None:
-        """Take the source of a corpus for the corpus."""
-        object.__setattr__(self, "corpus", as_corpus(self.corpus))
+        """Refuse a context without tokens."""
         check_context(self.context)
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
@@ -102,9 +101,9 @@ def packed_windows(tokens: Tokens, context: int, batch: int) -> Windows:
 
 def packed_row(
     ids: UInt[np.ndarray, "tokens"],
-    documents: Int64[np.ndarray, "documents+1"],
+    documents: Int64[np.ndarray, "offsets"],
     order: Int64[np.ndarray, "documents"],
-    starts: Int64[np.ndarray, "documents+1"],
+    starts: Int64[np.ndarray, "offsets"],
     context: int,
     index: int,
 ) -> Row:

@@ -6,7 +6,7 @@ from pathlib import Path
 import grain
 import numpy as np
 
-from lm_jax.data.corpora import Corpus, as_corpus, find
+from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.prepared import (
     Prepared,
     check_context,
@@ -29,14 +29,13 @@ class TokenStream:
     """
 
     corpus: Corpus = Corpus()
-    """The text; its source alone will do where the rest is as usual."""
+    """The text."""
     tokenizer: Characters | Bytes | Words | Subwords = Characters()
     context: int = 256
     """Tokens of one example."""
 
     def __post_init__(self) -> None:
-        """Take the source of a corpus for the corpus."""
-        object.__setattr__(self, "corpus", as_corpus(self.corpus))
+        """Refuse a context without tokens."""
         check_context(self.context)
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:

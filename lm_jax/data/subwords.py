@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from operator import index
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int32
 
-from lm_jax.data.tokenizers import END_OF_DOCUMENT, _utf8, visible
+from lm_jax.data.tokenizers import END_OF_DOCUMENT, Ids, utf8, visible
 from lm_jax.errors import UserError
 
 # SentencePiece writes a space so inside; where a text holds the sign itself, it
@@ -161,7 +162,7 @@ class SubwordTokenizer:
 
     def encode(self, text: str) -> Int32[np.ndarray, "tokens"]:
         """Give the ids of a text; `decode` gives the same text back."""
-        _utf8(text)
+        utf8(text)  # It says what is wrong with text that is no Unicode.
         parts: list[list[int]] = []
         for k, clean in enumerate(text.split(_SPACE_SIGN)):
             if k:
@@ -173,13 +174,13 @@ class SubwordTokenizer:
     def _bytes_of(self, text: str) -> list[int]:
         return [self._pieces.piece_to_id(f"<0x{b:02X}>") for b in text.encode()]
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Ids) -> str:
         """Join the pieces; the end of a document is decoded to nothing."""
-        return self._pieces.decode([int(i) for i in ids])
+        return self._pieces.decode(list(map(index, ids)))
 
-    def symbols(self, ids: Iterable[int]) -> list[str]:
+    def symbols(self, ids: Ids) -> list[str]:
         """Give each piece as it is to be printed, bytes as <0xNN>."""
-        pieces = (self._pieces.id_to_piece(int(i)) for i in ids)
+        pieces = (self._pieces.id_to_piece(index(i)) for i in ids)
         return [visible(piece.replace(_SPACE_SIGN, " ")) for piece in pieces]
 
 

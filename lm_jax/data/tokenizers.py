@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32
@@ -22,8 +23,13 @@ from lm_jax.errors import UserError
 UNKNOWN = "<unk>"
 # Ends a document; no text spells it, and it is decoded to nothing.
 END_OF_DOCUMENT = "<|end|>"
+# Ids come as a list or as an array.
+Ids = Iterable[SupportsIndex]
+# One more than the highest Unicode code point.
+_CODES = 0x110000
 
 
+@runtime_checkable
 class Trained(Protocol):
     """What every trained tokenizer offers."""
 
@@ -46,13 +52,14 @@ class Trained(Protocol):
             UserError: the vocabulary lacks something and has no unknown token.
         """
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Ids) -> str:
         """Give the text of ids."""
 
-    def symbols(self, ids: Iterable[int]) -> list[str]:
+    def symbols(self, ids: Ids) -> list[str]:
         """Give each id as it is to be printed."""
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What every tokenizer value offers."""
 
@@ -74,10 +81,11 @@ class Characters:
 
     def train(self, texts: Iterable[str], end: bool = False) -> "CharacterTokenizer":
         """Collect the characters, sorted by code point."""
-        seen: set[str] = set()
+        seen = np.zeros(_CODES, bool)
         for text in texts:
-            seen.update(text)
-        return CharacterTokenizer("".join(sorted(seen)), self.unknown, end)
+            seen[_codes(text)] = True
+        found = "".join(map(chr, np.flatnonzero(seen)))
+        return CharacterTokenizer(found, self.unknown, end)
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ class CharacterTokenizer:
 
     @cached_property
     def _id_of_code(self) -> Int32[np.ndarray, "1114112"]:
-        table = np.full(0x110000, -1 if not self.unknown else self.unknown_id, np.int32)
+        table = np.full(_CODES, -1 if not self.unknown else self.unknown_id, np.int32)
         table[_codes(self.characters)] = np.arange(len(self.characters))
         return table
 
@@ -115,7 +123,8 @@ class CharacterTokenizer:
         Raises:
             UserError: characters that are not in the vocabulary, without unknown.
         """
-        ids = self._id_of_code[_codes(text)]
+        # No code is out of the table; to clip is the fastest way not to ask.
+        ids = self._id_of_code.take(_codes(text), mode="clip")
         if not self.unknown and len(ids) and ids.min() < 0:
             missing = sorted(set(text) - set(self.characters))
             named = ", ".join(repr(character) for character in missing[:10])
@@ -127,12 +136,12 @@ class CharacterTokenizer:
             )
         return ids
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Ids) -> str:
         """Join the characters; <unk> is printed, the end of a document is not."""
         texts = [*self.characters] + [UNKNOWN] * self.unknown + [""] * self.end
         return "".join(texts[i] for i in ids)
 
-    def symbols(self, ids: Iterable[int]) -> list[str]:
+    def symbols(self, ids: Ids) -> list[str]:
         """Give each character as it is to be printed."""
         texts = [visible(character) for character in self.characters]
         texts += [UNKNOWN] * self.unknown + [END_OF_DOCUMENT] * self.end
@@ -171,20 +180,25 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> Int32[np.ndarray, "tokens"]:
         """Give the bytes of the text."""
-        return np.frombuffer(_utf8(text), np.uint8).astype(np.int32)
+        return np.frombuffer(utf8(text), np.uint8).astype(np.int32)
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Ids) -> str:
         """Read the bytes as UTF-8; what is none shows as U+FFFD."""
-        return bytes(i for i in ids if i < 256).decode("utf-8", "replace")
+        return bytes(i for i in map(index, ids) if i < 256).decode("utf-8", "replace")
 
-    def symbols(self, ids: Iterable[int]) -> list[str]:
+    def symbols(self, ids: Ids) -> list[str]:
         """Give each byte as it is to be printed: ASCII itself, others \\xNN."""
         texts = [repr(bytes([i]))[2:-1] for i in range(256)]
         texts[ord("'")], texts[ord("\\")] = "'", "\\"
         return [(texts + [END_OF_DOCUMENT])[i] for i in ids]
 
 
-def _utf8(text: str) -> bytes:
+def utf8(text: str) -> bytes:
+    """Give the bytes of a text.
+
+    Raises:
+        UserError: it has half a character, as a broken command line may.
+    """
     try:
         return text.encode()
     except UnicodeEncodeError as error:

@@ -185,15 +185,17 @@ def _reported(
     progress: Progress | None,
     done: int = 0,
 ) -> Iterator[Piece]:
+    if progress is None:
+        yield from pieces
+        return
     told = done
     for piece in pieces:
         yield piece
         done += len(piece.text.encode("utf-8", "surrogatepass"))
-        if progress and done - told > 1_000_000:
+        if done - told > 1_000_000:
             told = done
             progress(what, min(done, total), total)
-    if progress:
-        progress(what, min(done, total), total)
+    progress(what, min(done, total), total)
 
 
 def _chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:

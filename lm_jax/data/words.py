@@ -5,11 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
+from operator import index
 
 import numpy as np
 from jaxtyping import Int32
 
-from lm_jax.data.tokenizers import END_OF_DOCUMENT, UNKNOWN
+from lm_jax.data.tokenizers import END_OF_DOCUMENT, UNKNOWN, Ids
 from lm_jax.errors import UserError
 
 END_OF_SENTENCE = "<eos>"
@@ -91,12 +92,12 @@ class WordTokenizer:
         ids = map(self._id_of_word.get, words, repeat(self.unknown_id))
         return np.fromiter(ids, np.int32, len(words))
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Ids) -> str:
         """Join the words by spaces; <eos> becomes a line end."""
-        words = [self.words[i] for i in ids if i != self.end_id]
+        words = [self.words[i] for i in map(index, ids) if i != self.end_id]
         text = " ".join("\n" if word == END_OF_SENTENCE else word for word in words)
         return text.replace(" \n", "\n").replace("\n ", "\n")
 
-    def symbols(self, ids: Iterable[int]) -> list[str]:
+    def symbols(self, ids: Ids) -> list[str]:
         """Give each word."""
         return [self.words[i] for i in ids]

@@ -51,12 +51,12 @@ def generate(
     if length < 0:
         raise UserError(f"length={length} must be 0 or more.")
     _check_prompts(prompts, model.vocab_size)
-    if not prompts or not length:
+    if len(prompts) == 0 or length == 0:
         return np.zeros((len(prompts), length), np.int32)
-    prompts = [np.asarray(prompt)[-context:] for prompt in prompts]
+    prompts = [prompt[-context:] for prompt in prompts]
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
     # Few widths: a new prompt length seldom compiles anything new.
-    width = min(context, 1 << int(lengths.max() - 1).bit_length())
+    width = min(context, 1 << (max(map(len, prompts)) - 1).bit_length())
     text = np.zeros((len(prompts), width + length), np.int32)
     for row, prompt in zip(text, prompts, strict=True):
         row[: len(prompt)] = prompt
@@ -69,23 +69,21 @@ def generate(
 
 def _check_prompts(prompts: Sequence[np.ndarray], vocab_size: int) -> None:
     for number, prompt in enumerate(prompts, 1):
+        which = f"Prompt {number} of {len(prompts)}"
         if len(prompt) == 0:
             raise UserError(
-                f"Prompt {number} of {len(prompts)} is empty. A model continues at "
-                "least one token; a newline is a good beginning."
+                f"{which} is empty. A model continues at least one token; a newline "
+                "is a good beginning."
             )
-        low, high = int(np.min(prompt)), int(np.max(prompt))
-        if low < 0 or high >= vocab_size:
-            raise UserError(
-                f"Prompt {number} of {len(prompts)} has token {high if low >= 0 else low}"
-                f", and the model knows 0 to {vocab_size - 1}. Was it written with "
-                "another tokenizer?"
-            )
+        for token in (int(np.min(prompt)), int(np.max(prompt))):
+            if not 0 <= token < vocab_size:
+                raise UserError(
+                    f"{which} has token {token}, and the model knows 0 to "
+                    f"{vocab_size - 1}. Was it written with another tokenizer?"
+                )
 
 
-@functools.partial(
-    jax.jit, static_argnames=("model", "length", "context", "sampling")
-)
+@functools.partial(jax.jit, static_argnames=("model", "length", "context", "sampling"))
 def _decode(
     model: nn.Module,
     params: Any,

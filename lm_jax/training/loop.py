@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from lm_jax.data.loader import batches, rows
+from lm_jax.errors import Diverged
 from lm_jax.evaluation.likelihood import likelihood
 from lm_jax.generation import generate
 from lm_jax.runs.display import Display
@@ -26,10 +27,6 @@ from lm_jax.training.state import TrainState
 from lm_jax.training.step import make_evaluation_step, make_train_step, named_key
 
 EVALUATION_TOKENS = 8192
-
-
-class Diverged(Exception):
-    """A loss or gradient was not finite; the state before it was saved."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What a run writes and shows: its directory, its records and its picture."""

@@ -1,0 +1,163 @@
+"""A run is a directory: `runs/<experiment>/<variant>/seed<k>/`."""
+
+import difflib
+import errno
+import fcntl
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lm_jax.errors import UserError
+
+# What the file system refuses for a reason that the user can change.
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: make room and start again",
+    errno.EDQUOT: "the disk quota is used up: make room and start again",
+    errno.EROFS: "the file system is read-only: choose another directory",
+    errno.EACCES: "permission denied: choose a directory that you may write",
+    errno.EPERM: "permission denied: choose a directory that you may write",
+    errno.EISDIR: "a directory is in the way: move it away",
+    errno.ENOTDIR: "a file is in the way of a directory: move it away",
+    errno.EEXIST: "a file is in the way of a directory: move it away",
+    errno.ENOENT: "its directory does not exist: make it first",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses inside into one message about `path`.
+
+    Raises:
+        UserError: for a full disk, a read-only place, something in the way.
+            Other errors pass as they are.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        remedy = _REMEDIES[error.errno]
+        raise UserError(f"Cannot write {path}: {remedy}.") from error
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Write a whole file or leave the one that stood there.
+
+    The content goes to a temporary name beside `path`, reaches the disk, and
+    takes the name in one move. Text is written as UTF-8.
+
+    Raises:
+        UserError: where `path` cannot be written.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+@contextmanager
+def open_run(path: Path) -> Iterator[Path]:
+    """Make a run directory, or enter one, and keep other processes out.
+
+    The lock is advisory (`flock` on `<run>/.lock`) and ends with the process
+    that holds it, however that ends. The file says who holds it.
+
+    Raises:
+        UserError: where the directory cannot be made or written, and where
+            another process has it open.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _lock_or_refuse(lock, path)
+        yield path
+    finally:
+        os.close(lock)
+
+
+def _lock_or_refuse(lock: int, path: Path) -> None:
+    """Take the lock and write the holder's name into it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip()
+        raise UserError(
+            f"The run {path} is in use by {holder or 'another process'}. "
+            "Wait for it to end or stop it; nothing was changed."
+        ) from None
+    except OSError as error:
+        # Some network file systems have no locks; a run there is still a run.
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        warnings.warn(
+            f"The file system of {path} has no locks: see to it that only one "
+            "process trains this run.",
+            stacklevel=4,
+        )
+    holder = f"process {os.getpid()} on {socket.gethostname()}\n"
+    with writing(path):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, holder.encode(), 0)
+
+
+def runs_below(root: Path) -> list[Path]:
+    """All runs at or below a directory, sorted: those with experiment.json."""
+    found = []
+    for folder, below, files in os.walk(root):
+        if "experiment.json" in files:
+            found.append(Path(folder))
+            below.clear()  # no run lies inside a run, but many checkpoint files
+    return sorted(found)
+
+
+def find_run(path: Path) -> Path:
+    """The run that a path means.
+
+    Args:
+        path: a run, a file or directory inside a run, or a directory with
+            exactly one run below it.
+
+    Raises:
+        UserError: if it means none or several; lists the runs there are,
+            nearest names first.
+    """
+    if not path.exists():
+        raise UserError(
+            f"There is no {path}.{_list_runs(runs_below(Path('runs')), path)}"
+        )
+    for folder in (path, *path.absolute().parents):
+        if (folder / "experiment.json").is_file():
+            return folder
+    below = runs_below(path)
+    if len(below) == 1:
+        return below[0]
+    if below:
+        raise UserError(f"{path} has several runs: name one.{_list_runs(below, path)}")
+    raise UserError(f"{path} is no run.{_list_runs(runs_below(Path('runs')), path)}")
+
+
+def _list_runs(runs: list[Path], wanted: Path, most: int = 10) -> str:
+    """One run a line, those named most like the wanted one first."""
+    if not runs:
+        return " There are no runs below runs/ yet: train one first."
+
+    def likeness(run: Path) -> float:
+        return difflib.SequenceMatcher(None, str(run), str(wanted)).ratio()
+
+    nearest = sorted(runs, key=likeness, reverse=True)
+    more = [f"and {len(runs) - most} more"] if len(runs) > most else []
+    return "\n  ".join([" There is:", *map(str, nearest[:most]), *more])

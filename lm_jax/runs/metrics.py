@@ -1,0 +1,153 @@
+"""metrics.jsonl and samples.txt: what a run said at each step.
+
+Both are only ever appended to, and both can be cut back to a step, so that a
+run that was stopped and goes on leaves the files of one that was never stopped.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+
+from lm_jax.errors import UserError
+from lm_jax.runs.directory import atomic_write, writing
+
+# JSON has no such numbers; as text every reader of JSON lines can take them.
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+_SAMPLE_HEADER = re.compile(rb"^--- step (\d+) ---$", re.MULTILINE)
+
+
+class MetricsLog:
+    """metrics.jsonl, open for appending: one JSON object a line.
+
+    A line is with the operating system when `write` returns, so it survives
+    the end of the process, however that comes. To go on after such an end, call
+    `truncate_after` before the first `write`.
+
+    Raises:
+        UserError: where the file cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._open()
+
+    def _open(self) -> None:
+        with writing(self.path):
+            self._file = open(self.path, "ab")
+
+    def write(self, step: int, metrics: dict) -> None:
+        """Append `{"step": step, **metrics}`.
+
+        Args:
+            metrics: numbers by name; arrays of one number are taken as numbers.
+
+        Raises:
+            UserError: if the disk is full.
+        """
+        row = {"step": int(step)}
+        row |= {name: _encode(value) for name, value in metrics.items()}
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+        with writing(self.path):
+            self._file.write(line.encode("utf-8"))
+            self._file.flush()
+
+    def truncate_after(self, step: int) -> None:
+        """Drop the lines after a step, and a last line that was cut short.
+
+        To be called before going on from the checkpoint of that step. The file
+        is replaced in one move; what is kept is kept byte by byte.
+
+        Raises:
+            UserError: if a line before the last cannot be read.
+        """
+        whole = self.path.read_bytes()
+        rows = _parse(self.path, whole)
+        kept = b"".join(line for line, row in rows if row["step"] <= step)
+        if kept != whole:
+            self._file.close()
+            atomic_write(self.path, kept)
+            self._open()
+
+    def close(self) -> None:
+        """Close the file."""
+        with writing(self.path):
+            self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """The lines of a metrics.jsonl, in order, numbers exactly as written.
+
+    A last line without its end is left out: its writer was stopped, or has not
+    finished it yet.
+
+    Raises:
+        UserError: if there is no such file, or another line cannot be read.
+    """
+    try:
+        whole = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"There is no {path}: nothing was trained there yet.") from None
+    return [row for _, row in _parse(path, whole)]
+
+
+def append_sample(path: Path, step: int, text: str) -> None:
+    """Append a text that the model wrote at a step to samples.txt.
+
+    Raises:
+        UserError: where the file cannot be written.
+    """
+    body = text.rstrip("\n").encode("utf-8", "replace")
+    # A model can write anything, a line that looks like a header too.
+    body = _SAMPLE_HEADER.sub(lambda header: b" " + header[0], body)
+    with writing(path), open(path, "ab") as file:
+        file.write(b"--- step %d ---\n%s\n" % (step, body))
+
+
+def truncate_samples(path: Path, step: int) -> None:
+    """Drop the samples after a step, and what was cut short; none is no error.
+
+    Raises:
+        UserError: where the file cannot be written.
+    """
+    if not path.exists():
+        return
+    whole = path.read_bytes()
+    kept = whole[: whole.rfind(b"\n") + 1]
+    for header in _SAMPLE_HEADER.finditer(kept):
+        if int(header[1]) > step:
+            kept = kept[: header.start()]
+            break
+    if kept != whole:
+        atomic_write(path, kept)
+
+
+def _encode(value: object) -> float | int | str:
+    """A number for JSON; Python writes a float so that it reads back exactly."""
+    number = value.item() if hasattr(value, "item") else value
+    if not isinstance(number, int | float):
+        raise TypeError(f"a metric is a number, not {value!r}")
+    if isinstance(number, float) and not math.isfinite(number):
+        return str(number)
+    return number
+
+
+def _parse(path: Path, whole: bytes) -> list[tuple[bytes, dict]]:
+    """Each whole line as it stands and as a row."""
+    rows = []
+    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
+        try:
+            row = {name: _decode(value) for name, value in json.loads(line).items()}
+            int(row["step"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise UserError(
+                f"{path}, line {number} cannot be read: {line[:40]!r}. "
+                "Mend or remove that line; nothing was changed."
+            ) from None
+        rows.append((line + b"\n", row))
+    return rows
+
+
+def _decode(value: float | str) -> float:
+    return _NOT_FINITE[value] if isinstance(value, str) else value

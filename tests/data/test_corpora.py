@@ -1,0 +1,254 @@
+"""Corpora are found, split as is said, and complained of in one message."""
+
+import gzip
+import hashlib
+import json
+import os
+import time
+from itertools import groupby
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lm_jax.data import Corpus
+from lm_jax.data.corpora import find
+from lm_jax.data.reading import blocks, cut_documents, cut_safely, measure
+from lm_jax.data.splitting import Shares, by_digest, by_position
+from lm_jax.errors import UserError
+from tests.data import quick
+
+
+def splits_of(corpus, cache):
+    """The documents of each split of a corpus."""
+    found = {}
+    for piece in find(corpus, cache).pieces():
+        documents = found.setdefault(piece.split, [""])
+        documents[-1] += piece.text
+        if piece.last:
+            documents.append("")
+    return {split: documents[:-1] for split, documents in found.items()}
+
+
+def test_tiny_shakespeare_has_nanogpts_split(tmp_path):
+    splits = splits_of(Corpus(), tmp_path)
+    (train,), (validation,) = splits["train"], splits["validation"]
+    text = train + validation
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert digest == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+    assert len(train) == int(0.9 * len(text)) == 1_003_854
+
+
+def test_poems_are_title_author_text(tmp_path):
+    splits = splits_of(Corpus("tangshi300"), tmp_path)
+    poems = [*splits["train"], *splits["validation"]]
+    assert len(poems) == 366
+    assert any(
+        poem.startswith("在嶽詠蟬\n駱賓王\n西陸蟬聲唱，南冠客思侵。") for poem in poems
+    )
+
+
+def test_names_are_documents(tmp_path):
+    splits = splits_of(Corpus("names", test=0.2), tmp_path)
+    sizes = {split: len(names) for split, names in splits.items()}
+    assert sum(sizes.values()) == 32_033
+    assert abs(sizes["validation"] / 32_033 - 0.1) < 0.01
+    assert abs(sizes["test"] / 32_033 - 0.2) < 0.01
+    assert "emma" in splits["train"] + splits["validation"] + splits["test"]
+
+
+@quick
+@given(
+    st.lists(st.text(min_size=1), min_size=1),
+    st.sampled_from([0.0, 0.1, 0.25, 0.4]),
+    st.sampled_from([0.0, 0.1, 0.5]),
+)
+def test_a_text_is_split_by_position(parts, validation, test):
+    whole = "".join(parts)
+    shares = Shares(validation, test)
+    pieces = list(by_position(iter(parts), len(whole), shares))
+    assert "".join(piece.text for piece in pieces) == whole
+    order = [split for split, _ in groupby(piece.split for piece in pieces)]
+    assert order == [s for s in ("train", "validation", "test") if s in order]
+    train = sum(len(piece.text) for piece in pieces if piece.split == "train")
+    assert train == int(len(whole) * (1 - validation - test))
+    assert [piece.last for piece in pieces].count(True) == len(order)
+
+
+@quick
+@given(st.lists(st.text(min_size=1)), st.text(min_size=1))
+def test_another_document_moves_none(documents, added):
+    def drawn(texts):
+        return [(p.text, p.split) for p in by_digest(iter(texts), "", Shares(0.3, 0.2))]
+
+    before, after = drawn(documents), drawn([added, *documents])
+    assert after[1:] == before
+
+
+@quick
+@given(st.text(st.sampled_from("ab \n月"), max_size=50), st.data())
+def test_blocks_are_cut_again_at_safe_places(text, data):
+    cut = data.draw(st.integers(0, len(text)))
+    pieces = list(cut_safely([text[:cut], text[cut:]]))
+    assert "".join(pieces) == text
+    for left, right in zip(pieces[:-1], pieces[1:], strict=True):
+        assert left.endswith("\n") or right.startswith(" ")
+
+
+@quick
+@given(st.lists(st.text(st.sampled_from("ab月"), max_size=5)), st.data())
+def test_documents_are_cut_across_blocks(documents, data):
+    text = "<|x|>".join(documents)
+    cut = data.draw(st.integers(0, len(text)))
+    found = list(cut_documents([text[:cut], text[cut:]], "<|x|>"))
+    assert found == [document for document in documents if document]
+
+
+def test_a_folder_is_a_document_a_file(tmp_path):
+    folder = tmp_path / "books"
+    folder.mkdir()
+    for i in range(60):
+        (folder / f"{i}.txt").write_text(f"book {i} 紅樓夢\r\nend", newline="")
+    splits = splits_of(Corpus(str(folder), validation=0.3), tmp_path / "cache")
+    assert len(splits["train"]) + len(splits["validation"]) == 60
+    assert 5 < len(splits["validation"]) < 40
+    assert "book 7 紅樓夢\nend" in splits["train"] + splits["validation"]
+
+
+def test_files_named_after_splits_keep_them(tmp_path):
+    for name in ("train", "valid", "test"):
+        with gzip.open(tmp_path / f"my.{name}.txt.gz", "wt") as file:
+            file.write(f"{name} text\n")
+    splits = splits_of(Corpus(str(tmp_path)), tmp_path / ".cache")
+    assert splits == {
+        "train": ["train text\n"],
+        "validation": ["valid text\n"],
+        "test": ["test text\n"],
+    }
+
+
+def test_tables_are_a_document_a_row(tmp_path):
+    texts = [f"poem {i}, 明月\nline" for i in range(50)] + [""]
+    table = tmp_path / "poems.jsonl"
+    table.write_text("".join(json.dumps({"id": 1, "poem": t}) + "\n" for t in texts))
+    splits = splits_of(Corpus(str(table), column="poem"), tmp_path / "cache")
+    assert sorted(splits["train"] + splits["validation"]) == sorted(texts[:-1])
+    with pytest.raises(UserError, match=r"no column 'text'.*id, poem"):
+        splits_of(Corpus(str(table)), tmp_path / "cache")
+    with pytest.raises(UserError, match="column 'id' of .* holds no text"):
+        splits_of(Corpus(str(table), column="id"), tmp_path / "cache")
+
+
+def test_csv_and_parquet(tmp_path):
+    import datasets
+
+    texts = {"text": [f'a "b", {i}' for i in range(20)]}
+    table = datasets.Dataset.from_dict(texts)
+    table.to_parquet(str(tmp_path / "t.parquet"))
+    table.to_csv(str(tmp_path / "t.csv"))
+    for name in ("t.parquet", "t.csv"):
+        splits = splits_of(Corpus(str(tmp_path / name)), tmp_path / "cache")
+        assert sorted(sum(splits.values(), [])) == sorted(texts["text"])
+
+
+def test_hub_data_are_kept_and_read_without_a_network(tmp_path, monkeypatch):
+    import datasets
+
+    from lm_jax.data import tables
+
+    asked = []
+
+    def load_dataset(source, config, cache_dir):
+        asked.append((source, config))
+        rows = {"text": [f"row {i}" for i in range(100)], "label": [0] * 100}
+        table = datasets.Dataset.from_dict(rows)
+        return datasets.DatasetDict(train=table, test=table.select(range(5)))
+
+    monkeypatch.setattr(tables, "_network", lambda endpoint: True)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    corpus = Corpus("owner/data", config="plain")
+    first = splits_of(corpus, tmp_path)
+    assert asked == [("owner/data", "plain")]
+    assert splits_of(corpus, tmp_path) == first
+    assert len(asked) == 1
+    assert len(first["test"]) == 5
+    assert len(first["train"]) + len(first["validation"]) == 100
+    assert len(first["validation"]) > 2
+    assert "test" in find(corpus, tmp_path).statement
+
+
+def test_hub_data_without_a_network(tmp_path, monkeypatch):
+    from lm_jax.data import tables
+
+    monkeypatch.setattr(tables, "_network", lambda endpoint: False)
+    with pytest.raises(UserError, match=r"'owner/data' cannot be fetched.*Shipped:"):
+        find(Corpus("owner/data"), tmp_path)
+
+
+def test_an_unknown_corpus(tmp_path, monkeypatch):
+    monkeypatch.delenv("LM_JAX_DATA", raising=False)
+    with pytest.raises(UserError, match="Did you mean 'tinyshakespeare'"):
+        find(Corpus("tinyshakespear"), tmp_path)
+    with pytest.raises(UserError, match=r"LM_JAX_DATA is not set.*Shipped: .*names"):
+        find(Corpus("ptb"), tmp_path)
+    monkeypatch.setenv("LM_JAX_DATA", str(tmp_path))
+    with pytest.raises(UserError, match="No corpus 'ptb' here: it is not in"):
+        find(Corpus("ptb"), tmp_path)
+
+
+def test_a_missing_file(tmp_path):
+    (tmp_path / "poems.txt").write_text("x")
+    with pytest.raises(UserError, match=r"no file or folder.*mean 'poems.txt'"):
+        find(Corpus(str(tmp_path / "poem.txt")), tmp_path)
+
+
+def test_an_empty_file_and_an_empty_folder(tmp_path):
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(UserError, match="a.txt is empty"):
+        find(Corpus(str(tmp_path / "a.txt")), tmp_path / "cache")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(UserError, match="has no files"):
+        find(Corpus(str(tmp_path / "b")), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("good", [0, 10, (1 << 20) - 1, (1 << 20) + 5])
+@pytest.mark.parametrize("bad", [b"\xffx", b"\xe6\x9c"])
+def test_not_utf8_is_told_with_the_offset(tmp_path, good, bad):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"a" * good + bad)
+    with pytest.raises(UserError, match=f"not UTF-8: the byte at offset {good} "):
+        find(Corpus(str(path)), tmp_path / "cache")
+
+
+def test_a_byte_order_mark_and_line_ends(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + "月\r\nb\rc\n".encode())
+    assert "".join(blocks(path)) == "月\nb\nc\n"
+
+
+def test_a_damaged_gzip_file(tmp_path):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(os.urandom(1000).hex().encode())[:-200])
+    with pytest.raises(UserError, match="damaged"):
+        find(Corpus(str(path)), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("shares", [(0.6, 0.4), (-0.1, 0.0), (0.0, 1.5)])
+def test_shares_that_leave_nothing(shares):
+    with pytest.raises(UserError, match="below 1"):
+        Corpus(validation=shares[0], test=shares[1])
+
+
+def test_a_file_is_measured_once_until_it_changes(tmp_path, monkeypatch):
+    from lm_jax.data import reading
+
+    path = tmp_path / "a.txt"
+    path.write_text("abc")
+    first = measure(path, tmp_path / "cache")
+    assert first["characters"] == first["bytes"] == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "_measure", None)  # Calling it would fail.
+        assert measure(path, tmp_path / "cache") == first
+    path.write_text("abd")
+    os.utime(path, ns=(0, time.time_ns() + 1))
+    assert measure(path, tmp_path / "cache")["sha256"] != first["sha256"]

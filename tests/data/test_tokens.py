@@ -1,0 +1,145 @@
+"""Token arrays are whole, small, found again, and made again when damaged."""
+
+import errno
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lm_jax.data import Bytes, Characters, Corpus, Subwords, TokenStream, Words
+from lm_jax.data import tokens as tokens_module
+from lm_jax.errors import UserError
+
+CHINESE = "牀前明月光，疑是地上霜。\n舉頭望明月，低頭思故鄉。\n"
+
+
+@pytest.fixture
+def poem(tmp_path):
+    path = tmp_path / "poem.txt"
+    path.write_text(CHINESE * 40, encoding="utf-8")
+    return Corpus(str(path))
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [Characters(), Bytes(), Words(), Subwords(size=300)]
+)
+def test_the_tokens_are_those_of_the_text(poem, tmp_path, tokenizer):
+    made = TokenStream(poem, tokenizer, 8).prepare(tmp_path / "cache")
+    train = (CHINESE * 40)[: int(0.9 * 40 * len(CHINESE))]
+    split = made.splits["train"]
+    np.testing.assert_array_equal(split.ids, made.tokenizer.encode(train))
+    assert split.bytes == len(train.encode())
+    assert split.documents.tolist() == [0, len(split.ids)]
+    again = TokenStream(poem, tokenizer, 16).prepare(tmp_path / "cache")
+    assert again.tokenizer == made.tokenizer
+    assert len(list((tmp_path / "cache" / "tokens").iterdir())) == 1
+
+
+def test_ids_are_stored_as_narrow_as_the_vocabulary_allows(tmp_path, poem):
+    made = TokenStream(poem, Characters(), 8).prepare(tmp_path)
+    assert made.splits["train"].ids.dtype == np.uint8
+    made = TokenStream(poem, Subwords(300), 8).prepare(tmp_path)
+    assert made.splits["train"].ids.dtype == np.uint16
+    assert tokens_module._narrowest(65_536) == "<u2"
+    assert tokens_module._narrowest(65_537) == "<u4"
+
+
+def test_threads_and_chunks_change_nothing(tmp_path, monkeypatch):
+    stream = TokenStream(Corpus("tangshi300"), Subwords(3000), 32)
+    one = stream.prepare(tmp_path / "one")
+    monkeypatch.setattr(tokens_module, "_POOL_BYTES", 0)
+    monkeypatch.setattr(tokens_module, "_CHUNK_CHARACTERS", 500)
+    many = stream.prepare(tmp_path / "many")
+    for name, split in one.splits.items():
+        np.testing.assert_array_equal(split.ids, many.splits[name].ids)
+        np.testing.assert_array_equal(split.documents, many.splits[name].documents)
+        assert split.bytes == many.splits[name].bytes
+
+
+def test_documents_are_followed_by_their_end(tmp_path):
+    made = TokenStream(Corpus("names"), Characters(), 32).prepare(tmp_path)
+    split = made.splits["train"]
+    ends = np.flatnonzero(split.ids == made.tokenizer.end_id)
+    np.testing.assert_array_equal(ends + 1, split.documents[1:])
+    first = made.tokenizer.decode(split.ids[: split.documents[1]])
+    assert first == "emma"
+    assert len(split.ids) == split.bytes + len(ends)
+
+
+def test_a_one_text_corpus_has_no_end_token(tmp_path):
+    made = TokenStream(Corpus(), Characters(), 64).prepare(tmp_path)
+    assert made.vocab_size == 65
+    assert made.tokenizer.end_id is None
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "meta", "tokenizer"])
+def test_a_damaged_entry_is_made_again(tmp_path, poem, damage):
+    stream = TokenStream(poem, Characters(), 8)
+    whole = stream.prepare(tmp_path / "cache")
+    expected = np.array(whole.splits["train"].ids)
+    (entry,) = (tmp_path / "cache" / "tokens").iterdir()
+    if damage == "truncate":
+        (entry / "train.ids").write_bytes(b"123")
+    elif damage == "remove":
+        (entry / "train.ids").unlink()
+    elif damage == "meta":
+        (entry / "meta.json").write_text("{")
+    else:
+        path = entry / "tokenizer.json"
+        path.write_text("x" * path.stat().st_size)
+    again = stream.prepare(tmp_path / "cache")
+    assert "made again" in again.statement
+    np.testing.assert_array_equal(again.splits["train"].ids, expected)
+    assert "made again" not in stream.prepare(tmp_path / "cache").statement
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, poem, monkeypatch):
+    def full(self, encoded):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tokens_module._Writer, "add", full)
+    with pytest.raises(UserError, match=f"No space is left to write {tmp_path}"):
+        TokenStream(poem, Characters(), 8).prepare(tmp_path / "cache")
+    assert list((tmp_path / "cache" / "tokens").iterdir()) == []
+
+
+def test_changed_text_is_tokenized_anew(tmp_path, poem):
+    stream = TokenStream(poem, Characters(), 8)
+    stream.prepare(tmp_path / "cache")
+    path = tmp_path / "poem.txt"
+    path.write_text("新" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    made = stream.prepare(tmp_path / "cache")
+    assert made.tokenizer.decode(made.splits["train"].ids[:1]) == "新"
+
+
+def test_a_character_of_validation_that_training_lacks(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("a" * 99 + "é", encoding="utf-8")
+    with pytest.raises(UserError, match="In the validation split: .*'é'"):
+        TokenStream(Corpus(str(path)), context=8).prepare(tmp_path)
+    stream = TokenStream(Corpus(str(path)), Characters(unknown=True), 8)
+    assert "10.00% of them unknown" in stream.prepare(tmp_path).statement
+
+
+def test_progress_reaches_its_total(tmp_path):
+    told = []
+    stream = TokenStream(Corpus("tangshi300"), Characters(True), 32)
+    stream.prepare(tmp_path, progress=lambda *what: told.append(what))
+    assert {what for what, _, _ in told} == {"reading", "tokenizing"}
+    assert all(0 <= done <= total for _, done, total in told)
+    assert told[-1][1] > 0.9 * told[-1][2]
+
+
+def test_a_warm_start_imports_no_heavy_library(tmp_path):
+    TokenStream(Corpus("names"), Characters(), 32).prepare(tmp_path)
+    code = (
+        "import sys, pathlib; from lm_jax.data import *;"
+        "stream = TokenStream(Corpus('names'), Characters(), 32);"
+        "stream.prepare(pathlib.Path(sys.argv[1]));"
+        "print([m for m in ('datasets', 'sentencepiece', 'pandas', 'pyarrow')"
+        " if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

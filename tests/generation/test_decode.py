@@ -1,0 +1,241 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_jax.errors import UserError
+from lm_jax.generation import Sampling, generate, sample
+from lm_jax.generation.decode import _decode
+from lm_jax.models import Gated, Learned, NoPositions, Rotary, Sinusoidal, Transformer
+from lm_jax.models.transformer import initialise
+
+VOCAB, CONTEXT = 11, 8
+GREEDY, DRAWN = Sampling(temperature=0.0), Sampling(temperature=1.5)
+RAGGED = [
+    np.random.default_rng(length).integers(0, VOCAB, length)
+    for length in (1, CONTEXT - 1, CONTEXT, CONTEXT + 1, 3 * CONTEXT)
+]
+
+
+def made(**fields):
+    """A small model with opinions: large parameters make unequal logits."""
+    fields = {"positions": NoPositions()} | fields
+    model = Transformer(layers=2, heads=4, width=16, vocab_size=VOCAB, **fields)
+    params = initialise(model, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+    return model, jax.tree.map(lambda p: p * 10 if p.ndim > 1 else p, params)
+
+
+forward = jax.jit(
+    lambda model, params, tokens: model.apply({"params": params}, tokens)[0],
+    static_argnums=0,
+)
+
+
+def without_memory(model, params, prompts, length, context, choose):
+    """Read each whole window anew for every token; ``choose`` picks the tokens."""
+    windows = [list(prompt[-context:]) for prompt in prompts]
+    new, seen = [], []
+    for index in range(length):
+        half = max(1, context // 2)
+        windows = [w if len(w) <= context else w[-half:] for w in windows]
+        padded = np.zeros((len(windows), context), np.int32)
+        for row, window in zip(padded, windows, strict=True):
+            row[: len(window)] = window
+        ends = np.array([len(window) - 1 for window in windows])
+        logits = forward(model, params, padded)[np.arange(len(windows)), ends]
+        seen.append(logits)
+        new.append(np.asarray(choose(logits, index)))
+        for window, token in zip(windows, new[-1], strict=True):
+            window.append(token)
+    return np.stack(new, 1), np.stack(seen, 1)
+
+
+def generate_uncached(model, params, prompts, length, context, sampling, seed):
+    """What `generate` should return."""
+
+    def choose(logits, index):
+        keys = [
+            jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), row), index)
+            for row in range(len(prompts))
+        ]
+        return sample(logits, jnp.stack(keys), sampling)
+
+    return without_memory(model, params, prompts, length, context, choose)[0]
+
+
+STEPS = []
+
+
+class Recorded(nn.Module):
+    """A model that notes the position and logits of tokens it reads one by one."""
+
+    model: nn.Module
+    vocab_size: int = VOCAB
+
+    def empty_memory(self, batch, slots):
+        return self.model.empty_memory(batch, slots)
+
+    def __call__(self, tokens, positions, memory):
+        logits, memory = self.model(tokens, positions=positions, memory=memory)
+        if tokens.shape[1] == 1:
+            jax.debug.callback(
+                lambda *step: STEPS.append([np.asarray(part) for part in step]),
+                positions[:, 0],
+                logits[:, 0],
+                ordered=True,
+            )
+        return logits, memory
+
+
+def generate_recorded(model, params, prompts, length, context):
+    """Tokens, and the logits that they were drawn from."""
+    STEPS.clear()
+    recorded, params = Recorded(model), {"model": params}
+    tokens = generate(recorded, params, prompts, length, context, GREEDY, 0)
+    jax.effects_barrier()
+    positions, logits = (np.stack(part, 1) for part in zip(*STEPS, strict=True))
+    # A row that waits for the others reads its last token again and again.
+    first = np.diff(positions, axis=1, prepend=-1) != 0
+    return tokens, np.stack(
+        [row[new][:length] for row, new in zip(logits, first, strict=True)]
+    )
+
+
+VARIANTS = {
+    "learned": {"positions": Learned(CONTEXT)},
+    "sinusoidal, rms": {"positions": Sinusoidal(), "norm": "rms"},
+    "rotary, grouped heads": {"positions": Rotary(), "kv_heads": 2},
+    "one key head, untied, biases": {"kv_heads": 1, "tied": False, "use_bias": True},
+    "scanned, learned": {"positions": Learned(CONTEXT), "scan": True},
+    "scanned, rotary, swiglu": {
+        "positions": Rotary(),
+        "scan": True,
+        "feedforward": Gated(),
+        "norm": "rms",
+        "kv_heads": 2,
+        "tied": False,
+    },
+}
+
+
+@pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
+def test_with_memory_equals_without(fields):
+    """Over several windows, for prompts of any length in one batch."""
+    model, params = made(**fields)
+    length = 2 * CONTEXT + 3
+    tokens, logits = generate_recorded(model, params, RAGGED, length, CONTEXT)
+    expected, expected_logits = without_memory(
+        model, params, RAGGED, length, CONTEXT, lambda logits, _: logits.argmax(-1)
+    )
+    assert (tokens == expected).all()
+    np.testing.assert_allclose(logits, expected_logits, atol=1e-4)
+    assert len(np.unique(tokens)) > 2 and expected_logits.std() > 0.5
+
+
+def test_bfloat16_with_memory_is_near_without():
+    """Within 2% of the largest logit: bfloat16 rounds to 0.4%, layer on layer."""
+    model, params = made(dtype="bfloat16", positions=Rotary())
+    tokens, logits = generate_recorded(model, params, RAGGED, 20, CONTEXT)
+    _, expected = without_memory(
+        model, params, RAGGED, 20, CONTEXT, lambda _, index: tokens[:, index]
+    )
+    assert np.abs(logits - expected).max() <= 0.02 * np.abs(expected).max()
+    assert (tokens == logits.argmax(-1)).all()
+
+
+@pytest.mark.parametrize("context", [1, 5])
+def test_any_context_and_any_number_of_windows(context):
+    model, params = made()
+    arguments = (model, params, RAGGED, 17, context, DRAWN, 3)
+    assert (generate(*arguments) == generate_uncached(*arguments)).all()
+
+
+@pytest.mark.parametrize("length", [1, 11])
+def test_a_short_text_equals_without_memory(length):
+    """Also where the whole text fits and the memory is smaller than the context."""
+    model, params = made(positions=Learned(32))
+    arguments = (model, params, RAGGED[:3], length, 32, DRAWN, 0)
+    assert (generate(*arguments) == generate_uncached(*arguments)).all()
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it():
+    model, params = made()
+    together = generate(model, params, RAGGED, 17, 5, DRAWN, 3)
+    alone = generate(model, params, RAGGED[:1], 17, 5, DRAWN, 3)
+    assert (alone == together[:1]).all()
+    backwards = generate(model, params, RAGGED[::-1], 17, 5, DRAWN, 3)
+    assert (backwards[2] == together[2]).all()
+    assert (backwards != together).any()
+
+
+def test_a_shorter_text_is_the_beginning_of_a_longer_one():
+    model, params = made()
+    longer = generate(model, params, RAGGED, 17, 5, DRAWN, 0)
+    shorter = generate(model, params, RAGGED, 3, 5, DRAWN, 0)
+    assert (shorter == longer[:, :3]).all()
+
+
+def test_the_seed_and_the_row_decide_the_draws():
+    model, params = made()
+    prompts = [RAGGED[1]] * 2
+    one, again, other = (
+        generate(model, params, prompts, 9, CONTEXT, DRAWN, seed) for seed in (0, 0, 1)
+    )
+    assert (one == again).all()
+    assert (one != other).any(axis=1).all() and (one[0] != one[1]).any()
+
+
+def test_padding_is_overwritten_before_it_is_seen():
+    """Whatever stands after the prompts, the new tokens are the same."""
+    model, params = made(positions=Learned(CONTEXT))
+    lengths, length = np.array([1, 3, 8], np.int32), 12
+    text = np.random.default_rng(0).integers(0, VOCAB, (3, CONTEXT + length))
+    texts = []
+    for padding in (0, 5):
+        padded = text.astype(np.int32)
+        padded[np.arange(padded.shape[1]) >= lengths[:, None]] = padding
+        key = jax.random.key(0)
+        done = _decode(model, params, padded, lengths, key, length, CONTEXT, GREEDY)
+        columns = np.arange(padded.shape[1])
+        new = columns < (lengths + length)[:, None]
+        texts.append(np.where(new, done, 0))
+    assert (texts[0] == texts[1]).all()
+
+
+def test_evaluations_do_not_compile_again():
+    """Other parameters, seeds and prompts of about the same length are arguments."""
+    model, params = made()
+    arguments = (9, CONTEXT, GREEDY)
+    first = generate(model, params, [RAGGED[1]], *arguments, 0)
+    count = _decode._cache_size()
+    other = jax.tree.map(lambda p: -p, params)
+    twin, _ = made()
+    second = generate(twin, other, [RAGGED[1][:5]], 9, CONTEXT, Sampling(0.0), 1)
+    third = generate(model, other, [RAGGED[4]], *arguments, 2)
+    assert _decode._cache_size() == count
+    assert (first != second).any() and (first != third).any()
+
+
+def test_nothing_asked_for_is_nothing():
+    model, params = made()
+    assert generate(model, params, RAGGED, 0, CONTEXT, DRAWN, 0).shape == (5, 0)
+    assert generate(model, params, [], 4, CONTEXT, DRAWN, 0).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"prompts": [RAGGED[0], np.array([], int)]}, ("Prompt 2 of 2 is empty",)),
+        ({"prompts": [np.array([1, 11])]}, ("token 11", "0 to 10")),
+        ({"prompts": [np.array([-1, 3])]}, ("token -1",)),
+        ({"length": -1}, ("length=-1",)),
+        ({"sampling": Sampling(top_k=0)}, ("top_k=0", "11")),
+    ],
+)
+def test_bad_input_is_refused_in_one_message(changed, words):
+    model, params = made()
+    arguments = {"prompts": RAGGED, "length": 2, "sampling": GREEDY} | changed
+    with pytest.raises(UserError) as caught:
+        generate(model, params, context=CONTEXT, seed=0, **arguments)
+    assert all(word in str(caught.value) for word in words)
