@@ -9,7 +9,7 @@ from lm_jax.errors import UserError
 
 _SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 _PATTERN = re.compile(
-    r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([kmbt]?)\s*([a-z]+)\s*", re.IGNORECASE
+    r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)([kmbt]?)\s+([a-z]+)\s*", re.IGNORECASE
 )
 
 

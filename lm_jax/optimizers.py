@@ -132,7 +132,7 @@ class Lion:
 
 @dataclass(frozen=True)
 class Muon:
-    """Orthogonalised momentum for hidden matrices, Adam for the rest.
+    """Orthogonalised momentum for hidden matrices, Nesterov-Adam for the rest.
 
     Jordan et al. 2024; updates are scaled to Adam's root mean square, so that
     one learning rate serves both (Liu et al. 2025, eq. 4).

@@ -131,10 +131,9 @@ def _decode(
             model, params, text[rows, ends - 1, None], position[:, None], memory
         )
         keys = jax.vmap(jax.random.fold_in)(row_keys, ends + length - stops)
-        grows = growing(starts, ends)
-        new = sample(logits[:, 0], keys, sampling)
-        text = text.at[rows, ends].set(jnp.where(grows, new, text[rows, ends]))
-        return text, ends + grows, memory
+        # A row that waits draws too: its next token is written over that.
+        text = text.at[rows, ends].set(sample(logits[:, 0], keys, sampling))
+        return text, ends + growing(starts, ends), memory
 
     def fill(state):
         """Fill the windows, beginning with the last half of those that are full."""

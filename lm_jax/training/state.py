@@ -6,7 +6,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
 
 
 @flax.struct.dataclass
@@ -14,21 +13,22 @@ class TrainState:
     """Everything that a checkpoint must hold to go on exactly.
 
     Attributes:
-        step: updates made.
+        step: updates made, int32.
         params: float32 parameters.
         opt_state: of the optimizer.
         average: moving average of the parameters, or None.
-        scale: factor on the update, set by evaluations.
-        finite: false from the first loss or gradient that isn't finite on;
+        scale: factor on the update, float32, set by evaluations.
+        finite: bool, false from the first loss or gradient that isn't finite on;
             no update is made then.
     """
 
-    step: Int[Array, ""]
+    # Any: the same tree also holds shapes, shardings and rules.
+    step: Any
     params: Any
     opt_state: Any
     average: Any
-    scale: Float[Array, ""]
-    finite: Bool[Array, ""]
+    scale: Any
+    finite: Any
 
     @property
     def evaluated(self) -> Any:

@@ -212,7 +212,7 @@ def test_an_empty_file_and_an_empty_folder(tmp_path):
 
 
 @pytest.mark.parametrize("good", [0, 10, (1 << 20) - 1, (1 << 20) + 5])
-@pytest.mark.parametrize("bad", [b"\xffx", b"\xe6\x9c"])
+@pytest.mark.parametrize("bad", [b"\xffx", b"\xe6\x9c", b"\xe6\x9cx"])
 def test_not_utf8_is_told_with_the_offset(tmp_path, good, bad):
     path = tmp_path / "a.txt"
     path.write_bytes(b"a" * good + bad)

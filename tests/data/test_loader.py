@@ -79,6 +79,14 @@ def test_seeds_and_steps_differ(prepared):
     assert first["inputs"].dtype == np.int32
 
 
+def test_row_r_of_step_s(prepared):
+    data = prepared.train(0)
+    part = rows(data, 5, BATCH, 2, 4)
+    for r in (0, 1):
+        found = {name: array[r] for name, array in part.items()}
+        assert equal(found, data[5 * BATCH + 2 + r])
+
+
 def test_no_batches_after_the_last(prepared):
     assert list(batches(prepared.train(0), BATCH, 7, 7)) == []
 

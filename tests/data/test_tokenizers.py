@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lm_jax.data import (
@@ -74,6 +74,7 @@ def test_bytes_come_back(text):
 
 @quick
 @given(anything)
+@example("a▁b ▁▁ c▁\n▁\0")
 def test_subwords_come_back(subwords, text):
     ids = subwords.encode(text)
     assert subwords.decode(ids) == text

@@ -1,0 +1,161 @@
+"""One step: sums, parts, masks, devices, averages, and what isn't finite."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lm_jax.models import Rotary, Transformer
+from lm_jax.models.transformer import initialise
+from lm_jax.objectives import NextToken
+from lm_jax.optimizers import AdamW, transformation
+from lm_jax.sharding import Sharding, make_mesh, state_shardings, to_mesh
+from lm_jax.training.state import first_state
+from lm_jax.training.step import make_evaluation_step, make_train_step
+
+MODEL = Transformer(
+    layers=2, heads=2, width=16, vocab_size=16, positions=Rotary(), dropout=0.1
+)
+ROWS, TIME = 8, 6
+
+
+def batch(seed=0, mask=False):
+    rng = np.random.default_rng(seed)
+    text = rng.integers(0, 16, (ROWS, TIME + 1)).astype(np.int32)
+    made = {"inputs": text[:, :-1], "targets": text[:, 1:]}
+    if mask:
+        made["mask"] = rng.integers(0, 2, (ROWS, TIME)).astype(np.float32)
+    return {name: jnp.asarray(array) for name, array in made.items()}
+
+
+def parts(average=0.0, optimizer=None, **options):
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    params = jax.jit(initialise, static_argnums=0)(MODEL, jax.random.key(0), tokens)
+    optimizer = optimizer or AdamW()
+    rule = transformation(optimizer, lambda step: 0.01, params)
+    step = make_train_step(
+        MODEL, NextToken(), rule, lambda s: 0.01, seed=1, average=average, **options
+    )
+    return step, first_state(params, rule, average > 0)
+
+
+def run(step, state, batches, mesh=None):
+    losses = []
+    step = jax.jit(step)
+    for one in batches:
+        state, metrics = step(state, one if mesh is None else to_mesh(one, mesh))
+        losses.append(float(metrics["loss"]))
+    return state, losses
+
+
+def close(a, b, atol=1e-5):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol), a, b)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("accumulate", [2, 8])
+def test_accumulated_equals_whole(mask, accumulate):
+    """With dropout on, and parts whose masks have different weights."""
+    batches = [batch(k, mask) for k in range(3)]
+    whole, whole_losses = run(*parts(), batches)
+    summed, losses = run(*parts(accumulate=accumulate), batches)
+    np.testing.assert_allclose(whole_losses, losses, rtol=1e-5)
+    close(whole.params, summed.params, 2e-4)
+
+
+@pytest.mark.parametrize(
+    "sharding",
+    [
+        Sharding(),
+        Sharding(fsdp=4),
+        Sharding(tensor=2),
+        Sharding(fsdp=2, tensor=2),
+    ],
+    ids=lambda s: f"fsdp{s.fsdp}-tensor{s.tensor}",
+)
+def test_sharded_equals_single(sharding):
+    """Dropout included: no random number depends on the mesh."""
+    batches = [batch(k) for k in range(3)]
+    single, expected = run(*parts(), batches)
+    mesh = make_mesh(sharding, jax.devices())
+    step, state = parts()
+    placed = jax.device_put(state, state_shardings(sharding, mesh, state))
+    if sharding.fsdp * sharding.tensor > 1:
+        kernel = placed.params["block_0"]["up"]["kernel"]
+        assert kernel.addressable_shards[0].data.size < kernel.size
+    result, losses = run(step, placed, batches, mesh)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    close(single.params, jax.device_get(result.params), 2e-4)
+
+
+def test_the_loss_is_optaxs_mean_over_the_mask():
+    made = batch(mask=True)
+    step, state = parts()
+    evaluate = jax.jit(make_evaluation_step(MODEL, NextToken()))
+    sums = evaluate(state.params, made)
+    logits, _ = MODEL.apply({"params": state.params}, made["inputs"])
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, made["targets"])
+    np.testing.assert_allclose(sums["nats"], (nats * made["mask"]).sum(), rtol=1e-5)
+    assert sums["weight"] == made["mask"].sum()
+    whole = {name: made[name] for name in ("inputs", "targets")}
+    np.testing.assert_allclose(
+        evaluate(state.params, whole)["nats"], nats.sum(), rtol=1e-5
+    )
+
+
+def test_dropout_changes_with_the_step_and_not_with_the_order_of_seeds():
+    step, state = parts()
+    _, (first,) = run(step, state, [batch()])
+    _, (again,) = run(step, state, [batch()])
+    _, (later,) = run(step, state.replace(step=state.step + 1), [batch()])
+    assert first == again != later
+
+
+def test_average_follows_the_parameters():
+    step, state = parts(average=0.75)
+    after, _ = run(step, state, [batch()])
+    expected = jax.tree.map(
+        lambda old, new: 0.75 * old + 0.25 * new, state.params, after.params
+    )
+    close(after.average, expected, 1e-6)
+    assert after.evaluated is after.average
+    plain, _ = run(*parts(), [batch()])
+    assert plain.average is None
+    assert plain.evaluated is plain.params
+
+
+def test_scale_multiplies_the_update():
+    step, state = parts(optimizer=AdamW(weight_decay=0.0))
+    full, _ = run(step, state, [batch()])
+    half, _ = run(step, state.replace(scale=jnp.asarray(0.5)), [batch()])
+    expected = jax.tree.map(lambda a, b: (a + b) / 2, state.params, full.params)
+    close(half.params, expected, 1e-6)
+
+
+def test_what_is_not_finite_stops_every_later_update():
+    step, state = parts()
+    broken = state.replace(
+        params=jax.tree.map(lambda p: p.at[(0,) * p.ndim].set(jnp.nan), state.params)
+    )
+    after, losses = run(step, broken, [batch(0), batch(1)])
+    assert np.isnan(losses).all()
+    assert not after.finite
+    assert after.step == 0
+    jax.tree.map(np.testing.assert_array_equal, after.params, broken.params)
+    healed = after.replace(params=state.params)
+    still, _ = run(step, healed, [batch(2)])
+    assert still.step == 0
+
+
+def test_z_loss_is_the_squared_log_normaliser():
+    made = batch(mask=True) | {"row": jnp.arange(ROWS)}
+    _, state = parts()
+    quiet = MODEL.clone(dropout=0.0)
+    key = jax.random.key(0)
+    plain, weight, _ = NextToken()(quiet, state.params, made, key)
+    with_z, _, _ = NextToken(z_loss=0.1)(quiet, state.params, made, key)
+    logits, _ = quiet.apply({"params": state.params}, made["inputs"])
+    squares = jnp.square(jax.nn.logsumexp(logits, axis=-1)) * made["mask"]
+    np.testing.assert_allclose(with_z - plain, 0.1 * squares.sum(), rtol=1e-4)
+    assert weight == made["mask"].sum()
