@@ -1,7 +1,6 @@
 """Train the model of an experiment file."""
 
 import signal
-import sys
 from pathlib import Path
 
 import jax
@@ -95,7 +94,7 @@ def _conclude(
 ) -> None:
     """Say what came out, what was published, and what to type next."""
     best = outcome.progress.best
-    say = Display(setup.total, sys.stdout).message
+    say = Display(setup.total).message
     if outcome.scores:
         scores = outcome.scores
         say(

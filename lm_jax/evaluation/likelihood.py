@@ -1,20 +1,20 @@
 """How well a model predicts a text: nats per token, perplexity, bits per byte."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
+from lm_jax.data.windows import Windows
 from lm_jax.sharding import to_mesh
 
 
 def likelihood(
     evaluation_step: Callable[[Any, dict], dict],
     params: Any,
-    batches: Sequence[dict[str, np.ndarray]],
+    batches: Windows,
     mesh: Mesh,
     text_bytes: int,
     progress: Callable[[str, int, int], None] | None = None,

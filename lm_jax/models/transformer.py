@@ -183,31 +183,25 @@ class Transformer(nn.Module):
             )
         memories = []
         for index in range(self.layers):
-            own = None if memory is None else jax.tree.map(lambda m: m[index], memory)  # noqa: B023
+            own = None if memory is None else memory[index]
             x, own = Block(**fields, name=f"block_{index}")(x, index, own, seen)
             memories.append(own)
-        if memory is not None:
-            memory = jax.tree.map(lambda *parts: jnp.stack(parts), *memories)
-        return x, memory
+        return x, None if memory is None else tuple(memories)
 
-    def empty_memory(
-        self, batch: int, slots: int
-    ) -> dict[str, Float[Array, "layers batch kv_heads slots dim"]]:
-        """Keys and values of no token yet.
+    def empty_memory(self, batch: int, slots: int) -> Any:
+        """Keys and values of no token yet: stacked if scanned, else one a layer.
 
         Args:
             batch: number of rows.
             slots: number of tokens that can be remembered.
         """
-        shape = (
-            self.layers,
-            batch,
-            self.kv_heads or self.heads,
-            slots,
-            self.width // self.heads,
-        )
-        zeros = jnp.zeros(shape, self.dtype)
-        return {"key": zeros, "value": zeros}
+        kv_heads = self.kv_heads or self.heads
+        shape = (batch, kv_heads, slots, self.width // self.heads)
+        if self.scan:
+            shape = (self.layers, *shape)
+        zeros = {name: jnp.zeros(shape, self.dtype) for name in ("key", "value")}
+        # Apart, so that a token is written in place and nothing is copied.
+        return zeros if self.scan else (zeros,) * self.layers
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""

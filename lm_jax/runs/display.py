@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: one live line, and what is said above it.
+"""What a person sees while a model trains: one live line, and words above it.
 
 On a terminal the line is redrawn in place. Anywhere else (a file, a pipe, a
 batch system's log) the same is said in plain lines, seldom, without control
@@ -12,9 +12,9 @@ import textwrap
 import unicodedata
 from collections import deque
 from time import monotonic
-from typing import TextIO
+from typing import Any
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -43,10 +43,10 @@ class Display:
 
     Args:
         total_steps: the last step of the training.
-        stream: where to write; standard output if None.
+        stream: a text stream to write to; standard output if None.
     """
 
-    def __init__(self, total_steps: int, stream: TextIO | None = None):
+    def __init__(self, total_steps: int, stream: Any = None):
         stream = stream or sys.stdout
         self._total = total_steps
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -71,7 +71,7 @@ class Display:
         self._print(Text(self._harmless(title), style="bold"))
         indent = min(max((cell_len(name) for name, _ in rows), default=0), 30) + 2
         for name, value in rows:
-            name = self._harmless(name).ljust(indent)
+            name = set_cell_size(self._harmless(name), indent)
             lines = [
                 line
                 for part in value.split("\n")
@@ -145,7 +145,7 @@ class Display:
             for part in wrapped or [""]:
                 self._print(Text(part))
 
-    def work(self, description: str, done: float, total: float) -> None:
+    def work(self, description: str, done: int, total: int) -> None:
         """Show work that is not training, such as reading a corpus.
 
         Call it as often as you like, and with `done` equal to `total` at the
@@ -174,11 +174,11 @@ class Display:
         """Leave the terminal as it was; the last line stays."""
         self._stop(keep=True)
 
-    def _draw(self, name: str, done: float, total: float, pieces: list[str]) -> None:
+    def _draw(self, name: str, done: int, total: int, pieces: list[str]) -> None:
         """The live line, or the same in words."""
         if not self._terminal:
-            for line in _flow([name, *pieces]):
-                self._print(Text(line))
+            for words in _flow([name, *pieces]):
+                self._print(Text(words))
             return
         rest = "  ".join(pieces)
         room = max(self._console.width, 60) - cell_len(name) - cell_len(rest) - 4
@@ -249,7 +249,7 @@ def _wrap(line: str) -> list[str]:
     return textwrap.wrap(line, COLUMNS, break_long_words=False, break_on_hyphens=False)
 
 
-def _number(value: float) -> str:
+def _number(value: float | int) -> str:
     """Four decimals where they say something; counts without any."""
     if isinstance(value, int):
         return str(value)
@@ -264,7 +264,7 @@ def _short(count: float) -> str:
     return f"{count:.3g}"
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float | int) -> str:
     """Seconds as 0:07, 12:34, 1:02:03 or 3d 04h."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)

@@ -35,7 +35,7 @@ class MetricsLog:
 
     def _open(self) -> None:
         with writing(self.path):
-            self._file = open(self.path, "ab")
+            self._file = self.path.open("ab")
 
     def write(self, step: int, metrics: dict) -> None:
         """Append `{"step": step, **metrics}`.
@@ -149,5 +149,5 @@ def _parse(path: Path, whole: bytes) -> list[tuple[bytes, dict]]:
     return rows
 
 
-def _decode(value: float | str) -> float:
+def _decode(value: float | int | str) -> float | int:
     return _NOT_FINITE[value] if isinstance(value, str) else value

@@ -1,6 +1,7 @@
 """The picture of a run: its losses over the steps."""
 
 import io
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,13 @@ def _draw_losses(
             *validation, "o-", color=_VALIDATION, markersize=4, label="validation"
         )
         best, step = min(zip(validation[1], validation[0], strict=True))
+        early = 2 * step < max(validation[0])  # keep the words inside the panel
         axes.annotate(
             f"best {best:.4f}\nat step {step}",
             (step, best),
-            xytext=(-8, 26),
+            xytext=(8 if early else -8, 26),
             textcoords="offset points",
-            ha="right",
+            ha="left" if early else "right",
             color=_VALIDATION,
             arrowprops={"arrowstyle": "-", "color": _VALIDATION, "linewidth": 0.8},
         )
@@ -101,6 +103,7 @@ def _draw_optimizer(axes: Any, rate: Series, norm: Series) -> None:
         usual = sorted(norm[1])[int(0.99 * (len(norm[1]) - 1))]
         right.set_ylim(0, 1.15 * usual or 1)
         _plain(right)
+        right.grid(visible=False)
         right.spines["right"].set_visible(True)
         axes.set_zorder(right.get_zorder() + 1)
         axes.patch.set_visible(False)
@@ -119,21 +122,23 @@ def _plain(axes: Any) -> None:
 
 def _series(rows: list[dict], name: str) -> Series:
     """The steps and values of the lines that have a finite value by that name."""
-    pairs = [(row["step"], row[name]) for row in rows if name in row]
+    pairs = [(row["step"], float(row[name])) for row in rows if name in row]
     finite = [(step, value) for step, value in pairs if math.isfinite(value)]
     return [step for step, _ in finite], [value for _, value in finite]
 
 
 def _smoothed(series: Series) -> Series:
-    """The exponential moving average over a fiftieth of the points, unbiased."""
+    """The mean over a fiftieth of the points around each, so without a lag.
+
+    Towards both ends the window shrinks and stays centred.
+    """
     steps, values = series
-    keep = 1 - 1 / max(1.0, len(values) / 50)
-    total = weight = 0.0
+    sums = [0.0, *itertools.accumulate(values)]
+    half = len(values) // 100
     smooth = []
-    for value in values:
-        total = keep * total + (1 - keep) * value
-        weight = keep * weight + (1 - keep)
-        smooth.append(total / weight)
+    for i in range(len(values)):
+        reach = min(half, i, len(values) - 1 - i)
+        smooth.append((sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1))
     return steps, smooth
 
 

@@ -6,14 +6,16 @@ They are copies for other programs to show. Nothing is read back from them.
 import importlib
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.runs.directory import atomic_write, writing
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Takes the numbers of a step."""
 
@@ -38,11 +40,20 @@ def open_sinks(
         UserError: for an unknown name, and for one whose package is not
             installed. All are looked at before the first is opened.
     """
+    check_sinks(names)
+    return [_SINKS[name](run, experiment, step) for name in names]
+
+
+def check_sinks(names: tuple[str, ...]) -> None:
+    """See that the outputs can be opened, before anything else is done.
+
+    Raises:
+        UserError: as `open_sinks`.
+    """
     for name in names:
         if name not in _SINKS:
             raise UserError(f"There is no output '{name}'.{nearest(name, _SINKS)}")
         _package(name)
-    return [_SINKS[name](run, experiment, step) for name in names]
 
 
 def _package(name: str) -> ModuleType:
@@ -70,10 +81,9 @@ class TensorBoard:
 
     def __init__(self, run: Path, experiment: dict, step: int):
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        self._run, self._event, self._scalar = run, Event, scalar_pb
+        self._run, self._event = run, Event
         with writing(run):
             self._file = EventFileWriter(str(run))
             # TensorBoard forgets from the step of the mark on, that included.
@@ -88,8 +98,8 @@ class TensorBoard:
             UserError: if the disk is full.
         """
         event = self._event(wall_time=time.time(), step=step)
-        for name, value in metrics.items():
-            event.summary.MergeFrom(self._scalar(name, float(value)))
+        for name, value in _floats(metrics).items():
+            event.summary.value.add(tag=name, simple_value=value)
         with writing(self._run):
             self._file.add_event(event)
 
@@ -124,7 +134,7 @@ class WeightsAndBiases:
 
     def write(self, step: int, metrics: dict) -> None:
         """Log the numbers of a step."""
-        self._session.log(metrics, step=step)
+        self._session.log(_floats(metrics), step=step)
 
     def close(self) -> None:
         """Upload what is left."""
@@ -149,20 +159,28 @@ class MLflow:
 
     def write(self, step: int, metrics: dict) -> None:
         """Log the numbers of a step, without waiting for the server."""
-        self._mlflow.log_metrics(metrics, step=step, synchronous=False)
+        self._mlflow.log_metrics(_floats(metrics), step=step, synchronous=False)
 
     def close(self) -> None:
         """End the run there."""
         self._mlflow.end_run()
 
 
-_SINKS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLflow}
+_SINKS: dict[str, Callable[[Path, dict, int], Sink]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WeightsAndBiases,
+    "mlflow": MLflow,
+}
 
 
 def _names(run: Path) -> tuple[str, str, str]:
     """Experiment, variant and seed, from the path of the run."""
     experiment, variant, seed = run.absolute().parts[-3:]
     return experiment, variant, seed
+
+
+def _floats(metrics: dict) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def _recall(path: Path) -> str | None:

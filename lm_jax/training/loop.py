@@ -276,8 +276,12 @@ def _save_divergence(
     objective, model = setup.experiment.objective, setup.model
     root = named_key(setup.experiment.seed, "dropout")
     key = jax.random.fold_in(root, state.step)
-    numbered = batch | {"row": np.arange(setup.experiment.batch)}
-    gradient = jax.grad(lambda p: objective(model, p, numbered, key)[0])(state.params)
+    numbered = to_mesh(batch | {"row": np.arange(len(batch["inputs"]))}, setup.mesh)
+
+    def loss(params):
+        return objective(model, params, numbered, key)[0]
+
+    gradient = jax.jit(jax.grad(loss))(state.params)
     folder = outputs.run / f"diverged_at_step_{step}"
     save_blame(folder, step, batch, state.params, gradient)
     mended = state.replace(finite=jax.device_put(True, setup.shardings.finite))

@@ -1,0 +1,98 @@
+"""PyTorch's side of the comparison: a usual training step, eager or compiled."""
+
+import contextlib
+import itertools
+import math
+import signal
+import time
+from collections.abc import Callable
+
+import torch
+
+from lm_jax.bench.sizes import Size
+from lm_jax.bench.torch_gpt import GPT
+
+MODES = ("float32", "bfloat16", "float32 compiled", "bfloat16 compiled")
+COMPILE_SECONDS = 300
+
+
+def version() -> str:
+    """What is measured."""
+    return f"PyTorch {torch.__version__}"
+
+
+def matrix_rate(dtype: str, m: int, k: int, n: int) -> float:
+    """Operations a second of a product of (m, k) and (k, n), at its best."""
+    a = torch.ones((m, k), dtype=getattr(torch, dtype))
+    b = torch.ones((k, n), dtype=getattr(torch, dtype))
+    out = a @ b
+    times = []
+    for _ in range(30):
+        begin = time.perf_counter()
+        torch.mm(a, b, out=out)
+        times.append(time.perf_counter() - begin)
+    return 2 * m * k * n / min(times)
+
+
+def training(size: Size) -> Callable[[str, int], float]:
+    """A function that trains for some steps and returns the last loss.
+
+    Its arguments are a mode and a number of steps. The modes share parameters
+    and optimizer state, which are float32 in all of them.
+    """
+    torch.manual_seed(0)
+    batches = itertools.cycle(
+        {name: torch.from_numpy(array).long() for name, array in batch.items()}
+        for batch in size.batches(8)
+    )
+    model = GPT(size)
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    vectors = [p for p in model.parameters() if p.ndim == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}],
+        lr=1e-3,
+        betas=(0.9, 0.99),
+        weight_decay=0.1,
+        fused=True,
+    )
+    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-2, total_iters=100)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1900, 1e-4)
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [100])
+    forward = {"": model, "compiled": torch.compile(model)}
+    warm: set[str] = set()
+
+    def train(mode: str, steps: int) -> float:
+        dtype, _, how = mode.partition(" ")
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16")
+        loss = torch.tensor(math.nan)
+        limit = COMPILE_SECONDS if how and mode not in warm else 0
+        with _time_limit(limit):
+            for _ in range(steps):
+                batch = next(batches)
+                with autocast:
+                    loss = forward[how](batch["inputs"], batch["targets"])
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                schedule.step()
+        warm.add(mode)
+        return loss.item()
+
+    return train
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: int):
+    """Raise TimeoutError in the block after some seconds; 0 has no limit."""
+
+    def stop(number, frame):
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,99 @@
+"""Training speed, beside the same model in PyTorch."""
+
+import importlib.util
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from lm_jax.bench.compare import Side, Timing, compare, rates, ratio, rows
+from lm_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train GPTs of three sizes in lm_jax and in PyTorch, in turn, on the CPU.
+
+    Both do the same: AdamW, clipping, the same batches. Each mode trains for
+    about a second, then the next one does. Close other programs first.
+    """
+
+    sizes: tuple[Literal["0.8M", "10.7M", "124M"], ...] = ("0.8M", "10.7M", "124M")
+    """Parameters of the models. 124M takes ten minutes and 12 GB of memory."""
+    rounds: int = 5
+    """Turns of each mode; the table shows their median."""
+    json: Path | None = None
+    """Write the figures here too."""
+
+
+def main(args: list[str]) -> None:
+    """Run the command.
+
+    Raises:
+        UserError: for options that can't be met.
+    """
+    options = tyro.cli(Options, prog="./launch.sh bench train", args=args)
+    if options.rounds < 1:
+        raise UserError("--rounds must be 1 or more.")
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        raise UserError(f"--json {options.json}: there is no such folder.")
+    sides = []
+    try:
+        sides.append(Side("lm_jax", "jax"))
+        if importlib.util.find_spec("torch") is None:
+            print("PyTorch isn't installed: pip install 'lm-jax[bench]'")
+        else:
+            sides.append(Side("PyTorch", "torch"))
+        _measure(options, sides)
+    finally:
+        for side in sides:
+            side.close()
+
+
+def _measure(options: Options, sides: list[Side]) -> None:
+    versions = {side.library: side.version for side in sides}
+    print(f"{os.cpu_count()} cores; {', '.join(versions.values())}")
+    _say("matrix products")
+    measured = rates(sides)
+    _say("")
+    for library, by_type in measured.items():
+        figures = ", ".join(f"{t} {r / 1e9:,.0f}" for t, r in by_type.items())
+        print(f"{library}: matrix products at {figures} GFLOP/s")
+    print()
+    timings: list[Timing] = []
+    for size in options.sizes:
+        new = compare(sides, size, options.rounds, _say)
+        _say("")
+        head, *lines = rows(new, measured)
+        print("\n".join(lines if timings else [head, *lines]), flush=True)
+        timings += new
+    ratios = {size: ratio(timings, size) for size in options.sizes}
+    print()
+    for size, value in ratios.items():
+        if value is not None:
+            print(f"{size}: best lm_jax mode is {value:.2f} times as fast as PyTorch's")
+    if options.json is not None:
+        result = {
+            "cores": os.cpu_count(),
+            "versions": versions,
+            "matrix_rates": measured,
+            "timings": [asdict(timing) for timing in timings],
+            "ratios": ratios,
+        }
+        _write(options.json, json.dumps(result, indent=1) + "\n")
+
+
+def _say(what: str) -> None:
+    """A line that the next one replaces, where somebody watches."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)

@@ -1,0 +1,163 @@
+"""A run's directory: whole files, one process, found by any path into it."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lm_jax.errors import UserError
+from lm_jax.runs.directory import atomic_write, find_run, open_run, runs_below
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from lm_jax.runs.directory import open_run
+with open_run(Path(sys.argv[1])):
+    print("open", flush=True)
+    time.sleep(60)
+"""
+
+
+def make_run(path: Path) -> Path:
+    path.mkdir(parents=True)
+    (path / "experiment.json").write_text("{}")
+    return path
+
+
+def fails_with(code: int):
+    def fail(*arguments, **named):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_text_and_bytes_are_written_as_they_are(tmp_path):
+    atomic_write(tmp_path / "a", "Füße, 你好\n")
+    atomic_write(tmp_path / "b", b"\x00\xff")
+    assert (tmp_path / "a").read_bytes() == "Füße, 你好\n".encode()
+    assert (tmp_path / "b").read_bytes() == b"\x00\xff"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("stage", ["fsync", "replace"])
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "permission denied"),
+    ],
+)
+def test_a_refused_write_leaves_the_old_file(tmp_path, monkeypatch, stage, code, said):
+    path = tmp_path / "result.json"
+    atomic_write(path, "old")
+    monkeypatch.setattr(os, stage, fails_with(code))
+    with pytest.raises(UserError, match=said) as caught:
+        atomic_write(path, "new")
+    assert str(path) in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+    assert path.read_text() == "old"
+
+
+def test_an_error_that_is_not_the_users_passes(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", fails_with(errno.EIO))
+    with pytest.raises(OSError):
+        atomic_write(tmp_path / "a", "text")
+
+
+def test_writing_into_no_directory_is_said(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        atomic_write(tmp_path / "none" / "a", "text")
+
+
+@pytest.mark.parametrize("depth", ["", "variant/seed0"])
+def test_a_file_where_the_run_should_be_is_said(tmp_path, depth):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match="file is in the way"),
+        open_run(tmp_path / "file" / depth),
+    ):
+        pass
+
+
+def test_a_read_only_place_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "mkdir", fails_with(errno.EROFS))
+    with pytest.raises(UserError, match="read-only"), open_run(tmp_path / "run"):
+        pass
+
+
+def test_a_run_is_open_in_one_process_only_and_free_after_a_kill(tmp_path):
+    run = tmp_path / "experiment" / "base" / "seed0"
+    command = [sys.executable, "-c", HOLD, str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(UserError, match=f"process {holder.pid} on"), open_run(run):
+            pass
+        holder.kill()
+    with open_run(run) as opened:
+        assert opened == run
+        assert f"process {os.getpid()} on" in (run / ".lock").read_text()
+    with open_run(run):
+        pass
+
+
+def test_without_locks_a_run_opens_with_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr("fcntl.flock", fails_with(errno.ENOLCK))
+    with pytest.warns(UserWarning, match="no locks"), open_run(tmp_path / "run"):
+        pass
+
+
+def test_a_run_is_found_by_any_path_into_it(tmp_path):
+    run = make_run(tmp_path / "gpt" / "base" / "seed0")
+    inside = run / "checkpoints" / "250"
+    inside.mkdir(parents=True)
+    (inside / "array").write_text("")
+    wanted = [run, inside, inside / "array", tmp_path / "gpt", tmp_path]
+    assert [find_run(path) for path in wanted] == [run] * len(wanted)
+
+
+def test_a_relative_path_is_enough(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "runs" / "gpt" / "base" / "seed0")
+    monkeypatch.chdir(run)
+    assert find_run(Path(".")).resolve() == run
+    monkeypatch.chdir(run.parent)
+    assert find_run(Path("seed0")) == Path("seed0")
+
+
+def test_several_runs_are_listed(tmp_path):
+    runs = [make_run(tmp_path / "gpt" / "base" / f"seed{k}") for k in range(3)]
+    with pytest.raises(UserError, match="several runs") as caught:
+        find_run(tmp_path / "gpt")
+    assert all(str(run) in str(caught.value) for run in runs)
+    assert runs_below(tmp_path) == runs
+
+
+def test_a_name_that_is_not_there_lists_the_nearest_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ["lstm_ptb/base", "gpt_shakespeare/rope", "names/base"]:
+        make_run(Path("runs", name, "seed0"))
+    with pytest.raises(UserError) as caught:
+        find_run(Path("runs/gpt_shakespear/rope/seed0"))
+    lines = str(caught.value).splitlines()
+    assert lines[1].strip() == "runs/gpt_shakespeare/rope/seed0"
+    assert len(lines) == 4
+
+
+def test_a_long_list_is_cut(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for k in range(13):
+        make_run(Path("runs", "gpt", "base", f"seed{k}"))
+    with pytest.raises(UserError, match="and 3 more"):
+        find_run(Path("elsewhere"))
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_without_any_run_it_says_how_to_get_one(tmp_path, monkeypatch, exists):
+    monkeypatch.chdir(tmp_path)
+    if exists:
+        Path("empty").mkdir()
+    with pytest.raises(UserError, match="train one first"):
+        find_run(Path("empty"))

@@ -1,0 +1,48 @@
+"""A text and an experiment small enough to train in a test."""
+
+import itertools
+
+TEXT = " ".join(
+    f"{a} {b} the {c}."
+    for a, b, c in itertools.product(
+        ("the cat", "a dog", "my bird", "one fish"),
+        ("sees", "eats", "likes", "hears"),
+        ("mouse", "worm", "seed", "moon", "tree"),
+    )
+)
+
+EXPERIMENT = '''"""A tiny model.
+
+Run:     ./launch.sh train experiments/tiny.py
+Expect:  nothing
+Source:  none
+"""
+
+from lm_jax.data import Characters, Corpus, TokenStream
+from lm_jax.experiment import Experiment, Sample
+from lm_jax.generation import Sampling
+from lm_jax.models import Learned, Transformer
+from lm_jax.objectives import NextToken
+from lm_jax.optimizers import AdamW
+from lm_jax.schedules import WarmupCosine
+
+experiment = Experiment(
+    data=TokenStream(Corpus("text.txt"), Characters(), context=16),
+    model=Transformer(layers=1, heads=2, width=16, positions=Learned(), dropout=0.1),
+    objective=NextToken(),
+    optimizer=AdamW(),
+    schedule=WarmupCosine(peak=1e-2, warmup="2 steps"),
+    batch=8,
+    budget="12 steps",
+    evaluate_every="4 steps",
+    average=0.5,
+    sample=Sample(prompt="the ", length=20, sampling=Sampling(temperature=0.5)),
+)
+variants = {}
+'''
+
+
+def write_tiny(folder):
+    """Write text.txt and tiny.py into a folder."""
+    (folder / "text.txt").write_text(TEXT)
+    (folder / "tiny.py").write_text(EXPERIMENT)

@@ -1,0 +1,249 @@
+"""A run from its command to its files: resumed equals uninterrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from lm_jax.__main__ import main
+from lm_jax.errors import UserError
+from lm_jax.runs.metrics import read_metrics
+from lm_jax.runs.result import read_result
+from lm_jax.training.run import load_run
+from tests.tiny import write_tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    write_tiny(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
+def train(run, *args):
+    return main(["train", "tiny.py", "--run", str(run), *args])
+
+
+def curve(run):
+    """(step, name, value) of everything that must come out the same."""
+    rows = read_metrics(Path(run) / "metrics.jsonl")
+    timed = ("tokens_per_second", "data_wait")
+    return [
+        (row["step"], name, value)
+        for row in rows
+        for name, value in row.items()
+        if name not in timed
+    ]
+
+
+def final_parameters(run):
+    return jax.device_get(load_run(Path(run), 12)[1])
+
+
+def same_run(a, b):
+    assert curve(a) == curve(b)
+    assert Path(a, "samples.txt").read_bytes() == Path(b, "samples.txt").read_bytes()
+    jax.tree.map(
+        np.testing.assert_array_equal, final_parameters(a), final_parameters(b)
+    )
+
+
+def test_a_run_writes_all_its_files_and_ends_with_its_score(capsys):
+    assert train("whole") == 0
+    said = capsys.readouterr().out
+    assert "Validation loss" in said and "./launch.sh generate whole" in said
+    assert max(len(line) for line in said.splitlines()) <= 80
+    names = {path.name for path in Path("whole").iterdir()}
+    assert names >= {
+        "experiment.json",
+        "environment.json",
+        "metrics.jsonl",
+        "samples.txt",
+        "result.json",
+        "curve.png",
+        "checkpoints",
+    }
+    result = read_result(Path("whole"))
+    rows = read_metrics(Path("whole/metrics.jsonl"))
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 13))
+    last = [row["validation_loss"] for row in rows if "validation_loss" in row]
+    assert len(last) == 3 and last[-1] < last[0]
+    assert result["validation"]["loss"] == last[-1]
+    text = Path("text.txt").read_text()
+    held_out = len(text) - int(0.9 * len(text))
+    assert result["validation"]["tokens"] == held_out - 1
+    assert main(["evaluate", "whole"]) == 0
+    assert f"{min(last):.6f}" in capsys.readouterr().out
+
+
+def test_resumed_equals_uninterrupted_in_a_longer_budget_or_after_a_stop(monkeypatch):
+    """Stopped by a signal between evaluations, and gone on with."""
+    assert train("whole") == 0
+    from lm_jax.training import loop
+
+    feed = loop._feed
+
+    def interrupted(setup, order, first):
+        for item in feed(setup, order, first):
+            if item[0] == first + 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield item
+
+    monkeypatch.setattr(loop, "_feed", interrupted)
+    for _ in range(2):
+        assert train("stopped") == 0
+        assert not Path("stopped/result.json").exists()
+    monkeypatch.setattr(loop, "_feed", feed)
+    assert train("stopped") == 0
+    same_run("whole", "stopped")
+    before = Path("stopped/metrics.jsonl").read_bytes()
+    assert train("stopped") == 0
+    assert Path("stopped/metrics.jsonl").read_bytes() == before
+
+
+def test_ctrl_c_saves_and_ends_with_130(monkeypatch, capsys):
+    from lm_jax.training import loop
+
+    feed = loop._feed
+
+    def interrupted(setup, order, first):
+        for item in feed(setup, order, first):
+            if item[0] == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield item
+
+    monkeypatch.setattr(loop, "_feed", interrupted)
+    assert train("stopped") == 130
+    said = capsys.readouterr().out
+    assert "step 3" in said and "./launch.sh train tiny.py --run stopped" in said
+    assert load_run(Path("stopped"), 3)[2] == 3
+
+
+def test_killed_at_any_moment_equals_uninterrupted():
+    """kill -9 in the midst of steps, saves and evaluations."""
+    assert train("whole") == 0
+    command = [sys.executable, "-m", "lm_jax", "train", "tiny.py", "--run", "killed"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    metrics = Path("killed/metrics.jsonl")
+    for lines in (3, 8, 10):
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if metrics.exists() and metrics.read_bytes().count(b"\n") >= lines:
+                process.kill()
+            time.sleep(0.002)
+        assert process.wait() == -signal.SIGKILL, process.stderr.read().decode()
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    same_run("whole", "killed")
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_the_same_curve_on_any_number_of_devices(devices, monkeypatch):
+    """Sums over devices are added in another order: a few units of float32.
+
+    Twelve steps of Adam let that grow; 2e-5 is a hundred times less than what
+    another dropout mask or another row in the batch would change.
+    """
+    everything = jax.devices()
+    assert len(everything) == 8
+    assert train("eight") == 0
+    monkeypatch.setattr(jax, "devices", lambda: everything[:devices])
+    assert train("some") == 0
+    a, b = curve("eight"), curve("some")
+    assert [row[:2] for row in a] == [row[:2] for row in b]
+    losses = [
+        (x[2], y[2]) for x, y in zip(a, b, strict=True) if x[1].endswith("loss")
+    ]
+    np.testing.assert_allclose(*np.transpose(losses), rtol=2e-5)
+    # What eight devices wrote is read by fewer.
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=5e-4),
+        final_parameters("eight"),
+        final_parameters("some"),
+    )
+
+
+def test_another_experiment_in_the_same_place_is_refused(capsys):
+    assert train("here", "--budget", "4 steps") == 0
+    before = Path("here/experiment.json").read_bytes()
+    assert train("here", "--budget", "4 steps", "--model.layers", "2") == 2
+    said = capsys.readouterr().err
+    assert "model.layers: 1 there, 2 now" in said and "--run" in said
+    assert Path("here/experiment.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "digests"])
+def test_a_damaged_checkpoint_is_named_and_kept(damage, capsys):
+    assert train("here", "--budget", "8 steps") == 0
+    folder = Path("here/checkpoints/8")
+    largest = max(
+        (p for p in folder.rglob("*") if p.is_file() and p.parent.name == "d"),
+        key=lambda p: p.stat().st_size,
+    )
+    content = largest.read_bytes()
+    if damage == "truncate":
+        largest.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        middle = len(content) // 2
+        flipped = bytes([content[middle] ^ 4])
+        largest.write_bytes(content[:middle] + flipped + content[middle + 1 :])
+    elif damage == "remove":
+        largest.unlink()
+    else:
+        (folder / "digests.json").unlink()
+    before = {p: p.stat().st_mtime_ns for p in Path("here").rglob("*")}
+    assert train("here", "--budget", "8 steps") == 2
+    said = capsys.readouterr().err
+    assert str(folder) in said and "Nothing was deleted" in said
+    name = "digests.json" if damage == "digests" else largest.name
+    assert name in said
+    after = {p: p.stat().st_mtime_ns for p in Path("here").rglob("*")}
+    for path in (p for p in before if "checkpoints" in str(p) and p.is_file()):
+        assert before[path] == after[path]
+
+
+def test_what_diverges_is_saved_with_its_batch(capsys):
+    assert train("wild", "--schedule.peak", "1e30", "--optimizer.clip", "None") == 1
+    said = capsys.readouterr().err
+    assert "is not finite" in said and "Traceback" not in said
+    (folder,) = Path("wild").glob("diverged_at_step_*")
+    step = int(folder.name.rpartition("_")[2])
+    report = json.loads((folder / "statistics.json").read_text())
+    assert report["step"] == step
+    assert "block_0/attention/query/kernel" in report["layers"]
+    assert np.load(folder / "batch.npz")["inputs"].shape == (8, 16)
+    assert step - 1 in [int(p.name) for p in Path("wild/checkpoints").iterdir()]
+    assert train("wild", "--schedule.peak", "1e30", "--optimizer.clip", "None") == 1
+    assert f"step {step} is not finite" in capsys.readouterr().err
+
+
+def test_patience_stops_early(capsys):
+    args = ("--budget", "60 steps", "--evaluate-every", "2 steps", "--patience", "2")
+    assert train("early", *args, "--schedule.peak", "1e-9", "--average", "0") == 0
+    assert "no better validation loss in 2" in capsys.readouterr().out
+    assert read_result(Path("early"))["steps"] < 60
+
+
+def test_the_last_and_the_best_checkpoints_are_kept():
+    args = ("--evaluate-every", "2 steps", "--keep", "1", "--schedule.peak", "3")
+    assert train("kept", *args, "--average", "0", "--optimizer.clip", "None") == 0
+    rows = read_metrics(Path("kept/metrics.jsonl"))
+    scores = {r["step"]: r["validation_loss"] for r in rows if "validation_loss" in r}
+    best = min(scores, key=scores.get)
+    assert best != 12
+    kept = {int(p.name) for p in Path("kept/checkpoints").iterdir()}
+    assert kept == {best, 12}
+    assert load_run(Path("kept"))[2] == best
+    with pytest.raises(UserError, match="none of 7"):
+        load_run(Path("kept"), 7)
