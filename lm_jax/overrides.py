@@ -55,7 +55,8 @@ def _kinds(value: Any, path: list[str]) -> dict[str, type]:
     if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
         return {}
     options = typing.get_args(annotation)
-    return {kind.__name__: kind for kind in options if dataclasses.is_dataclass(kind)}
+    kinds = [kind for kind in options if isinstance(kind, type)]
+    return {kind.__name__: kind for kind in kinds if dataclasses.is_dataclass(kind)}
 
 
 def _replace(value: Any, path: list[str], kind: type) -> Any:

@@ -31,8 +31,10 @@ class Constant:
     def curve(self, total: int, units: Units) -> Curve:
         """The learning rate of each step (from 0) of ``total``."""
         warmup = steps(self.warmup, units)
-        return lambda step: self.peak * self._rest(step, warmup, total, units) * (
-            jnp.minimum(1.0, (step + 1) / (warmup + 1))
+        return lambda step: (
+            self.peak
+            * self._rest(step, warmup, total, units)
+            * (jnp.minimum(1.0, (step + 1) / (warmup + 1)))
         )
 
     def _rest(self, step, warmup: int, total: int, units: Units):

@@ -27,7 +27,9 @@ def test_each_unit(text, expected):
     assert steps(text, UNITS) == expected
 
 
-@pytest.mark.parametrize("text", ["", "10", "ten steps", "5 minutes", "-1 steps", "10_001 tokens"])
+@pytest.mark.parametrize(
+    "text", ["", "10", "ten steps", "5 minutes", "-1 steps", "10_001 tokens"]
+)
 def test_what_is_no_duration_is_named(text):
     with pytest.raises(UserError, match="'2000 steps'"):
         parse_duration(text)

@@ -80,7 +80,7 @@ def test_differences_name_what_changed_and_only_that():
     assert differences(RECIPE, RECIPE) == []
     assert differences(RECIPE, other) == [
         ("model.positions", "Learned", "Rotary"),
-        ("model.positions.length", "None", None),
+        ("model.positions.length", "0", None),
         ("seed", "0", "1"),
         ("model.positions.base", None, "500.0"),
     ]

@@ -84,7 +84,9 @@ def test_muon_orthogonalises_hidden_kernels_only():
 
 @pytest.mark.parametrize("optimizer", ALL)
 def test_decay_reaches_only_its_parameters_and_rate_zero_freezes(optimizer):
-    chosen = replace(optimizer, weight_decay=0.5, decays=(("kernel", True), (".*", False)))
+    chosen = replace(
+        optimizer, weight_decay=0.5, decays=(("kernel", True), (".*", False))
+    )
     with_decay = walk(ours(chosen))
     without = walk(ours(replace(chosen, weight_decay=0.0)))
     same(with_decay["embedding"], without["embedding"])
@@ -93,27 +95,22 @@ def test_decay_reaches_only_its_parameters_and_rate_zero_freezes(optimizer):
     assert moved.max() > 1e-4
     frozen = replace(chosen, rates=(("block_0", 0.0), (".*", 1.0)))
     kept = walk(ours(frozen))
-    jax.tree.map(
-        np.testing.assert_array_equal, kept["block_0"], PARAMS["block_0"]
-    )
+    jax.tree.map(np.testing.assert_array_equal, kept["block_0"], PARAMS["block_0"])
     same(kept["embedding"], with_decay["embedding"])
 
 
 # Adafactor normalises by the array, and a stack is one array.
 @pytest.mark.parametrize("optimizer", [SGD(), AdamW(), Lion(), Muon()])
 def test_scanned_blocks_are_updated_like_unrolled_ones(optimizer):
-    model = Transformer(
-        layers=2, heads=2, width=8, vocab_size=5, positions=Learned(4)
-    )
+    model = Transformer(layers=2, heads=2, width=8, vocab_size=5, positions=Learned(4))
     params = initialise(model, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
 
     def two_steps(params):
         rule = transformation(optimizer, lambda step: 0.1, params)
         state = rule.init(params)
-        for scale in (1.0, -0.5):
-            updates, state = rule.update(
-                jax.tree.map(lambda p: scale * p, params), state, params
-            )
+        for size in (1.0, -0.5):
+            gradient = optax.tree.scale(size, params)
+            updates, state = rule.update(gradient, state, params)
             params = optax.apply_updates(params, updates)
         return params
 

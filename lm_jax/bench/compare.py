@@ -43,9 +43,7 @@ class Side:
             RuntimeError: when the process has died.
         """
         assert self.process.stdin and self.process.stdout
-        print(
-            json.dumps({"do": do} | arguments), file=self.process.stdin, flush=True
-        )
+        print(json.dumps({"do": do} | arguments), file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline()
         if not answer:
             code = self.process.wait()
@@ -133,9 +131,7 @@ def turn(side: Side, timing: Timing) -> None:
         timing.loss = answer["loss"]
 
 
-def rows(
-    timings: list[Timing], measured: dict[str, dict[str, float]]
-) -> Iterator[str]:
+def rows(timings: list[Timing], measured: dict[str, dict[str, float]]) -> Iterator[str]:
     """A table of at most 80 columns."""
     yield (
         "size   library mode               ms/step (range)"
@@ -147,7 +143,9 @@ def rows(
             yield f"{start} {timing.error[:46]}"
             continue
         size: Size = SIZES[timing.size]
-        ms = [1e3 * s for s in (timing.median, min(timing.seconds), max(timing.seconds))]
+        ms = [
+            1e3 * s for s in (timing.median, min(timing.seconds), max(timing.seconds))
+        ]
         digits = 1 if ms[0] < 100 else 0
         middle, low, high = (f"{m:.{digits}f}" for m in ms)
         rate = size.flops / timing.median

@@ -40,7 +40,10 @@ def main(args: list[str]) -> None:
     scores = evaluate(setup, score, params, options.split, display.work)
     display.close()
     rows = [
-        ("tokens", f"{scores['tokens']:,} ({setup.data.splits[options.split].bytes:,} bytes)"),
+        (
+            "tokens",
+            f"{scores['tokens']:,} ({setup.data.splits[options.split].bytes:,} bytes)",
+        ),
         ("windows", f"disjoint, of {setup.data.context} tokens"),
         ("nats per token", f"{scores['loss']:.6f}"),
         ("perplexity", f"{scores['perplexity']:.4f}"),

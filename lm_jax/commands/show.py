@@ -31,7 +31,7 @@ def main(args: list[str]) -> int:
     fields = [(k, v) for k, v in flatten(named.experiment).items() if v]
     display.header("experiment", fields)
     _parameters(setup)
-    rows = [row for row in describe(setup, None) if row[0] != "run"]
+    rows = describe(setup)
     rows.append(("FLOPs a token", f"{setup.units.flops / setup.units.tokens:,.0f}"))
     rows += _memory(setup)
     display.header("resolved", rows)
@@ -61,14 +61,16 @@ def _memory(setup: Setup) -> list[tuple[str, str]]:
 
     def size(tree) -> int:
         return sum(
-            math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+            math.prod(leaf.shape) * leaf.dtype.itemsize
+            for leaf in jax.tree.leaves(tree)
         )
 
     order = setup.data.train(setup.experiment.seed)
     row = order[0]
     batch = {
         name: jax.ShapeDtypeStruct(
-            (setup.experiment.batch, *value.shape), jax.dtypes.canonicalize_dtype(value.dtype)
+            (setup.experiment.batch, *value.shape),
+            jax.dtypes.canonicalize_dtype(value.dtype),
         )
         for name, value in row.items()
     }

@@ -54,7 +54,9 @@ def main(args: list[str]) -> int:
     setup = set_up(experiment, progress=display.work)
     display.close()
     display = Display(setup.total)
-    display.header(f"{named.name}, {named.variant}", describe(setup, run))
+    display.header(
+        f"{named.name}, {named.variant}", [*describe(setup), ("run", str(run))]
+    )
     outcome = train_run(experiment, run, setup, display)
     if outcome.signal is not None:
         print(f"Stopped and saved at step {int(outcome.state.step)}. To go on:")
@@ -64,7 +66,7 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def describe(setup: Setup, run: Path) -> list[tuple[str, str]]:
+def describe(setup: Setup) -> list[tuple[str, str]]:
     """What was resolved, as names and values."""
     experiment = setup.experiment
     devices = jax.devices()
@@ -85,7 +87,6 @@ def describe(setup: Setup, run: Path) -> list[tuple[str, str]]:
             f"{setup.total * setup.units.flops:.2e} FLOPs",
         ),
         ("devices", f"{len(devices)} {devices[0].platform} ({mesh})"),
-        ("run", str(run)),
     ]
 
 

@@ -100,10 +100,10 @@ def packed_windows(tokens: Tokens, context: int, batch: int) -> Windows:
 
 
 def packed_row(
-    ids: UInt[np.ndarray, "tokens"],
-    documents: Int64[np.ndarray, "offsets"],
-    order: Int64[np.ndarray, "documents"],
-    starts: Int64[np.ndarray, "offsets"],
+    ids: UInt[np.ndarray, " tokens"],
+    documents: Int64[np.ndarray, " offsets"],
+    order: Int64[np.ndarray, " documents"],
+    starts: Int64[np.ndarray, " offsets"],
     context: int,
     index: int,
 ) -> Row:

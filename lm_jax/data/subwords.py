@@ -160,7 +160,7 @@ class SubwordTokenizer:
         """Id of the end of a document."""
         return 1 if self.end else None
 
-    def encode(self, text: str) -> Int32[np.ndarray, "tokens"]:
+    def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
         """Give the ids of a text; `decode` gives the same text back."""
         utf8(text)  # It says what is wrong with text that is no Unicode.
         parts: list[list[int]] = []

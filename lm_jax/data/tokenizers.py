@@ -45,7 +45,7 @@ class Trained(Protocol):
     def unknown_id(self) -> int | None:
         """Id of everything unknown, None where nothing is."""
 
-    def encode(self, text: str) -> Int32[np.ndarray, "tokens"]:
+    def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
         """Give the ids of a text.
 
         Raises:
@@ -117,7 +117,7 @@ class CharacterTokenizer:
         table[_codes(self.characters)] = np.arange(len(self.characters))
         return table
 
-    def encode(self, text: str) -> Int32[np.ndarray, "tokens"]:
+    def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
         """Give the ids of a text, one per character.
 
         Raises:
@@ -178,7 +178,7 @@ class ByteTokenizer:
         """Id of the end of a document."""
         return 256 if self.end else None
 
-    def encode(self, text: str) -> Int32[np.ndarray, "tokens"]:
+    def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
         """Give the bytes of the text."""
         return np.frombuffer(utf8(text), np.uint8).astype(np.int32)
 

@@ -86,7 +86,7 @@ class WordTokenizer:
         """Id of the end of a document."""
         return len(self.words) - 1 if self.end else None
 
-    def encode(self, text: str) -> Int32[np.ndarray, "tokens"]:
+    def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
         """Give the ids of the words and line ends of a text."""
         words = _words(text, self.lowercase)
         ids = map(self._id_of_word.get, words, repeat(self.unknown_id))

@@ -80,9 +80,7 @@ class Gated:
         """Act on each token alone."""
         width = x.shape[-1]
         hidden = self.hidden(width)
-        gate, up = together(
-            x, dense(width, hidden, "gate"), dense(width, hidden, "up")
-        )
+        gate, up = together(x, dense(width, hidden, "gate"), dense(width, hidden, "up"))
         return dense(hidden, width, "down")(ACTIVATIONS[self.activation](gate) * up)
 
 

@@ -36,10 +36,10 @@ class Learned(NoPositions):
     """One learned vector for each position (Radford et al. 2018).
 
     Attributes:
-        length: number of positions; None takes the context of the data.
+        length: number of positions; 0 takes the context of the data.
     """
 
-    length: int | None = None
+    length: int = 0
 
     def embed(self, x, positions):
         """Add the vector of each position; needs ``length``."""

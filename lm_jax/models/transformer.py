@@ -69,9 +69,7 @@ class Block(nn.Module):
             dtype=self.dtype,
             name="attention",
         )
-        y, memory = attention(
-            norm("attention_norm")(x), positions, mask, memory, noise
-        )
+        y, memory = attention(norm("attention_norm")(x), positions, mask, memory, noise)
         x = x + dropout(y, self.dropout, noise, "attention")
         y = self.feedforward(norm("feedforward_norm")(x), dense)
         return x + dropout(y, self.dropout, noise, "feedforward"), memory
@@ -95,7 +93,7 @@ class Transformer(nn.Module):
         scan: compile one block and loop over it: compile time then does not
             grow with depth. Same values either way.
         dtype: type to compute in; parameters stay float32.
-        vocab_size: None takes the size of the tokenizer.
+        vocab_size: number of tokens; 0 takes the size of the tokenizer.
     """
 
     layers: int = 12
@@ -110,7 +108,7 @@ class Transformer(nn.Module):
     tied: bool = True
     scan: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
-    vocab_size: int | None = None
+    vocab_size: int = 0
 
     @nn.compact
     def __call__(
@@ -152,7 +150,9 @@ class Transformer(nn.Module):
         if self.tied:
             logits = product(x, embedding.T.astype(self.dtype))
         else:
-            readout = Dense(self.width, self.vocab_size, dtype=self.dtype, name="logits")
+            readout = Dense(
+                self.width, self.vocab_size, dtype=self.dtype, name="logits"
+            )
             logits = readout(x)
         return logits.astype(jnp.float32), memory
 
@@ -196,9 +196,9 @@ class Transformer(nn.Module):
             slots: number of tokens that can be remembered.
         """
         kv_heads = self.kv_heads or self.heads
-        shape = (batch, kv_heads, slots, self.width // self.heads)
+        shape = [batch, kv_heads, slots, self.width // self.heads]
         if self.scan:
-            shape = (self.layers, *shape)
+            shape.insert(0, self.layers)
         zeros = {name: jnp.zeros(shape, self.dtype) for name in ("key", "value")}
         # Apart, so that a token is written in place and nothing is copied.
         return zeros if self.scan else (zeros,) * self.layers

@@ -107,10 +107,10 @@ class Display:
         pieces = [f"loss {_number(loss)}"]
         if validation is not None:
             pieces.append(f"val {_number(validation)}")
-        if tokens_per_second is not None:
-            pieces.append(f"{_short(tokens_per_second)} tok/s")
         if left is not None:
             pieces.append(f"{_duration(left)} left")
+        if tokens_per_second is not None:
+            pieces.append(f"{_short(tokens_per_second)} tok/s")
         if note:
             pieces.append(self._harmless(note))
         self._draw(f"{step}/{self._total}", step, self._total, pieces)
@@ -160,7 +160,7 @@ class Display:
             if self._work_shown:
                 self._stop(keep=False)
                 self._print(Text(f"{name}: {_duration(elapsed)}"))
-            self._work = None
+            self._work, self._drawn = None, -self._interval
         elif elapsed >= 2 and (
             not self._work_shown or now - self._drawn >= self._interval
         ):

@@ -48,7 +48,9 @@ class Checkpoints:
         self._policy = _LastAndBest(keep)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._policy,
-            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._seal),
+            async_options=ocp.options.AsyncOptions(
+                post_finalization_callback=self._seal
+            ),
         )
         with _disk_errors(self.directory):
             self._manager = ocp.CheckpointManager(self.directory, options=options)

@@ -85,8 +85,9 @@ def save_blame(
         params, gradient: before the step, and on that batch.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "batch.npz", **{k: np.asarray(v) for k, v in batch.items()})
-    statistics = {}
+    arrays: dict[str, Any] = {k: np.asarray(v) for k, v in batch.items()}
+    np.savez(folder / "batch.npz", **arrays)
+    statistics: dict[str, dict[str, dict[str, float]]] = {}
     for kind, tree in (("parameter", params), ("gradient", gradient)):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             statistics.setdefault(path_name(path), {})[kind] = {

@@ -49,8 +49,8 @@ class Outputs:
 class Compiled:
     """The jitted functions of a run."""
 
-    step: Callable[[TrainState, dict], tuple[TrainState, dict]]
-    evaluation: Callable[[Any, dict], dict]
+    step: jax.stages.Wrapped
+    evaluation: jax.stages.Wrapped
     guard: CompileGuard
 
 

@@ -107,7 +107,9 @@ def set_up(
         lambda: initialise(model, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     )
     rule = transformation(experiment.optimizer, curve, params)
-    shapes = jax.eval_shape(lambda p: first_state(p, rule, experiment.average > 0), params)
+    shapes = jax.eval_shape(
+        lambda p: first_state(p, rule, experiment.average > 0), params
+    )
     return Setup(
         experiment=experiment,
         data=data,
@@ -129,7 +131,7 @@ def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:
     Raises:
         UserError: when the model was given another vocabulary size.
     """
-    if model.vocab_size not in (None, vocab_size):
+    if model.vocab_size not in (0, vocab_size):
         raise UserError(
             f"model.vocab_size is {model.vocab_size}, and the tokenizer has "
             f"{vocab_size} tokens. Leave it out: it is taken from the data."

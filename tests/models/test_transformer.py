@@ -143,7 +143,9 @@ def test_initial_values_depend_on_path_and_shape_alone():
     for name, model in changes.items():
         time = 5 if name == "time" else TIME
         other = start(model, jax.random.key(0), tokens(3, time))
-        flat, changed = (dict(jax.tree_util.tree_leaves_with_path(t)) for t in (base, other))
+        flat, changed = (
+            dict(jax.tree_util.tree_leaves_with_path(t)) for t in (base, other)
+        )
         shared = [
             path
             for path in flat
@@ -180,8 +182,9 @@ def test_segments_do_not_see_each_other():
     segments = jnp.asarray([[1] * 5 + [2] * (TIME - 5)])
     positions = jnp.asarray([[*range(5), *range(TIME - 5)]])
     packed = logits(model, params, inputs, segments=segments, positions=positions)
-    first, second = logits(model, params, inputs[:, :5]), logits(
-        model, params, inputs[:, 5:]
+    first, second = (
+        logits(model, params, inputs[:, :5]),
+        logits(model, params, inputs[:, 5:]),
     )
     np.testing.assert_allclose(packed[:, :5], first, atol=1e-5)
     np.testing.assert_allclose(packed[:, 5:], second, atol=1e-5)

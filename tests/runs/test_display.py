@@ -62,11 +62,11 @@ def test_a_file_gets_a_line_every_ten_seconds_and_at_the_end(clock):
 def test_a_line_says_where_the_training_stands(clock):
     stream = io.StringIO()
     display = Display(2000, stream)
-    display.progress(1000, 1.98765, 2.0)
+    display.progress(1000, 1.98768, 2.0)
     clock.now += 10
-    display.progress(1100, 1.98765, 2.0, tokens_per_second=41234.0, note="saving")
+    display.progress(1100, 1.98768, 2.0, tokens_per_second=41234.0, note="saving")
     last = stream.getvalue().splitlines()[-1]
-    assert last == "1100/2000  loss 1.9877  val 2.0000  41.2k tok/s  1:30 left  saving"
+    assert last == "1100/2000  loss 1.9877  val 2.0000  1:30 left  41.2k tok/s  saving"
 
 
 def test_the_first_step_has_no_time_left(clock):
@@ -207,6 +207,7 @@ def test_a_stream_that_lacks_the_characters_is_no_error(clock):
     display.work("数据", 0, 10)
     clock.now += 3
     display.work("数据", 5, 10)
+    display.work("数据", 10, 10)
     display.progress(1, 2.0)
     stream.flush()
     assert b"loss 2.0000" in stream.buffer.getvalue()

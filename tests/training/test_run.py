@@ -162,9 +162,7 @@ def test_the_same_curve_on_any_number_of_devices(devices, monkeypatch):
     assert train("some") == 0
     a, b = curve("eight"), curve("some")
     assert [row[:2] for row in a] == [row[:2] for row in b]
-    losses = [
-        (x[2], y[2]) for x, y in zip(a, b, strict=True) if x[1].endswith("loss")
-    ]
+    losses = [(x[2], y[2]) for x, y in zip(a, b, strict=True) if x[1].endswith("loss")]
     np.testing.assert_allclose(*np.transpose(losses), rtol=2e-5)
     # What eight devices wrote is read by fewer.
     jax.tree.map(
