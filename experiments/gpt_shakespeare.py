@@ -24,7 +24,7 @@ experiment = Experiment(
     batch=12,
     budget="2000 steps",
     evaluate_every="250 steps",
-    sample=Sample(prompt="\n", length=200),
+    sample=Sample(prompt="ROMEO:", length=200),
     published=Published(loss=1.88, source="nanoGPT, README, CPU recipe"),
 )
 

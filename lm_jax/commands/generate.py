@@ -18,8 +18,9 @@ class Options:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
-    prompt: tuple[str, ...] = ("\n",)
-    """Text to continue; several are continued side by side."""
+    prompt: tuple[str, ...] = ()
+    """Text to continue; several are continued side by side. The prompt of the
+    experiment's samples if not given."""
     length: int = 500
     """Tokens to generate for each prompt."""
     sampling: Annotated[Sampling, tyro.conf.arg(name="")] = Sampling(temperature=0.8)
@@ -35,7 +36,8 @@ def main(args: list[str]) -> None:
     options = tyro.cli(Options, prog="./launch.sh generate", args=args)
     setup, params, _ = load_run(find_run(options.run), options.step)
     tokenizer = setup.data.tokenizer
-    prompts = [tokenizer.encode(prompt) for prompt in options.prompt]
+    texts = options.prompt or (setup.experiment.sample.prompt,)
+    prompts = [tokenizer.encode(text) for text in texts]
     new = generate(
         setup.model,
         params,

@@ -45,15 +45,15 @@ def _parameters(setup: Setup) -> None:
     rates = select(optimizer.rates, params, "optimizer.rates")
     leaves = jax.tree_util.tree_leaves_with_path(params)
     print("parameters")
-    print(f"  {'name':36}{'shape':>18}{'count':>12}  decays")
+    print(f"  {'name':34}{'shape':>14}{'count':>12}  decays")
     for (path, leaf), decay, rate in zip(
         leaves, jax.tree.leaves(decays), jax.tree.leaves(rates), strict=True
     ):
         shape = " x ".join(str(n) for n in leaf.shape)
         word = "yes" if decay and optimizer.weight_decay else "no"
         word += "" if rate == 1.0 else f", rate x {rate}"
-        print(f"  {path_name(path):36}{shape:>18}{math.prod(leaf.shape):>12,}  {word}")
-    print(f"  {'total':54}{setup.parameters:>12,}")
+        print(f"  {path_name(path):34}{shape:>14}{math.prod(leaf.shape):>12,}  {word}")
+    print(f"  {'total':48}{setup.parameters:>12,}")
 
 
 def _memory(setup: Setup) -> list[tuple[str, str]]:
@@ -93,7 +93,8 @@ def _memory(setup: Setup) -> list[tuple[str, str]]:
     return rows
 
 
-def _bytes(count: float) -> str:
+def _bytes(size: int) -> str:
+    count = float(size)
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.4g} {unit}"

@@ -1,5 +1,6 @@
 """Train the model of an experiment file."""
 
+import shlex
 import signal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, Named, load
 from lm_jax.overrides import override
 from lm_jax.runs.display import Display
+from lm_jax.runs.sinks import check_sinks
 from lm_jax.training.loop import Outcome
 from lm_jax.training.run import train_run
 from lm_jax.training.setup import Setup, set_up
@@ -50,6 +52,7 @@ def main(args: list[str]) -> int:
     named, run = resolve(args, "train")
     experiment = named.experiment
     run = run or Path("runs") / named.name / named.variant / f"seed{experiment.seed}"
+    check_sinks(experiment.outputs)
     display = Display(0)
     setup = set_up(experiment, progress=display.work)
     display.close()
@@ -60,7 +63,7 @@ def main(args: list[str]) -> int:
     outcome = train_run(experiment, run, setup, display)
     if outcome.signal is not None:
         print(f"Stopped and saved at step {int(outcome.state.step)}. To go on:")
-        print(f"  ./launch.sh train {' '.join(args)}")
+        print(f"  ./launch.sh train {shlex.join(args)}")
         return 130 if outcome.signal == signal.SIGINT else 0
     _conclude(experiment, run, setup, outcome)
     return 0
@@ -110,6 +113,7 @@ def _conclude(
         say(f"Published: {published.loss} ({published.source}).")
     say(f"The run is in {run}: curve.png, samples.txt, metrics.jsonl, result.json.")
     say("Next:")
-    say(f"  ./launch.sh generate {run} --prompt 'ROMEO:'")
-    say(f"  ./launch.sh evaluate {run}")
-    say(f"  tensorboard --logdir {run}")
+    place, prompt = shlex.quote(str(run)), shlex.quote(experiment.sample.prompt)
+    say(f"  ./launch.sh generate {place} --prompt {prompt}")
+    say(f"  ./launch.sh evaluate {place}")
+    say(f"  tensorboard --logdir {place}")

@@ -17,11 +17,11 @@ def example_keys(key: Key[Array, ""], rows: Array) -> Key[Array, " batch"]:
 
 
 def dropout(
-    x: Float[Array, "batch *rest"],
+    x: Float[Array, "batch ..."],
     rate: float,
     noise: Key[Array, " batch"] | None,
     name: str,
-) -> Float[Array, "batch *rest"]:
+) -> Float[Array, "batch ..."]:
     """Zero entries with probability ``rate``, scale the others by 1/(1-rate).
 
     Args:

@@ -54,7 +54,6 @@ class Display:
         self._terminal = stream.isatty() and not dumb
         self._console = _Screen(
             file=stream,
-            force_terminal=self._terminal,
             color_system="auto" if self._terminal else None,
             width=None if self._terminal else COLUMNS,
             highlight=False,
@@ -192,6 +191,7 @@ class Display:
             self._live = Live(
                 console=self._console,
                 auto_refresh=False,
+                redirect_stdout=self._console.file is sys.stdout,
                 redirect_stderr=sys.stderr.isatty(),
             )
             self._live.start()

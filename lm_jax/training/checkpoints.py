@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from lm_jax.errors import UserError
 
 DIGESTS = "digests.json"
 _TEMPORARY = ".orbax-checkpoint-tmp"
+# Bytes for what stands beside the arrays in a checkpoint.
+_SPARE = 1_000_000
 
 
 class _LastAndBest:
@@ -74,6 +77,7 @@ class Checkpoints:
         if step in self.steps():
             return
         self._policy.best = best
+        self._check_room(state)
         with _disk_errors(self.directory):
             self._manager.save(
                 step,
@@ -123,6 +127,22 @@ class Checkpoints:
                 f"{str(error).splitlines()[0]}"
             ) from error
         return restored.state, restored.progress
+
+    def _check_room(self, state: Any) -> None:
+        """See that the disk has room, before Orbax begins to write.
+
+        Raises:
+            UserError: with what is needed and what there is.
+        """
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.directory).free
+        if free < needed + _SPARE:
+            raise UserError(
+                f"The disk of {self.directory} is full: a checkpoint needs "
+                f"{(needed + _SPARE) / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free. "
+                "Earlier checkpoints are whole. Make room and start again: the run "
+                "goes on from the last of them."
+            )
 
     def _seal(self) -> None:
         """Write digests into the folders that don't have them yet."""
@@ -196,7 +216,7 @@ class _disk_errors:
             return
         text = str(error)
         code = getattr(error, "errno", None)
-        if code == errno.ENOSPC or os.strerror(errno.ENOSPC) in text:
+        if code == errno.ENOSPC or "RESOURCE_EXHAUSTED" in text:
             raise UserError(
                 f"The disk of {self.directory} is full: the checkpoint was not "
                 "saved, and earlier ones are whole. Make room and start again: "

@@ -13,7 +13,7 @@ import optax
 from jax.sharding import Mesh
 
 from lm_jax.data import Prepared
-from lm_jax.durations import Units, steps
+from lm_jax.durations import Units, parse_duration, steps
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
 from lm_jax.models.positions import Learned
@@ -94,6 +94,8 @@ def set_up(
     model = fill_in(experiment.model, data.vocab_size, data.context)
     for problem in model.problems():
         raise UserError(problem)
+    _check_sample(experiment, data)
+    data.evaluation("validation", 1)
     tokens = experiment.batch * data.context
     units = Units(
         tokens=tokens,
@@ -167,5 +169,20 @@ def _check(experiment: Experiment, mesh: Mesh) -> None:
         raise UserError("patience must be 1 or more, or None.")
     if experiment.keep < 1:
         raise UserError("keep must be 1 or more.")
+    parse_duration(experiment.budget)
+    parse_duration(experiment.evaluate_every)
     if not experiment.schedule.peak > 0:
         raise UserError("schedule.peak, the highest learning rate, must be positive.")
+
+
+def _check_sample(experiment: Experiment, data: Prepared) -> None:
+    """Refuse a prompt or a sampling now, not at the first evaluation."""
+    wanted = experiment.sample
+    wanted.sampling.check(data.vocab_size)
+    if wanted.length < 0:
+        raise UserError("sample.length must be 0 (no sample) or more.")
+    if wanted.length and not len(data.tokenizer.encode(wanted.prompt)):
+        raise UserError(
+            "sample.prompt is empty, and a model continues at least one token. "
+            "A newline is a good beginning; sample.length 0 draws no sample."
+        )

@@ -129,6 +129,7 @@ def test_a_relative_path_is_enough(tmp_path, monkeypatch):
 
 def test_several_runs_are_listed(tmp_path):
     runs = [make_run(tmp_path / "gpt" / "base" / f"seed{k}") for k in range(3)]
+    make_run(runs[0] / "checkpoints" / "250")  # a copy inside a run is no run
     with pytest.raises(UserError, match="several runs") as caught:
         find_run(tmp_path / "gpt")
     assert all(str(run) in str(caught.value) for run in runs)

@@ -88,15 +88,20 @@ def test_the_time_left_follows_the_last_two_minutes(clock):
 def test_a_terminal_is_redrawn_ten_times_a_second_in_place(clock, terminal):
     display = Display(1000, terminal)
     display.progress(1, 2.0)
-    once = len(terminal.getvalue())
     for step in range(2, 900):
         clock.now += 0.001
         display.progress(step, 2.0)
     display.close()
     assert terminal.getvalue().count("loss") <= 11
     assert terminal.getvalue().count("\n") == 1
-    assert once > 0
-    assert "\x1b[?25l" not in terminal.getvalue().rsplit("\x1b[?25h")[-1]
+
+
+def test_the_cursor_is_shown_even_if_the_process_is_killed(clock, terminal):
+    display = Display(1000, terminal)
+    display.progress(1, 2.0)
+    hidden, shown = "\x1b[?25l", "\x1b[?25h"
+    assert hidden not in terminal.getvalue().rsplit(shown)[-1]
+    display.close()
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
@@ -160,6 +165,12 @@ def test_a_sample_is_short_narrow_and_harmless(text):
         assert not line.strip() or line.startswith("    ")
         kinds = {unicodedata.category(character) for character in line}
         assert not kinds & {"Cc", "Cs", "Zl", "Zp"}
+
+
+def test_a_sample_has_eight_lines_at_most(clock):
+    stream = io.StringIO()
+    Display(10, stream).sample(5, "\n".join(map(str, range(20))))
+    assert stream.getvalue().split()[-8:] == list("01234567")
 
 
 def test_a_sample_in_chinese_is_folded_by_its_width(clock):

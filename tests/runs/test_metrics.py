@@ -165,6 +165,15 @@ def test_samples_cut_anywhere_and_gone_on(tmp_path_factory, samples, data):
     assert path.read_bytes() == whole
 
 
+def test_a_sample_that_looks_like_a_header_cuts_nothing(tmp_path):
+    path = tmp_path / "samples.txt"
+    append_sample(path, 1, "a\n--- step 7 ---\nb")
+    whole = path.read_bytes()
+    append_sample(path, 2, "c")
+    truncate_samples(path, 1)
+    assert path.read_bytes() == whole
+
+
 def test_truncating_samples_that_are_not_there(tmp_path):
     truncate_samples(tmp_path / "samples.txt", 0)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,231 @@
+"""Every command on a small run, and one message for each kind of bad input."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lm_jax.__main__ import COMMANDS, main
+from tests.tiny import write_tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with text.txt, tiny.py and a trained run."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_tiny(folder)
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert main(["train", "tiny.py", "--run", "run"]) == 0
+        assert main(["train", "tiny.py", "--run", "other", "--model.layers", "2"]) == 0
+    finally:
+        os.chdir(here)
+    return folder
+
+
+@pytest.fixture
+def folder(trained, tmp_path, monkeypatch):
+    """A copy that a test may spoil."""
+    place = tmp_path / "copy"
+    shutil.copytree(trained, place)
+    monkeypatch.chdir(place)
+    return place
+
+
+def refused(capsys, *args):
+    """The message of a command that must end with 2 and no traceback."""
+    capsys.readouterr()
+    try:
+        code = main(list(args))
+    except SystemExit as end:  # tyro's own
+        code = end.code
+    said = capsys.readouterr()
+    assert code == 2, said
+    assert "Traceback" not in said.err
+    return said.err + said.out
+
+
+def printed(capsys, *args):
+    """What a command that succeeds prints; it fits 80 columns."""
+    capsys.readouterr()
+    assert main(list(args)) == 0
+    said = capsys.readouterr().out
+    if args[:1] != ("generate",):
+        assert max(map(len, said.splitlines())) <= 80
+    return said
+
+
+def test_help_names_every_command(capsys):
+    said = printed(capsys)
+    for name in COMMANDS:
+        assert name in said
+    for name in COMMANDS:
+        if name in ("test", "doctor"):
+            continue
+        try:
+            code = main([name, "--help"])
+        except SystemExit as end:
+            code = end.code
+        assert code == 0
+        assert len(capsys.readouterr().out) > 150
+
+
+def test_generate_continues_each_prompt_and_repeats_itself(folder, capsys):
+    greedy = ("generate", "run", "--length", "30", "--temperature", "0")
+    said = printed(capsys, *greedy, "--prompt", "the cat")
+    assert said.startswith("the cat") and len(said) == len("the cat") + 30 + 1
+    assert said == printed(capsys, *greedy, "--prompt", "the cat", "--seed", "5")
+    long = "a dog sees the " * 8
+    assert printed(capsys, *greedy, "--prompt", long).startswith(long)
+    both = printed(capsys, *greedy, "--prompt", "the cat", "a")
+    assert said in both and "--- prompt 2 ---" in both
+    drawn = [
+        printed(capsys, "generate", "run", "--temperature", "1", "--seed", seed)
+        for seed in ("1", "1", "2")
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    printed(capsys, "generate", "run", "--top-k", "3", "--top-p", "0.9")
+
+
+def test_evaluate_scores_each_split(folder, capsys):
+    train, held_out = (
+        printed(capsys, "evaluate", "run", "--split", split)
+        for split in ("train", "validation")
+    )
+    assert "1,687 bytes" in train and "187 (188 bytes)" in held_out
+    assert "bits per byte" in held_out
+
+
+def test_evaluate_on_one_device_what_eight_trained(folder):
+    """A fresh process with one device reads the checkpoint of eight."""
+    environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "lm_jax", "evaluate", "run"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nats per token" in done.stdout
+
+
+def test_show_lists_every_parameter_and_whether_it_decays(folder, capsys):
+    said = printed(
+        capsys, "show", "tiny.py", "--optimizer.rates", "norm", "0", ".*", "1"
+    )
+    line = next(row for row in said.splitlines() if "block_0/up/kernel" in row)
+    assert "16 x 64" in line and "1,024" in line and line.endswith("yes")
+    line = next(row for row in said.splitlines() if "attention_norm/scale" in row)
+    assert line.endswith("no, rate x 0.0")
+    assert "FLOPs a token" in said and "a device holds" in said
+
+
+def test_diff_of_runs_and_files(folder, capsys):
+    said = printed(capsys, "diff", "run", "other")
+    assert "model.layers\n  - 1\n  + 2" in said and "validation loss" in said
+    assert printed(capsys, "diff", "tiny.py", "run") == "The experiments are equal.\n"
+
+
+def test_inspect_prints_what_the_step_saw(folder, capsys):
+    said = printed(capsys, "inspect", "run", "--step", "3")
+    assert "rows 16 to 23" in said and "--- row 7 ---" in said
+    text = Path("text.txt").read_text()[:1687]
+    for part in said.split("--- row ")[1:]:
+        row = part.split("---\n", 1)[1].removesuffix("\n")
+        assert len(row) == 16 and row in text
+    row = printed(capsys, "inspect", "run", "--step", "3", "--row", "7")
+    assert len(row.splitlines()) == 2 + 16 and " -> " in row
+
+
+BAD = {
+    "unknown option": (["--model.layer", "3"], "--model.layers"),
+    "unknown corpus": (["--data.corpus.source", "tinyshakespear"], "LM_JAX_DATA"),
+    "missing file": (["--data.corpus.source", "./no.txt"], "no.txt"),
+    "heads and width": (["--model.heads", "3"], "nearest that does: 2"),
+    "batch and devices": (["--batch", "12"], "8 or 16"),
+    "batch and parts": (["--accumulate", "3"], "24"),
+    "no duration": (["--budget", "a while"], "'2000 steps'"),
+    "no duration for the warmup": (["--schedule.warmup", "5"], "'5'"),
+    "short split": (["--data.context", "5000"], "5000"),
+    "no such mesh": (["--sharding.fsdp", "3"], "8 devices"),
+    "vocabulary": (["--model.vocab-size", "7"], "22 tokens"),
+    "short positions": (["--model.positions.length", "8"], "context of 16"),
+    "unknown output": (["--outputs", "tensorbord"], "tensorboard"),
+    "prompt": (["--sample.prompt", "THE 9"], "9"),
+    "sampling": (["--sample.sampling.top-p", "2"], "top_p"),
+    "selector": (["--optimizer.decays", "kernel", "True"], "optimizer.decays"),
+    "patience": (["--patience", "0"], "patience"),
+    "average": (["--average", "1"], "average"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_message_before_anything_is_written(name, folder, capsys):
+    args, words = BAD[name]
+    said = refused(capsys, "train", "tiny.py", "--run", "new", *args)
+    assert words in said
+    assert not Path("new/checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "empty"), (b"abc \xff\xfe abc" * 50, "UTF-8"), (None, "text.txt")],
+)
+def test_a_text_that_cannot_be_read_is_named(content, words, folder, capsys):
+    Path("text.txt").unlink()
+    if content is not None:
+        Path("text.txt").write_bytes(content)
+    assert words in refused(capsys, "train", "tiny.py", "--run", "new")
+
+
+def test_commands_name_what_they_lack(folder, capsys):
+    assert "train" in refused(capsys, "trian")
+    assert "run" in refused(capsys, "generate", "runn")
+    assert "no checkpoint" in refused(capsys, "evaluate", empty_run())
+    assert "4, 8, 12" in refused(capsys, "evaluate", "run", "--step", "5").replace(
+        "[", ""
+    ) or "8, 12" in refused(capsys, "evaluate", "run", "--step", "5")
+    assert "'Z'" in refused(capsys, "generate", "run", "--prompt", "Z")
+    assert "test" in refused(capsys, "evaluate", "run", "--split", "test")
+    assert "rows are 0 to 7" in refused(capsys, "inspect", "run", "--row", "8")
+    assert "first step is 1" in refused(capsys, "inspect", "run", "--step", "0")
+
+
+def empty_run():
+    shutil.copytree("run", "empty")
+    shutil.rmtree("empty/checkpoints")
+    return "empty"
+
+
+def test_a_run_in_use_or_in_the_way_is_refused(folder, capsys):
+    from lm_jax.runs.directory import open_run
+
+    with open_run(Path("run")):
+        assert str(os.getpid()) in refused(capsys, "train", "tiny.py", "--run", "run")
+    assert "in the way" in refused(capsys, "train", "tiny.py", "--run", "text.txt")
+
+
+@pytest.mark.skipif(
+    not shutil.which("mount") or os.geteuid() != 0, reason="mounting needs root"
+)
+def test_a_full_disk_and_a_read_only_one_are_named(folder, capsys):
+    place = folder / "disk"
+    place.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", "size=500k", "tmpfs", str(place)]
+    if subprocess.run(options, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let a test mount a file system")
+    try:
+        said = refused(capsys, "train", "tiny.py", "--run", "disk/run")
+        assert "full" in said and "disk/run" in said
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        said = refused(capsys, "train", "tiny.py", "--run", "disk/new")
+        assert "read-only" in said
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
