@@ -130,15 +130,17 @@ def _series(rows: list[dict], name: str) -> Series:
 def _smoothed(series: Series) -> Series:
     """The mean over a fiftieth of the points around each, so without a lag.
 
-    Towards both ends the window shrinks and stays centred.
+    At the start, where the loss falls fast, the window shrinks and stays
+    centred; at the end it keeps its past, so that one batch is no trend.
     """
     steps, values = series
     sums = [0.0, *itertools.accumulate(values)]
     half = len(values) // 100
     smooth = []
     for i in range(len(values)):
-        reach = min(half, i, len(values) - 1 - i)
-        smooth.append((sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1))
+        reach = min(half, i)
+        first, last = i - reach, min(i + reach, len(values) - 1)
+        smooth.append((sums[last + 1] - sums[first]) / (last + 1 - first))
     return steps, smooth
 
 

@@ -228,4 +228,4 @@ def test_a_full_disk_and_a_read_only_one_are_named(folder, capsys):
         said = refused(capsys, "train", "tiny.py", "--run", "disk/new")
         assert "read-only" in said
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "-l", str(place)], check=True)

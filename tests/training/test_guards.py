@@ -1,0 +1,41 @@
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from lm_jax.training.guards import CompileGuard, Interrupt, Recompiled
+from lm_jax.training.progress import Progress
+
+
+def test_a_second_compilation_is_an_error_after_the_first_check():
+    double = jax.jit(lambda x: x * 2)
+    guard = CompileGuard({"double": double})
+    double(jnp.ones(2))
+    double(jnp.ones(3))  # before the first check, shapes may still differ
+    guard.check()
+    double(jnp.ones(3))
+    guard.check()
+    double(jnp.ones(4))
+    with pytest.raises(Recompiled, match="double was compiled again"):
+        guard.check()
+
+
+def test_the_first_signal_is_remembered_and_the_second_ends():
+    with Interrupt() as interrupt:
+        assert interrupt.received is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_progress_finds_the_best_and_counts_what_came_after():
+    nan = float("nan")
+    progress = Progress([(1, 3.0), (2, 2.0), (3, nan), (4, 2.5)])
+    assert progress.best == (2, 2.0)
+    assert progress.waited() == 2
+    assert Progress().best is None
+    assert Progress([(1, nan)]).waited() == 1

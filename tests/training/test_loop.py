@@ -1,0 +1,79 @@
+"""The loop's own promises: nothing waits, nothing recompiles, all is donated."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from lm_jax.experiment import load
+from lm_jax.overrides import override
+from lm_jax.training import loop
+from lm_jax.training.setup import set_up
+from tests.tiny import write_tiny
+
+
+@pytest.fixture
+def setup(tmp_path, monkeypatch):
+    write_tiny(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    experiment = load("tiny.py").experiment
+    return set_up(override(experiment, ["--sharding.fsdp", "2"], "train"))
+
+
+def test_steps_compile_once_and_donate_their_state(setup):
+    compiled = loop.compile_functions(setup)
+    state = setup.first_state()
+    feed = loop._feed(setup, setup.data.train(0), 0)
+    for _ in range(3):
+        _, batch, _ = next(feed)
+        old = state
+        state, _ = compiled.step(old, batch)
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old.params))
+    assert compiled.step._cache_size() == 1
+    placed = jax.tree.map(lambda a: a.sharding, state)
+    assert placed == setup.shardings
+
+
+def test_metrics_are_read_one_step_late(setup, monkeypatch, capsys):
+    """When step k is recorded, the loop has gone on to step k + 1."""
+    from lm_jax.__main__ import main
+
+    seen, dispatched = [], []
+    feed = loop._feed
+
+    def fed(setup, order, first):
+        # The loop asks for the next batch when it is done with this step.
+        for item in feed(setup, order, first):
+            dispatched.append(item[0])
+            yield item
+
+    monkeypatch.setattr(loop, "_feed", fed)
+    record = loop._record
+
+    def noted(setup, outputs, progress, clock, item):
+        seen.append((item[0], len(dispatched)))
+        return record(setup, outputs, progress, clock, item)
+
+    monkeypatch.setattr(loop, "_record", noted)
+    assert main(["train", "tiny.py", "--run", "run", "--budget", "6 steps"]) == 0
+    # Evaluations, at 4 and 6, read their own step: the device is idle anyway.
+    assert seen == [(1, 2), (2, 3), (3, 4), (4, 4), (5, 6), (6, 6)]
+    assert Path("run/result.json").exists()
+
+
+def test_batches_of_all_processes_make_the_whole(setup, monkeypatch):
+    whole = [batch for _, batch, _ in loop._feed(setup, setup.data.train(0), 0)]
+    parts = []
+    for index in range(2):
+        monkeypatch.setattr(jax, "process_count", lambda: 2)
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        monkeypatch.setattr(loop, "to_mesh", lambda rows, mesh: rows)
+        own = [batch for _, batch, _ in loop._feed(setup, setup.data.train(0), 0)]
+        parts.append(own)
+    monkeypatch.undo()
+    for step, batch in enumerate(whole):
+        for name, array in batch.items():
+            first, second = parts[0][step][name], parts[1][step][name]
+            assert len(first) == len(second) == len(array) // 2
+            joined = jax.numpy.concatenate([first, second])
+            assert (joined == array).all()
