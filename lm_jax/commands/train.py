@@ -99,13 +99,12 @@ def _conclude(
     """Say what came out, what was published, and what to type next."""
     best = outcome.progress.best
     say = Display(setup.total).message
-    if outcome.scores:
-        scores = outcome.scores
-        say(
-            f"Validation loss {scores['loss']:.4f} nats a token over the whole split "
-            f"({scores['tokens']:,} tokens), perplexity {scores['perplexity']:.3f}, "
-            f"{scores['bits_per_byte']:.4f} bits a byte."
-        )
+    scores = outcome.scores
+    say(
+        f"Validation loss {scores['loss']:.4f} nats a token over the whole split "
+        f"({scores['tokens']:,} tokens), perplexity {scores['perplexity']:.3f}, "
+        f"{scores['bits_per_byte']:.4f} bits a byte."
+    )
     if best:
         say(f"Best: {best[1]:.4f} at step {best[0]}.")
     if experiment.published:

@@ -1,5 +1,6 @@
 """The loop: steps, evaluations, samples and checkpoints of one run."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +61,7 @@ class Outcome:
 
     Attributes:
         state, progress, clock: at the end.
-        scores: of the last evaluation; empty when interrupted before one.
+        scores: of the last evaluation; empty when interrupted.
         signal: that ended it, or None.
     """
 
@@ -107,10 +108,14 @@ def train(
         UserError: when the disk is full.
     """
     compiled, clock = compile_functions(setup), Clock()
+    began = time.perf_counter() - progress.seconds
     scores: dict[str, float] = {}
     order = setup.data.train(setup.experiment.seed)
     pending: tuple[int, dict] | None = None
-    for done, batch, waited in _feed(setup, order, int(state.step)):
+    first = int(state.step)
+    if _out_of_patience(setup, progress, outputs.display):
+        first = setup.total
+    for done, batch, waited in _feed(setup, order, first):
         state, metrics = compiled.step(state, batch)
         due = done % setup.every == 0 or done == setup.total
         stop = interrupt.received is not None
@@ -127,10 +132,14 @@ def train(
                 scores = _evaluate(setup, compiled, state, progress, outputs, clock)
                 state = _rescaled(setup, state, progress)
             compiled.guard.check()
+        progress.seconds = time.perf_counter() - began
         _save(done, state, progress, checkpoints)
         if stop or _out_of_patience(setup, progress, outputs.display):
             break
     checkpoints.wait()
+    if not scores and interrupt.received is None:
+        # Ended before, perhaps without having written its result.
+        scores = evaluate(setup, compiled.evaluation, state.evaluated, "validation")
     return Outcome(state, progress, clock, scores, interrupt.received)
 
 
@@ -247,7 +256,7 @@ def _save(
     done: int, state: TrainState, progress: Progress, checkpoints: Checkpoints
 ) -> None:
     best = progress.best[0] if progress.best else None
-    checkpoints.save(done, state, {"validation": progress.validation}, best)
+    checkpoints.save(done, state, dataclasses.asdict(progress), best)
 
 
 def _out_of_patience(setup: Setup, progress: Progress, display: Display) -> bool:

@@ -13,9 +13,18 @@ class Progress:
 
     Attributes:
         validation: (step, loss) of each evaluation.
+        seconds: of all the processes that trained this run, up to the last
+            checkpoint; compiling and evaluations count.
     """
 
     validation: list[tuple[int, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @classmethod
+    def from_json(cls, saved: dict) -> "Progress":
+        """What ``dataclasses.asdict`` and JSON made of it, as it was."""
+        pairs = [(step, loss) for step, loss in saved["validation"]]
+        return cls(pairs, saved["seconds"])
 
     @property
     def losses(self) -> list[float]:

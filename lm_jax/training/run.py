@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,6 @@ def train_run(
         truncate_samples(run / "samples.txt", first)
         sinks = open_sinks(experiment.outputs, run, to_json(experiment), first)
         outputs = Outputs(run, display, log, sinks)
-        begin = time.perf_counter()
         try:
             outcome = train(setup, state, progress, checkpoints, outputs, interrupt)
         finally:
@@ -60,8 +58,9 @@ def train_run(
             log.close()
             for sink in sinks:
                 sink.close()
-        if outcome.signal is None:
-            finish(setup, run, outcome, time.perf_counter() - begin)
+        ended = (run / "result.json").exists() and first == int(outcome.state.step)
+        if outcome.signal is None and not ended:
+            finish(setup, run, outcome)
         return outcome
 
 
@@ -115,32 +114,29 @@ def _start(
     )
     state, saved = checkpoints.restore(steps[-1], like)
     display.message(f"Going on from the checkpoint of step {steps[-1]}.")
-    return state, Progress([(step, loss) for step, loss in saved["validation"]])
+    return state, Progress.from_json(saved)
 
 
-def finish(setup: Setup, run: Path, outcome: Outcome, seconds: float) -> None:
+def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     """Write result.json and curve.png of a run that reached its end."""
     published = setup.experiment.published
     steps = int(outcome.state.step)
     best = outcome.progress.best
-    if outcome.scores:
-        rate = outcome.clock.steps_per_second() or 0.0
-        write_result(
-            run,
-            {
-                "steps": steps,
-                "tokens": steps * setup.units.tokens,
-                "parameters": setup.parameters,
-                "validation": outcome.scores,
-                "best": {"step": best[0], "loss": best[1]} if best else None,
-                "published": dataclasses.asdict(published) if published else None,
-                "seconds": seconds,
-                "tokens_per_second": rate * setup.units.tokens,
-                "data_wait": outcome.clock.data_wait(),
-                "devices": setup.mesh.size,
-                "platform": jax.devices()[0].platform,
-            },
-        )
+    rate = outcome.clock.steps_per_second() or 0.0
+    result = {
+        "steps": steps,
+        "tokens": steps * setup.units.tokens,
+        "parameters": setup.parameters,
+        "validation": outcome.scores,
+        "best": {"step": best[0], "loss": best[1]} if best else None,
+        "published": dataclasses.asdict(published) if published else None,
+        "seconds": outcome.progress.seconds,
+        "tokens_per_second": rate * setup.units.tokens,
+        "data_wait": outcome.clock.data_wait(),
+        "devices": setup.mesh.size,
+        "platform": jax.devices()[0].platform,
+    }
+    write_result(run, result)
     reference = (published.source, published.loss) if published else None
     draw_run(run, run / "curve.png", reference)
 
@@ -176,7 +172,7 @@ def load_run(run: Path, step: int | None = None) -> tuple[Setup, Any, int]:
     )
     state, saved = checkpoints.restore(step or steps[-1], like)
     if step is None:
-        best = Progress([(s, loss) for s, loss in saved["validation"]]).best
+        best = Progress.from_json(saved).best
         if best and best[0] in steps and best[0] != steps[-1]:
             state, _ = checkpoints.restore(best[0], like)
     return setup, state.evaluated, int(state.step)

@@ -105,8 +105,16 @@ def test_resumed_equals_uninterrupted_in_a_longer_budget_or_after_a_stop(monkeyp
     assert train("stopped") == 0
     same_run("whole", "stopped")
     before = Path("stopped/metrics.jsonl").read_bytes()
+    result = read_result(Path("stopped"))
     assert train("stopped") == 0
     assert Path("stopped/metrics.jsonl").read_bytes() == before
+    assert read_result(Path("stopped")) == result
+    # Killed between the last checkpoint and the result.
+    Path("stopped/result.json").unlink()
+    assert train("stopped") == 0
+    again = read_result(Path("stopped"))
+    for name in ("validation", "best", "steps", "seconds"):
+        assert again[name] == result[name]
 
 
 def test_ctrl_c_saves_and_ends_with_130(monkeypatch, capsys):
@@ -230,7 +238,11 @@ def test_patience_stops_early(capsys):
     args = ("--budget", "60 steps", "--evaluate-every", "2 steps", "--patience", "2")
     assert train("early", *args, "--schedule.peak", "1e-9", "--average", "0") == 0
     assert "no better validation loss in 2" in capsys.readouterr().out
-    assert read_result(Path("early"))["steps"] < 60
+    steps = read_result(Path("early"))["steps"]
+    assert steps < 60
+    assert train("early", *args, "--schedule.peak", "1e-9", "--average", "0") == 0
+    assert load_run(Path("early"), steps)[2] == steps
+    assert max(int(p.name) for p in Path("early/checkpoints").iterdir()) == steps
 
 
 def test_the_last_and_the_best_checkpoints_are_kept():
