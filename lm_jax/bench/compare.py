@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -17,6 +18,10 @@ TURN_SECONDS = 1.0
 MOST_STEPS = 100
 
 
+class Failed(Exception):
+    """A side could not do what it was asked for, and lives on."""
+
+
 class Side:
     """A library in a process of its own that computes only when asked."""
 
@@ -25,10 +30,13 @@ class Side:
         # Both libraries on the processor, whatever else the machine has.
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
         self.library = library
+        # Their warnings would break the table.
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=self.log,
             env=environment,
             text=True,
         )
@@ -40,20 +48,28 @@ class Side:
         """Let the process do something and wait for its answer.
 
         Raises:
+            Failed: when it can't.
             RuntimeError: when the process has died.
         """
         assert self.process.stdin and self.process.stdout
-        print(json.dumps({"do": do} | arguments), file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
+        request = json.dumps({"do": do} | arguments)
+        print(request, file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
             code = self.process.wait()
-            raise RuntimeError(f"{self.library} ended with code {code} at '{do}'")
-        return json.loads(answer)
+            self.log.seek(0)
+            said = self.log.read()[-2000:]
+            raise RuntimeError(f"{self.library} ended with {code} at '{do}':\n{said}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise Failed(answer["error"])
+        return answer
 
     def close(self) -> None:
         """End the process."""
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
+        self.log.close()
 
 
 @dataclass
@@ -124,9 +140,11 @@ def turn(side: Side, timing: Timing) -> None:
     """Let one mode train its number of steps, and note how long they took."""
     if timing.error is not None:
         return
-    answer = side.ask("run", mode=timing.mode, steps=timing.steps)
-    timing.error = answer.get("error")
-    if timing.error is None:
+    try:
+        answer = side.ask("run", mode=timing.mode, steps=timing.steps)
+    except Failed as failed:
+        timing.error = str(failed)
+    else:
         timing.seconds.append(answer["seconds"] / timing.steps)
         timing.loss = answer["loss"]
 
@@ -140,7 +158,7 @@ def rows(timings: list[Timing], measured: dict[str, dict[str, float]]) -> Iterat
     for timing in timings:
         start = f"{timing.size:6} {timing.library:7} {timing.mode:18}"
         if timing.error is not None:
-            yield f"{start} {timing.error[:46]}"
+            yield f"{start} {timing.error.splitlines()[0][:46]}"
             continue
         size: Size = SIZES[timing.size]
         ms = [

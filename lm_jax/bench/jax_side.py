@@ -12,7 +12,6 @@ from lm_jax.durations import Units
 from lm_jax.models.transformer import initialise
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW, transformation
-from lm_jax.platform import configure
 from lm_jax.schedules import WarmupCosine
 from lm_jax.sharding import Sharding, make_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
@@ -23,7 +22,6 @@ MODES = ("float32", "bfloat16")
 
 def version() -> str:
     """What is measured."""
-    configure()
     return f"jax {jax.__version__}"
 
 

@@ -1,6 +1,7 @@
 """The models that are measured, and what they read."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -34,7 +35,7 @@ class Size:
         """Floating point operations of a step, as the model counts them."""
         return self.tokens * self.model().flops_per_token(self.context)
 
-    def model(self, dtype: str = "float32") -> Transformer:
+    def model(self, dtype: Literal["float32", "bfloat16"] = "float32") -> Transformer:
         """The model in lm_jax."""
         return Transformer(
             layers=self.layers,

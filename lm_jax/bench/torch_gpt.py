@@ -1,6 +1,5 @@
 """The model of `lm_jax.models.Transformer`, as it stands by default, in PyTorch."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -48,8 +49,12 @@ def training(size: Size) -> Callable[[str, int], float]:
     model = GPT(size)
     matrices = [p for p in model.parameters() if p.ndim == 2]
     vectors = [p for p in model.parameters() if p.ndim == 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(
-        [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}],
+        groups,
         lr=1e-3,
         betas=(0.9, 0.99),
         weight_decay=0.1,
@@ -58,7 +63,7 @@ def training(size: Size) -> Callable[[str, int], float]:
     warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-2, total_iters=100)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1900, 1e-4)
     schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [100])
-    forward = {"": model, "compiled": torch.compile(model)}
+    forward: dict[str, Callable] = {"": model, "compiled": torch.compile(model)}
     warm: set[str] = set()
 
     def train(mode: str, steps: int) -> float:

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from lm_jax.bench.sizes import SIZES
+from lm_jax.platform import configure
 
 MATRICES = ((2048, 384, 1536), (2048, 2048, 2048), (4096, 768, 3072))
 
@@ -49,6 +50,8 @@ def main() -> None:
     # What a library prints must not stand between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    if sys.argv[1] == "jax":
+        configure()
     worker = Worker(sys.argv[1])
     for line in sys.stdin:
         request = json.loads(line)

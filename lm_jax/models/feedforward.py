@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lm_jax.models.linear import together
@@ -21,6 +22,15 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
 }
+
+
+def activate(name: Activation, x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Bend each entry, computing in float32.
+
+    In bfloat16 every operation would round: less exact, and three times as slow
+    on a CPU (GELU of 2048 x 1536 and its gradient 1.1 ms against 3.1).
+    """
+    return ACTIVATIONS[name](x.astype(jnp.float32)).astype(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class MLP:
         width = x.shape[-1]
         hidden = self.hidden(width)
         up = dense(width, hidden, "up")(x)
-        return dense(hidden, width, "down")(ACTIVATIONS[self.activation](up))
+        return dense(hidden, width, "down")(activate(self.activation, up))
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class Gated:
         width = x.shape[-1]
         hidden = self.hidden(width)
         gate, up = together(x, dense(width, hidden, "gate"), dense(width, hidden, "up"))
-        return dense(hidden, width, "down")(ACTIVATIONS[self.activation](gate) * up)
+        return dense(hidden, width, "down")(activate(self.activation, gate) * up)
 
 
 FeedForward = MLP | Gated

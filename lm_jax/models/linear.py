@@ -52,15 +52,37 @@ def _weight_gradient(x, gradient):
 
 
 def _weight_gradient_cpu(x, gradient):
-    # bfloat16 with batch and time kept as two axes: 485 ms a step against 640
+    # bfloat16 with batch and time kept as two axes: 244 ms a step against 318
     # flattened (10.7M parameters, jax 0.12, two Zen 5 cores). In float32 the
-    # flat form is the faster one: 606 against 670.
+    # flat form is the faster one: 407 against 459.
     if x.dtype == jnp.bfloat16 and x.ndim == 3:
         return jnp.einsum("btk,btn->kn", x, gradient)
     return _weight_gradient(x, gradient)
 
 
 product.defvjp(_product_forward, _product_backward)
+
+
+def over_rows(
+    x: Float[Array, "*batch rows k"], y: Float[Array, "*batch rows n"]
+) -> Float[Array, "*batch k n"]:
+    """Multiply the transpose of each matrix by another: ``x^T @ y``."""
+    return jax.lax.platform_dependent(x, y, cpu=_over_rows_cpu, default=_over_rows)
+
+
+def _over_rows(x, y):
+    return jnp.einsum("...mk,...mn->...kn", x, y)
+
+
+def _over_rows_cpu(x, y):
+    # XLA's CPU backend turns this product into a float32 one that reads x
+    # against its grain; with the rows as two axes it transposes x first: 0.9 ms
+    # against 3.1 (48 matrices of 256 x 256 and 256 x 64, bfloat16, jax 0.12, two
+    # Zen 5 cores). In float32 there is nothing to gain.
+    if x.dtype == jnp.bfloat16 and x.shape[-2] % 2 == 0:
+        x, y = (a.reshape(*a.shape[:-2], 2, -1, a.shape[-1]) for a in (x, y))
+        return jnp.einsum("...umk,...umn->...kn", x, y)
+    return _over_rows(x, y)
 
 
 class Dense(nn.Module):

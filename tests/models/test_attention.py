@@ -1,0 +1,89 @@
+"""Attention by hand-written gradients equals autodiff of its definition."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_jax.models.attention import attend, causal_mask
+from lm_jax.models.dropout import dropout, example_keys
+
+
+def defined(query, key, value, mask, rate=0.0, noise=None):
+    """Softmax(query key^T / sqrt(dim)) value, word for word."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = (jnp.repeat(x, groups, axis=1) for x in (key, value))
+    scores = query @ jnp.swapaxes(key, -1, -2) / np.sqrt(query.shape[-1])
+    weights = jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
+    return dropout(weights, rate, noise, "attention weights") @ value
+
+
+def inputs(batch, heads, kv_heads, time, slots, dim, dtype="float32"):
+    shapes = [(batch, heads, time, dim)] * 2 + [(batch, kv_heads, slots, dim)] * 2
+    keys = jax.random.split(jax.random.key(time), 4)
+    return [
+        jax.random.normal(k, s).astype(dtype) for k, s in zip(keys, shapes, strict=True)
+    ]
+
+
+def all_of(attention, query, gradient, key, value):
+    mixed, pull = jax.vjp(attention, query, key, value)
+    return mixed, *pull(gradient)
+
+
+def check(found, expected, tolerance):
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        one, other = np.float32(one), np.float32(other)
+        scale = max(1.0, np.abs(other).max())
+        np.testing.assert_allclose(one, other, atol=tolerance * scale, rtol=0)
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    batch=st.integers(1, 3),
+    kv_heads=st.integers(1, 2),
+    group=st.integers(1, 3),
+    time=st.integers(1, 6),
+    slots=st.integers(1, 6),
+    rate=st.sampled_from([0.0, 0.5]),
+)
+def test_values_and_gradients_for_any_mask(batch, kv_heads, group, time, slots, rate):
+    arrays = inputs(batch, kv_heads * group, kv_heads, time, slots, dim=4)
+    mask = jax.random.bernoulli(jax.random.key(1), 0.7, (batch, 1, time, slots))
+    noise = example_keys(jax.random.key(2), jnp.arange(batch))
+    args = (mask, rate, noise)
+    run = jax.jit(all_of, static_argnums=0)
+    found = run(lambda q, k, v: attend(q, k, v, *args), *arrays)
+    expected = run(lambda q, k, v: defined(q, k, v, *args), *arrays)
+    check(found, expected, 1e-5)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("time", [5, 128, 300])
+def test_leaving_out_what_is_hidden_changes_nothing(time, dtype, tolerance):
+    arrays = inputs(2, 4, 2, time, time, dim=8, dtype=dtype)
+    segments = jnp.arange(2 * time).reshape(2, time) // 70
+    mask = causal_mask(time, segments)
+    noise = example_keys(jax.random.key(2), jnp.arange(2))
+    args = (mask, 0.3, noise)
+    run = jax.jit(all_of, static_argnums=0)
+    found = run(lambda q, k, v: attend(q, k, v, *args, causal=True), *arrays)
+    exact = [x.astype(jnp.float32) for x in arrays]
+    expected = run(lambda q, k, v: defined(q, k, v, *args), *exact)
+    check(found, expected, tolerance)
+
+
+def test_an_example_by_vmap_is_the_example_alone():
+    arrays = inputs(3, 2, 2, 6, 6, dim=4)
+    mask = causal_mask(6)
+
+    def run(*one):
+        one = [x[None] for x in one]
+        return all_of(lambda q, k, v: attend(q, k, v, mask, causal=True), *one)
+
+    found = jax.vmap(run)(*arrays)
+    expected = all_of(lambda q, k, v: attend(q, k, v, mask), *arrays)
+    check([x[:, 0] for x in found], expected, 1e-6)

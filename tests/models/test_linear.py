@@ -1,0 +1,82 @@
+"""The product written for each backend is still the plain product."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_jax.models.linear import over_rows, product
+
+LEADING = [(), (6,), (2, 6), (2, 3, 4)]
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
+
+
+def draws(*shapes, seed=0, dtype="float32"):
+    keys = jax.random.split(jax.random.key(seed), len(shapes))
+    return [
+        jax.random.normal(k, s).astype(dtype) for k, s in zip(keys, shapes, strict=True)
+    ]
+
+
+def close(found, expected, dtype):
+    """Equal up to the rounding of the type, relative to the largest entry."""
+    assert found.dtype == jnp.dtype(dtype)
+    found, expected = np.float32(found), np.float32(expected)
+    scale = max(1.0, np.abs(expected).max())
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE[dtype] * scale, rtol=0)
+
+
+def value_and_gradients(multiply, x, kernel, weights):
+    y, pull = jax.vjp(multiply, x, kernel)
+    return y, *pull(weights)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("leading", LEADING)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_product_and_its_gradients_are_the_plain_ones(leading, dtype, compiled):
+    x, kernel, weights = draws((*leading, 8), (8, 10), (*leading, 10), dtype=dtype)
+    run = (
+        jax.jit(value_and_gradients, static_argnums=0)
+        if compiled
+        else (value_and_gradients)
+    )
+    found = run(product, x, kernel, weights)
+    exact = (np.float32(a) for a in (x, kernel, weights))
+    expected = value_and_gradients(jnp.matmul, *exact)
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        close(one, other, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("leading", LEADING[:3])
+def test_a_batch_of_products_by_vmap_is_one_after_the_other(leading, dtype):
+    x, kernel, weights = draws(
+        (3, *leading, 8), (3, 8, 10), (3, *leading, 10), dtype=dtype
+    )
+
+    def run(x, kernel, weights):
+        return value_and_gradients(product, x, kernel, weights)
+
+    found = jax.jit(jax.vmap(run))(x, kernel, weights)
+    for row in range(3):
+        expected = run(x[row], kernel[row], weights[row])
+        for one, other in zip(found, expected, strict=True):
+            close(one[row], other, dtype)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    batch=st.lists(st.integers(1, 3), max_size=3),
+    rows=st.integers(1, 7),
+    k=st.integers(1, 5),
+    n=st.integers(1, 5),
+    dtype=st.sampled_from(["float32", "bfloat16"]),
+)
+def test_over_rows_is_the_transpose_times_the_other(batch, rows, k, n, dtype):
+    x, y = draws((*batch, rows, k), (*batch, rows, n), dtype=dtype)
+    expected = np.swapaxes(np.float32(x), -1, -2) @ np.float32(y)
+    close(over_rows(x, y), expected, dtype)
