@@ -1,6 +1,8 @@
 """Settings of jax that must stand before its first array does."""
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 CACHE = Path(".lm_jax/compiled")
@@ -12,6 +14,7 @@ def configure() -> None:
     Every program is kept, however fast it compiled: a run that starts again
     then begins at once. `JAX_COMPILATION_CACHE_DIR` puts them elsewhere.
     """
+    _keep_memory()
     flags = os.environ.get("XLA_FLAGS", "")
     # XLA's CPU backend prefers 256-bit vectors; 512 took a step of 10.7M
     # parameters from 486 to 456 ms (bfloat16, two Zen 5 cores, jax 0.12).
@@ -23,3 +26,25 @@ def configure() -> None:
         jax.config.update("jax_compilation_cache_dir", str(CACHE.absolute()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _keep_memory() -> None:
+    """Let the C library keep what is freed instead of handing it back.
+
+    XLA's CPU backend allocates the temporary memory of a step at each step. As
+    glibc serves large requests, the kernel then gives out fresh zeroed pages
+    every time: 131,000 page faults a step of 10.7M parameters, 340 ms of
+    processor time where 231 do, and 20.5 where 11 do at 0.8M (bfloat16, two Zen 5
+    cores). The process stays as large as it once was.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # musl has none
+        return
+    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 2**26)
+    # Other arenas are limited to 64 MB and fall back on fresh pages.
+    mallopt(arena_max, 1)

@@ -57,6 +57,12 @@ def main(args: list[str]) -> None:
 def _measure(options: Options, sides: list[Side]) -> None:
     versions = {side.library: side.version for side in sides}
     print(f"{os.cpu_count()} cores; {', '.join(versions.values())}")
+    load = os.getloadavg()[0]
+    if load > 0.5 * (os.cpu_count() or 1):
+        print(
+            f"This machine is busy (load {load:.1f}). PyTorch's threads wait by\n"
+            "spinning and lose far more by that: don't trust the ratios."
+        )
     _say("matrix products")
     measured = rates(sides)
     _say("")
@@ -79,6 +85,7 @@ def _measure(options: Options, sides: list[Side]) -> None:
     if options.json is not None:
         result = {
             "cores": os.cpu_count(),
+            "load": load,
             "versions": versions,
             "matrix_rates": measured,
             "timings": [asdict(timing) for timing in timings],

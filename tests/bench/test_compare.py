@@ -76,10 +76,12 @@ def test_the_ratio_is_of_the_best_modes():
 def test_lm_jax_alone_where_there_is_no_pytorch(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(bench_train.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(bench_train.os, "getloadavg", lambda: (99.0, 0.0, 0.0))
     file = tmp_path / "figures.json"
     bench_train.main(["--sizes", "0.8M", "--rounds", "2", "--json", str(file)])
     said = capsys.readouterr().out
     assert "pip install 'lm-jax[bench]'" in said
+    assert "busy (load 99.0)" in said
     assert all(len(line) <= 80 for line in said.splitlines())
     figures = json.loads(file.read_text())
     modes = {t["mode"]: t for t in figures["timings"]}
