@@ -1,9 +1,9 @@
 """GPT on the characters of Tiny Shakespeare.
 
 Run:     ./launch.sh train experiments/gpt_shakespeare.py
-Expect:  validation loss 1.88 nats/char after 2000 steps, about a minute on two
-         CPU cores
-Source:  nanoGPT, README, the CPU recipe (1.88)
+Expect:  validation loss 1.902 nats/char over the whole split after 2000 steps
+         (1.9005, 1.9020, 1.9032 with seeds 0, 1, 2), a minute on two CPU cores
+Source:  nanoGPT, README, the CPU recipe (1.88, on 20 random batches)
 """
 
 from dataclasses import replace
