@@ -1,0 +1,49 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from lm_jax.platform import configure
+if sys.argv[1] == "kept":
+    configure()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**23)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(min(faults() for _ in range(3)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator alone")
+def test_what_is_freed_is_kept_for_the_next_step():
+    def faults(how):
+        root = str(Path(__file__).parent.parent)
+        done = subprocess.run(
+            [sys.executable, "-c", FAULTS, how],
+            env=os.environ | {"PYTHONPATH": root},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(done.stdout)
+
+    assert faults("kept") < 100 < faults("plain")
+
+
+def test_flags_are_added_once_and_the_users_own_are_kept(monkeypatch):
+    from lm_jax.platform import configure
+
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_prefer_vector_width=256")
+    configure()
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_prefer_vector_width=256"
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
+    configure()
+    configure()
+    flags = os.environ["XLA_FLAGS"].split()
+    assert flags == ["--xla_dump_to=x", "--xla_cpu_prefer_vector_width=512"]
