@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import textwrap
 
 from lm_jax.errors import Diverged, UserError, nearest
 from lm_jax.platform import configure
@@ -34,6 +35,16 @@ def _usage() -> str:
     )
 
 
+def _say(error: Exception) -> None:
+    """An error as sentences of 80 columns; indented lines stay as they are."""
+    for line in str(error).split("\n"):
+        if not line.startswith(" "):
+            line = textwrap.fill(
+                line, 80, break_long_words=False, break_on_hyphens=False
+            )
+        print(line, file=sys.stderr)
+
+
 def main(args: list[str]) -> int:
     """Run a command; a user's mistake is one message and exit code 2."""
     if not args or args[0] in ("-h", "--help", "help"):
@@ -49,10 +60,10 @@ def main(args: list[str]) -> int:
         command = importlib.import_module(f"lm_jax.commands.{args[0]}")
         return command.main(args[1:]) or 0
     except UserError as error:
-        print(error, file=sys.stderr)
+        _say(error)
         return 2
     except Diverged as error:
-        print(error, file=sys.stderr)
+        _say(error)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import json
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,17 @@ def _import(path: Path) -> Any:
         raise UserError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f.lineno for f in frames if f.filename == str(path.resolve())]
+        line = getattr(error, "lineno", None) or (own[-1] if own else "?")
+        raise UserError(
+            f"{path}, line {line}: {type(error).__name__}: {error}"
+        ) from error
     return module
 
 

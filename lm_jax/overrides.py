@@ -1,13 +1,15 @@
 """Change any field of an experiment from the command line."""
 
 import dataclasses
+import textwrap
 import types
 import typing
 from typing import Any
 
 import tyro
 
-from lm_jax.experiment import Experiment
+from lm_jax.errors import UserError, nearest
+from lm_jax.experiment import Experiment, flatten
 
 
 def override(experiment: Experiment, args: list[str], program: str) -> Experiment:
@@ -20,6 +22,8 @@ def override(experiment: Experiment, args: list[str], program: str) -> Experimen
         SystemExit: 2 with a message for an unknown name or an unfit value, 0
             after ``--help``.
     """
+    if {"-h", "--help"} & set(args):
+        print(_kinds_help(experiment))
     args, experiment = _choose_kinds(list(args), experiment)
     return tyro.cli(
         Experiment,
@@ -30,14 +34,34 @@ def override(experiment: Experiment, args: list[str], program: str) -> Experimen
     )
 
 
+def _kinds_help(experiment: Experiment) -> str:
+    """The fields that take the name of a kind, and the kinds that they take."""
+    lines = ["Fields that hold one of several kinds of value; name another to use it:"]
+    for name in flatten(experiment):
+        kinds = _kinds(experiment, name.split("."))
+        if kinds:
+            text = f"--{name} {{{', '.join(kinds)}}}"
+            lines += textwrap.wrap(
+                text, 78, initial_indent="  ", subsequent_indent=" " * 6
+            )
+    return "\n".join(lines) + "\n"
+
+
 def _choose_kinds(args: list[str], value: Any) -> tuple[list[str], Any]:
     """Replace the values whose kind is named, and drop those arguments."""
     index = 0
     while index < len(args) - 1:
         name = args[index].removeprefix("--").replace("-", "_")
         if args[index].startswith("--"):
-            chosen = _kinds(value, name.split(".")).get(args[index + 1])
-            if chosen is not None:
+            kinds = _kinds(value, name.split("."))
+            if kinds:
+                wanted = args[index + 1]
+                if wanted not in kinds:
+                    raise UserError(
+                        f"{args[index]} is one of several kinds of value, and "
+                        f"'{wanted}' is none of them.{nearest(wanted, kinds)}"
+                    )
+                chosen = kinds[wanted]
                 value = _replace(value, name.split("."), chosen)
                 del args[index : index + 2]
                 continue

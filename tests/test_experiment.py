@@ -155,7 +155,6 @@ def test_data_of_another_kind_takes_what_it_needs():
         (["--model.layer", "6"], "--model.layers"),
         (["--model.layers", "many"], "many"),
         (["--model.norm", "batch"], "layer"),
-        (["--schedule", "Cosin"], "Cosin"),
     ],
 )
 def test_an_unknown_name_or_value_ends_with_2_and_the_nearest(args, words, capsys):
@@ -164,6 +163,32 @@ def test_an_unknown_name_or_value_ends_with_2_and_the_nearest(args, words, capsy
     assert error.value.code == 2
     said = capsys.readouterr()
     assert words in said.err + said.out
+
+
+def test_an_unknown_kind_is_named_with_the_nearest_and_help_lists_them(capsys):
+    with pytest.raises(UserError, match="(?s)'Lyon'.*'Lion'"):
+        override(RECIPE, ["--optimizer", "Lyon"], "train")
+    with pytest.raises(SystemExit) as end:
+        override(RECIPE, ["--help"], "train")
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    for kind in ("Lion", "Rotary", "Gated", "Subwords", "PackedDocuments"):
+        assert kind in said
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("x = Charactrs()", "line 2: NameError"),
+        ("from lm_jax.models import Transformer; Transformer(layer=2)", "line 2"),
+        ("x = (", "line 2: SyntaxError"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_message_with_its_line(line, words, tmp_path):
+    file = tmp_path / "bad.py"
+    file.write_text(f'"""Bad."""\n{line}\n')
+    with pytest.raises(UserError, match=words):
+        load(str(file))
 
 
 @pytest.mark.parametrize(

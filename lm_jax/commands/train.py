@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+import sys
 from pathlib import Path
 
 import jax
@@ -115,4 +116,12 @@ def _conclude(
     place, prompt = shlex.quote(str(run)), shlex.quote(experiment.sample.prompt)
     say(f"  ./launch.sh generate {place} --prompt {prompt}")
     say(f"  ./launch.sh evaluate {place}")
-    say(f"  tensorboard --logdir {place}")
+    say(f"  {_beside_python('tensorboard')} --logdir {place}")
+
+
+def _beside_python(program: str) -> str:
+    """How to call a program that was installed with this Python."""
+    path = Path(sys.executable).with_name(program)
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))

@@ -1,6 +1,7 @@
 """What stops a run: signals, a second compilation, numbers that aren't finite."""
 
 import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ class Interrupt:
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         self.received = number
+        os.write(2, b"\nStopping after this step. Once more stops at once.\n")
         signal.signal(number, self._before[number])
 
 

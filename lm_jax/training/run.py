@@ -48,6 +48,8 @@ def train_run(
         log = MetricsLog(run / "metrics.jsonl")
         log.truncate_after(first)
         truncate_samples(run / "samples.txt", first)
+        if first >= setup.total:
+            display.message("The run has ended: there is nothing left to train.")
         sinks = open_sinks(experiment.outputs, run, to_json(experiment), first)
         outputs = Outputs(run, display, log, sinks)
         try:

@@ -48,7 +48,7 @@ def refused(capsys, *args):
     said = capsys.readouterr()
     assert code == 2, said
     assert "Traceback" not in said.err
-    return said.err + said.out
+    return " ".join((said.err + said.out).split())
 
 
 def printed(capsys, *args):
