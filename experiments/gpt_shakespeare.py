@@ -25,7 +25,7 @@ experiment = Experiment(
     budget="2000 steps",
     evaluate_every="250 steps",
     sample=Sample(prompt="ROMEO:", length=200),
-    published=Published(loss=1.88, source="nanoGPT, README, CPU recipe"),
+    published=Published(1.88, "nanoGPT, README, CPU recipe"),
 )
 
 model = experiment.model

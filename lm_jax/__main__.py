@@ -14,6 +14,8 @@ COMMANDS = {
     "generate": "let a trained model continue a prompt",
     "show": "what an experiment resolves to, before it runs",
     "diff": "what differs between two experiments or runs",
+    "table": "results of many runs beside the published figures",
+    "vectors": "score word vectors, or write them as text",
     "inspect": "what a step of a run was trained on, token by token",
     "bench": "measure speed: bench train, bench data",
     "doctor": "what this machine has, and what to mend",

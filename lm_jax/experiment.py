@@ -12,14 +12,24 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 
-from lm_jax.data import Mixture, PackedDocuments, TokenStream
+from lm_jax.counting import NGram
+from lm_jax.data import (
+    CarriedStream,
+    Cooccurrences,
+    MaskedStream,
+    Mixture,
+    PackedDocuments,
+    SpanCorruption,
+    TokenStream,
+    WordContexts,
+)
 from lm_jax.errors import UserError, nearest
 from lm_jax.generation import Sampling
-from lm_jax.objectives import NextToken
+from lm_jax.objectives import Objective
 from lm_jax.optimizers import Optimizer
 from lm_jax.schedules import Schedule
 from lm_jax.sharding import Sharding
@@ -45,12 +55,33 @@ class Published:
     """A figure that somebody published for this experiment.
 
     Attributes:
-        loss: validation loss in nats per token.
+        value: the figure.
         source: where it stands.
+        split: of which split.
+        score: of what: "loss" (nats per token), "perplexity", "bits_per_byte",
+            or another score of the objective.
     """
 
-    loss: float
+    value: float
     source: str
+    split: Literal["validation", "test"] = "validation"
+    score: str = "loss"
+
+
+@dataclass(frozen=True)
+class InitialVectors:
+    """Word vectors that the embedding begins as.
+
+    To keep them as they are: ``optimizer.rates=(("embedding$", 0.0), (".*", 1.0))``.
+
+    Attributes:
+        path: a file in word2vec's or GloVe's text format. Tokens that it lacks
+            begin as they would without it.
+        parameter: that takes them.
+    """
+
+    path: str = ""
+    parameter: str = "embedding"
 
 
 @dataclass(frozen=True)
@@ -71,6 +102,10 @@ class Experiment:
         accumulate: parts that a batch is computed in, one after the other.
         average: decay of the moving average of the weights that is evaluated
             in their place; 0 is off.
+        average_after: evaluations without a loss better than the best of those
+            before them until the plain average of all later weights is
+            evaluated in their place (NT-ASGD, Merity et al. 2018, 3); None is off.
+        initial: word vectors that the embedding begins as.
         patience: evaluations without a better loss before the run stops
             early; None never does.
         keep: checkpoints kept beside the best.
@@ -81,9 +116,18 @@ class Experiment:
         published: the figure to compare with.
     """
 
-    data: TokenStream | PackedDocuments | Mixture
+    data: (
+        TokenStream
+        | CarriedStream
+        | PackedDocuments
+        | Mixture
+        | MaskedStream
+        | SpanCorruption
+        | WordContexts
+        | Cooccurrences
+    )
     model: nn.Module
-    objective: NextToken
+    objective: Objective
     optimizer: Optimizer
     schedule: Schedule
     batch: int
@@ -91,6 +135,8 @@ class Experiment:
     evaluate_every: str
     accumulate: int = 1
     average: float = 0.0
+    average_after: int | None = None
+    initial: InitialVectors | None = None
     patience: int | None = None
     keep: int = 2
     seed: int = 0
@@ -101,10 +147,32 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class CountExperiment:
+    """All that decides the numbers of a model that is fitted by counting.
+
+    Attributes:
+        data: corpus and tokenizer; what is counted is its whole stream.
+        model: order and smoothing.
+        seed: of the sample.
+        sample: the text generated once it is fitted.
+        published: the figure to compare with.
+    """
+
+    data: TokenStream
+    model: NGram
+    seed: int = 0
+    sample: Sample = Sample()
+    published: Published | None = None
+
+
+AnyExperiment = Experiment | CountExperiment
+
+
+@dataclass(frozen=True)
 class Named:
     """An experiment, and the names that its run directory is made of."""
 
-    experiment: Experiment
+    experiment: AnyExperiment
     name: str
     variant: str
 
@@ -122,7 +190,7 @@ def load(address: str) -> Named:
     path = _find(file)
     module = _import(path)
     experiment = getattr(module, "experiment", None)
-    if not isinstance(experiment, Experiment):
+    if not isinstance(experiment, AnyExperiment):
         raise UserError(
             f"{path} doesn't define 'experiment = Experiment(...)'. "
             "See experiments/gpt_shakespeare.py."
@@ -219,7 +287,7 @@ def from_json(document: Any) -> Any:
         ) from error
 
 
-def save(experiment: Experiment) -> str:
+def save(experiment: AnyExperiment) -> str:
     """The experiment as the text of experiment.json."""
     return json.dumps(to_json(experiment), indent=2, ensure_ascii=False) + "\n"
 
@@ -235,7 +303,7 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
 
 
 def differences(
-    a: Experiment, b: Experiment
+    a: AnyExperiment, b: AnyExperiment
 ) -> list[tuple[str, str | None, str | None]]:
     """(dotted name, value in a, value in b) where two experiments differ."""
     flat_a, flat_b = flatten(a), flatten(b)

@@ -9,10 +9,10 @@ from typing import Any
 import tyro
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.experiment import Experiment, flatten
+from lm_jax.experiment import AnyExperiment, flatten
 
 
-def override(experiment: Experiment, args: list[str], program: str) -> Experiment:
+def override(experiment: AnyExperiment, args: list[str], program: str) -> AnyExperiment:
     """Apply ``--dotted.name value`` pairs to an experiment.
 
     A field that holds one of several kinds of value also takes the name of a
@@ -26,7 +26,7 @@ def override(experiment: Experiment, args: list[str], program: str) -> Experimen
         print(_kinds_help(experiment))
     args, experiment = _choose_kinds(list(args), experiment)
     return tyro.cli(
-        Experiment,
+        type(experiment),
         prog=program,
         args=args,
         default=experiment,
@@ -34,7 +34,7 @@ def override(experiment: Experiment, args: list[str], program: str) -> Experimen
     )
 
 
-def _kinds_help(experiment: Experiment) -> str:
+def _kinds_help(experiment: AnyExperiment) -> str:
     """The fields that take the name of a kind, and the kinds that they take."""
     lines = ["Fields that hold one of several kinds of value; name another to use it:"]
     for name in flatten(experiment):

@@ -110,6 +110,26 @@ class WarmupStableDecay(Constant):
 
 
 @dataclass(frozen=True)
+class StepDecay(Constant):
+    """Constant, then multiplied by a factor again and again (Zaremba et al. 2014).
+
+    Attributes:
+        factor: what the rate is multiplied by.
+        after: how long the rate stays as it is.
+        every: from then on, how long until it is multiplied again.
+    """
+
+    factor: float = 0.5
+    after: str = "4 epochs"
+    every: str = "1 epoch"
+
+    def _rest(self, step, warmup, total, units):
+        past = step - steps(self.after, units)
+        times = jnp.floor_divide(past, max(1, steps(self.every, units))) + 1
+        return self.factor ** jnp.maximum(0, times)
+
+
+@dataclass(frozen=True)
 class ReduceOnPlateau(Constant):
     """Constant, cut when the validation loss stops falling.
 
@@ -142,5 +162,6 @@ Schedule = (
     | WarmupLinear
     | InverseSquareRoot
     | WarmupStableDecay
+    | StepDecay
     | ReduceOnPlateau
 )

@@ -85,6 +85,8 @@ def state_shardings(sharding: Sharding, mesh: Mesh, state: Any) -> Any:
 
     def place(path, array, axes):
         name = path_name(path)
+        if name.startswith("memory/"):
+            return batch_sharding(mesh)
         if array.ndim < len(axes):
             return NamedSharding(mesh, PartitionSpec())
         spec = [None] * (array.ndim - len(axes)) + axes
@@ -112,12 +114,11 @@ def batch_ways(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
-def to_mesh(rows: dict[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
-    """Put this process's rows of a batch where they belong."""
+def to_mesh(rows: Any, mesh: Mesh) -> Any:
+    """Put this process's rows of a batch, any tree of arrays, where they belong."""
     placed = batch_sharding(mesh)
     if jax.process_count() == 1:
         return jax.device_put(rows, placed)
-    return {
-        name: jax.make_array_from_process_local_data(placed, array)
-        for name, array in rows.items()
-    }
+    return jax.tree.map(
+        lambda array: jax.make_array_from_process_local_data(placed, array), rows
+    )

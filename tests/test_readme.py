@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lm_jax.__main__ import COMMANDS, main
+from lm_jax.experiment import CountExperiment, load
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -36,7 +37,8 @@ def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys):
     if name == "test":
         pytest.skip("this is it")
     if name == "train" and "--help" not in args:
-        args += [*SHORT, "--data.corpus.validation", "0.002"]
+        counts = isinstance(load(args[0]).experiment, CountExperiment)
+        args += [*([] if counts else SHORT), "--data.corpus.validation", "0.002"]
     try:
         code = main([name, *args])
     except SystemExit as end:

@@ -18,10 +18,12 @@ Expect:  nothing
 Source:  none
 """
 
-from lm_jax.data import Characters, Corpus, TokenStream
+from dataclasses import replace
+
+from lm_jax.data import CarriedStream, Characters, Corpus, TokenStream
 from lm_jax.experiment import Experiment, Sample
 from lm_jax.generation import Sampling
-from lm_jax.models import Learned, Transformer
+from lm_jax.models import Dropouts, Learned, Recurrent, Transformer
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import WarmupCosine
@@ -38,7 +40,13 @@ experiment = Experiment(
     average=0.5,
     sample=Sample(prompt="the ", length=20, sampling=Sampling(temperature=0.5)),
 )
-variants = {}
+variants = {
+    "recurrent": replace(
+        experiment,
+        data=CarriedStream(Corpus("text.txt"), Characters(), 16, jitter=2),
+        model=Recurrent(width=16, dropout=Dropouts(0.1, 0.1, 0.1, 0.1, 0.1)),
+    )
+}
 '''
 
 

@@ -152,11 +152,11 @@ def turn(side: Side, timing: Timing) -> None:
 def rows(timings: list[Timing], measured: dict[str, dict[str, float]]) -> Iterator[str]:
     """A table of at most 80 columns."""
     yield (
-        "size   library mode               ms/step (range)"
+        "size    library mode              ms/step (range)"
         "        tokens/s GFLOP/s share"
     )
     for timing in timings:
-        start = f"{timing.size:6} {timing.library:7} {timing.mode:18}"
+        start = f"{timing.size:7} {timing.library:7} {timing.mode:17}"
         if timing.error is not None:
             yield f"{start} {timing.error.splitlines()[0][:46]}"
             continue

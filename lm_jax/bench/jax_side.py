@@ -7,11 +7,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from lm_jax.bench.sizes import Size
+from lm_jax.bench.sizes import LSTMSize, Size
 from lm_jax.durations import Units
 from lm_jax.models.transformer import initialise
 from lm_jax.objectives import NextToken
-from lm_jax.optimizers import AdamW, transformation
+from lm_jax.optimizers import SGD, AdamW, transformation
 from lm_jax.schedules import WarmupCosine
 from lm_jax.sharding import Sharding, make_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
@@ -50,8 +50,12 @@ def training(size: Size) -> Callable[[str, int], float]:
         2000, Units(size.tokens, 1.0, size.flops)
     )
     params = initialise(size.model(), jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
-    rule = transformation(AdamW(b2=0.99, weight_decay=0.1, clip=1.0), curve, params)
-    state = first_state(params, rule, average=False)
+    optimizer: AdamW | SGD = AdamW(b2=0.99, weight_decay=0.1, clip=1.0)
+    memory = None
+    if isinstance(size, LSTMSize):
+        optimizer, memory = SGD(momentum=0.0), size.model().empty_memory(size.batch, 0)
+    rule = transformation(optimizer, curve, params)
+    state = first_state(params, rule, average=False, memory=memory)
     shardings = state_shardings(Sharding(), mesh, state)
     state = jax.device_put(state, shardings)
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-from lm_jax.models import Learned, Transformer
+from lm_jax.models import LSTM, Learned, Recurrent, Transformer
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,30 @@ class Size:
         return [{"inputs": t[:, :-1], "targets": t[:, 1:]} for t in tokens]
 
 
+@dataclass(frozen=True)
+class LSTMSize(Size):
+    """Two layers of LSTM and their batch; each goes on where the last one ended."""
+
+    def model(self, dtype: Literal["float32", "bfloat16"] = "float32") -> Recurrent:  # type: ignore[override]
+        """The model in lm_jax."""
+        return Recurrent(
+            LSTM(),
+            layers=self.layers,
+            width=self.width,
+            vocab_size=self.vocab_size,
+            dtype=dtype,
+        )
+
+    def batches(self, count: int) -> list[dict[str, Int[np.ndarray, "batch ..."]]]:
+        """Some batches of random tokens, the same at every call."""
+        starts = {"starts": np.zeros(self.batch, np.int32)}
+        return [batch | starts for batch in super().batches(count)]
+
+
 SIZES = {
     "0.8M": Size(4, 4, 128, context=64, batch=12, vocab_size=65),
     "10.7M": Size(6, 6, 384, context=256, batch=8, vocab_size=65),
     "124M": Size(12, 12, 768, context=1024, batch=1, vocab_size=50304),
+    "LSTM200": LSTMSize(2, 0, 200, context=35, batch=20, vocab_size=10_000),
+    "LSTM650": LSTMSize(2, 0, 650, context=35, batch=20, vocab_size=10_000),
 }

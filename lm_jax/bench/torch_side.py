@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from lm_jax.bench.sizes import Size
+from lm_jax.bench.sizes import LSTMSize, Size
 from lm_jax.bench.torch_gpt import GPT
+from lm_jax.bench.torch_lstm import LSTM
 
 MODES = ("float32", "bfloat16", "float32 compiled", "bfloat16 compiled")
 COMPILE_SECONDS = 300
@@ -46,23 +47,8 @@ def training(size: Size) -> Callable[[str, int], float]:
         {name: torch.from_numpy(array).long() for name, array in batch.items()}
         for batch in size.batches(8)
     )
-    model = GPT(size)
-    matrices = [p for p in model.parameters() if p.ndim == 2]
-    vectors = [p for p in model.parameters() if p.ndim == 1]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(
-        groups,
-        lr=1e-3,
-        betas=(0.9, 0.99),
-        weight_decay=0.1,
-        fused=True,
-    )
-    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-2, total_iters=100)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1900, 1e-4)
-    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [100])
+    model = LSTM(size) if isinstance(size, LSTMSize) else GPT(size)
+    optimizer, schedule = _optimizer(model, size)
     forward: dict[str, Callable] = {"": model, "compiled": torch.compile(model)}
     warm: set[str] = set()
 
@@ -85,6 +71,30 @@ def training(size: Size) -> Callable[[str, int], float]:
         return loss.item()
 
     return train
+
+
+def _optimizer(model: torch.nn.Module, size: Size) -> tuple[Any, Any]:
+    """The rule that lm_jax's side has for this size, and its learning rate."""
+    if isinstance(size, LSTMSize):
+        plain = torch.optim.SGD(model.parameters(), lr=1e-3, fused=True)
+        return plain, torch.optim.lr_scheduler.ConstantLR(plain, 1.0)
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    vectors = [p for p in model.parameters() if p.ndim == 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(
+        groups,
+        lr=1e-3,
+        betas=(0.9, 0.99),
+        weight_decay=0.1,
+        fused=True,
+    )
+    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-2, total_iters=100)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1900, 1e-4)
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [100])
+    return optimizer, schedule
 
 
 @contextlib.contextmanager

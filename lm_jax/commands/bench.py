@@ -6,6 +6,8 @@ from lm_jax.errors import UserError, nearest
 
 BENCHES = {
     "train": "training steps, against the same model in PyTorch",
+    "ngram": "n-gram models: fitting and scoring, against NLTK",
+    "vectors": "word vectors, against gensim",
     "data": "tokenizing, in MB/s",
 }
 

@@ -16,14 +16,21 @@ from lm_jax.errors import UserError
 
 @dataclass(frozen=True)
 class Options:
-    """Train GPTs of three sizes in lm_jax and in PyTorch, in turn, on the CPU.
+    """Train GPTs and LSTMs in lm_jax and in PyTorch, in turn, on the CPU.
 
-    Both do the same: AdamW, clipping, the same batches. Each mode trains for
-    about a second, then the next one does. Close other programs first.
+    Both do the same: AdamW (LSTMs: SGD), clipping, the same batches. Each mode
+    trains for about a second, then the next one does. Close other programs first.
     """
 
-    sizes: tuple[Literal["0.8M", "10.7M", "124M"], ...] = ("0.8M", "10.7M", "124M")
-    """Parameters of the models. 124M takes ten minutes and 12 GB of memory."""
+    sizes: tuple[Literal["0.8M", "10.7M", "124M", "LSTM200", "LSTM650"], ...] = (
+        "0.8M",
+        "10.7M",
+        "124M",
+        "LSTM200",
+        "LSTM650",
+    )
+    """Parameters of the GPTs; width of the two layers of the LSTMs (10,000 words,
+    batch 20, 35 steps, carried state). 124M takes ten minutes and 12 GB of memory."""
     rounds: int = 5
     """Turns of each mode; the table shows their median."""
     json: Path | None = None

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.experiment import Experiment, differences, load
+from lm_jax.experiment import AnyExperiment, differences, load
+from lm_jax.runs.claim import read_experiment
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.result import read_result
-from lm_jax.training.run import read_experiment
 
 USAGE = """\
 usage: ./launch.sh diff A B
@@ -38,7 +38,7 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def read(name: str) -> tuple[Experiment, Path | None]:
+def read(name: str) -> tuple[AnyExperiment, Path | None]:
     """The experiment of a file, a variant or a run; and the run, if it is one."""
     if ".py" in name and not Path(name).is_dir():
         return load(name).experiment, None
@@ -54,16 +54,16 @@ def _compare_results(run_a: Path, run_b: Path) -> None:
         return
     print("results")
     rows = [
-        ("validation loss", a["validation"]["loss"], b["validation"]["loss"]),
-        (
-            "bits per byte",
-            a["validation"]["bits_per_byte"],
-            b["validation"]["bits_per_byte"],
-        ),
+        (f"{split} {score}".replace("_", " "), a[split][score], b[split][score])
+        for split in ("validation", "test")
+        for score in a.get(split, {})
+        if score in b.get(split, {}) and score != "tokens"
+    ]
+    rows += [
         ("parameters", a["parameters"], b["parameters"]),
         ("tokens", a["tokens"], b["tokens"]),
         ("tokens per second", a["tokens_per_second"], b["tokens_per_second"]),
     ]
     for name, left, right in rows:
         difference = right - left
-        print(f"  {name:18}{left:>16,.6g}{right:>16,.6g}{difference:>+16,.6g}")
+        print(f"  {name:26}{left:>14,.6g}{right:>14,.6g}{difference:>+14,.6g}")

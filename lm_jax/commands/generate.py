@@ -7,9 +7,9 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from lm_jax.generation import Sampling, generate
+from lm_jax.fitted import load_fitted
+from lm_jax.generation import Sampling
 from lm_jax.runs.directory import find_run
-from lm_jax.training.run import load_run
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,11 @@ class Options:
 def main(args: list[str]) -> None:
     """Run the command."""
     options = tyro.cli(Options, prog="./launch.sh generate", args=args)
-    setup, params, _ = load_run(find_run(options.run), options.step)
-    tokenizer = setup.data.tokenizer
-    texts = options.prompt or (setup.experiment.sample.prompt,)
+    experiment, fitted = load_fitted(find_run(options.run), options.step)
+    tokenizer = fitted.data.tokenizer
+    texts = options.prompt or (experiment.sample.prompt,)
     prompts = [tokenizer.encode(text) for text in texts]
-    new = generate(
-        setup.model,
-        params,
-        prompts,
-        options.length,
-        setup.data.context,
-        options.sampling,
-        options.seed,
-    )
+    new = fitted.generate(prompts, options.length, options.sampling, options.seed)
     for index, (prompt, row) in enumerate(zip(prompts, new, strict=True)):
         if len(prompts) > 1:
             print(f"--- prompt {index + 1} ---")

@@ -9,9 +9,13 @@ import tyro
 
 from lm_jax.data.loader import rows
 from lm_jax.errors import UserError
+from lm_jax.experiment import CountExperiment
+from lm_jax.runs.claim import read_experiment
 from lm_jax.runs.directory import find_run
-from lm_jax.training.run import read_experiment
 from lm_jax.training.setup import CACHE
+
+# The arrays of a row that are tokens.
+TEXTS = ("inputs", "contexts", "decoder_inputs", "targets")
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,20 @@ def main(args: list[str]) -> None:
     """Run the command."""
     options = tyro.cli(Options, prog="./launch.sh inspect", args=args)
     experiment = read_experiment(find_run(options.run))
+    if isinstance(experiment, CountExperiment):
+        raise UserError(
+            f"{options.run} was fitted by counting its whole training split, "
+            "without steps."
+        )
     if options.step < 1:
         raise UserError(f"--step {options.step}: the first step is 1.")
     if options.row is not None and not 0 <= options.row < experiment.batch:
         raise UserError(f"--row {options.row}: rows are 0 to {experiment.batch - 1}.")
     data = experiment.data.prepare(CACHE)
-    order = data.train(experiment.seed)
+    order = data.train(experiment.seed, experiment.batch)
     batch = rows(order, options.step - 1, experiment.batch)
     first = (options.step - 1) * experiment.batch
-    epoch = first / data.epoch_examples
+    epoch = first / data.examples(experiment.batch)
     print(
         f"step {options.step}: rows {first} to {first + experiment.batch - 1} of the "
         f"order, epoch {epoch:.3f}"
@@ -54,6 +63,11 @@ def main(args: list[str]) -> None:
 
 def _print_row(tokenizer, row: dict[str, np.ndarray]) -> None:
     """A line for each token: where it stands, what it is, what is predicted."""
+    texts = [name for name in TEXTS if name in row]
+    if len({len(row[name]) for name in texts}) > 1 or "targets" not in row:
+        for name in texts:
+            print(f"{name}: {' '.join(map(repr, tokenizer.symbols(row[name])))}")
+        return
     extra = [name for name in ("segments", "positions", "mask") if name in row]
     print("place" + "".join(f"{name:>11}" for name in extra) + "  input -> target")
     symbols = tokenizer.symbols(row["inputs"]), tokenizer.symbols(row["targets"])

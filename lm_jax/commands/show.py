@@ -5,11 +5,11 @@ import math
 import jax
 
 from lm_jax.commands.train import describe, resolve
-from lm_jax.experiment import flatten
+from lm_jax.experiment import CountExperiment, flatten
 from lm_jax.runs.display import Display
 from lm_jax.selectors import path_name, select
 from lm_jax.training.loop import compile_functions
-from lm_jax.training.setup import Setup, set_up
+from lm_jax.training.setup import CACHE, Setup, set_up
 
 USAGE = """\
 usage: ./launch.sh show FILE[:VARIANT] [--FIELD VALUE ...]
@@ -26,10 +26,15 @@ def main(args: list[str]) -> int:
         return 0 if args else 2
     named, _ = resolve(args, "show")
     display = Display(0)
-    setup = set_up(named.experiment, progress=display.work)
-    display.close()
     fields = [(k, v) for k, v in flatten(named.experiment).items() if v]
     display.header("experiment", fields)
+    if isinstance(named.experiment, CountExperiment):
+        data = named.experiment.data.prepare(CACHE, display.work)
+        display.close()
+        display.header("resolved", [("data", data.statement)])
+        return 0
+    setup = set_up(named.experiment, progress=display.work)
+    display.close()
     _parameters(setup)
     rows = describe(setup)
     rows.append(("FLOPs a token", f"{setup.units.flops / setup.units.tokens:,.0f}"))
@@ -65,7 +70,7 @@ def _memory(setup: Setup) -> list[tuple[str, str]]:
             for leaf in jax.tree.leaves(tree)
         )
 
-    order = setup.data.train(setup.experiment.seed)
+    order = setup.data.train(setup.experiment.seed, setup.experiment.batch)
     row = order[0]
     batch = {
         name: jax.ShapeDtypeStruct(
@@ -74,12 +79,8 @@ def _memory(setup: Setup) -> list[tuple[str, str]]:
         )
         for name, value in row.items()
     }
-    state = jax.tree.map(
-        lambda s, placed: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=placed),
-        setup.shapes,
-        setup.shardings,
-    )
-    plan = compile_functions(setup).step.lower(state, batch).compile().memory_analysis()
+    step = compile_functions(setup).step
+    plan = step.lower(setup.placed_shapes(), batch).compile().memory_analysis()
     rows = [
         ("parameters", _bytes(size(setup.shapes.params))),
         ("optimizer", _bytes(size(setup.shapes.opt_state))),

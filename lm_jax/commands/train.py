@@ -3,14 +3,23 @@
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
+from lm_jax.counting.run import count_run
 from lm_jax.errors import UserError
-from lm_jax.experiment import Experiment, Named, load
+from lm_jax.experiment import (
+    CountExperiment,
+    Experiment,
+    Named,
+    Published,
+    load,
+)
 from lm_jax.overrides import override
 from lm_jax.runs.display import Display
+from lm_jax.runs.result import read_result
 from lm_jax.runs.sinks import check_sinks
 from lm_jax.training.loop import Outcome
 from lm_jax.training.run import train_run
@@ -53,6 +62,9 @@ def main(args: list[str]) -> int:
     named, run = resolve(args, "train")
     experiment = named.experiment
     run = run or Path("runs") / named.name / named.variant / f"seed{experiment.seed}"
+    if isinstance(experiment, CountExperiment):
+        _count(experiment, named, run)
+        return 0
     check_sinks(experiment.outputs)
     display = Display(0)
     setup = set_up(experiment, progress=display.work)
@@ -68,6 +80,19 @@ def main(args: list[str]) -> int:
         return 130 if outcome.signal == signal.SIGINT else 0
     _conclude(experiment, run, setup, outcome)
     return 0
+
+
+def _count(experiment: CountExperiment, named: Named, run: Path) -> None:
+    """Fit a model that counts, and say what came out."""
+    display = Display(0)
+    display.header(f"{named.name}, {named.variant}", [("run", str(run))])
+    counted = count_run(experiment, run, display)
+    rows = [("data", counted.data.statement), ("model", counted.fitted.statement)]
+    display.header("fitted", rows)
+    result = read_result(run)
+    _say_scores(display.message, result["validation"])
+    _say_published(display.message, experiment.published)
+    _say_next(display.message, run, experiment.sample.prompt)
 
 
 def describe(setup: Setup) -> list[tuple[str, str]]:
@@ -100,23 +125,43 @@ def _conclude(
     """Say what came out, what was published, and what to type next."""
     best = outcome.progress.best
     say = Display(setup.total).message
-    scores = outcome.scores
-    say(
-        f"Validation loss {scores['loss']:.4f} nats a token over the whole split "
-        f"({scores['tokens']:,} tokens), perplexity {scores['perplexity']:.3f}, "
-        f"{scores['bits_per_byte']:.4f} bits a byte."
-    )
+    _say_scores(say, outcome.scores)
     if best:
         say(f"Best: {best[1]:.4f} at step {best[0]}.")
-    if experiment.published:
-        published = experiment.published
-        say(f"Published: {published.loss} ({published.source}).")
-    say(f"The run is in {run}: curve.png, samples.txt, metrics.jsonl, result.json.")
+    _say_published(say, experiment.published)
+    _say_next(say, run, experiment.sample.prompt, experiment.objective.generates)
+    say(f"  {_beside_python('tensorboard')} --logdir {shlex.quote(str(run))}")
+
+
+def _say_scores(say: Callable[[str], None], scores: dict[str, float]) -> None:
+    others = ", ".join(
+        f"{name.replace('_', ' ')} {value:.4f}"
+        for name, value in scores.items()
+        if name not in ("loss", "tokens")
+    )
+    over = f" ({scores['tokens']:,} tokens)" if "tokens" in scores else ""
+    more = f": {others}" if others else ""
+    say(f"Validation loss {scores['loss']:.4f} over the whole split{over}{more}.")
+
+
+def _say_published(say: Callable[[str], None], published: Published | None) -> None:
+    if published:
+        score = published.score.replace("_", " ")
+        say(
+            f"Published: {published.split} {score} {published.value} "
+            f"({published.source})."
+        )
+
+
+def _say_next(
+    say: Callable[[str], None], run: Path, prompt: str, generates: bool = True
+) -> None:
+    say(f"The run is in {run}: result.json and what led to it.")
     say("Next:")
-    place, prompt = shlex.quote(str(run)), shlex.quote(experiment.sample.prompt)
-    say(f"  ./launch.sh generate {place} --prompt {prompt}")
+    place = shlex.quote(str(run))
+    if generates:
+        say(f"  ./launch.sh generate {place} --prompt {shlex.quote(prompt)}")
     say(f"  ./launch.sh evaluate {place}")
-    say(f"  {_beside_python('tensorboard')} --logdir {place}")
 
 
 def _beside_python(program: str) -> str:

@@ -78,9 +78,9 @@ class Mixture:
             rows_of_epoch(training_tokens(made, context, part), context)
             for part in range(len(texts))
         ]
-        examples = min(n / share for n, share in zip(rows, shares, strict=True))
+        fewest = min(n / share for n, share in zip(rows, shares, strict=True))
 
-        def train(seed: int) -> grain.MapDataset:
+        def train(seed: int, batch: int) -> grain.MapDataset:
             streams = [
                 stream_rows(ids, context, seed, f"part {part}")
                 for part, ids in enumerate(_by_part(splits["train"]))
@@ -90,12 +90,15 @@ class Mixture:
         def windows(split: str, batch: int) -> Windows:
             return stream_windows(_by_part(splits[split]), context, batch)
 
+        def examples(batch: int) -> int:
+            return max(1, int(fewest))
+
         mixed = ", ".join(
             f"{share:.1%} {part.corpus.source}"
             for share, part in zip(shares, self.parts, strict=True)
         )
         made = made._replace(statement=f"{made.statement}\nMixed: {mixed}.")
-        return Prepared(*made, context, max(1, int(examples)), train, windows)
+        return Prepared(*made, context, examples, train, windows)
 
 
 def _by_part(tokens: Tokens) -> list[np.ndarray]:

@@ -55,13 +55,16 @@ class PackedDocuments:
         splits, context = made.splits, self.context
         rows = windows_of(training_tokens(made, context), context)
 
-        def train(seed: int) -> grain.MapDataset:
+        def train(seed: int, batch: int) -> grain.MapDataset:
             return packed_rows(splits["train"], context, seed)
 
         def windows(split: str, batch: int) -> Windows:
             return packed_windows(splits[split], context, batch)
 
-        return Prepared(*made, context, rows, train, windows)
+        def examples(batch: int) -> int:
+            return rows
+
+        return Prepared(*made, context, examples, train, windows)
 
 
 def packed_rows(tokens: Tokens, context: int, seed: int) -> grain.MapDataset:

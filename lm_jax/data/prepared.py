@@ -21,13 +21,18 @@ class Prepared:
     statement: str
     """Sentences, one a line: the corpus, its split, the tokenizer, the sizes."""
     context: int
-    epoch_examples: int
-    """Rows of one epoch of the training split."""
-    train: Callable[[int], grain.MapDataset]
-    """Of a seed: the endless rows of training. Row i depends on (seed, i) only.
-    Each has int32 "inputs" and "targets" (context,); packed documents have
-    "segments", "positions" (int32) and "mask" (float32) too."""
+    examples: Callable[[int], int]
+    """Of the rows of a batch: rows of one epoch of the training split."""
+    train: Callable[[int, int], grain.MapDataset]
+    """Of a seed and the rows of a batch, which only carried streams look at: the
+    endless rows of training. Row i depends on these and i only. Each has int32
+    "inputs" and "targets" (context,); packed documents have "segments",
+    "positions" (int32) and "mask" (float32) too, carried streams "starts"."""
     windows: Callable[[str, int], Windows]
+    task: str = "next tokens"
+    """What can be learnt from the rows; an objective names the same."""
+    lanes: int | None = None
+    """Rows of an evaluation batch where batches continue each other, else None."""
 
     @property
     def vocab_size(self) -> int:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from lm_jax.data.writing import write_json
 from lm_jax.errors import UserError
@@ -65,9 +65,9 @@ def _binary_blocks(path: Path) -> Generator[bytes, None, None]:
             yield block
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     if path.name.endswith(".gz") and not path.name.endswith(".tar.gz"):
-        return gzip.open(path)  # type: ignore[return-value]
+        return gzip.open(path)
     return path.open("rb")
 
 

@@ -50,13 +50,16 @@ class TokenStream:
         tokens = training_tokens(made, self.context)
         splits, context = made.splits, self.context
 
-        def train(seed: int) -> grain.MapDataset:
+        def train(seed: int, batch: int) -> grain.MapDataset:
             return stream_rows(splits["train"].ids, context, seed)
 
         def windows(split: str, batch: int) -> Windows:
             return stream_windows([splits[split].ids], context, batch)
 
-        return Prepared(*made, context, rows_of_epoch(tokens, context), train, windows)
+        def examples(batch: int) -> int:
+            return rows_of_epoch(tokens, context)
+
+        return Prepared(*made, context, examples, train, windows)
 
 
 def rows_of_epoch(tokens: int, context: int) -> int:

@@ -34,9 +34,13 @@ class Windows:
         rows = [self.row(i) for i in range(first, last)]
         missing = self.batch - len(rows)
         return {
-            name: np.pad(np.stack([row[name] for row in rows]), [(0, missing), (0, 0)])
+            name: _padded(np.stack([row[name] for row in rows]), missing)
             for name in rows[0]
         }
+
+
+def _padded(stacked: np.ndarray, missing: int) -> np.ndarray:
+    return np.pad(stacked, [(0, missing), *[(0, 0)] * (stacked.ndim - 1)])
 
 
 def stream_window(ids: np.ndarray, context: int, index: int) -> Row:

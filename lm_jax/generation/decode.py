@@ -31,6 +31,8 @@ def generate(
     again from position 0 and grows in turn. So positions stay within those the
     model was trained on, and the cost grows linearly with the length.
 
+    A recurrent model has no such limit and reads everything once.
+
     A token's random key comes from (seed, row, position in the new text), so
     the rows beside it change nothing.
 
@@ -53,6 +55,8 @@ def generate(
     _check_prompts(prompts, model.vocab_size)
     if len(prompts) == 0 or length == 0:
         return np.zeros((len(prompts), length), np.int32)
+    if getattr(model, "recurrent", False):
+        context = max(map(len, prompts)) + length
     prompts = [prompt[-context:] for prompt in prompts]
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
     # Few widths: a new prompt length seldom compiles anything new.
@@ -112,13 +116,15 @@ def _decode(
         width = max(width, half)
     row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
 
-    def read(text, starts):
+    def read(text, starts, ends):
         """Remember the windows, and after a short one what will be overwritten."""
         where = jnp.arange(width)
         tokens = jnp.take_along_axis(text, starts[:, None] + where, 1, mode="clip")
         memory = model.empty_memory(batch, slots)
         positions = jnp.broadcast_to(where, tokens.shape)
-        return _apply(model, params, tokens, positions, memory)[1]
+        # The last token is left for add_token; what follows it is padding.
+        before = (where < (ends - 1 - starts)[:, None]).astype(jnp.int32)
+        return _apply(model, params, tokens, positions, memory, before)[1]
 
     def growing(starts, ends):
         return (ends < stops) & (ends - starts <= context)
@@ -127,9 +133,10 @@ def _decode(
         """Show the model each row's last token and draw the one after it."""
         text, ends, memory = state
         position = jnp.minimum(ends - 1 - starts, slots - 1)
-        logits, memory = _apply(
-            model, params, text[rows, ends - 1, None], position[:, None], memory
-        )
+        # A row that waits reads nothing: a state of constant size would change.
+        reads = growing(starts, ends)[:, None].astype(jnp.int32)
+        token = text[rows, ends - 1, None]
+        logits, memory = _apply(model, params, token, position[:, None], memory, reads)
         keys = jax.vmap(jax.random.fold_in)(row_keys, ends + length - stops)
         # A row that waits draws too: its next token is written over that.
         text = text.at[rows, ends].set(sample(logits[:, 0], keys, sampling))
@@ -142,7 +149,7 @@ def _decode(
         text, ends, _ = jax.lax.while_loop(
             lambda state: growing(starts, state[1]).any(),
             functools.partial(add_token, starts),
-            (text, ends, read(text, starts)),
+            (text, ends, read(text, starts, ends)),
         )
         return text, starts, ends
 
@@ -152,5 +159,11 @@ def _decode(
     return text
 
 
-def _apply(model, params, tokens, positions, memory):
-    return model.apply({"params": params}, tokens, positions=positions, memory=memory)
+def _apply(model, params, tokens, positions, memory, segments):
+    return model.apply(
+        {"params": params},
+        tokens,
+        positions=positions,
+        segments=segments,
+        memory=memory,
+    )

@@ -16,6 +16,16 @@ def example_keys(key: Key[Array, ""], rows: Array) -> Key[Array, " batch"]:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
 
 
+def part_keys(
+    noise: Key[Array, " batch"] | None, part: str | int | Array
+) -> Key[Array, " batch"] | None:
+    """Keys for one part of a model, by its name or index; None stays None."""
+    if noise is None:
+        return None
+    number = zlib.crc32(part.encode()) if isinstance(part, str) else part
+    return jax.vmap(jax.random.fold_in, (0, None))(noise, number)
+
+
 def dropout(
     x: Float[Array, "batch ..."],
     rate: float,

@@ -1,7 +1,7 @@
 """The position-wise half of a block.
 
 Each choice is a value that is called inside the block's compact scope with a
-``dense`` that declares a layer there.
+``dense`` that declares a layer there and a ``penalise`` that adds to the loss.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,21 @@ from jaxtyping import Array, Float
 
 from lm_jax.models.linear import together
 
-Activation = Literal["gelu", "relu", "silu"]
+Activation = Literal["gelu", "relu", "relu2", "silu", "identity"]
+
+
+def relu2(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Square what is positive (So et al. 2021)."""
+    return jnp.square(jax.nn.relu(x))
+
 
 # GELU by its tanh form, as GPT-2 computes it.
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": jax.nn.gelu,
     "relu": jax.nn.relu,
+    "relu2": relu2,
     "silu": jax.nn.silu,
+    "identity": lambda x: x,
 }
 
 
@@ -54,7 +62,10 @@ class MLP:
         return 2 * width * self.hidden(width)
 
     def __call__(
-        self, x: Float[Array, "batch time width"], dense: Callable
+        self,
+        x: Float[Array, "batch time width"],
+        dense: Callable,
+        penalise: Callable,
     ) -> Float[Array, "batch time width"]:
         """Act on each token alone."""
         width = x.shape[-1]
@@ -70,7 +81,8 @@ class Gated:
     Attributes:
         ratio: hidden width over model width; 8/3 has the parameters of an MLP
             of ratio 4. The width is rounded up to a multiple of 8.
-        activation: of the gate: "silu" makes SwiGLU, "gelu" GEGLU.
+        activation: of the gate: "silu" makes SwiGLU, "gelu" GEGLU, "relu" ReGLU
+            and "identity" the bilinear layer.
     """
 
     ratio: float = 8 / 3
@@ -85,7 +97,10 @@ class Gated:
         return 3 * width * self.hidden(width)
 
     def __call__(
-        self, x: Float[Array, "batch time width"], dense: Callable
+        self,
+        x: Float[Array, "batch time width"],
+        dense: Callable,
+        penalise: Callable,
     ) -> Float[Array, "batch time width"]:
         """Act on each token alone."""
         width = x.shape[-1]

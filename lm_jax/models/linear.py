@@ -94,6 +94,8 @@ class Dense(nn.Module):
         std: standard deviation of the kernel's normal initial values.
         use_bias: whether there is a bias (zeros at first).
         dtype: type to compute in; the parameters are float32.
+        experts: how many kernels (and biases) are stacked, for `MoE` to choose
+            from; None is one that isn't stacked.
     """
 
     inputs: int
@@ -101,13 +103,16 @@ class Dense(nn.Module):
     std: float = 0.02
     use_bias: bool = False
     dtype: Dtype = jnp.float32
+    experts: int | None = None
 
     def setup(self):
         """Declare the parameters."""
         normal = nn.initializers.normal(self.std)
-        self.kernel = self.param("kernel", normal, (self.inputs, self.features))
+        stack = () if self.experts is None else (self.experts,)
+        self.kernel = self.param("kernel", normal, (*stack, self.inputs, self.features))
         if self.use_bias:
-            self.bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            shape = (*stack, self.features)
+            self.bias = self.param("bias", nn.initializers.zeros, shape)
 
     def __call__(self, x: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
         """Map the last axis from ``inputs`` to ``features``."""

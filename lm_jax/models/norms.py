@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Norm = Literal["layer", "rms"]
+Norm = Literal["layer", "rms", "none"]
 
 
 class LayerNorm(nn.Module):
@@ -61,4 +61,24 @@ class RMSNorm(nn.Module):
         return x.astype(self.dtype)
 
 
-NORMS: dict[str, type[nn.Module]] = {"layer": LayerNorm, "rms": RMSNorm}
+class NoNorm(nn.Module):
+    """Vectors as they are.
+
+    Attributes:
+        use_bias: has no effect; its siblings have it.
+        dtype: type of the result.
+    """
+
+    use_bias: bool = False
+    dtype: Any = jnp.float32
+
+    def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
+        """Change nothing but the type."""
+        return x.astype(self.dtype)
+
+
+NORMS: dict[str, type[nn.Module]] = {
+    "layer": LayerNorm,
+    "rms": RMSNorm,
+    "none": NoNorm,
+}

@@ -1,10 +1,12 @@
 """How a model knows where in the text a token stands.
 
-Each choice is a value with two methods that its siblings share: ``embed`` acts
-on the token embeddings and ``turn`` on queries and keys. They are called
-inside a module's compact scope, so a choice with parameters declares them there.
+Each choice is a value with three methods that its siblings share: ``embed`` acts
+on the token embeddings, ``turn`` on queries and keys, ``bias`` adds to the scores
+of attention. They are called inside a module's compact scope, so a choice with
+parameters declares them there.
 """
 
+import math
 from dataclasses import dataclass
 
 import flax.linen as nn
@@ -29,6 +31,16 @@ class NoPositions:
     ) -> Float[Array, "batch heads time dim"]:
         """Return queries or keys, turned by where they stand."""
         return x
+
+    def bias(
+        self,
+        positions: Int[Array, "rows time"],
+        slots: Int[Array, "rows_or_1 slots"],
+        heads: int,
+        causal: bool,
+    ) -> Float[Array, "rows heads time slots"] | None:
+        """Return what the distance from tokens to slots adds to their scores."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,66 @@ class Rotary(NoPositions):
         return turned.astype(x.dtype)
 
 
+@dataclass(frozen=True)
+class ALiBi(NoPositions):
+    """Scores fall with the distance, in each head at its own slope (Press 2022)."""
+
+    def bias(self, positions, slots, heads, causal):
+        """Subtract slope * distance."""
+        distance = jnp.abs(_distances(positions, slots))[:, None]
+        return -jnp.asarray(_slopes(heads))[:, None, None] * distance
+
+
+def _slopes(heads: int) -> list[float]:
+    """2^(-8/n), 2^(-16/n), ...; beyond a power of two, every other one of 2n."""
+    power = 2 ** int(math.log2(heads))
+    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
+    between = [2 ** (-4 * (i + 1) / power) for i in range(0, 2 * power, 2)]
+    return slopes + between[: heads - power]
+
+
+@dataclass(frozen=True)
+class Relative(NoPositions):
+    """A learned bias for each distance and head (Raffel et al. 2020, 2.1).
+
+    Distances share ``buckets``: one each for the near ones, then logarithmically
+    wider. T5's layers share one table; here each layer has its own.
+
+    Attributes:
+        buckets: number of biases in a head; an encoder takes half for each side.
+        distance: all that is as far or farther shares the last bucket.
+    """
+
+    buckets: int = 32
+    distance: int = 128
+
+    def bias(self, positions, slots, heads, causal):
+        """Look the biases up."""
+        table = nn.Embed(
+            self.buckets,
+            heads,
+            embedding_init=nn.initializers.normal(0.02),
+            name="relative",
+        )
+        back = _distances(positions, slots)
+        return jnp.moveaxis(table(self.bucket(back, causal)), -1, 1)
+
+    def bucket(self, back: Int[Array, "*batch"], causal: bool) -> Int[Array, "*batch"]:
+        """Return the bucket of what stands so many tokens back."""
+        side = self.buckets if causal else self.buckets // 2
+        ahead = 0 if causal else side * (back < 0)
+        back = jnp.maximum(back, 0) if causal else jnp.abs(back)
+        exact = side // 2
+        steps = (side - exact) / math.log(self.distance / exact)
+        far = exact + (jnp.log(jnp.maximum(back, 1) / exact) * steps).astype(jnp.int32)
+        return ahead + jnp.where(back < exact, back, jnp.minimum(far, side - 1))
+
+
+def _distances(positions: Array, slots: Array) -> Array:
+    """How many tokens each slot stands before each token: (rows, time, slots)."""
+    return positions[:, :, None] - slots[:, None, :]
+
+
 def _angles(positions: Array, width: int, base: float) -> Array:
     """Angle of each position for each of ceil(width / 2) wavelengths."""
     half = (width + 1) // 2
@@ -95,4 +167,4 @@ def _angles(positions: Array, width: int, base: float) -> Array:
     return positions[..., None].astype(jnp.float32) * frequencies
 
 
-Positions = NoPositions | Learned | Sinusoidal | Rotary
+Positions = NoPositions | Learned | Sinusoidal | Rotary | ALiBi | Relative

@@ -1,5 +1,20 @@
-"""What is learnt: (model, params, batch, key) -> summed loss, weight, metrics."""
+"""What is learnt: (model, params, batch, key, memory) -> sums."""
 
+from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.next_token import NextToken
+from lm_jax.objectives.seq2seq import Seq2Seq
+from lm_jax.objectives.sums import Sums
+from lm_jax.objectives.word_vectors import BagOfWords, GloVe, SkipGram
 
-__all__ = ["NextToken"]
+Objective = NextToken | MaskedTokens | Seq2Seq | SkipGram | BagOfWords | GloVe
+
+__all__ = [
+    "BagOfWords",
+    "GloVe",
+    "MaskedTokens",
+    "NextToken",
+    "Objective",
+    "Seq2Seq",
+    "SkipGram",
+    "Sums",
+]

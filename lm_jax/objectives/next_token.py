@@ -7,11 +7,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
+from lm_jax.evaluation.likelihood import likelihood
 from lm_jax.models.dropout import example_keys
-
-Sums = tuple[Float[Array, ""], Float[Array, ""], dict[str, Float[Array, ""]]]
+from lm_jax.models.encoder_decoder import EncoderDecoder
+from lm_jax.objectives.sums import Sums, penalties
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,16 @@ class NextToken:
 
     z_loss: float = 0.0
 
+    generates = True
+    task = "next tokens"
+
     def __call__(
         self,
         model: nn.Module,
         params: Any,
         batch: dict[str, Array],
         key: Key[Array, ""] | None,
+        memory: Any = None,
     ) -> Sums:
         """Sum the loss of a batch.
 
@@ -38,26 +43,50 @@ class NextToken:
             params: its parameters.
             batch: "inputs" and "targets" (batch, time); "row" (batch,), the
                 number of each example in the step's batch; perhaps "mask"
-                (batch, time), "segments" and "positions".
+                (batch, time), "segments", "positions", and "weight" (batch,), what
+                to divide by instead of the number of targets.
             key: of the step; None evaluates without dropout.
-
-        Returns:
-            The summed loss in nats, the weight it is summed over (tokens), and
-            summed metrics.
+            memory: what the model remembers of the batch before, if it is
+                carried.
         """
         noise = None if key is None else example_keys(key, batch["row"])
-        logits, _ = model.apply(
+        (logits, memory), sown = model.apply(
             {"params": params},
             batch["inputs"],
             positions=batch.get("positions"),
             segments=batch.get("segments"),
+            memory=memory,
             noise=noise,
+            rngs=None if key is None else {"shared": key},
+            mutable=["penalties"],
         )
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
         mask = batch.get("mask", jnp.ones_like(nats))
         nats_sum = (nats * mask).sum()
-        loss = nats_sum
+        loss = nats_sum + penalties(sown)
         if self.z_loss and key is not None:
             squares = jnp.square(jax.nn.logsumexp(logits, axis=-1))
             loss = loss + self.z_loss * (squares * mask).sum()
-        return loss, mask.sum(), {"nats": nats_sum}
+        # A segment of varied length is divided by the usual one (Merity et al.
+        # 2018, 4.2: the learning rate grows with the segment).
+        weight = batch["weight"].sum() if "weight" in batch else mask.sum()
+        return Sums(loss, weight, {"nats": nats_sum}, memory)
+
+    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+        """Give nats per token, perplexity and bits per byte of a whole split."""
+        return likelihood(sums["nats"], sums["weight"], text_bytes)
+
+    def problem(self, model: nn.Module) -> str | None:
+        """Say why this objective can't train a model."""
+        if isinstance(model, EncoderDecoder):
+            return (
+                "NextToken predicts from one text, and an EncoderDecoder reads a "
+                "source beside it. Use Seq2Seq, or a Transformer."
+            )
+        if getattr(model, "causal", False):
+            return None
+        return (
+            f"NextToken predicts from what came before, and "
+            f"{type(model).__name__} sees the whole text. Use a causal model "
+            "(Transformer, Recurrent) or another objective."
+        )

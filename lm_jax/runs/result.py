@@ -1,10 +1,30 @@
 """result.json: what came out of a run."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from lm_jax.errors import UserError
+from lm_jax.experiment import AnyExperiment
 from lm_jax.runs.directory import atomic_write
+
+
+def about(experiment: AnyExperiment, model: Any) -> dict:
+    """What a result says of its experiment: corpus, model, published figure."""
+    published = experiment.published
+    data: Any = experiment.data
+    corpora = getattr(data, "parts", (data,))
+    return {
+        "corpus": " + ".join(part.corpus.source for part in corpora),
+        "model": type(model).__name__,
+        "published": dataclasses.asdict(published) if published else None,
+    }
+
+
+def record_score(run: Path, split: str, scores: dict[str, float]) -> None:
+    """Add the scores of a split to a result that is there."""
+    write_result(run, read_result(run) | {split: scores})
 
 
 def write_result(run: Path, result: dict) -> None:

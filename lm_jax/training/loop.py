@@ -14,20 +14,26 @@ import numpy as np
 
 from lm_jax.data.loader import batches, rows
 from lm_jax.errors import Diverged
-from lm_jax.evaluation.likelihood import likelihood
+from lm_jax.evaluation.whole_split import summed
 from lm_jax.generation import generate
 from lm_jax.runs.display import Display
 from lm_jax.runs.metrics import MetricsLog, append_sample
 from lm_jax.runs.sinks import Sink
-from lm_jax.sharding import batch_ways, to_mesh
+from lm_jax.sharding import batch_sharding, batch_ways, to_mesh
 from lm_jax.training.checkpoints import Checkpoints
 from lm_jax.training.guards import CompileGuard, Interrupt, save_blame
 from lm_jax.training.progress import Clock, Progress
 from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
-from lm_jax.training.step import make_evaluation_step, make_train_step, named_key
+from lm_jax.training.step import (
+    continued,
+    make_evaluation_step,
+    make_train_step,
+    named_key,
+)
 
 EVALUATION_TOKENS = 8192
+SHOWN = ("loss", "bits_per_byte", "masked_accuracy", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,15 @@ def compile_functions(setup: Setup) -> Compiled:
         average=experiment.average,
     )
     train_step = jax.jit(step, donate_argnums=0, out_shardings=(setup.shardings, None))
-    evaluation_step = jax.jit(make_evaluation_step(setup.model, experiment.objective))
+    evaluation_step = compile_evaluation(setup)
     guard = CompileGuard({"train_step": train_step, "evaluation_step": evaluation_step})
     return Compiled(train_step, evaluation_step, guard)
+
+
+def compile_evaluation(setup: Setup) -> jax.stages.Wrapped:
+    """Jit the evaluation step; nothing is compiled yet."""
+    step = make_evaluation_step(setup.model, setup.experiment.objective)
+    return jax.jit(step, out_shardings=(None, batch_sharding(setup.mesh)))
 
 
 def train(
@@ -110,7 +122,7 @@ def train(
     compiled, clock = compile_functions(setup), Clock()
     began = time.perf_counter() - progress.seconds
     scores: dict[str, float] = {}
-    order = setup.data.train(setup.experiment.seed)
+    order = setup.data.train(setup.experiment.seed, setup.experiment.batch)
     pending: tuple[int, dict] | None = None
     first = int(state.step)
     if _out_of_patience(setup, progress, outputs.display):
@@ -199,7 +211,7 @@ def _evaluate(
         }
     outputs.write(step, values)
     progress.validation.append((step, scores["loss"]))
-    shown = {f"validation_{name}": scores[name] for name in ("loss", "bits_per_byte")}
+    shown = {f"validation_{name}": scores[name] for name in SHOWN if name in scores}
     best = progress.best is not None and progress.best[0] == step
     outputs.display.evaluation(step, shown, best)
     text = sample(setup, state.evaluated)
@@ -211,25 +223,36 @@ def _evaluate(
 
 def evaluate(
     setup: Setup,
-    evaluation_step: Callable[[Any, dict], dict],
+    evaluation_step: Callable[[Any, dict, Any], tuple[dict, Any]],
     params: Any,
     split: str,
     progress: Callable[[str, int, int], None] | None = None,
+    empty: Callable[[int], Any] | None = None,
 ) -> dict[str, float]:
-    """Score a split with some parameters; see `likelihood`."""
-    ways = batch_ways(setup.mesh)
+    """Score a whole split with some parameters, as the objective says.
+
+    Args:
+        setup, params: what is scored.
+        evaluation_step: how.
+        split: which.
+        progress: told (description, done, total).
+        empty: of a number of rows, the memory before the first batch where
+            batches continue each other; the model's own if None.
+    """
+    ways, lanes = batch_ways(setup.mesh), setup.data.lanes
     size = max(setup.experiment.batch, EVALUATION_TOKENS // setup.data.context)
-    windows = setup.data.evaluation(split, -(-size // ways) * ways)
-    text_bytes = setup.data.splits[split].bytes
-    return likelihood(
-        evaluation_step, params, windows, setup.mesh, text_bytes, progress
-    )
+    size = -(-(lanes or size) // ways) * ways
+    windows = setup.data.evaluation(split, size)
+    empty = empty or (lambda rows: setup.model.empty_memory(rows, 0))
+    memory = to_mesh(empty(size), setup.mesh) if lanes else None
+    sums = summed(evaluation_step, params, windows, setup.mesh, memory, progress)
+    return setup.experiment.objective.scores(sums, setup.data.splits[split].bytes)
 
 
 def sample(setup: Setup, params: Any) -> str:
     """Continue the experiment's prompt; empty when it asks for no sample."""
     wanted = setup.experiment.sample
-    if not wanted.length:
+    if not wanted.length or not setup.experiment.objective.generates:
         return ""
     tokenizer = setup.data.tokenizer
     prompt = tokenizer.encode(wanted.prompt)
@@ -246,10 +269,26 @@ def sample(setup: Setup, params: Any) -> str:
 
 
 def _rescaled(setup: Setup, state: TrainState, progress: Progress) -> TrainState:
-    """Let the schedule answer to the evaluations so far."""
+    """Let the schedule and the average answer to the evaluations so far."""
     scale = setup.experiment.schedule.scale(progress.losses)
-    placed = jax.device_put(np.float32(scale), setup.shardings.scale)
-    return state.replace(scale=placed)
+    state = state.replace(
+        scale=jax.device_put(np.float32(scale), setup.shardings.scale)
+    )
+    after = setup.experiment.average_after
+    if after is not None and not int(state.averaged) and stuck(progress.losses, after):
+        # The weights as they are now are the first of the average.
+        one = jax.device_put(np.int32(1), setup.shardings.averaged)
+        state = state.replace(averaged=one)
+    return state
+
+
+def stuck(losses: list[float], after: int) -> bool:
+    """Whether the last loss is above the best of those before the last ``after``.
+
+    The trigger of NT-ASGD (Merity et al. 2018, algorithm 1).
+    """
+    earlier = losses[: -after - 1]
+    return bool(earlier) and losses[-1] > min(earlier)
 
 
 def _save(
@@ -280,15 +319,16 @@ def _save_divergence(
     Raises:
         Diverged: always.
     """
-    order = setup.data.train(setup.experiment.seed)
+    order = setup.data.train(setup.experiment.seed, setup.experiment.batch)
     batch = rows(order, step - 1, setup.experiment.batch)
     objective, model = setup.experiment.objective, setup.model
     root = named_key(setup.experiment.seed, "dropout")
     key = jax.random.fold_in(root, state.step)
     numbered = to_mesh(batch | {"row": np.arange(len(batch["inputs"]))}, setup.mesh)
+    memory = continued(state.memory, numbered)
 
     def loss(params):
-        return objective(model, params, numbered, key)[0]
+        return objective(model, params, numbered, key, memory).loss
 
     gradient = jax.jit(jax.grad(loss))(state.params)
     folder = outputs.run / f"diverged_at_step_{step}"

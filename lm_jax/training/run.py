@@ -1,30 +1,40 @@
 """Start a run, go on with it, or read it back."""
 
-import dataclasses
-import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+from lm_jax.data import Prepared
 from lm_jax.errors import UserError
-from lm_jax.experiment import (
-    Experiment,
-    differences,
-    from_json,
-    save,
-    to_json,
+from lm_jax.evaluation.neural_cache import (
+    CacheMemory,
+    NeuralCache,
+    empty_cache_memory,
+    make_cache_step,
 )
-from lm_jax.runs.directory import atomic_write, open_run
+from lm_jax.experiment import Experiment, to_json
+from lm_jax.generation import Sampling, generate
+from lm_jax.runs.claim import claim
+from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.metrics import MetricsLog, truncate_samples
 from lm_jax.runs.picture import draw_run
-from lm_jax.runs.result import write_result
+from lm_jax.runs.result import about, write_result
 from lm_jax.runs.sinks import open_sinks
 from lm_jax.training.checkpoints import Checkpoints
 from lm_jax.training.guards import Interrupt
-from lm_jax.training.loop import Outcome, Outputs, train
+from lm_jax.training.loop import (
+    Outcome,
+    Outputs,
+    compile_evaluation,
+    evaluate,
+    train,
+)
 from lm_jax.training.progress import Progress
 from lm_jax.training.setup import Setup, set_up
 from lm_jax.training.state import TrainState
@@ -66,40 +76,6 @@ def train_run(
         return outcome
 
 
-def claim(experiment: Experiment, run: Path) -> None:
-    """Write experiment.json, or see that the one there is the same.
-
-    Raises:
-        UserError: with the differences, when it isn't.
-    """
-    path = run / "experiment.json"
-    if not path.exists():
-        atomic_write(path, save(experiment))
-        return
-    there = read_experiment(run)
-    changed = differences(there, experiment)
-    if changed:
-        lines = "\n".join(f"  {name}: {a} there, {b} now" for name, a, b in changed)
-        raise UserError(
-            f"{run} holds another experiment:\n{lines}\n"
-            "Train this one elsewhere with --run DIRECTORY."
-        )
-
-
-def read_experiment(run: Path) -> Experiment:
-    """The experiment of a run.
-
-    Raises:
-        UserError: when it can't be read.
-    """
-    path = run / "experiment.json"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read: {error}.") from error
-    return from_json(document)
-
-
 def _start(
     setup: Setup, checkpoints: Checkpoints, display: Display
 ) -> tuple[TrainState, Progress]:
@@ -107,13 +83,7 @@ def _start(
     steps = checkpoints.steps()
     if not steps:
         return setup.first_state(), Progress()
-    like = jax.tree.map(
-        lambda shape, placed: jax.ShapeDtypeStruct(
-            shape.shape, shape.dtype, sharding=placed
-        ),
-        setup.shapes,
-        setup.shardings,
-    )
+    like = setup.placed_shapes()
     state, saved = checkpoints.restore(steps[-1], like)
     display.message(f"Going on from the checkpoint of step {steps[-1]}.")
     return state, Progress.from_json(saved)
@@ -121,17 +91,15 @@ def _start(
 
 def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     """Write result.json and curve.png of a run that reached its end."""
-    published = setup.experiment.published
     steps = int(outcome.state.step)
     best = outcome.progress.best
     rate = outcome.clock.steps_per_second() or 0.0
-    result = {
+    result = about(setup.experiment, setup.model) | {
         "steps": steps,
         "tokens": steps * setup.units.tokens,
         "parameters": setup.parameters,
         "validation": outcome.scores,
         "best": {"step": best[0], "loss": best[1]} if best else None,
-        "published": dataclasses.asdict(published) if published else None,
         "seconds": outcome.progress.seconds,
         "tokens_per_second": rate * setup.units.tokens,
         "data_wait": outcome.clock.data_wait(),
@@ -139,24 +107,103 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
         "platform": jax.devices()[0].platform,
     }
     write_result(run, result)
-    reference = (published.source, published.loss) if published else None
+    published = setup.experiment.published
+    reference = None
+    if published and (published.split, published.score) == ("validation", "loss"):
+        reference = (published.source, published.value)
     draw_run(run, run / "curve.png", reference)
 
 
-def load_run(run: Path, step: int | None = None) -> tuple[Setup, Any, int]:
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, on the devices that are here now.
+
+    Attributes:
+        setup: of its experiment.
+        params: to evaluate.
+        step: that they are of.
+    """
+
+    setup: Setup
+    params: Any
+    step: int
+
+    @property
+    def data(self) -> Prepared:
+        """The corpus that it was trained on."""
+        return self.setup.data
+
+    @property
+    def policy(self) -> str:
+        """What the model sees before a token that it is scored on."""
+        lanes, context = self.setup.data.lanes, self.setup.data.context
+        if lanes:
+            return f"all tokens before, in {lanes} lanes read side by side"
+        return f"disjoint windows of {context} tokens"
+
+    def score(
+        self, split: str, progress: Callable[[str, int, int], None] | None = None
+    ) -> dict[str, float]:
+        """Score a whole split, as the objective says."""
+        return evaluate(
+            self.setup, compile_evaluation(self.setup), self.params, split, progress
+        )
+
+    def score_with_cache(
+        self,
+        split: str,
+        cache: NeuralCache,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> dict[str, float]:
+        """Score a whole split with a cache of the words before.
+
+        Raises:
+            UserError: when the batches of an evaluation don't continue each other.
+        """
+        if not self.setup.data.lanes:
+            raise UserError(
+                "A cache remembers what was read before, and this run's data is "
+                "read in windows apart from each other. Train on a CarriedStream."
+            )
+        setup, model = self.setup, self.setup.model
+        step = jax.jit(make_cache_step(model, cache))
+
+        def empty(rows: int) -> CacheMemory:
+            return empty_cache_memory(model, self.params, cache, rows)
+
+        return evaluate(setup, step, self.params, split, progress, empty)
+
+    def generate(
+        self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
+    ) -> np.ndarray:
+        """Continue prompts of (tokens,): new tokens (batch, length).
+
+        Raises:
+            UserError: when the model writes no text.
+        """
+        objective = self.setup.experiment.objective
+        if not objective.generates:
+            raise UserError(
+                f"This model was trained by {type(objective).__name__}: it doesn't "
+                "continue text."
+            )
+        context = self.setup.data.context
+        return generate(
+            self.setup.model, self.params, prompts, length, context, sampling, seed
+        )
+
+
+def load_run(experiment: Experiment, run: Path, step: int | None = None) -> Trained:
     """Read a trained model back, onto the devices that are here now.
 
     Args:
+        experiment: of the run.
         run: its directory.
         step: of the checkpoint; None takes the best one.
-
-    Returns:
-        The setup, the parameters to evaluate, and the step they are of.
 
     Raises:
         UserError: when there is no such checkpoint or it can't be read.
     """
-    experiment = read_experiment(run)
     # One device reads what any number wrote.
     setup = set_up(experiment)
     checkpoints = Checkpoints(run / "checkpoints", experiment.keep)
@@ -165,16 +212,10 @@ def load_run(run: Path, step: int | None = None) -> tuple[Setup, Any, int]:
         raise UserError(f"{run} has no checkpoint yet.")
     if step is not None and step not in steps:
         raise UserError(f"{run} has checkpoints of steps {steps}, none of {step}.")
-    like = jax.tree.map(
-        lambda shape, placed: jax.ShapeDtypeStruct(
-            shape.shape, shape.dtype, sharding=placed
-        ),
-        setup.shapes,
-        setup.shardings,
-    )
+    like = setup.placed_shapes()
     state, saved = checkpoints.restore(step or steps[-1], like)
     if step is None:
         best = Progress.from_json(saved).best
         if best and best[0] in steps and best[0] != steps[-1]:
             state, _ = checkpoints.restore(best[0], like)
-    return setup, state.evaluated, int(state.step)
+    return Trained(setup, state.evaluated, int(state.step))

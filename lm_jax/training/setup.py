@@ -21,6 +21,7 @@ from lm_jax.models.transformer import initialise
 from lm_jax.optimizers import transformation
 from lm_jax.schedules import Curve
 from lm_jax.sharding import batch_ways, make_mesh, state_shardings
+from lm_jax.training.initial import find_rows, placed
 from lm_jax.training.state import TrainState, first_state
 from lm_jax.training.step import named_key
 
@@ -43,6 +44,7 @@ class Setup:
         mesh: the devices.
         shapes: of the train state, nothing allocated.
         shardings: where each array of the state lies.
+        vectors: puts word vectors into the first parameters, if there are any.
     """
 
     experiment: Experiment
@@ -56,6 +58,7 @@ class Setup:
     mesh: Mesh
     shapes: TrainState
     shardings: TrainState
+    vectors: Callable[[Any], Any] | None
 
     def first_state(self) -> TrainState:
         """The state before the first step, made where it will lie.
@@ -63,14 +66,27 @@ class Setup:
         Initial values depend on the seed and on each parameter's path and
         shape alone; the mesh and the data's order change none of them.
         """
-        make = jax.jit(self._first_state, out_shardings=self.shardings)
-        return make()
-
-    def _first_state(self) -> TrainState:
         key = named_key(self.experiment.seed, "parameters")
-        tokens = jnp.zeros((1, 2), jnp.int32)
-        params = initialise(self.model, key, tokens)
-        return first_state(params, self.transformation, self.experiment.average > 0)
+
+        def make():
+            params = initialise(self.model, key, jnp.zeros((1, 2), jnp.int32))
+            if self.vectors is not None:
+                params = self.vectors(params)
+            return _first_state(
+                self.experiment, self.data, self.model, self.transformation, params
+            )
+
+        return jax.jit(make, out_shardings=self.shardings)()
+
+    def placed_shapes(self) -> TrainState:
+        """The shapes of the state, each with where it lies."""
+        return jax.tree.map(
+            lambda shape, placed: jax.ShapeDtypeStruct(
+                shape.shape, shape.dtype, sharding=placed
+            ),
+            self.shapes,
+            self.shardings,
+        )
 
     @property
     def parameters(self) -> int:
@@ -92,14 +108,13 @@ def set_up(
     _check(experiment, mesh)
     data = experiment.data.prepare(cache, progress)
     model = fill_in(experiment.model, data.vocab_size, data.context)
-    for problem in model.problems():
-        raise UserError(problem)
+    _check_model(experiment, data, model)
     _check_sample(experiment, data)
     data.evaluation("validation", 1)
     tokens = experiment.batch * data.context
     units = Units(
         tokens=tokens,
-        steps_per_epoch=data.epoch_examples / experiment.batch,
+        steps_per_epoch=data.examples(experiment.batch) / experiment.batch,
         flops=tokens * model.flops_per_token(data.context),
     )
     total = steps(experiment.budget, units)
@@ -108,9 +123,12 @@ def set_up(
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     )
+    vectors, initial = None, experiment.initial
+    if initial is not None:
+        vectors = placed(initial, find_rows(initial, data.tokenizer, params))
     rule = transformation(experiment.optimizer, curve, params)
     shapes = jax.eval_shape(
-        lambda p: first_state(p, rule, experiment.average > 0), params
+        lambda p: _first_state(experiment, data, model, rule, p), params
     )
     return Setup(
         experiment=experiment,
@@ -124,7 +142,43 @@ def set_up(
         mesh=mesh,
         shapes=shapes,
         shardings=state_shardings(experiment.sharding, mesh, shapes),
+        vectors=vectors,
     )
+
+
+def _first_state(
+    experiment: Experiment,
+    data: Prepared,
+    model: Any,
+    rule: optax.GradientTransformation,
+    params: Any,
+) -> TrainState:
+    memory = model.empty_memory(experiment.batch, 0) if data.lanes else None
+    plain = experiment.average_after is not None
+    return first_state(params, rule, experiment.average > 0, plain, memory)
+
+
+def _check_model(experiment: Experiment, data: Prepared, model: Any) -> None:
+    """Refuse a model that doesn't fit itself, its objective or its data."""
+    for problem in model.problems():
+        raise UserError(problem)
+    unfit = experiment.objective.problem(model)
+    if unfit:
+        raise UserError(unfit)
+    if data.task != experiment.objective.task:
+        raise UserError(
+            f"{type(experiment.objective).__name__} learns "
+            f"{experiment.objective.task}, and {type(experiment.data).__name__} gives "
+            f"{data.task}. Change one of the two."
+        )
+    if data.lanes and not getattr(model, "recurrent", False):
+        raise UserError(
+            f"The data is a CarriedStream, and {type(model).__name__} has no state of "
+            "constant size to carry from batch to batch. Use TokenStream, or a "
+            "recurrent model."
+        )
+    if data.lanes and getattr(model, "scan", False):
+        raise UserError("A model with scan=True can't carry its state: leave it out.")
 
 
 def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:
@@ -138,7 +192,14 @@ def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:
             f"model.vocab_size is {model.vocab_size}, and the tokenizer has "
             f"{vocab_size} tokens. Leave it out: it is taken from the data."
         )
-    positions = model.positions
+    if model.vocab_size < 2 and vocab_size < 2:
+        raise UserError(
+            f"The vocabulary has {vocab_size} token: there is nothing to predict. "
+            "Use another tokenizer or a longer text."
+        )
+    positions = getattr(model, "positions", None)
+    if positions is None:
+        return model.clone(vocab_size=vocab_size)
     if isinstance(positions, Learned):
         length = positions.length or context
         if length < context:
@@ -165,6 +226,12 @@ def _check(experiment: Experiment, mesh: Mesh) -> None:
         )
     if not 0 <= experiment.average < 1:
         raise UserError("average is a decay: from 0 (off) to less than 1.")
+    after = experiment.average_after
+    if after is not None and (after < 1 or experiment.average):
+        raise UserError(
+            "average_after must be 1 or more evaluations, and average 0 beside it: "
+            "weights are averaged in one way."
+        )
     if experiment.patience is not None and experiment.patience < 1:
         raise UserError("patience must be 1 or more, or None.")
     if experiment.keep < 1:
@@ -178,6 +245,8 @@ def _check(experiment: Experiment, mesh: Mesh) -> None:
 def _check_sample(experiment: Experiment, data: Prepared) -> None:
     """Refuse a prompt or a sampling now, not at the first evaluation."""
     wanted = experiment.sample
+    if not experiment.objective.generates:
+        return
     wanted.sampling.check(data.vocab_size)
     if wanted.length < 0:
         raise UserError("sample.length must be 0 (no sample) or more.")

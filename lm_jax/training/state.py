@@ -16,7 +16,11 @@ class TrainState(flax.struct.PyTreeNode):
         params: float32 parameters.
         opt_state: of the optimizer.
         average: moving average of the parameters, or None.
+        averaged: weights in a plain average, int32; 0 before it begins. None
+            where there is no plain average.
         scale: factor on the update, float32, set by evaluations.
+        memory: what the model remembers of the batch before, or None where
+            batches don't continue each other.
         finite: bool, false from the first loss or gradient that isn't finite on;
             no update is made then.
     """
@@ -28,6 +32,8 @@ class TrainState(flax.struct.PyTreeNode):
     average: Any
     scale: Any
     finite: Any
+    averaged: Any = None
+    memory: Any = None
 
     @property
     def evaluated(self) -> Any:
@@ -36,14 +42,20 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def first_state(
-    params: Any, transformation: optax.GradientTransformation, average: bool
+    params: Any,
+    transformation: optax.GradientTransformation,
+    average: bool,
+    plain: bool = False,
+    memory: Any = None,
 ) -> TrainState:
     """The state before the first step."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=transformation.init(params),
-        average=jax.tree.map(jnp.copy, params) if average else None,
+        average=jax.tree.map(jnp.copy, params) if average or plain else None,
+        averaged=jnp.zeros((), jnp.int32) if plain else None,
         scale=jnp.ones(()),
         finite=jnp.ones((), bool),
+        memory=memory,
     )

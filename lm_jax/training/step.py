@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
-from lm_jax.objectives import NextToken
+from lm_jax.objectives import Objective
 from lm_jax.schedules import Curve
 from lm_jax.training.state import TrainState
 
@@ -24,7 +24,7 @@ def named_key(seed: int, purpose: str) -> Key[Array, ""]:
 
 def make_train_step(
     model: nn.Module,
-    objective: NextToken,
+    objective: Objective,
     transformation: optax.GradientTransformation,
     curve: Curve,
     *,
@@ -45,33 +45,40 @@ def make_train_step(
         curve: learning rate of each step, for the metrics.
         seed: of dropout.
         accumulate: parts that a batch is computed in; must divide its rows.
-        average: decay of the moving average of the weights; 0 has none.
+        average: decay of the moving average of the weights; 0 has none. A state
+            that counts its ``averaged`` weights has a plain average instead.
     """
     root = named_key(seed, "dropout")
 
-    def sums(params: Any, batch: Batch, key: Array):
-        loss, weight, metrics = objective(model, params, batch, key)
-        return loss, (weight, metrics)
+    def loss_of(params: Any, batch: Batch, key: Array, memory: Any):
+        sums = objective(model, params, batch, key, memory)
+        return sums.loss, (sums.weight, sums.memory)
 
-    def gradients(params: Any, batch: Batch, key: Array):
-        value, gradient = jax.value_and_grad(sums, has_aux=True)(params, batch, key)
-        return (*value, gradient)
+    def gradients(params: Any, batch: Batch, key: Array, memory: Any):
+        value, gradient = jax.value_and_grad(loss_of, has_aux=True)(
+            params, batch, key, memory
+        )
+        loss, (weight, memory) = value
+        return (loss, weight, gradient), memory
 
     def train_step(state: TrainState, batch: Batch):
         key = jax.random.fold_in(root, state.step)
         rows = batch["inputs"].shape[0]
         batch = batch | {"row": jnp.arange(rows)}
+        memory = continued(state.memory, batch)
         if accumulate == 1:
-            total = gradients(state.params, batch, key)
+            sums, memory = gradients(state.params, batch, key, memory)
         else:
-            total = _accumulated(gradients, state.params, batch, key, accumulate)
-        loss, (weight, _), gradient = total
+            parts = _parts(batch, accumulate), _parts(memory, accumulate)
+            sums, memory = _accumulated(gradients, state.params, *parts, key)
+        loss, weight, gradient = sums
         weight = jnp.maximum(weight, 1.0)
         loss = loss / weight
         gradient = jax.tree.map(lambda g: g / weight, gradient)
         norm = optax.tree.norm(gradient)
         finite = state.finite & jnp.isfinite(loss) & jnp.isfinite(norm)
         new = _updated(state, gradient, transformation, average)
+        new = new.replace(memory=memory)
         new = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state)
         metrics = {
             "loss": loss,
@@ -83,42 +90,74 @@ def make_train_step(
     return train_step
 
 
-def _accumulated(gradients, params, batch: Batch, key: Array, parts: int):
-    """Sum over parts of the batch, each of every parts-th row.
+def continued(memory: Any, batch: Batch) -> Any:
+    """Clear the memory of the rows that begin anew: "starts" is 1 there."""
+
+    def clear(part):
+        starts = batch["starts"].reshape(-1, *[1] * (part.ndim - 1))
+        return jnp.where(starts > 0, jnp.zeros_like(part), part)
+
+    return jax.tree.map(clear, memory)
+
+
+def _parts(rows: Any, parts: int) -> Any:
+    """Divide rows into parts of every parts-th one.
 
     Strided parts keep each row on the device that holds it.
     """
-    split = jax.tree.map(
-        lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), batch
+    return jax.tree.map(
+        lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), rows
     )
 
-    def add(total, part):
-        return jax.tree.map(jnp.add, total, gradients(params, part, key)), None
 
-    shapes = jax.eval_shape(gradients, params, jax.tree.map(lambda x: x[0], split), key)
+def _accumulated(gradients, params, batch: Batch, memory: Any, key: Array):
+    """Sum over the parts of a batch; put the rows of the memory together again."""
+
+    def add(total, part):
+        sums, memory = gradients(params, part[0], key, part[1])
+        return jax.tree.map(jnp.add, total, sums), memory
+
+    first = jax.tree.map(lambda x: x[0], (batch, memory))
+    shapes, _ = jax.eval_shape(gradients, params, first[0], key, first[1])
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.scan(add, zeros, split)[0]
+    sums, memory = jax.lax.scan(add, zeros, (batch, memory))
+    whole = jax.tree.map(
+        lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), memory
+    )
+    return sums, whole
 
 
 def _updated(state: TrainState, gradient, transformation, average: float):
     updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
     updates = jax.tree.map(lambda u: u * state.scale, updates)
     params = optax.apply_updates(state.params, updates)
-    averaged = state.average
-    if averaged is not None:
-        averaged = optax.incremental_update(params, averaged, 1.0 - average)
+    mean, count = state.average, state.averaged
+    if mean is not None:
+        share: Any = 1.0 - average
+        if count is not None:
+            count = jnp.where(count > 0, count + 1, 0)
+            share = 1.0 / jnp.maximum(1, count)
+        mean = optax.incremental_update(params, mean, share)
     return state.replace(
-        step=state.step + 1, params=params, opt_state=opt_state, average=averaged
+        step=state.step + 1,
+        params=params,
+        opt_state=opt_state,
+        average=mean,
+        averaged=count,
     )
 
 
 def make_evaluation_step(
-    model: nn.Module, objective: NextToken
-) -> Callable[[Any, Batch], dict[str, Array]]:
-    """Make ``evaluation_step(params, batch) -> sums``: "nats" and "weight"."""
+    model: nn.Module, objective: Objective
+) -> Callable[[Any, Batch, Any], tuple[dict[str, Array], Any]]:
+    """Make ``evaluation_step(params, batch, memory) -> (sums, memory)``.
 
-    def evaluation_step(params: Any, batch: Batch) -> dict[str, Array]:
-        _, weight, metrics = objective(model, params, batch, None)
-        return metrics | {"weight": weight}
+    The sums are the objective's metrics and "weight".
+    """
+
+    def evaluation_step(params: Any, batch: Batch, memory: Any):
+        memory = continued(memory, batch)
+        sums = objective(model, params, batch, None, memory)
+        return sums.metrics | {"weight": sums.weight}, sums.memory
 
     return evaluation_step

@@ -98,7 +98,7 @@ def test_evaluate_scores_each_split(folder, capsys):
         printed(capsys, "evaluate", "run", "--split", split)
         for split in ("train", "validation")
     )
-    assert "1,687 bytes" in train and "187 (188 bytes)" in held_out
+    assert "1,687 bytes" in train and "187 tokens of 188 bytes" in held_out
     assert "bits per byte" in held_out
 
 

@@ -156,10 +156,10 @@ def test_packed_documents_change_their_order():
 def test_packed_chinese_poems(tmp_path):
     packed = PackedDocuments(Corpus("tangshi300"), Characters(unknown=True), 256)
     made = packed.prepare(tmp_path)
-    row, end = made.train(0)[0], made.tokenizer.end_id
+    row, end = made.train(0, 1)[0], made.tokenizer.end_id
     ends = np.flatnonzero(row["inputs"] == end)
     assert len(ends) and np.all(row["mask"][ends] == 0)
-    again = made.train(0)[0]
+    again = made.train(0, 1)[0]
     assert all(np.array_equal(row[name], again[name]) for name in row)
     masks = sum(window["mask"].sum() for window in made.evaluation("validation", 4))
     split = made.splits["validation"]
@@ -173,7 +173,7 @@ def test_a_text_that_is_too_short(tmp_path):
     with pytest.raises(UserError, match="'train' has 9 tokens: too short for .*=9"):
         TokenStream(corpus, Bytes(), 9).prepare(tmp_path)
     made = TokenStream(corpus, Bytes(), 8).prepare(tmp_path)
-    assert made.train(0)[5]["inputs"].shape == (8,)
+    assert made.train(0, 1)[5]["inputs"].shape == (8,)
     with pytest.raises(UserError, match="'validation' has 1 token"):
         made.evaluation("validation", 1)
     with pytest.raises(UserError, match="'test' has 0 token"):
@@ -193,7 +193,7 @@ def parts(*contexts):
 
 def test_a_mixture_keeps_its_weights_and_parts(tmp_path):
     made = Mixture(parts(32, 32), (1.0, 3.0)).prepare(tmp_path)
-    rows = made.train(0)
+    rows = made.train(0, 1)
     # Every character of the poems stands behind the Latin letters.
     chinese = made.tokenizer.encode("z").item()
     kinds = Counter(

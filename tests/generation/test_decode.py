@@ -7,7 +7,17 @@ import pytest
 from lm_jax.errors import UserError
 from lm_jax.generation import Sampling, generate, sample
 from lm_jax.generation.decode import _decode
-from lm_jax.models import Gated, Learned, NoPositions, Rotary, Sinusoidal, Transformer
+from lm_jax.models import (
+    GRU,
+    LSTM,
+    Gated,
+    Learned,
+    NoPositions,
+    Recurrent,
+    Rotary,
+    Sinusoidal,
+    Transformer,
+)
 from lm_jax.models.transformer import initialise
 
 VOCAB, CONTEXT = 11, 8
@@ -76,8 +86,10 @@ class Recorded(nn.Module):
     def empty_memory(self, batch, slots):
         return self.model.empty_memory(batch, slots)
 
-    def __call__(self, tokens, positions, memory):
-        logits, memory = self.model(tokens, positions=positions, memory=memory)
+    def __call__(self, tokens, positions, segments, memory):
+        logits, memory = self.model(
+            tokens, positions=positions, segments=segments, memory=memory
+        )
         if tokens.shape[1] == 1:
             jax.debug.callback(
                 lambda *step: STEPS.append([np.asarray(part) for part in step]),
@@ -142,6 +154,19 @@ def test_bfloat16_with_memory_is_near_without():
     )
     assert np.abs(logits - expected).max() <= 0.02 * np.abs(expected).max()
     assert (tokens == logits.argmax(-1)).all()
+
+
+@pytest.mark.parametrize("cell", [LSTM(), GRU()])
+def test_a_recurrent_model_reads_everything_once_and_forgets_no_window(cell):
+    model = Recurrent(cell, width=16, range=3.0, cell_range=2.0, vocab_size=VOCAB)
+    params = model.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    tokens = generate(model, params, RAGGED, 12, CONTEXT, GREEDY, 0)
+    longest = max(map(len, RAGGED)) + 12
+    expected, _ = without_memory(
+        model, params, RAGGED, 12, longest, lambda logits, _: logits.argmax(-1)
+    )
+    assert (tokens == expected).all()
+    assert len(np.unique(tokens)) > 2
 
 
 @pytest.mark.parametrize("context", [1, 5])

@@ -7,16 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.models.attention import attend, causal_mask
 from lm_jax.models.dropout import dropout, example_keys
+from lm_jax.models.patterns import causal_mask
+from lm_jax.models.softmax import attend
 
 
-def defined(query, key, value, mask, rate=0.0, noise=None):
-    """Softmax(query key^T / sqrt(dim)) value, word for word."""
+def defined(query, key, value, mask, rate=0.0, noise=None, bias=0.0, softcap=None):
+    """Softmax(cap(query key^T / sqrt(dim)) + bias) value, word for word."""
     groups = query.shape[1] // key.shape[1]
     key, value = (jnp.repeat(x, groups, axis=1) for x in (key, value))
     scores = query @ jnp.swapaxes(key, -1, -2) / np.sqrt(query.shape[-1])
-    weights = jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
+    if softcap is not None:
+        scores = softcap * jnp.tanh(scores / softcap)
+    weights = jax.nn.softmax(jnp.where(mask, scores + bias, -1e30), axis=-1)
     return dropout(weights, rate, noise, "attention weights") @ value
 
 
@@ -87,3 +90,44 @@ def test_an_example_by_vmap_is_the_example_alone():
     found = jax.vmap(run)(*arrays)
     expected = all_of(lambda q, k, v: attend(q, k, v, mask), *arrays)
     check([x[:, 0] for x in found], expected, 1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("softcap", [None, 1.5])
+def test_bias_and_softcap_and_their_gradients(rows, softcap):
+    query, *others = inputs(2, 4, 2, 140, 140, dim=8)
+    bias = jax.random.normal(jax.random.key(5), (rows, 4, 140, 140))
+    mask = causal_mask(140)
+
+    def run(attention, bias, *arrays, **more):
+        def biased(bias, query, key, value):
+            return attention(
+                query, key, value, mask, bias=bias, softcap=softcap, **more
+            )
+
+        mixed, pull = jax.vjp(biased, bias, *arrays)
+        return mixed, *pull(others[0])
+
+    arrays = (query, *others[1:])
+    found = run(attend, bias, *arrays, causal=True)
+    expected = run(defined, bias, *arrays)
+    assert found[1].shape == bias.shape and jnp.abs(found[1]).max() > 0.01
+    check(found, expected, 1e-5)
+
+
+@pytest.mark.parametrize("window", [1, 70, 400])
+def test_leaving_out_what_is_too_far_changes_nothing(window):
+    arrays = inputs(1, 2, 2, 300, 300, dim=4)
+    distance = jnp.arange(300)[:, None] - jnp.arange(300)
+    mask = causal_mask(300) & (distance < window)
+    found = all_of(
+        lambda q, k, v: attend(q, k, v, mask, causal=True, window=window), *arrays
+    )
+    check(found, all_of(lambda q, k, v: defined(q, k, v, mask), *arrays), 1e-5)
+
+
+def test_another_scale_is_another_size_of_the_query():
+    query, _, key, value = inputs(1, 2, 2, 6, 6, dim=4)
+    mask = causal_mask(6)
+    found = attend(query, key, value, mask, scale=0.25)
+    np.testing.assert_allclose(found, attend(query / 2, key, value, mask), atol=1e-6)

@@ -23,7 +23,7 @@ def setup(tmp_path, monkeypatch):
 def test_steps_compile_once_and_donate_their_state(setup):
     compiled = loop.compile_functions(setup)
     state = setup.first_state()
-    feed = loop._feed(setup, setup.data.train(0), 0)
+    feed = loop._feed(setup, setup.data.train(0, 8), 0)
     for _ in range(3):
         _, batch, _ = next(feed)
         old = state
@@ -62,13 +62,13 @@ def test_metrics_are_read_one_step_late(setup, monkeypatch, capsys):
 
 
 def test_batches_of_all_processes_make_the_whole(setup, monkeypatch):
-    whole = [batch for _, batch, _ in loop._feed(setup, setup.data.train(0), 0)]
+    whole = [batch for _, batch, _ in loop._feed(setup, setup.data.train(0, 8), 0)]
     parts = []
     for index in range(2):
         monkeypatch.setattr(jax, "process_count", lambda: 2)
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
         monkeypatch.setattr(loop, "to_mesh", lambda rows, mesh: rows)
-        own = [batch for _, batch, _ in loop._feed(setup, setup.data.train(0), 0)]
+        own = [batch for _, batch, _ in loop._feed(setup, setup.data.train(0, 8), 0)]
         parts.append(own)
     monkeypatch.undo()
     for step, batch in enumerate(whole):
@@ -77,3 +77,11 @@ def test_batches_of_all_processes_make_the_whole(setup, monkeypatch):
             assert len(first) == len(second) == len(array) // 2
             joined = jax.numpy.concatenate([first, second])
             assert (joined == array).all()
+
+
+def test_an_average_begins_when_the_losses_stop_falling():
+    """Merity et al. 2018: v > min of all but the last n, once there are more."""
+    assert not loop.stuck([5.0, 4.0, 4.5], 2)
+    assert not loop.stuck([5.0, 4.0, 4.5, 4.2], 2)
+    assert loop.stuck([5.0, 4.0, 4.5, 4.2, 4.1], 2)
+    assert not loop.stuck([5.0, 4.0, 4.5, 4.2, 3.9], 2)

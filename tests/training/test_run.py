@@ -1,5 +1,6 @@
 """A run from its command to its files: resumed equals uninterrupted."""
 
+import functools
 import json
 import os
 import signal
@@ -14,9 +15,9 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.errors import UserError
+from lm_jax.fitted import load_fitted
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.result import read_result
-from lm_jax.training.run import load_run
 from tests.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -28,8 +29,8 @@ def in_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def train(run, *args):
-    return main(["train", "tiny.py", "--run", str(run), *args])
+def train(run, *args, file="tiny.py"):
+    return main(["train", file, "--run", str(run), *args])
 
 
 def curve(run):
@@ -45,7 +46,7 @@ def curve(run):
 
 
 def final_parameters(run):
-    return jax.device_get(load_run(Path(run), 12)[1])
+    return jax.device_get(load_fitted(Path(run), 12)[1].params)
 
 
 def same_run(a, b):
@@ -84,8 +85,10 @@ def test_a_run_writes_all_its_files_and_ends_with_its_score(capsys):
     assert f"{min(last):.6f}" in capsys.readouterr().out
 
 
-def test_resumed_equals_uninterrupted_in_a_longer_budget_or_after_a_stop(monkeypatch):
+@pytest.mark.parametrize("file", ["tiny.py", "tiny.py:recurrent"])
+def test_resumed_equals_uninterrupted_after_a_stop(monkeypatch, file):
     """Stopped by a signal between evaluations, and gone on with."""
+    train = functools.partial(globals()["train"], file=file)
     assert train("whole") == 0
     from lm_jax.training import loop
 
@@ -132,7 +135,7 @@ def test_ctrl_c_saves_and_ends_with_130(monkeypatch, capsys):
     assert train("stopped") == 130
     said = capsys.readouterr().out
     assert "step 3" in said and "./launch.sh train tiny.py --run stopped" in said
-    assert load_run(Path("stopped"), 3)[2] == 3
+    assert load_fitted(Path("stopped"), 3)[1].step == 3
 
 
 def test_killed_at_any_moment_equals_uninterrupted():
@@ -242,7 +245,7 @@ def test_patience_stops_early(capsys):
     steps = read_result(Path("early"))["steps"]
     assert steps < 60
     assert train("early", *args, "--schedule.peak", "1e-9", "--average", "0") == 0
-    assert load_run(Path("early"), steps)[2] == steps
+    assert load_fitted(Path("early"), steps)[1].step == steps
     assert max(int(p.name) for p in Path("early/checkpoints").iterdir()) == steps
 
 
@@ -255,6 +258,6 @@ def test_the_last_and_the_best_checkpoints_are_kept():
     assert best != 12
     kept = {int(p.name) for p in Path("kept/checkpoints").iterdir()}
     assert kept == {best, 12}
-    assert load_run(Path("kept"))[2] == best
+    assert load_fitted(Path("kept"))[1].step == best
     with pytest.raises(UserError, match="none of 7"):
-        load_run(Path("kept"), 7)
+        load_fitted(Path("kept"), 7)

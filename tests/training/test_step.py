@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from lm_jax.models import Rotary, Transformer
+from lm_jax.models import Dropouts, Recurrent, Rotary, Transformer
 from lm_jax.models.transformer import initialise
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW, transformation
@@ -17,27 +17,31 @@ from lm_jax.training.step import make_evaluation_step, make_train_step
 MODEL = Transformer(
     layers=2, heads=2, width=16, vocab_size=16, positions=Rotary(), dropout=0.1
 )
+CARRIED = Recurrent(width=16, vocab_size=16, dropout=Dropouts(0.1, 0.1, 0.1, 0.1, 0.1))
 ROWS, TIME = 8, 6
 
 
-def batch(seed=0, mask=False):
+def batch(seed=0, mask=False, starts=None):
     rng = np.random.default_rng(seed)
     text = rng.integers(0, 16, (ROWS, TIME + 1)).astype(np.int32)
     made = {"inputs": text[:, :-1], "targets": text[:, 1:]}
     if mask:
         made["mask"] = rng.integers(0, 2, (ROWS, TIME)).astype(np.float32)
+    if starts is not None:
+        made["starts"] = np.full(ROWS, starts, np.int32)
     return {name: jnp.asarray(array) for name, array in made.items()}
 
 
-def parts(average=0.0, optimizer=None, **options):
+def parts(average=0.0, optimizer=None, model=MODEL, **options):
     tokens = jnp.zeros((1, 2), jnp.int32)
-    params = jax.jit(initialise, static_argnums=0)(MODEL, jax.random.key(0), tokens)
+    params = jax.jit(initialise, static_argnums=0)(model, jax.random.key(0), tokens)
     optimizer = optimizer or AdamW()
     rule = transformation(optimizer, lambda step: 0.01, params)
     step = make_train_step(
-        MODEL, NextToken(), rule, lambda s: 0.01, seed=1, average=average, **options
+        model, NextToken(), rule, lambda s: 0.01, seed=1, average=average, **options
     )
-    return step, first_state(params, rule, average > 0)
+    memory = model.empty_memory(ROWS, 0) if model is CARRIED else None
+    return step, first_state(params, rule, average > 0, memory=memory)
 
 
 def run(step, state, batches, mesh=None):
@@ -89,18 +93,39 @@ def test_sharded_equals_single(sharding):
     close(single.params, jax.device_get(result.params), 2e-4)
 
 
+@pytest.mark.parametrize("how", ["accumulated", "sharded"])
+def test_a_carried_state_is_the_same_in_parts_and_on_devices(how):
+    """The second and third batch go on from the first; the fourth begins anew."""
+    batches = [batch(k, starts=int(k in (0, 3))) for k in range(4)]
+    whole, expected = run(*parts(model=CARRIED), batches)
+    if how == "accumulated":
+        result, losses = run(*parts(model=CARRIED, accumulate=4), batches)
+    else:
+        mesh = make_mesh(Sharding(), jax.devices())
+        step, state = parts(model=CARRIED)
+        placed = jax.device_put(state, state_shardings(Sharding(), mesh, state))
+        hidden = placed.memory[0]["hidden"]
+        assert hidden.addressable_shards[0].data.size < hidden.size
+        result, losses = run(step, placed, batches, mesh)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    close(whole.memory, jax.device_get(result.memory), 2e-4)
+    forgotten = [one | {"starts": jnp.ones(ROWS, jnp.int32)} for one in batches]
+    _, others = run(*parts(model=CARRIED), forgotten)
+    assert others[0] == expected[0] and abs(others[1] - expected[1]) > 1e-5
+
+
 def test_the_loss_is_optaxs_mean_over_the_mask():
     made = batch(mask=True)
     step, state = parts()
     evaluate = jax.jit(make_evaluation_step(MODEL, NextToken()))
-    sums = evaluate(state.params, made)
+    sums, _ = evaluate(state.params, made, None)
     logits, _ = MODEL.apply({"params": state.params}, made["inputs"])
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, made["targets"])
     np.testing.assert_allclose(sums["nats"], (nats * made["mask"]).sum(), rtol=1e-5)
     assert sums["weight"] == made["mask"].sum()
     whole = {name: made[name] for name in ("inputs", "targets")}
     np.testing.assert_allclose(
-        evaluate(state.params, whole)["nats"], nats.sum(), rtol=1e-5
+        evaluate(state.params, whole, None)[0]["nats"], nats.sum(), rtol=1e-5
     )
 
 
@@ -123,6 +148,21 @@ def test_average_follows_the_parameters():
     plain, _ = run(*parts(), [batch()])
     assert plain.average is None
     assert plain.evaluated is plain.params
+
+
+def test_a_plain_average_is_the_mean_of_the_weights_since_it_began():
+    step, state = parts()
+    state = state.replace(
+        average=jax.tree.map(jnp.copy, state.params), averaged=jnp.zeros((), jnp.int32)
+    )
+    before, _ = run(step, state, [batch(0)])
+    close(before.average, before.params, 1e-7)
+    began = before.replace(averaged=jnp.ones((), jnp.int32))
+    one, _ = run(step, began, [batch(1)])
+    two, _ = run(step, one, [batch(2)])
+    mean = jax.tree.map(lambda *p: sum(p) / 3, before.params, one.params, two.params)
+    close(two.average, mean, 1e-6)
+    assert two.averaged == 3
 
 
 def test_scale_multiplies_the_update():
@@ -153,8 +193,8 @@ def test_z_loss_is_the_squared_log_normaliser():
     _, state = parts()
     quiet = MODEL.clone(dropout=0.0)
     key = jax.random.key(0)
-    plain, weight, _ = NextToken()(quiet, state.params, made, key)
-    with_z, _, _ = NextToken(z_loss=0.1)(quiet, state.params, made, key)
+    plain, weight, *_ = NextToken()(quiet, state.params, made, key)
+    with_z, *_ = NextToken(z_loss=0.1)(quiet, state.params, made, key)
     logits, _ = quiet.apply({"params": state.params}, made["inputs"])
     squares = jnp.square(jax.nn.logsumexp(logits, axis=-1)) * made["mask"]
     np.testing.assert_allclose(with_z - plain, 0.1 * squares.sum(), rtol=1e-4)

@@ -1,0 +1,44 @@
+"""word2vec and GloVe on the beginning of text8.
+
+Run:     ./launch.sh train experiments/word2vec_text8.py
+         ./launch.sh vectors runs/word2vec_text8/base/seed0 --out vectors.txt
+         the same with :tree, :cbow and :glove
+Expect:  to be measured; `bench vectors` trains the same beside gensim
+Source:  Mikolov et al. 2013a and b; Pennington et al. 2014
+Data:    $LM_JAX_DATA/text8 (text8.prefix.gz: the first 6.9 MB of text8)
+"""
+
+from dataclasses import replace
+
+from lm_jax.data import Cooccurrences, Corpus, HuffmanTree, Noise, WordContexts, Words
+from lm_jax.experiment import Experiment
+from lm_jax.models import GlobalVectors, WordVectors
+from lm_jax.objectives import BagOfWords, GloVe, SkipGram
+from lm_jax.optimizers import AdamW
+from lm_jax.schedules import WarmupLinear
+
+corpus, words = Corpus("text8"), Words(size=15_000)
+contexts = WordContexts(corpus, words, window=5, targets=Noise(5, shared=32))
+experiment = Experiment(
+    data=contexts,
+    model=WordVectors(width=100),
+    objective=SkipGram(),
+    # Adam, because the gradients of a batch of thousands of words are added up at
+    # one place: word2vec's rate of 0.025 is for one word at a time.
+    optimizer=AdamW(weight_decay=0.0, clip=None),
+    schedule=WarmupLinear(peak=1e-2),
+    batch=4,
+    budget="15 epochs",
+    evaluate_every="5 epochs",
+)
+variants = {
+    "cbow": replace(experiment, objective=BagOfWords()),
+    "tree": replace(experiment, data=replace(contexts, targets=HuffmanTree())),
+    "glove": replace(
+        experiment,
+        data=Cooccurrences(corpus, words, window=10),
+        model=GlobalVectors(width=100),
+        objective=GloVe(),
+        batch=2,
+    ),
+}

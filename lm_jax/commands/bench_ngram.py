@@ -1,0 +1,161 @@
+"""Measure how fast an n-gram model is fitted and scores a text, beside NLTK's."""
+
+import importlib.util
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from lm_jax.counting import NGram
+from lm_jax.data import Corpus, Prepared, TokenStream, Words
+from lm_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Fit Kneser-Ney models of the words of a corpus; print seconds and memory.
+
+    The whole corpus is for lm_jax alone. NLTK looks through all its n-grams for
+    each token it scores, so both are then compared on a short piece.
+    """
+
+    corpus: str = "ptb"
+    """Name of a corpus, or a path."""
+    order: int = 5
+    """Tokens of the longest n-gram."""
+    piece: int = 20_000
+    """Training tokens of the short piece, from the start."""
+    scored: int = 100
+    """Tokens that are scored after training on the short piece."""
+
+
+def main(args: list[str]) -> None:
+    """Print seconds, rates and peak memory, each from a process of its own.
+
+    Raises:
+        UserError: for options that can't be met.
+    """
+    options = tyro.cli(Options, args=args, prog="./launch.sh bench ngram")
+    if options.piece < options.order or options.order < 1 or options.scored < 2:
+        raise UserError(
+            "--order must be 1 or more, --piece no less than it and --scored 2 or more."
+        )
+    with tempfile.TemporaryDirectory() as cache:
+        made = _stream(options.corpus).prepare(Path(cache))
+        sizes = len(made.splits["train"].ids), len(made.splits[_split(made)].ids)
+        piece = min(options.piece, sizes[0]), min(options.scored, sizes[1])
+        print(made.statement)
+        print(f"\nKneser-Ney of order {options.order}; the text scored: {_split(made)}")
+        print(
+            f"{'':<9}{'fitted':>11}{'fit s':>9}{'scored':>10}{'score s':>9}"
+            f"{'tokens/s':>12}{'peak MB':>9}{'perplexity':>12}"
+        )
+        floor = measure("nothing", options, cache, *piece)["peak"]
+        print(_line("lm_jax", measure("lm_jax", options, cache, *sizes)))
+        print(_line("lm_jax", measure("lm_jax", options, cache, *piece)), flush=True)
+        if importlib.util.find_spec("nltk") is not None:
+            print(_line("NLTK", measure("NLTK", options, cache, *piece)))
+            print("\nNLTK has one discount, 0.1, and unseen words have probability 0,")
+            print("hence no perplexity. Its time per token grows with the text fitted.")
+        else:
+            print("\nNLTK isn't installed: pip install nltk")
+        print(f"The imports and the tokens alone take {floor:.0f} MB.")
+
+
+def measure(
+    library: str, options: Options, cache: str, fitted: int, scored: int
+) -> dict[str, float]:
+    """Fit and score in a fresh process; see `child` for what comes back."""
+    code = "from lm_jax.commands.bench_ngram import child; "
+    code += f"child({library!r}, {options.corpus!r}, {cache!r}, "
+    code += f"{options.order}, {fitted}, {scored})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return json.loads(done.stdout)
+
+
+def child(
+    library: str, corpus: str, cache: str, order: int, fitted: int, scored: int
+) -> None:
+    """Fit to the first tokens, score the first of another split, print JSON.
+
+    "fit" and "score" are seconds, "peak" MB; "perplexity" is NaN for all but
+    lm_jax. "nothing" is the library that does nothing.
+    """
+    made = _stream(corpus).prepare(Path(cache))
+    train = np.array(made.splits["train"].ids[:fitted])
+    text = np.array(made.splits[_split(made)].ids[:scored])
+    end_id = made.tokenizer.end_id
+    if end_id is None:
+        end_id = int(made.tokenizer.encode("\n")[0])
+    score: Callable[[np.ndarray], np.ndarray] = np.zeros_like
+    start = time.perf_counter()
+    if library == "NLTK":
+        score = _fit_nltk(train, order)
+    elif library == "lm_jax":
+        score = NGram(order).fit(train, made.vocab_size, end_id).log_probabilities
+    middle = time.perf_counter()
+    log_probabilities = score(text)
+    end = time.perf_counter()
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # macOS counts bytes, Linux KB.
+    figures = {
+        "fitted": len(train),
+        "scored": len(log_probabilities),
+        "fit": middle - start,
+        "score": end - middle,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit,
+        "perplexity": math.nan,
+    }
+    if library == "lm_jax":
+        figures["perplexity"] = math.exp(-log_probabilities.mean())
+    print(json.dumps(figures))
+
+
+def _fit_nltk(train: np.ndarray, order: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Fit NLTK's model to the n-grams of the stream; give what scores a text."""
+    from nltk.lm import KneserNeyInterpolated
+    from nltk.util import everygrams
+
+    words = [str(token) for token in train]
+    model = KneserNeyInterpolated(order)
+    model.fit([everygrams(words, max_len=order)], words)
+
+    def score(text: np.ndarray) -> np.ndarray:
+        words = [str(token) for token in text]
+        scores = [
+            model.score(words[i], words[max(0, i - order + 1) : i])
+            for i in range(1, len(words))
+        ]
+        with np.errstate(divide="ignore"):
+            return np.log(scores)
+
+    return score
+
+
+def _stream(corpus: str) -> TokenStream:
+    return TokenStream(Corpus(corpus), Words(), 1)
+
+
+def _split(made: Prepared) -> str:
+    """Give the split that is scored."""
+    return "test" if "test" in made.splits else "validation"
+
+
+def _line(library: str, found: dict[str, float]) -> str:
+    perplexity = found["perplexity"]
+    shown = "" if math.isnan(perplexity) else f"{perplexity:.2f}"
+    return (
+        f"{library:<9}{found['fitted']:>11,}{found['fit']:>9.2f}"
+        f"{found['scored']:>10,}{found['score']:>9.3f}"
+        f"{found['scored'] / found['score']:>12,.0f}{found['peak']:>9.0f}{shown:>12}"
+    )

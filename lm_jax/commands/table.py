@@ -1,0 +1,35 @@
+"""The results of many runs beside the published figures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lm_jax.runs.table import as_measure, lines, measures, rows_below
+
+COMMITTED = Path(__file__).parents[2] / "experiments" / "results"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Print the results of runs, by corpus, beside the published figures.
+
+    Without a folder: the results that come with lm_jax. "ours" is the mean over
+    the seeds and their standard deviation.
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional] = COMMITTED
+    """Folder with results; `runs` shows your own."""
+    measure: str | None = None
+    """What to compare, such as "validation bits_per_byte" or "test perplexity";
+    what was published for the corpus if not given."""
+
+
+def main(args: list[str]) -> None:
+    """Run the command."""
+    options = tyro.cli(Options, prog="./launch.sh table", args=args)
+    asked = [as_measure(options.measure)] if options.measure else None
+    for number, (corpus, rows) in enumerate(rows_below(options.folder).items()):
+        for measure in asked or measures(rows):
+            print("\n" * (number > 0) + "\n".join(lines(corpus, rows, measure)))

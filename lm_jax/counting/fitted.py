@@ -1,0 +1,219 @@
+"""A fitted n-gram model: sorted tables, and what they say of a text."""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Float64, Int64, Integer
+
+from lm_jax.counting.tables import Progress, before, context_lengths
+from lm_jax.errors import UserError
+from lm_jax.runs.directory import atomic_write
+
+_BLOCK = 1 << 18
+
+
+class Table(NamedTuple):
+    """The n-grams of one order.
+
+    The last entry of each array stands for what was never seen; its index is -1,
+    as is the id of an n-gram that was never seen.
+    """
+
+    keys: Int64[np.ndarray, " grams"]
+    """Sorted: (id of the context) * vocab_size + (last token)."""
+    probabilities: Float64[np.ndarray, " grams"]
+    """Of the last token after the context."""
+    rest: Float64[np.ndarray, " contexts"]
+    """Of each context: the factor of whatever comes below."""
+
+
+class _Step(NamedTuple):
+    """Of each token: its n-gram of one order."""
+
+    table: Table
+    contexts: np.ndarray
+    grams: np.ndarray
+    inside: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FittedNGram:
+    """The probabilities of an n-gram model, for every context there is."""
+
+    vocab_size: int
+    end_id: int | None
+    """Contexts begin with this token, or anywhere where it is None."""
+    backs_off: bool
+    """Below a context is the shorter one; otherwise the uniform distribution."""
+    statement: str
+    """Sentences on what was fitted, to what, and what the probabilities are."""
+    tables: tuple[Table, ...]
+    """One for each order from 1 on."""
+
+    @property
+    def order(self) -> int:
+        """Give the number of tokens of the longest n-gram."""
+        return len(self.tables)
+
+    @property
+    def parameters(self) -> int:
+        """Give the number of n-grams stored, of all orders."""
+        return sum(len(table.keys) - 1 for table in self.tables)
+
+    def log_probabilities(
+        self, ids: Integer[np.ndarray, " tokens"], progress: Progress | None = None
+    ) -> Float64[np.ndarray, " targets"]:
+        """Give ln p of each token but the first, given all tokens before it.
+
+        Args:
+            ids: (tokens,), at least one.
+            progress: told (description, tokens done, tokens in all).
+
+        Returns:
+            (tokens - 1,), nats; -inf where a probability is 0.
+
+        Raises:
+            UserError: an id is not in the vocabulary.
+        """
+        scored = [np.empty(0)]
+        for start in range(1, len(ids), _BLOCK):
+            first = max(0, start - self.order + 1)
+            block = ids[first : start + _BLOCK].astype(np.int64)
+            check_ids(block, self.vocab_size)
+            with np.errstate(divide="ignore"):
+                scored.append(np.log(self._probabilities(block)[start - first :]))
+            if progress is not None:
+                progress("scoring", min(start + _BLOCK, len(ids)), len(ids))
+        return np.concatenate(scored)
+
+    def _probabilities(
+        self, ids: Int64[np.ndarray, " time"]
+    ) -> Float64[np.ndarray, " time"]:
+        """Give p of each token after the tokens before it, one order at a time."""
+        uniform = 1.0 / self.vocab_size
+        p = np.full(ids.shape, uniform)
+        for table, contexts, grams, inside in self._walk(ids):
+            below = p if self.backs_off else uniform
+            seen = table.probabilities[grams]
+            longer = np.where(grams >= 0, seen, table.rest[contexts] * below)
+            p = np.where(inside, longer, p)
+        return p
+
+    def next_probabilities(
+        self, contexts: Integer[np.ndarray, "batch length"]
+    ) -> Float64[np.ndarray, "batch vocab"]:
+        """Give the distribution of the token after each context.
+
+        Args:
+            contexts: rows of tokens, oldest first, of any length; the last
+                order - 1 count. -1 at the left fills a row that is shorter.
+        """
+        recent = contexts[:, max(0, contexts.shape[1] - self.order + 1) :]
+        check_ids(recent[recent >= 0], self.vocab_size)
+        # The walk looks up the token after the context too: any will do.
+        rows = np.pad(recent.astype(np.int64), ((0, 0), (0, 1)))
+        uniform = 1.0 / self.vocab_size
+        p = np.full((len(rows), self.vocab_size), uniform)
+        for table, found, _, inside in self._walk(rows):
+            # Rows whose context is shorter keep what they have.
+            which = np.flatnonzero(inside[:, -1])
+            context = found[which, -1]
+            below = p[which] if self.backs_off else uniform
+            p[which] = table.rest[context][:, None] * below
+            first, last = np.searchsorted(
+                table.keys, np.stack([context, context + 1]) * self.vocab_size
+            )
+            grams, row = _ranges(first, last)
+            words = table.keys[grams] - context[row] * self.vocab_size
+            p[which[row], words] = table.probabilities[grams]
+        return p
+
+    def _walk(self, ids: Int64[np.ndarray, "*rows time"]) -> Iterator[_Step]:
+        """Look up, order by order, the n-gram that ends at each token.
+
+        Its context is the n-gram of the order below that ends a token earlier.
+        """
+        lengths = context_lengths(ids, self.end_id, self.order - 1)
+        contexts = np.zeros(ids.shape, np.int64)
+        for length, table in enumerate(self.tables):
+            inside = lengths >= length
+            contexts = np.where(inside, contexts, -1)
+            wanted = contexts * self.vocab_size + ids
+            grams = np.searchsorted(table.keys, wanted)
+            grams = np.where(table.keys[grams] == wanted, grams, -1)
+            yield _Step(table, contexts, grams, inside)
+            contexts = before(grams)
+
+    def save(self, path: Path) -> None:
+        """Write all to one .npz file, whole or not at all.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        about = {
+            "vocab_size": self.vocab_size,
+            "end_id": self.end_id,
+            "backs_off": self.backs_off,
+            "statement": self.statement,
+        }
+        arrays = {
+            f"{name}{order}": array
+            for order, table in enumerate(self.tables, 1)
+            for name, array in table._asdict().items()
+        }
+        file = io.BytesIO()
+        np.savez(file, about=np.array(json.dumps(about)), **arrays)
+        atomic_write(path, file.getvalue())
+
+
+def load(path: Path) -> FittedNGram:
+    """Read what `FittedNGram.save` wrote.
+
+    Raises:
+        UserError: there is no such file, or it holds no n-gram model.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no {path}.")
+    try:
+        with np.load(path) as file:
+            about = json.loads(str(file["about"]))
+            orders = sum(name.startswith("keys") for name in file.files)
+            tables = tuple(
+                Table(*(file[f"{name}{order}"] for name in Table._fields))
+                for order in range(1, orders + 1)
+            )
+        return FittedNGram(**about, tables=tables)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise UserError(
+            f"{path} is damaged, or no n-gram model: {error}. Fit the model again."
+        ) from error
+
+
+def check_ids(ids: Integer[np.ndarray, " tokens"], vocab_size: int) -> None:
+    """Refuse tokens that are not in the vocabulary.
+
+    Raises:
+        UserError: naming the first such token.
+    """
+    strange = ids[(ids < 0) | (ids >= vocab_size)]
+    if len(strange):
+        raise UserError(
+            f"There is a token {strange[0]}, and the model knows 0 to "
+            f"{vocab_size - 1}. Was the text written with another tokenizer?"
+        )
+
+
+def _ranges(
+    first: Int64[np.ndarray, " ranges"], last: Int64[np.ndarray, " ranges"]
+) -> tuple[Int64[np.ndarray, " members"], Int64[np.ndarray, " members"]]:
+    """Give the members of all ranges, and of each the number of its range."""
+    sizes = last - first
+    row = np.repeat(np.arange(len(sizes)), sizes)
+    ends = np.cumsum(sizes)
+    return np.arange(len(row)) + (first - ends + sizes)[row], row

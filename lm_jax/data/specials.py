@@ -1,0 +1,69 @@
+"""Tokens that no text spells, after the ids of a trained tokenizer."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from operator import index
+
+import numpy as np
+from jaxtyping import Int32
+
+from lm_jax.data.tokenizers import Ids, Trained
+from lm_jax.data.words import WordTokenizer
+
+
+@dataclass(frozen=True)
+class WithSpecials:
+    """A trained tokenizer, and more ids after its own.
+
+    Tokens on disk are those of the inner tokenizer, which is what is saved; the
+    names come from the value that hides tokens, each time data is prepared.
+    """
+
+    tokenizer: Trained
+    names: tuple[str, ...]
+    """How the further ids are printed, such as "<mask>"."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, those with names among them."""
+        return self.tokenizer.vocab_size + len(self.names)
+
+    @property
+    def end_id(self) -> int | None:
+        """Id of the end of a document, None where documents are not marked."""
+        return self.tokenizer.end_id
+
+    @property
+    def unknown_id(self) -> int | None:
+        """Id of everything unknown, None where nothing is."""
+        return self.tokenizer.unknown_id
+
+    def id_of(self, name: str) -> int:
+        """Give the id of a name."""
+        return self.tokenizer.vocab_size + self.names.index(name)
+
+    def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
+        """Give the ids of a text; one that spells a name is text all the same.
+
+        Raises:
+            UserError: as the inner tokenizer.
+        """
+        return self.tokenizer.encode(text)
+
+    def decode(self, ids: Ids) -> str:
+        """Give the text of ids, with the names where they stand."""
+        own = self.tokenizer.vocab_size
+        parts: list[str] = []
+        for special, run in groupby(map(index, ids), lambda i: i >= own):
+            if special:
+                parts += [self.names[i - own] for i in run]
+            else:
+                parts.append(self.tokenizer.decode(list(run)))
+        return (" " if isinstance(self.tokenizer, WordTokenizer) else "").join(parts)
+
+    def symbols(self, ids: Ids) -> list[str]:
+        """Give each id as it is to be printed."""
+        own = self.tokenizer.vocab_size
+        whole = list(map(index, ids))
+        texts = iter(self.tokenizer.symbols([i for i in whole if i < own]))
+        return [next(texts) if i < own else self.names[i - own] for i in whole]

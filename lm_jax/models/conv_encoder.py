@@ -1,0 +1,109 @@
+"""The convolutional sentence encoder (Kim 2014)."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from lm_jax.models.convolutional import windows
+from lm_jax.models.dropout import dropout
+from lm_jax.models.linear import Dense
+
+
+class ConvEncoder(nn.Module):
+    """A vector, or a class, for a sentence (Kim 2014).
+
+    Attributes:
+        width: of the embedded tokens.
+        kernels: tokens that a filter reads at once, for each kind of filter.
+        maps: filters of each kind.
+        dropout: rate on the sentence's vector.
+        classes: classes to tell apart; 0 gives the vector itself.
+        dtype: type to compute in; parameters stay float32.
+        vocab_size: number of tokens; 0 takes the size of the tokenizer.
+    """
+
+    width: int = 300
+    kernels: tuple[int, ...] = (3, 4, 5)
+    maps: int = 100
+    dropout: float = 0.5
+    classes: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    vocab_size: int = 0
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Int[Array, "batch time"],
+        segments: Int[Array, "batch time"] | None = None,
+        noise: Key[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch features"]:
+        """Take the largest answer of each filter over the sentence.
+
+        A sentence shorter than a filter is read with zeros after it.
+
+        Args:
+            tokens: a sentence a row.
+            segments: 0 is padding, at the end of a row.
+            noise: one random key for each example switches dropout on.
+
+        Returns:
+            Float32 logits of the classes; without classes the vectors, as many
+            entries as filters.
+        """
+        # Uniform as in the paper, 3.1.
+        uniform = nn.initializers.uniform(0.5)
+        shape = (self.vocab_size, self.width)
+        table = self.param("embedding", lambda key: uniform(key, shape) - 0.25)
+        x = jnp.take(table, tokens, axis=0).astype(self.dtype)
+        real = jnp.ones_like(tokens) if segments is None else (segments > 0)
+        x = jnp.where(real[..., None] > 0, x, 0)
+        lengths = real.sum(axis=1, keepdims=True)
+        pooled = [self._largest(x, lengths, kernel) for kernel in self.kernels]
+        vector = dropout(jnp.concatenate(pooled, -1), self.dropout, noise, "vector")
+        if self.classes:
+            inputs = vector.shape[-1]
+            layer = Dense(
+                inputs, self.classes, inputs**-0.5, True, self.dtype, name="logits"
+            )
+            vector = layer(vector)
+        return vector.astype(jnp.float32)
+
+    def _largest(
+        self,
+        x: Float[Array, "batch time width"],
+        lengths: Int[Array, "batch 1"],
+        kernel: int,
+    ) -> Float[Array, "batch maps"]:
+        """Give max_t ReLU(W x_{t:t+kernel} + b) (eq. 2)."""
+        window = windows(jnp.pad(x, ((0, 0), (0, kernel - 1), (0, 0))), kernel)
+        inputs = window.shape[-1]
+        std = (2 / inputs) ** 0.5  # He et al. 2015, eq. 10.
+        filters = Dense(
+            inputs, self.maps, std, True, self.dtype, name=f"filters_{kernel}"
+        )
+        inside = jnp.arange(x.shape[1]) <= jnp.maximum(lengths - kernel, 0)
+        return jnp.where(inside[..., None], jax.nn.relu(filters(window)), 0).max(axis=1)
+
+    def problems(self) -> Iterator[str]:
+        """Say, before anything is compiled, why these fields can't go together."""
+        if min(self.width, self.maps, *self.kernels, len(self.kernels)) < 1:
+            yield "model.width, model.maps and each of model.kernels must be 1 or more."
+        if len(set(self.kernels)) < len(self.kernels):
+            yield (
+                f"model.kernels={self.kernels} names a size twice; raise model.maps "
+                "for more filters."
+            )
+        if self.classes < 0:
+            yield f"model.classes={self.classes} must be 0 or more."
+        if not 0 <= self.dropout < 1:
+            yield f"model.dropout={self.dropout} is not in [0, 1)."
+
+    def flops_per_token(self, context: int) -> float:
+        """Floating point operations to train on one token: six a kernel entry."""
+        filters = sum(self.kernels) * self.width * self.maps
+        logits = len(self.kernels) * self.maps * self.classes / context
+        return 6.0 * (filters + logits)

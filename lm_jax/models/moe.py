@@ -1,0 +1,105 @@
+"""Mixture of experts: each token is served by some of many feed-forward layers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from lm_jax.models.feedforward import Activation, activate
+from lm_jax.models.linear import Dense
+
+
+@dataclass(frozen=True)
+class MoE:
+    """A router sends each token to ``k`` of the experts (Shazeer et al. 2017).
+
+    No token is dropped. All experts are computed for all tokens and weighted,
+    most of them by zero: one product that no other row can change and that any
+    sharding divides, at the price of experts / k times the operations.
+
+    Attributes:
+        experts: number of feed-forward layers.
+        k: how many of them serve a token.
+        ratio: hidden width of an expert over model width.
+        activation: what bends.
+        gated: whether one half of an expert gates the other (Shazeer 2020).
+        balance: weight of the loss that keeps the experts equally busy.
+    """
+
+    experts: int = 8
+    k: int = 2
+    ratio: float = 4.0
+    activation: Activation = "gelu"
+    gated: bool = False
+    balance: float = 0.01
+
+    def hidden(self, width: int) -> int:
+        """Hidden width of an expert for a model width."""
+        return int(self.ratio * width)
+
+    def kernels(self, width: int) -> int:
+        """Number of kernel entries that serve a token: the router's and k experts'."""
+        matrices = 3 if self.gated else 2
+        return width * (self.experts + matrices * self.k * self.hidden(width))
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time width"],
+        dense: Callable,
+        penalise: Callable,
+    ) -> Float[Array, "batch time width"]:
+        """Act on each token alone; penalise experts that get more than others."""
+        width = x.shape[-1]
+        hidden = self.hidden(width)
+        router = dense(width, self.experts, "router")(x).astype(jnp.float32)
+        chances = jax.nn.softmax(router, axis=-1)
+        weights = chosen(chances, self.k)
+        penalise("balance", self.balance * imbalance(chances, weights > 0, self.k))
+
+        bent = _each(dense(width, hidden, "up", self.experts), x)
+        if self.gated:
+            gate = _each(dense(width, hidden, "gate", self.experts), x)
+            bent = activate(self.activation, gate) * bent
+        else:
+            bent = activate(self.activation, bent)
+        down = dense(hidden, width, "down", self.experts)
+        weights = weights.astype(x.dtype)
+        kernel = down.kernel.astype(x.dtype)
+        y = jnp.einsum("bteh,ehw->btw", bent * weights[..., None], kernel)
+        return y + weights @ down.bias.astype(x.dtype) if down.use_bias else y
+
+
+def _each(layer: Dense, x: Array) -> Array:
+    """Apply every expert's own layer: (batch, time, experts, features)."""
+    y = jnp.einsum("btw,ewh->bteh", x, layer.kernel.astype(x.dtype))
+    return y + layer.bias.astype(x.dtype) if layer.use_bias else y
+
+
+def chosen(
+    chances: Float[Array, "batch time experts"], k: int
+) -> Float[Array, "batch time experts"]:
+    """Weights of the k likeliest experts; the others are zero.
+
+    They sum to one (Lepikhin et al. 2021), but for a single expert, whose weight
+    is its chance: the router learns by it (Fedus et al. 2022, eq. 2).
+    """
+    _, best = jax.lax.top_k(chances, k)
+    kept = jax.nn.one_hot(best, chances.shape[-1]).sum(-2) * chances
+    return kept if k == 1 else kept / kept.sum(-1, keepdims=True)
+
+
+def imbalance(
+    chances: Float[Array, "batch time experts"],
+    served: Bool[Array, "batch time experts"],
+    k: int,
+) -> Float[Array, " batch"]:
+    """Tokens of each row times how unequally its experts are used, 1 at best.
+
+    Within a row, as DeepSeek-V3 (2024, eq. 17 to 20), so that it is a sum over
+    rows: experts * sum over them of (share of the tokens) * (mean chance).
+    """
+    share = served.astype(jnp.float32).mean(1) / k
+    experts, time = chances.shape[-1], chances.shape[1]
+    return time * experts * (share * chances.mean(1)).sum(-1)

@@ -1,0 +1,293 @@
+"""Recurrent language models (Mikolov et al. 2010; Zaremba et al. 2014)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from lm_jax.models.cells import LSTM, Cell, run_cell
+from lm_jax.models.dropout import dropout
+from lm_jax.models.linear import product
+
+Memory = tuple[dict[str, Float[Array, "batch width"]], ...]
+
+
+@dataclass(frozen=True)
+class Dropouts:
+    """Where a recurrent model drops, and how often.
+
+    Attributes:
+        input: rate on the embedded tokens.
+        between: rate between two layers.
+        output: rate on the last layer's output.
+        embedding: rate of whole words of the embedding (Merity et al. 2018, 4.3).
+        weight: rate on the recurrent matrices (Wan et al. 2013; Merity 4.1).
+        variational: drop the same entries at every step of a segment in the
+            first three (Gal and Ghahramani 2016).
+    """
+
+    input: float = 0.0
+    between: float = 0.0
+    output: float = 0.0
+    embedding: float = 0.0
+    weight: float = 0.0
+    variational: bool = False
+
+
+class RecurrentLayer(nn.Module):
+    """One cell over a segment of text.
+
+    Attributes:
+        cell: what happens in a step.
+        inputs, width: of what comes in and goes out.
+        range: initial values are uniform in [-range, range].
+        weight_dropout: rate on the recurrent matrix.
+        dtype: type of the products.
+    """
+
+    cell: Cell
+    inputs: int
+    width: int
+    range: float
+    weight_dropout: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        state: dict[str, Float[Array, "batch width"]],
+        kept: Float[Array, "time batch 1"] | None,
+        read: Float[Array, "time batch 1"] | None,
+    ) -> tuple[Float[Array, "batch time width"], dict[str, Array]]:
+        """Run over x from a state; see `run_cell` for ``kept`` and ``read``."""
+        gates = self.cell.gates * self.width
+
+        def uniform(name, shape):
+            def make(key):
+                return jax.random.uniform(
+                    key, shape, minval=-self.range, maxval=self.range
+                )
+
+            return self.param(name, make)
+
+        kernel = uniform("input_kernel", (self.inputs, gates)).astype(self.dtype)
+        recurrent = uniform("recurrent_kernel", (self.width, gates))
+        bias = uniform("bias", (gates,))
+        # Two biases would be one where the cell adds its products.
+        again = None if self.cell.additive else uniform("recurrent_bias", (gates,))
+        recurrent = dropout_shared(self, recurrent, self.weight_dropout)
+        projected = product(jnp.swapaxes(x, 0, 1).astype(self.dtype), kernel)
+        hidden, after = run_cell(
+            self.cell,
+            recurrent.astype(self.dtype),
+            again,
+            projected.astype(jnp.float32) + bias,
+            tuple(state[name] for name in self.cell.states),
+            kept,
+            read,
+        )
+        last = dict(zip(self.cell.states, after, strict=True))
+        return jnp.swapaxes(hidden, 0, 1).astype(self.dtype), last
+
+
+class Recurrent(nn.Module):
+    """Recurrent layers between an embedding and the logits of the next token.
+
+    Attributes:
+        cell: Elman, LSTM or GRU.
+        layers: number of layers.
+        width: units of each layer.
+        embedding_width: of the embedded tokens; None is ``width``.
+        tied: whether the embedding also makes the logits (Press and Wolf 2017;
+            Inan et al. 2017); the last layer then has the embedding's width.
+        dropout: where and how often entries are dropped.
+        activation_penalty: weight of the mean square of the last layer's
+            dropped output (AR of Merity et al. 2017).
+        change_penalty: weight of the mean squared change of its output from
+            one step to the next (TAR, ibid.).
+        range: the embedding and the logits' kernel start uniform within this.
+        cell_range: the layers start uniform within this; None is
+            1/sqrt(width), PyTorch's.
+        dtype: type of the products; parameters and states stay float32.
+        vocab_size: number of tokens; 0 takes the size of the tokenizer.
+    """
+
+    cell: Cell = LSTM()
+    layers: int = 2
+    width: int = 200
+    embedding_width: int | None = None
+    tied: bool = False
+    dropout: Dropouts = Dropouts()
+    activation_penalty: float = 0.0
+    change_penalty: float = 0.0
+    range: float = 0.1
+    cell_range: float | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    vocab_size: int = 0
+
+    causal = True
+    recurrent = True
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Int[Array, "batch time"],
+        positions: Int[Array, "rows time"] | None = None,
+        segments: Int[Array, "batch time"] | None = None,
+        memory: Memory | None = None,
+        noise: Key[Array, " batch"] | None = None,
+    ) -> tuple[Float[Array, "batch time vocab"], Memory | None]:
+        """Predict the token after each token.
+
+        Args:
+            tokens: what was read.
+            positions: taken for the sake of other models, and not looked at.
+            segments: the state is cleared where the segment changes; segment 0
+                is padding and leaves it as it was.
+            memory: the state before these tokens, by `empty_memory`; zeros if
+                None.
+            noise: one random key for each example switches dropout on. What
+                all examples share (weights, words) is dropped by Flax's random
+                stream "shared".
+
+        Returns:
+            The logits, float32, and the state after these tokens (None if none
+            was given).
+        """
+        embedding = self.param("embedding", self._uniform, self._table_shape)
+        words = dropout_shared(
+            self, jnp.ones((self.vocab_size, 1)), self.dropout.embedding
+        )
+        x = jnp.take(embedding, tokens, axis=0) * jnp.take(words, tokens, axis=0)
+        x = self._dropped(x.astype(self.dtype), self.dropout.input, noise, "input")
+        kept, read = masks_of(segments)
+        empty = self.empty_memory(tokens.shape[0], 0)
+        after = []
+        for index, state in enumerate(memory or empty):
+            if index:
+                x = self._dropped(x, self.dropout.between, noise, f"layer {index}")
+            layer = RecurrentLayer(
+                cell=self.cell,
+                inputs=x.shape[-1],
+                width=self.widths[index],
+                range=self.cell_range or self.width**-0.5,
+                weight_dropout=self.dropout.weight,
+                dtype=self.dtype,
+                name=f"layer_{index}",
+            )
+            x, state = layer(x, state, kept, read)
+            after.append(state)
+        raw, x = x, self._dropped(x, self.dropout.output, noise, "output")
+        self.sow("features", "last", raw)
+        if noise is not None:
+            self._sow_penalties(raw, x)
+        return self._logits(x, embedding), None if memory is None else tuple(after)
+
+    @property
+    def widths(self) -> list[int]:
+        """Units of each layer; a tied model's last has the embedding's."""
+        last = (self.embedding_width or self.width) if self.tied else self.width
+        return [self.width] * (self.layers - 1) + [last]
+
+    @property
+    def _table_shape(self) -> tuple[int, int]:
+        return self.vocab_size, self.embedding_width or self.width
+
+    def _uniform(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+        return jax.random.uniform(key, shape, minval=-self.range, maxval=self.range)
+
+    def _dropped(self, x: Array, rate: float, noise: Any, name: str) -> Array:
+        if not self.dropout.variational:
+            return dropout(x, rate, noise, name)
+        ones = jnp.ones((x.shape[0], 1, x.shape[2]), x.dtype)
+        return x * dropout(ones, rate, noise, name)
+
+    def _sow_penalties(self, raw: Array, dropped: Array) -> None:
+        """Sums over the tokens of each row; the objective divides by tokens."""
+        raw, dropped = (part.astype(jnp.float32) for part in (raw, dropped))
+        if self.activation_penalty:
+            squares = jnp.square(dropped).mean(-1).sum(-1)
+            self.sow("penalties", "activation", self.activation_penalty * squares)
+        if self.change_penalty:
+            squares = jnp.square(jnp.diff(raw, axis=1)).mean(-1).sum(-1)
+            time = raw.shape[1]
+            factor = self.change_penalty * time / max(1, time - 1)
+            self.sow("penalties", "change", factor * squares)
+
+    def _logits(self, x: Array, embedding: Array) -> Float[Array, "batch time vocab"]:
+        bias = self.param("logits_bias", nn.initializers.zeros, (self.vocab_size,))
+        if self.tied:
+            kernel = embedding.T
+        else:
+            shape = (self.widths[-1], self.vocab_size)
+            kernel = self.param("logits_kernel", self._uniform, shape)
+        return product(x, kernel.astype(self.dtype)).astype(jnp.float32) + bias
+
+    def empty_memory(self, batch: int, slots: int) -> Memory:
+        """Zero states, whatever the slots: the state never grows.
+
+        Args:
+            batch: number of rows.
+            slots: taken for the sake of other models, and not looked at.
+        """
+        return tuple(
+            {name: jnp.zeros((batch, width)) for name in self.cell.states}
+            for width in self.widths
+        )
+
+    def problems(self) -> Iterator[str]:
+        """Say, before anything is compiled, why these fields can't go together."""
+        if min(self.layers, self.width, self.embedding_width or 1) < 1:
+            yield (
+                "model.layers, model.width and model.embedding_width must be 1 or more."
+            )
+        for name in ("input", "between", "output", "embedding", "weight"):
+            rate = getattr(self.dropout, name)
+            if not 0 <= rate < 1:
+                yield f"model.dropout.{name}={rate} is not in [0, 1)."
+
+    def flops_per_token(self, context: int) -> float:
+        """Floating point operations to train on one token: six a kernel entry."""
+        kernels, inputs = 0, self.embedding_width or self.width
+        for width in self.widths:
+            kernels += (inputs + width) * self.cell.gates * width
+            inputs = width
+        return 6.0 * (kernels + inputs * self.vocab_size)
+
+
+def dropout_shared(
+    module: nn.Module, x: Float[Array, "..."], rate: float
+) -> Float[Array, "..."]:
+    """Drop entries of what all examples share, by the random stream "shared".
+
+    The same entries are dropped in all parts of a batch, so accumulation and
+    sharding change nothing.
+    """
+    if rate == 0.0 or not module.has_rng("shared"):
+        return x
+    kept = jax.random.bernoulli(module.make_rng("shared"), 1.0 - rate, x.shape)
+    return jnp.where(kept, x / (1.0 - rate), 0.0)
+
+
+def masks_of(
+    segments: Int[Array, "batch time"] | None,
+) -> tuple[Float[Array, "time batch 1"] | None, Float[Array, "time batch 1"] | None]:
+    """Say where a state is kept and where a token is read, time first.
+
+    The first token of a row keeps what was there before; where the segment
+    changes the state is cleared; tokens of segment 0 are not read.
+    """
+    if segments is None:
+        return None, None
+    same = segments[:, 1:] == segments[:, :-1]
+    kept = jnp.pad(same | (segments[:, 1:] == 0), [(0, 0), (1, 0)], constant_values=1)
+
+    def time_first(mask):
+        return jnp.swapaxes(mask, 0, 1)[..., None].astype(jnp.float32)
+
+    return time_first(kept), time_first(segments > 0)

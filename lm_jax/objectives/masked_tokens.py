@@ -1,0 +1,88 @@
+"""Predict the tokens that are hidden."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Key
+
+from lm_jax.models.dropout import example_keys
+from lm_jax.objectives.sums import Sums, penalties
+
+
+@dataclass(frozen=True)
+class MaskedTokens:
+    """Cross-entropy of hidden tokens given all others (Devlin et al. 2019, 3.1)."""
+
+    generates = False
+    task = "hidden tokens"
+
+    def __call__(
+        self,
+        model: nn.Module,
+        params: Any,
+        batch: dict[str, Array],
+        key: Key[Array, ""] | None,
+        memory: Any = None,
+    ) -> Sums:
+        """Sum the loss of a batch.
+
+        Args:
+            model: maps tokens to logits, and sees the whole text.
+            params: its parameters.
+            batch: of a MaskedStream: "inputs", "targets" and "mask" (batch, time);
+                "places" (batch, chosen), which tokens are predicted; "row"
+                (batch,), the number of each example in the step's batch; perhaps
+                "segments".
+            key: of the step; None evaluates without dropout.
+            memory: not used.
+
+        Returns:
+            Nats, over the number of hidden tokens.
+        """
+        noise = None if key is None else example_keys(key, batch["row"])
+        places = batch["places"]
+        (logits, _), sown = model.apply(
+            {"params": params},
+            batch["inputs"],
+            segments=batch.get("segments"),
+            noise=noise,
+            places=places,
+            rngs=None if key is None else {"shared": key},
+            mutable=["penalties"],
+        )
+        targets = jnp.take_along_axis(batch["targets"], places, axis=1)
+        mask = jnp.take_along_axis(batch["mask"], places, axis=1)
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        nats_sum = (nats * mask).sum()
+        correct = ((logits.argmax(-1) == targets) * mask).sum()
+        return Sums(
+            nats_sum + penalties(sown),
+            mask.sum(),
+            {"nats": nats_sum, "correct": correct},
+            memory,
+        )
+
+    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+        """Give nats, accuracy and perplexity of the hidden tokens of a split."""
+        tokens = max(sums["weight"], 1.0)
+        loss = sums["nats"] / tokens
+        return {
+            "loss": loss,
+            "masked_accuracy": sums["correct"] / tokens,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "tokens": int(sums["weight"]),
+        }
+
+    def problem(self, model: nn.Module) -> str | None:
+        """Say why this objective can't train a model."""
+        if getattr(model, "causal", None) is False:
+            return None
+        return (
+            "MaskedTokens predicts from both sides of a hidden token, and "
+            f"{type(model).__name__} does not read a text so. Use an Encoder, or "
+            "another objective."
+        )

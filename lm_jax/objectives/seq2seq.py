@@ -1,0 +1,99 @@
+"""Predict a text from another text."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import optax
+from jaxtyping import Array, Key
+
+from lm_jax.models.dropout import example_keys
+from lm_jax.models.encoder_decoder import EncoderDecoder
+from lm_jax.objectives.sums import Sums, penalties
+
+
+@dataclass(frozen=True)
+class Seq2Seq:
+    """Cross-entropy of a target given its source (Sutskever et al. 2014).
+
+    Attributes:
+        label_smoothing: share of each training target that is spread over the
+            whole vocabulary (Szegedy et al. 2016, 7).
+    """
+
+    label_smoothing: float = 0.0
+
+    generates = False
+    task = "targets of sources"
+
+    def __call__(
+        self,
+        model: nn.Module,
+        params: Any,
+        batch: dict[str, Array],
+        key: Key[Array, ""] | None,
+        memory: Any = None,
+    ) -> Sums:
+        """Sum the loss of a batch.
+
+        Args:
+            model: maps a source and what was written to logits of what follows.
+            params: its parameters.
+            batch: "inputs" (batch, source), the source; "decoder_inputs",
+                "targets" and "mask" (batch, target); "row" (batch,), the number of
+                each example in the step's batch; perhaps "source_mask", true where
+                the source has a token.
+            key: of the step; None evaluates without dropout and smoothing.
+            memory: not used.
+
+        Returns:
+            Nats, over the number of targets.
+        """
+        noise = None if key is None else example_keys(key, batch["row"])
+        (logits, _), sown = model.apply(
+            {"params": params},
+            batch["decoder_inputs"],
+            source=batch["inputs"],
+            source_mask=batch.get("source_mask"),
+            noise=noise,
+            rngs=None if key is None else {"shared": key},
+            mutable=["penalties"],
+        )
+        targets, mask = batch["targets"], batch["mask"]
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        nats_sum = (nats * mask).sum()
+        loss = nats_sum + penalties(sown)
+        if self.label_smoothing and key is not None:
+            # Nats of a target that any token is as likely to be.
+            even = jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)
+            loss = loss + self.label_smoothing * ((even - nats) * mask).sum()
+        correct = ((logits.argmax(-1) == targets) * mask).sum()
+        metrics = {"nats": nats_sum, "correct": correct}
+        return Sums(loss, mask.sum(), metrics, memory)
+
+    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+        """Give nats, perplexity and accuracy of the targets of a split."""
+        tokens = max(sums["weight"], 1.0)
+        loss = sums["nats"] / tokens
+        return {
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "accuracy": sums["correct"] / tokens,
+            "tokens": int(sums["weight"]),
+        }
+
+    def problem(self, model: nn.Module) -> str | None:
+        """Say why this objective can't train a model."""
+        if not 0 <= self.label_smoothing < 1:
+            return (
+                f"objective.label_smoothing={self.label_smoothing}: give 0 or more, "
+                "and less than 1 (0.1 is usual)."
+            )
+        if isinstance(model, EncoderDecoder):
+            return None
+        return (
+            f"Seq2Seq predicts a target from its source, and {type(model).__name__} "
+            "reads one text. Use an EncoderDecoder, or another objective."
+        )

@@ -1,0 +1,290 @@
+"""Learn word vectors from the words around each word, or from counts of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from lm_jax.models.word_vectors import GlobalVectors, WordVectors
+from lm_jax.objectives.sums import Sums
+
+_BLOCK = 32  # Words whose products with their surroundings are one small matrix.
+
+
+@dataclass(frozen=True)
+class SkipGram:
+    """Each word is predicted by each word around it (Mikolov et al. 2013a, b).
+
+    The batch decides how: with "noise" it is told from noise words (2013b, eq.
+    4), with "nodes" it is found in a tree (eq. 3).
+    """
+
+    generates = False
+    task = "words around words"
+
+    def __call__(
+        self,
+        model: nn.Module,
+        params: Any,
+        batch: dict[str, Array],
+        key: Key[Array, ""] | None,
+        memory: Any = None,
+    ) -> Sums:
+        """Sum the nats of the pairs of words near each other.
+
+        Args:
+            model: WordVectors.
+            params: its parameters.
+            batch: "inputs" (batch, words); "near" (batch, words, 2 window + 1);
+                "noise" and "noise_weight" (batch, groups, shared), or "nodes" and
+                "turns" (batch, words, depth).
+            key: not used: the data draws the noise.
+            memory: not used.
+
+        Returns:
+            Nats, over the number of pairs.
+        """
+        near = batch["near"]
+        vectors = _apply(model, params, batch["inputs"])
+        outputs, turns = _answers(model, params, batch)
+        products = banded_products(outputs, vectors, near.shape[-1] // 2)
+        decisions = (
+            jax.nn.softplus(-turns[..., None] * products) * (turns != 0)[..., None]
+        )
+        nats = (decisions.sum(2) * near).sum()
+        if "noise" in batch:
+            nats += (_pairs(near) * _noise_nats(model, params, batch, vectors)).sum()
+        weight = near.sum().astype(jnp.float32)
+        return Sums(nats, weight, {"nats": nats}, memory)
+
+    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+        """Give the nats of a pair over a whole split."""
+        return _nats_each(sums)
+
+    def problem(self, model: nn.Module) -> str | None:
+        """Say why this objective can't train a model."""
+        return _unfit(self, model, WordVectors)
+
+
+@dataclass(frozen=True)
+class BagOfWords:
+    """Each word is predicted by the mean of the words around it: CBOW.
+
+    Mikolov et al. 2013a, 3.1. The batch decides how, as in SkipGram.
+    """
+
+    generates = False
+    task = "words around words"
+
+    def __call__(
+        self,
+        model: nn.Module,
+        params: Any,
+        batch: dict[str, Array],
+        key: Key[Array, ""] | None,
+        memory: Any = None,
+    ) -> Sums:
+        """Sum the nats of the words that have others near.
+
+        Args: as of SkipGram.
+
+        Returns:
+            Nats, over the number of words.
+        """
+        near = batch["near"]
+        vectors = _apply(model, params, batch["inputs"])
+        around = near.sum(-1, keepdims=True)
+        mean = banded_sums(near / jnp.maximum(around, 1), vectors)
+        outputs, turns = _answers(model, params, batch)
+        products = (outputs * mean[:, :, None]).sum(-1)
+        nats = (jax.nn.softplus(-turns * products) * (turns != 0)).sum(-1)
+        if "noise" in batch:
+            nats += _noise_nats(model, params, batch, mean)
+        predicted = around[..., 0] > 0
+        total, weight = (nats * predicted).sum(), predicted.sum().astype(jnp.float32)
+        return Sums(total, weight, {"nats": total}, memory)
+
+    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+        """Give the nats of a word over a whole split."""
+        return _nats_each(sums)
+
+    def problem(self, model: nn.Module) -> str | None:
+        """Say why this objective can't train a model."""
+        return _unfit(self, model, WordVectors)
+
+
+@dataclass(frozen=True)
+class GloVe:
+    """The logarithm of how often two words meet (Pennington et al. 2014).
+
+    Attributes:
+        most: count from which on a pair has full weight: x_max in the paper.
+        power: of the weight of rarer pairs: alpha.
+    """
+
+    most: float = 100.0
+    power: float = 0.75
+
+    generates = False
+    task = "pairs of words"
+
+    def __call__(
+        self,
+        model: nn.Module,
+        params: Any,
+        batch: dict[str, Array],
+        key: Key[Array, ""] | None,
+        memory: Any = None,
+    ) -> Sums:
+        """Sum f(X) (w . w~ + b + b~ - log X)^2 (eq. 8).
+
+        Args:
+            model: GlobalVectors.
+            params: its parameters.
+            batch: "inputs", "contexts" and "counts" (batch, pairs); a count of 0 is
+                no pair.
+            key, memory: not used.
+
+        Returns:
+            The weighted squares, over the number of pairs.
+        """
+        counts = batch["counts"]
+        predicted = _apply(
+            model, params, batch["inputs"], batch["contexts"], method="log_counts"
+        )
+        error = predicted - jnp.log(jnp.maximum(counts, 1e-30))
+        weights = jnp.minimum(counts / self.most, 1.0) ** self.power
+        squares = (weights * jnp.square(error)).sum()
+        weight = (counts > 0).sum().astype(jnp.float32)
+        return Sums(squares, weight, {"squares": squares}, memory)
+
+    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+        """Give the weighted square of a pair over a whole split."""
+        return {"loss": sums["squares"] / max(sums["weight"], 1.0)}
+
+    def problem(self, model: nn.Module) -> str | None:
+        """Say why this objective can't train a model."""
+        if self.most <= 0:
+            return f"objective.most={self.most}: the count of full weight is above 0."
+        return _unfit(self, model, GlobalVectors)
+
+
+def _nats_each(sums: dict[str, float]) -> dict[str, float]:
+    return {"loss": sums["nats"] / max(sums["weight"], 1.0)}
+
+
+def _unfit(objective: Any, model: nn.Module, kind: type) -> str | None:
+    if isinstance(model, kind):
+        return None
+    return (
+        f"{type(objective).__name__} trains {kind.__name__}, and the model is "
+        f"{type(model).__name__}."
+    )
+
+
+def _apply(model: nn.Module, params: Any, *ids: Array, method: str = "__call__") -> Any:
+    return model.apply({"params": params}, *ids, method=method)
+
+
+def _answers(model, params, batch):
+    """Give the outputs that answer for each word, and how: 1 is yes, -1 is no."""
+    if "nodes" in batch:
+        ids, turns = batch["nodes"], batch["turns"]
+    else:
+        ids = batch["inputs"][..., None]
+        turns = jnp.ones_like(ids, jnp.float32)
+    return _apply(model, params, ids, method="outputs"), turns
+
+
+def _noise_nats(model, params, batch, vectors):
+    """Give the nats of each vector's noise: sum_m weight_m softplus(v . u_m)."""
+    noise = _apply(model, params, batch["noise"], method="outputs")
+    grouped = vectors.reshape(*noise.shape[:2], -1, vectors.shape[-1])
+    nats = jax.nn.softplus(jnp.einsum("bgnw,bgmw->bgnm", grouped, noise))
+    nats = jnp.einsum("bgnm,bgm->bgn", nats, batch["noise_weight"])
+    return nats.reshape(vectors.shape[:2])
+
+
+def _pairs(
+    near: Bool[Array, "batch words around"],
+) -> Float[Array, "batch words"]:
+    """Count the pairs in which each word predicts."""
+    reach = near.shape[-1] // 2
+    padded = jnp.pad(near, ((0, 0), (reach, reach), (0, 0))).astype(jnp.float32)
+    words = near.shape[1]
+    shifted = (
+        padded[:, 2 * reach - k : 2 * reach - k + words, k]
+        for k in range(2 * reach + 1)
+    )
+    return sum(shifted, start=jnp.zeros(near.shape[:2]))
+
+
+def banded_products(
+    outputs: Float[Array, "batch words depth width"],
+    vectors: Float[Array, "batch words width"],
+    reach: int,
+) -> Float[Array, "batch words depth around"]:
+    """Multiply the outputs of each word i with the vectors from i - reach to i + reach.
+
+    Beyond the row, products are 0. Blocks of words meet all vectors that any
+    of them needs in one product of matrices, and the band is cut out of it: a
+    third of the time of as many shifted products (two CPU cores, jax 0.12).
+    """
+    batch, words, depth, width = outputs.shape
+    blocks = _blocks(outputs.reshape(batch, words, -1))
+    blocks = blocks.reshape(*blocks.shape[:2], _BLOCK * depth, width)
+    products = jnp.einsum("bksw,bktw->bkst", blocks, _surroundings(vectors, reach))
+    products = products.reshape(*products.shape[:2], _BLOCK, depth, -1)
+    band = _band(jnp.swapaxes(products, 2, 3), reach)
+    return jnp.moveaxis(band, 3, 2).reshape(batch, -1, depth, 2 * reach + 1)[:, :words]
+
+
+def banded_sums(
+    weights: Float[Array, "batch words around"],
+    vectors: Float[Array, "batch words width"],
+) -> Float[Array, "batch words width"]:
+    """Add the vectors around each word, weighted."""
+    reach = weights.shape[-1] // 2
+    matrix = _unband(_blocks(weights), reach)
+    sums = jnp.einsum("bkst,bktw->bksw", matrix, _surroundings(vectors, reach))
+    return sums.reshape(vectors.shape[0], -1, vectors.shape[-1])[:, : vectors.shape[1]]
+
+
+def _blocks(rows: Float[Array, "batch words n"]) -> Float[Array, "batch k block n"]:
+    missing = -rows.shape[1] % _BLOCK
+    padded = jnp.pad(rows, ((0, 0), (0, missing), (0, 0)))
+    return padded.reshape(rows.shape[0], -1, _BLOCK, rows.shape[-1])
+
+
+def _surroundings(
+    vectors: Float[Array, "batch words width"], reach: int
+) -> Float[Array, "batch k seen width"]:
+    """Give each block with `reach` vectors before and after it, zeros beyond."""
+    beside = -(-reach // _BLOCK)  # Whole blocks, of which the nearest part is kept.
+    margin = beside * _BLOCK
+    own = _blocks(vectors)
+    padded = jnp.pad(own, ((0, 0), (beside, beside), (0, 0), (0, 0)))
+    parts = [padded[:, i : i + own.shape[1]] for i in range(2 * beside + 1)]
+    joined = jnp.concatenate(parts, axis=2)
+    return joined[:, :, margin - reach : margin + _BLOCK + reach]
+
+
+def _band(
+    matrix: Float[Array, "*batch block seen"], reach: int
+) -> Float[Array, "*batch block around"]:
+    """Give entries s to s + 2 reach of row s: rows one longer come out of step."""
+    flat = matrix.reshape(*matrix.shape[:-2], -1)
+    flat = jnp.pad(flat, [(0, 0)] * (flat.ndim - 1) + [(0, _BLOCK)])
+    return flat.reshape(*matrix.shape[:-1], -1)[..., : 2 * reach + 1]
+
+
+def _unband(
+    band: Float[Array, "*batch block around"], reach: int
+) -> Float[Array, "*batch block seen"]:
+    """Put a band back where `_band` took it, zeros elsewhere."""
+    wide = jnp.pad(band, [(0, 0)] * (band.ndim - 1) + [(0, _BLOCK)])
+    flat = wide.reshape(*band.shape[:-2], -1)[..., :-_BLOCK]
+    return flat.reshape(*band.shape[:-1], -1)

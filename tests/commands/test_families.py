@@ -1,0 +1,135 @@
+"""Every family goes through the same commands, from a file to its scores."""
+
+import re
+
+import pytest
+
+from lm_jax.__main__ import main
+from lm_jax.runs.result import read_result
+from tests.tiny import TEXT
+
+FAMILIES = """
+from dataclasses import replace
+
+from lm_jax.counting import KneserNey, NGram
+from lm_jax.data import *
+from lm_jax.experiment import CountExperiment, Experiment, Sample
+from lm_jax.models import *
+from lm_jax.objectives import *
+from lm_jax.optimizers import AdamW
+from lm_jax.schedules import WarmupCosine
+
+text, sample = Corpus("text.txt"), Sample(prompt="the ", length=12)
+characters, words = Characters(), Words()
+small = {"layers": 1, "heads": 2, "width": 16}
+experiment = Experiment(
+    data=TokenStream(text, characters, 16),
+    model=GatedConv(layers=2, width=16, kernel=3),
+    objective=NextToken(),
+    optimizer=AdamW(),
+    schedule=WarmupCosine(peak=1e-2),
+    batch=8,
+    budget="4 steps",
+    evaluate_every="2 steps",
+    sample=sample,
+    outputs=(),
+)
+skipgram = replace(
+    experiment,
+    data=WordContexts(text, words, 2, 0.0, Noise(2, shared=4, group=16), words=16),
+    model=WordVectors(8),
+    objective=SkipGram(),
+)
+variants = {
+    "ngram": CountExperiment(experiment.data, NGram(3, KneserNey()), sample=sample),
+    "linear": replace(
+        experiment,
+        model=Transformer(**small, positions=NoPositions(), mixer=GatedLinear(chunk=8)),
+    ),
+    "moe": replace(
+        experiment,
+        model=Transformer(**small, feedforward=MoE(experts=4, k=2), dropout=0.1),
+        batch=16,
+        accumulate=2,
+    ),
+    "bert": replace(
+        experiment,
+        data=MaskedStream(text, characters, 16),
+        model=Encoder(**small),
+        objective=MaskedTokens(),
+    ),
+    "t5": replace(
+        experiment,
+        data=SpanCorruption(text, characters, 32),
+        model=EncoderDecoder(**small),
+        objective=Seq2Seq(),
+    ),
+    "skipgram": skipgram,
+    "cbow": replace(skipgram, objective=BagOfWords()),
+    "tree": replace(skipgram, data=replace(skipgram.data, targets=HuffmanTree())),
+    "glove": replace(
+        skipgram,
+        data=Cooccurrences(text, words, 2, pairs=16),
+        model=GlobalVectors(8),
+        objective=GloVe(),
+    ),
+}
+"""
+WRITES = ("base", "ngram", "linear", "moe")
+VECTORS = ("skipgram", "glove")
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    (tmp_path / "text.txt").write_text("\n".join([TEXT] * 3))
+    (tmp_path / "families.py").write_text(FAMILIES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LM_JAX_DATA", raising=False)
+
+
+def said_by(capsys, *args):
+    code = main(list(args))
+    out = capsys.readouterr()
+    return code, out.out, " ".join(out.err.split())
+
+
+@pytest.mark.parametrize(
+    "name", ["base", *re.findall(r'^    "(\w+)":', FAMILIES, re.M)]
+)
+def test_a_family_trains_scores_and_writes(name, capsys, tmp_path):
+    file = "families.py" if name == "base" else f"families.py:{name}"
+    code, said, error = said_by(capsys, "train", file, "--run", "run")
+    assert code == 0, error
+    assert "Validation loss" in said
+    result = read_result(tmp_path / "run")
+    assert 0 < result["validation"]["loss"] < 20
+    code, said, _ = said_by(capsys, "evaluate", "run")
+    assert code == 0 and f"{result['best']['loss']:.6f}" in said
+    code, said, error = said_by(capsys, "generate", "run", "--length", "5")
+    if name in WRITES:
+        assert code == 0 and said.startswith("the ")
+    else:
+        assert code == 2 and "doesn't continue text" in error
+    if name != "ngram":
+        code, said, _ = said_by(capsys, "inspect", "run", "--row", "1")
+        assert code == 0 and "'" in said
+    if name in VECTORS:
+        code, said, error = said_by(capsys, "vectors", "run", "--out", "vectors.txt")
+        assert code == 0, error
+        rows, width = (tmp_path / "vectors.txt").read_text().split("\n")[0].split()
+        assert int(rows) > 10 and width == "8"
+
+
+def test_a_neural_cache_is_for_models_that_carry_their_state(capsys):
+    assert said_by(capsys, "train", "families.py", "--run", "run")[0] == 0
+    code, _, error = said_by(capsys, "evaluate", "run", "--cache", "10")
+    assert code == 2 and "CarriedStream" in error
+
+
+def test_vectors_are_scored_or_written(capsys):
+    code, _, error = said_by(capsys, "vectors", "none.txt")
+    assert code == 2
+    with open("v.txt", "w") as file:
+        file.write("a 1.0 2.0\nb 0.5 0.1\n")
+    code, _, error = said_by(capsys, "vectors", "v.txt")
+    assert code == 2 and "LM_JAX_DATA" in error

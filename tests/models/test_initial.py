@@ -1,0 +1,102 @@
+"""Initial values by role, and the coordinate check of muP."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lm_jax.models import (
+    GPT2,
+    FanIn,
+    MuP,
+    NoPositions,
+    Normal,
+    Transformer,
+    ZeroProjections,
+    mup_rates,
+)
+from lm_jax.optimizers import AdamW, transformation
+
+MODEL = Transformer(
+    layers=3, heads=2, width=64, vocab_size=50, positions=NoPositions(), tied=False
+)
+TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 50, (4, 16)))
+
+
+def start(model):
+    return jax.jit(model.init)(jax.random.key(0), TOKENS)["params"]
+
+
+ROOT = (2 * 3) ** 0.5
+EXPECTED = {
+    Normal(0.1): (0.1, 0.1, 0.1, 0.1, 0.1),
+    GPT2(): (0.02, 0.02, 0.02 / ROOT, 0.02 / ROOT, 0.02),
+    FanIn(): (0.02, 64**-0.5, 64**-0.5 / ROOT, 256**-0.5 / ROOT, 0.02),
+    ZeroProjections(): (0.02, 0.02, 0.0, 0.0, 0.02),
+    MuP(base_width=16): (0.02, 0.01, 0.01 / ROOT, 0.01 / ROOT, 0.02),
+}
+
+
+@pytest.mark.parametrize("initial", EXPECTED, ids=lambda v: type(v).__name__)
+def test_each_role_has_its_size(initial):
+    params = start(MODEL.clone(initial=initial))
+    block = params["block_1"]
+    kernels = (
+        params["embedding"],
+        block["attention"]["query"]["kernel"],
+        block["attention"]["output"]["kernel"],
+        block["down"]["kernel"],
+        params["logits"]["kernel"],
+    )
+    found = [float(k.std()) for k in kernels]
+    np.testing.assert_allclose(found, EXPECTED[initial], rtol=0.08)
+
+
+def test_mup_at_its_base_is_gpt2():
+    base = MODEL.clone(initial=MuP(base_width=64, base_dim=32))
+    params = start(MODEL)
+    jax.tree.map(np.testing.assert_array_equal, params, start(base))
+    a, b = (jax.jit(m.apply)({"params": params}, TOKENS)[0] for m in (MODEL, base))
+    np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def changes(width, muP):
+    """How far three steps of Adam move features and logits, on average."""
+    initial = MuP(base_width=32, base_dim=16) if muP else GPT2()
+    model = MODEL.clone(width=width, layers=1, initial=initial)
+    params = first = start(model)
+    rates = mup_rates(model, 32) if muP else AdamW().rates
+    optimizer = AdamW(weight_decay=0.0, clip=None, rates=rates)
+    rule = transformation(optimizer, lambda step: 0.01, params)
+    state = rule.init(params)
+
+    def outputs(params):
+        (logits, _), sown = model.apply(
+            {"params": params}, TOKENS, mutable=["features"]
+        )
+        return sown["features"]["last"][0], logits
+
+    def loss(params):
+        nats = optax.softmax_cross_entropy_with_integer_labels
+        return nats(outputs(params)[1][:, :-1], TOKENS[:, 1:]).mean()
+
+    @jax.jit
+    def step(params, state):
+        updates, state = rule.update(jax.grad(loss)(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(3):
+        params, state = step(params, state)
+    pairs = zip(*map(jax.jit(outputs), (first, params)), strict=True)
+    return np.array([float(jnp.abs(after - before).mean()) for before, after in pairs])
+
+
+def test_the_coordinate_check():
+    """Yang et al. 2022, D.1: with muP the change doesn't grow with the width."""
+    widths = 32, 128
+    standard, scaled = (
+        changes(widths[1], muP) / changes(widths[0], muP) for muP in (False, True)
+    )
+    assert standard[1] > 2.0
+    assert (scaled < 1.5).all() and (scaled > 0.5).all()

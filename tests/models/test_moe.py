@@ -1,0 +1,121 @@
+"""Experts are chosen by token, and kept equally busy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_jax.models import MoE, NoPositions, Transformer
+from lm_jax.models.block import Block
+from lm_jax.models.dropout import example_keys
+from lm_jax.models.moe import chosen, imbalance
+from lm_jax.models.patterns import causally_seen
+from lm_jax.models.transformer import stack_blocks
+
+WIDTH = 8
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("gated", [False, True])
+def test_each_token_is_served_by_its_experts_alone(k, gated):
+    """Against a loop over tokens and their k likeliest experts."""
+    choice = MoE(experts=4, k=k, ratio=1.5, gated=gated, activation="relu")
+    block = Block(heads=1, norm="none", feedforward=choice, use_bias=True)
+    x = jax.random.normal(jax.random.key(0), (2, 5, WIDTH))
+    seen = causally_seen(5, None, None, None, None)
+    params = jax.jit(lambda x: block.init(jax.random.key(1), x, 0, None, seen))(x)[
+        "params"
+    ]
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    leaves = [jax.random.normal(q, p.shape) for q, p in zip(keys, leaves, strict=True)]
+    params = jax.tree.unflatten(tree, leaves)
+    params["attention"]["output"] = jax.tree.map(
+        jnp.zeros_like, params["attention"]["output"]
+    )
+    found = (
+        jax.jit(lambda p: block.apply({"params": p}, x, 0, None, seen)[0])(params) - x
+    )
+
+    params = jax.tree.map(np.asarray, params)
+
+    def layer(name, row, expert):
+        own = params[name]
+        return row @ own["kernel"][expert] + own["bias"][expert]
+
+    rows = zip(*(np.asarray(a).reshape(-1, WIDTH) for a in (found, x)), strict=True)
+    for found_row, row in rows:
+        scores = row @ params["router"]["kernel"] + params["router"]["bias"]
+        chances = np.exp(scores) / np.exp(scores).sum()
+        best = np.argsort(-chances)[:k]
+        weights = chances[best] if k == 1 else chances[best] / chances[best].sum()
+        expected = np.zeros(WIDTH)
+        for expert, weight in zip(best, weights, strict=True):
+            hidden = layer("up", row, expert)
+            if gated:
+                hidden = hidden * np.maximum(layer("gate", row, expert), 0)
+            else:
+                hidden = np.maximum(hidden, 0)
+            expected += weight * layer("down", hidden, expert)
+        np.testing.assert_allclose(found_row, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_weights_are_of_k_experts():
+    chances = jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, 7, 6)))
+    for k in (1, 3, 6):
+        weights = chosen(chances, k)
+        assert ((weights > 0).sum(-1) == k).all()
+        total = weights.sum(-1)
+        np.testing.assert_allclose(total, chances.max(-1) if k == 1 else 1, rtol=1e-5)
+
+
+def test_imbalance_is_one_at_best_and_grows():
+    """Fedus et al. 2022, 2.2: experts times the sum of share times chance."""
+    even = jnp.full((1, 4, 4), 0.25)
+    turns = jnp.eye(4)[None] > 0
+    np.testing.assert_allclose(imbalance(even, turns, 1), [4.0])
+    one = jnp.zeros((1, 4, 4)).at[..., 0].set(1.0)
+    np.testing.assert_allclose(imbalance(one, one > 0, 1), [16.0])
+
+
+MODEL = Transformer(
+    layers=2,
+    heads=2,
+    width=WIDTH,
+    vocab_size=11,
+    positions=NoPositions(),
+    feedforward=MoE(experts=4, k=2, ratio=1.0, balance=0.1),
+)
+
+
+def test_the_penalty_belongs_to_the_row_and_to_training():
+    tokens = jax.random.randint(jax.random.key(0), (3, 6), 0, 11)
+    noise = example_keys(jax.random.key(1), jnp.arange(3))
+    params = jax.jit(MODEL.init)(jax.random.key(2), tokens)["params"]
+
+    def penalties(model, params, rows, noise):
+        run = jax.jit(model.apply, static_argnames="mutable")
+        _, sown = run(
+            {"params": params}, tokens[rows], noise=noise, mutable=("penalties",)
+        )
+        leaves = jax.tree.leaves(sown)
+        return [leaf.reshape(-1, leaf.shape[-1]).sum(0) for leaf in leaves]
+
+    whole = penalties(MODEL, params, slice(None), noise)
+    assert len(whole) == 2 and {leaf.shape for leaf in whole} == {(3,)}
+    # At the start the experts are about equally busy: 0.1 for each of 6 tokens.
+    np.testing.assert_allclose(whole, 0.6, rtol=0.1)
+    alone = penalties(MODEL, params, slice(1, 2), noise[1:2])
+    np.testing.assert_allclose(sum(alone), sum(whole)[1:2], rtol=1e-5)
+    assert penalties(MODEL, params, slice(None), None) == []
+
+    scanned = penalties(
+        MODEL.clone(scan=True), stack_blocks(params), slice(None), noise
+    )
+    np.testing.assert_allclose(sum(scanned), sum(whole), rtol=1e-5)
+
+
+def test_only_the_experts_that_serve_are_counted():
+    few, many = MODEL, MODEL.clone(feedforward=MoE(experts=64, k=2, ratio=1.0))
+    routers = 6 * MODEL.layers * WIDTH * 60
+    assert many.flops_per_token(8) - few.flops_per_token(8) == routers

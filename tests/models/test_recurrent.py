@@ -1,0 +1,204 @@
+"""Recurrent models: equal to PyTorch's, causal, and the same read in parts."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_jax.models import GRU, LSTM, Dropouts, Elman, Recurrent
+from lm_jax.models.cells import run_cell
+from lm_jax.models.dropout import example_keys
+
+CELLS = (Elman(), Elman("relu"), LSTM(), GRU())
+names = [f"{cell}" for cell in CELLS]
+
+
+def small(cell, **fields):
+    return Recurrent(cell, layers=2, width=8, vocab_size=11, **fields)
+
+
+def drawn(model, shape=(3, 7), seed=0):
+    tokens = jax.random.randint(jax.random.key(seed), shape, 0, model.vocab_size)
+    return model.init(jax.random.key(1), tokens)["params"], tokens
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=names)
+def test_the_written_gradient_is_the_plain_scans(cell):
+    time, batch, width = 5, 3, 4
+    keys = jax.random.split(jax.random.key(0), 8)
+    gates = cell.gates * width
+    kernel = jax.random.normal(keys[0], (width, gates))
+    bias = None if cell.additive else jax.random.normal(keys[1], (gates,))
+    inputs = jax.random.normal(keys[2], (time, batch, gates))
+    state = tuple(jax.random.normal(k, (batch, width)) for k in keys[3:5])
+    state = state[: len(cell.states)]
+    kept = jax.random.bernoulli(keys[5], 0.7, (time, batch, 1)).astype(float)
+    read = jax.random.bernoulli(keys[6], 0.7, (time, batch, 1)).astype(float)
+    toward = jax.random.normal(keys[7], (time, batch, width))
+
+    def plain(kernel, bias, inputs, state):
+        hidden = []
+        for now in range(time):
+            state = tuple(part * kept[now] for part in state)
+            product = state[0] @ kernel + (0.0 if bias is None else bias)
+            new = cell.step(inputs[now], product, state)
+            state = tuple(
+                jnp.where(read[now] > 0, n, o) for n, o in zip(new, state, strict=True)
+            )
+            hidden.append(state[0])
+        return (jnp.stack(hidden) * toward).sum() + (state[-1] ** 2).sum()
+
+    def scanned(kernel, bias, inputs, state):
+        hidden, last = run_cell(cell, kernel, bias, inputs, state, kept, read)
+        return (hidden * toward).sum() + (last[-1] ** 2).sum()
+
+    wanted = jax.value_and_grad(plain, (0, 2, 3))(kernel, bias, inputs, state)
+    found = jax.value_and_grad(scanned, (0, 2, 3))(kernel, bias, inputs, state)
+    for w, f in zip(jax.tree.leaves(wanted), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(f, w, rtol=2e-4, atol=2e-5)
+    if bias is not None:
+        w, f = (jax.grad(g, 1)(kernel, bias, inputs, state) for g in (plain, scanned))
+        np.testing.assert_allclose(f, w, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=names)
+def test_equals_pytorch(cell):
+    torch = pytest.importorskip("torch")
+    model = small(cell, embedding_width=6)
+    params, tokens = drawn(model)
+    kinds = {"Elman": torch.nn.RNN, "LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}
+    more = {"nonlinearity": cell.activation} if isinstance(cell, Elman) else {}
+    other = kinds[type(cell).__name__](6, 8, 2, batch_first=True, **more)
+    for index in range(2):
+        own = {
+            k: torch.tensor(np.array(v)) for k, v in params[f"layer_{index}"].items()
+        }
+        getattr(other, f"weight_ih_l{index}").data = own["input_kernel"].T
+        getattr(other, f"weight_hh_l{index}").data = own["recurrent_kernel"].T
+        getattr(other, f"bias_ih_l{index}").data = own["bias"]
+        again = own.get("recurrent_bias", torch.zeros_like(own["bias"]))
+        getattr(other, f"bias_hh_l{index}").data = again
+    x = torch.tensor(np.array(params["embedding"]))[torch.tensor(np.array(tokens))]
+    hidden, _ = other(x)
+    kernel, bias = (np.array(params[f"logits_{n}"]) for n in ("kernel", "bias"))
+    wanted = hidden.detach().numpy() @ kernel + bias
+    logits, _ = model.apply({"params": params}, tokens)
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=names)
+def test_no_token_sees_a_later_one(cell):
+    model = small(cell)
+    params, tokens = drawn(model)
+    table = params["embedding"]
+
+    def logit(changed, place):
+        # One row a token, so that a gradient says which token was seen.
+        rows = params | {"embedding": changed}
+        wide = model.clone(vocab_size=tokens.shape[1])
+        rows["logits_kernel"] = params["logits_kernel"][:, : tokens.shape[1]]
+        rows["logits_bias"] = params["logits_bias"][: tokens.shape[1]]
+        logits, _ = wide.apply({"params": rows}, jnp.arange(tokens.shape[1])[None])
+        return logits[0, place].sum()
+
+    for place in (0, 3, 6):
+        seen = jax.grad(logit)(table[: tokens.shape[1]], place)
+        sizes = np.abs(seen).sum(-1)
+        assert (sizes[: place + 1] > 0).all()
+        assert (sizes[place + 1 :] == 0).all()
+
+
+@given(cut=st.integers(1, 6), cell=st.sampled_from(CELLS), tied=st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_a_carried_state_makes_parts_equal_the_whole(cut, cell, tied):
+    model = small(cell, tied=tied)
+    params, tokens = drawn(model)
+    whole, last = model.apply(
+        {"params": params}, tokens, memory=model.empty_memory(3, 0)
+    )
+    first, memory = model.apply(
+        {"params": params}, tokens[:, :cut], memory=model.empty_memory(3, 0)
+    )
+    rest, memory = model.apply({"params": params}, tokens[:, cut:], memory=memory)
+    np.testing.assert_allclose(np.concatenate([first, rest], 1), whole, atol=1e-5)
+    for a, b in zip(jax.tree.leaves(memory), jax.tree.leaves(last), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=names)
+def test_segments_are_read_apart_and_padding_leaves_no_trace(cell):
+    model = small(cell)
+    params, tokens = drawn(model, (1, 8))
+    segments = jnp.array([[1, 1, 1, 2, 2, 0, 0, 0]])
+    logits, memory = model.apply(
+        {"params": params}, tokens, segments=segments, memory=model.empty_memory(1, 0)
+    )
+    alone, after = model.apply(
+        {"params": params}, tokens[:, 3:5], memory=model.empty_memory(1, 0)
+    )
+    np.testing.assert_allclose(logits[:, 3:5], alone, atol=1e-6)
+    for a, b in zip(jax.tree.leaves(memory), jax.tree.leaves(after), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_dropout_of_shared_things_is_one_for_all_rows_and_parts():
+    model = small(LSTM(), dropout=Dropouts(embedding=0.5, weight=0.5))
+    params, tokens = drawn(model, (4, 6))
+    noise = example_keys(jax.random.key(3), jnp.arange(4))
+    shared = {"shared": jax.random.key(4)}
+
+    def logits(rows):
+        return model.apply(
+            {"params": params}, tokens[rows], noise=noise[rows], rngs=shared
+        )[0]
+
+    whole = logits(slice(0, 4))
+    np.testing.assert_allclose(logits(slice(2, 4)), whole[2:], atol=1e-6)
+    plain = model.apply({"params": params}, tokens)[0]
+    assert np.abs(whole - plain).max() > 1e-3
+
+
+def test_variational_dropout_drops_the_same_units_at_every_step():
+    rates = Dropouts(output=0.5, variational=True)
+    model = small(LSTM(), dropout=rates)
+    params, tokens = drawn(model, (2, 6))
+    # The readout shows the dropped units themselves.
+    eye = jnp.eye(8, 11)
+    params = params | {"logits_kernel": eye, "logits_bias": jnp.zeros(11)}
+    noise = example_keys(jax.random.key(3), jnp.arange(2))
+    units = model.apply({"params": params}, tokens, noise=noise)[0][..., :8]
+    zero = np.asarray(units == 0)
+    assert (zero == zero[:, :1]).all()
+    assert 0 < zero.mean() < 1
+    assert (zero[0, 0] != zero[1, 0]).any()
+
+
+def test_penalties_are_sums_over_tokens():
+    model = small(LSTM(), activation_penalty=2.0, change_penalty=1.0)
+    params, tokens = drawn(model, (4, 6))
+    noise = example_keys(jax.random.key(3), jnp.arange(4))
+    (_, _), sown = model.apply(
+        {"params": params}, tokens, noise=noise, mutable=["penalties", "features"]
+    )
+    hidden = np.asarray(sown["features"]["last"][0], np.float64)
+    activation = sown["penalties"]["activation"][0]
+    change = sown["penalties"]["change"][0]
+    tokens_in_all = 4 * 6
+    np.testing.assert_allclose(
+        activation.sum() / tokens_in_all, 2.0 * (hidden**2).mean(), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        change.sum() / tokens_in_all,
+        (np.diff(hidden, axis=1) ** 2).mean(),
+        rtol=1e-5,
+    )
+
+
+def test_problems_name_the_field():
+    bad = small(LSTM(), dropout=dataclasses.replace(Dropouts(), between=1.0))
+    assert "model.dropout.between=1.0" in " ".join(bad.problems())
+    assert list(small(LSTM()).problems()) == []

@@ -1,0 +1,100 @@
+"""What can't go together is refused in one message, before anything is compiled."""
+
+from dataclasses import replace
+
+import pytest
+
+from lm_jax.data import CarriedStream, Characters, Corpus, MaskedStream, SpanCorruption
+from lm_jax.errors import UserError
+from lm_jax.experiment import load
+from lm_jax.models import (
+    ConvEncoder,
+    Encoder,
+    EncoderDecoder,
+    MoE,
+    Recurrent,
+    Transformer,
+    WordVectors,
+)
+from lm_jax.objectives import MaskedTokens, NextToken, Seq2Seq, SkipGram
+from lm_jax.training import setup as room
+from lm_jax.training.setup import set_up
+from tests.tiny import write_tiny
+
+TEXT = Corpus("text.txt")
+SMALL = {"layers": 1, "heads": 2, "width": 16}
+CASES = {
+    "a decoder's objective on an encoder": (
+        {"model": Encoder(**SMALL)},
+        "Encoder sees the whole text",
+    ),
+    "an encoder's objective on a decoder": (
+        {
+            "data": MaskedStream(TEXT, Characters(), 16),
+            "objective": MaskedTokens(),
+        },
+        "Use an Encoder",
+    ),
+    "an encoder's objective on a sentence encoder": (
+        {
+            "data": MaskedStream(TEXT, Characters(), 16),
+            "model": ConvEncoder(),
+            "objective": MaskedTokens(),
+        },
+        "Use an Encoder",
+    ),
+    "a decoder's objective on an encoder-decoder": (
+        {"model": EncoderDecoder(**SMALL)},
+        "Use Seq2Seq",
+    ),
+    "seq2seq on a decoder": (
+        {
+            "data": SpanCorruption(TEXT, Characters(), 32),
+            "objective": Seq2Seq(),
+        },
+        "Use an EncoderDecoder",
+    ),
+    "data of another task": (
+        {"data": MaskedStream(TEXT, Characters(), 16)},
+        "NextToken learns next tokens, and MaskedStream gives hidden tokens",
+    ),
+    "word vectors on a text": (
+        {"model": WordVectors(16), "objective": SkipGram()},
+        "SkipGram learns words around words",
+    ),
+    "a state carried by a Transformer": (
+        {"data": CarriedStream(TEXT, Characters(), 16)},
+        "no state of constant size",
+    ),
+    "a segment longer than the stream": (
+        {
+            "data": CarriedStream(TEXT, Characters(), 512),
+            "model": Recurrent(width=16),
+        },
+        "too short for data.context=512",
+    ),
+    "fewer experts than serve a token": (
+        {"model": Transformer(**SMALL, feedforward=MoE(experts=2, k=3))},
+        "experts",
+    ),
+    "two kinds of average": ({"average_after": 2}, "average 0 beside it"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), CASES.values(), ids=CASES)
+def test_what_does_not_fit_is_refused(changes, said, tmp_path, monkeypatch):
+    write_tiny(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(room, "initialise", None)  # nothing is traced
+    experiment = replace(load("tiny.py").experiment, **changes)
+    with pytest.raises(UserError, match=said):
+        set_up(experiment)
+
+
+def test_a_vocabulary_of_one_word_is_refused(tmp_path, monkeypatch):
+    write_tiny(tmp_path)
+    (tmp_path / "text.txt").write_text("a" * 2000)
+    monkeypatch.chdir(tmp_path)
+    experiment = replace(load("tiny.py").experiment, objective=NextToken())
+    with pytest.raises(UserError, match="nothing to predict"):
+        set_up(experiment)
