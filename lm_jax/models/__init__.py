@@ -16,7 +16,7 @@ from lm_jax.models.initial import (
     mup_rates,
 )
 from lm_jax.models.moe import MoE
-from lm_jax.models.patterns import Alternating, Full, SlidingWindow
+from lm_jax.models.patterns import Alternating, BlockLocal, Full, SlidingWindow
 from lm_jax.models.positions import (
     ALiBi,
     Learned,
@@ -36,6 +36,7 @@ __all__ = [
     "LSTM",
     "ALiBi",
     "Alternating",
+    "BlockLocal",
     "ConvEncoder",
     "Dropouts",
     "Elman",

@@ -155,6 +155,32 @@ class SlidingWindow:
 
 
 @dataclass(frozen=True)
+class BlockLocal:
+    """The tokens of its own block (Child et al. 2019).
+
+    Every second layer's blocks begin half a block later, so that text flows on.
+
+    Attributes:
+        block: tokens of a block.
+    """
+
+    block: int = 256
+
+    def sees(self, places, slots, index):
+        """Return what is in the same block."""
+        later = index % 2 * (self.block // 2)
+        return (places + later) // self.block == (slots + later) // self.block
+
+    def reach(self, index):
+        """Return the block."""
+        return self.block
+
+    def average(self, context, layers):
+        """Return half the block."""
+        return min(self.block, context) / 2
+
+
+@dataclass(frozen=True)
 class Alternating:
     """Layers with a window, and each ``every``-th layer without (Gemma Team 2024).
 
@@ -185,4 +211,4 @@ class Alternating:
         return index % self.every == self.every - 1
 
 
-Pattern = Full | SlidingWindow | Alternating
+Pattern = Full | SlidingWindow | BlockLocal | Alternating

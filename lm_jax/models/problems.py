@@ -9,7 +9,7 @@ from lm_jax.models.gated_linear import GatedLinear
 from lm_jax.models.initial import MuP
 from lm_jax.models.moe import MoE
 from lm_jax.models.norms import NORMS
-from lm_jax.models.patterns import Alternating, Full, SlidingWindow
+from lm_jax.models.patterns import Alternating, BlockLocal, Full, SlidingWindow
 from lm_jax.models.positions import ALiBi, Relative, Rotary
 
 
@@ -86,6 +86,8 @@ def _attention_problems(model: Any) -> Iterator[str]:
     pattern = model.attention
     if isinstance(pattern, SlidingWindow | Alternating) and pattern.window < 1:
         yield f"model.attention.window={pattern.window} must be 1 or more."
+    if isinstance(pattern, BlockLocal) and pattern.block < 1:
+        yield f"model.attention.block={pattern.block} must be 1 or more."
     if isinstance(pattern, Alternating) and pattern.every < 1:
         yield f"model.attention.every={pattern.every} must be 1 or more."
     for field in ("softcap", "logit_softcap"):

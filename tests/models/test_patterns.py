@@ -7,6 +7,7 @@ import pytest
 
 from lm_jax.models import (
     Alternating,
+    BlockLocal,
     Encoder,
     Full,
     NoPositions,
@@ -50,6 +51,14 @@ def test_an_encoders_window_has_two_sides():
     found = reach(SlidingWindow(3), causal=False)
     assert (found == (np.abs(BACK) < 3)).all()
     assert reach(Full(), causal=False).all()
+
+
+def test_blocks_are_apart_and_begin_later_in_every_second_layer():
+    places = np.arange(TIME)
+    for layer, later in enumerate([0, 2, 0]):
+        block = (places + later) // 4
+        expected = (BACK >= 0) & (block[:, None] == block)
+        assert (reach(BlockLocal(4), layer) == expected).all()
 
 
 @pytest.mark.parametrize("traced", [False, True])
