@@ -2,7 +2,10 @@
 
 Run:     ./launch.sh train experiments/families_shakespeare.py:lstm
          and :gru, :conv, :linear, :ngram
-Expect:  to be measured
+Expect:  validation bits per byte with seed 0: GRU 2.193, 5-grams 2.252, LSTM
+         2.268, gated convolutions 2.378, linear-time mixer 2.510 (the GPT of
+         nanoGPT's CPU recipe: 2.744); two to six minutes each on two CPU cores.
+         Learning rates were not searched, and the GPT's is its recipe's.
 Source:  none published; beside experiments/gpt_shakespeare.py: 0.8M parameters
          and 1.5M tokens of training. The n-grams are counted on the whole
          training split once.
