@@ -90,7 +90,7 @@ def lines(corpus: str, rows: list[Row], measure: Measure) -> Iterator[str]:
     for row, figures in shown:
         there = row.published and row.published[0] == measure
         published = f"{row.published[1]:g}" if row.published and there else "-"
-        ours = f"{statistics.fmean(figures):.4g}"
+        ours = f"{statistics.fmean(figures):#.4g}"
         if len(figures) > 1:
             ours += f" ± {statistics.stdev(figures):.2g}"
         yield (

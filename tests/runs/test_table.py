@@ -34,16 +34,16 @@ def test_rows_have_mean_spread_and_the_published_figure(tmp_path, capsys):
     title, _, *rows = capsys.readouterr().out.splitlines()
     assert title == "ptb, validation loss"
     assert [row.split()[0] for row in rows] == ["lstm:tied", "lstm"]
-    wanted = "4 4.2 ± 0.14 2 4.65M 12.1M 13m".split()  # noqa: SIM905
+    wanted = "4 4.200 ± 0.14 2 4.65M 12.1M 13m".split()  # noqa: SIM905
     assert rows[1].split()[1:] == wanted
-    assert rows[0].split()[1:] == ["-", "3.9", "1", "4.65M", "12.1M", "13m"]
+    assert rows[0].split()[1:] == ["-", "3.900", "1", "4.65M", "12.1M", "13m"]
 
 
 def test_another_measure_can_be_asked_for(tmp_path, capsys):
     write(tmp_path, "lstm", "base", 0, 4.0, FIGURE)
     assert main(["table", str(tmp_path), "--measure", "validation bits_per_byte"]) == 0
     said = capsys.readouterr().out
-    assert "validation bits per byte" in said and " 2 " in said
+    assert "validation bits per byte" in said and " 2.000 " in said
     assert main(["table", str(tmp_path), "--measure", "loss"]) == 2
 
 
