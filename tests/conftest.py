@@ -1,6 +1,11 @@
 """Shapes are checked in every test: jaxtyping's annotations by beartype."""
 
 import os
+import shutil
+import tempfile
+
+# What one test compiled, the next one and its processes don't compile again.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
 
 # Before jax starts: eight virtual devices, and a compiler that hurries. Tests
 # spend their time compiling, not computing: this takes a fifth of it.
@@ -16,3 +21,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 from jaxtyping import install_import_hook
 
 install_import_hook("lm_jax", "beartype.beartype")
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"])

@@ -33,7 +33,7 @@ class Options:
 
 def main(args: list[str]) -> None:
     """Print MB/s, tokens and peak memory, each from a process of its own."""
-    options = tyro.cli(Options, args=args, prog="bench data")
+    options = tyro.cli(Options, args=args, prog="./launch.sh bench data")
     print(f"{options.megabytes} MB of English and Chinese, in lines of new order")
     print(
         f"{'tokenizer':<12}{'MB/s':>8}{'of a core':>11}{'seconds':>9}"

@@ -12,6 +12,7 @@ import tyro
 
 from lm_jax.bench.compare import Side, Timing, compare, rates, ratio, rows
 from lm_jax.errors import UserError
+from lm_jax.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -98,16 +99,10 @@ def _measure(options: Options, sides: list[Side]) -> None:
             "timings": [asdict(timing) for timing in timings],
             "ratios": ratios,
         }
-        _write(options.json, json.dumps(result, indent=1) + "\n")
+        atomic_write(options.json, json.dumps(result, indent=1) + "\n")
 
 
 def _say(what: str) -> None:
     """A line that the next one replaces, where somebody watches."""
     if sys.stderr.isatty():
         print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)

@@ -80,7 +80,7 @@ class Measured(NamedTuple):
 
 def main(args: list[str]) -> None:
     """Print the scores and words a second of each, gensim's beneath."""
-    options = tyro.cli(Options, args=args, prog="bench vectors")
+    options = tyro.cli(Options, args=args, prog="./launch.sh bench vectors")
     if min(options.megabytes, options.epochs, options.seeds) < 1:
         raise UserError("megabytes, epochs and seeds must be 1 or more.")
     source, judged = _folder("text8"), _folder("wordvectors")

@@ -28,7 +28,8 @@ _CHECKS = [
     ["ruff", "format", "--check", "."],
     ["ruff", "check", "."],
     ["mypy"],
-    ["pytest", "tests"],
+    # A file's tests share what they trained: they stay in one process.
+    ["pytest", "tests", "-n", "auto", "--maxprocesses", "8", "--dist", "loadfile"],
 ]
 
 

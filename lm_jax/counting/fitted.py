@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64, Integer
 
 from lm_jax.counting.tables import Progress, before, context_lengths
 from lm_jax.errors import UserError
-from lm_jax.runs.directory import atomic_write
+from lm_jax.files import atomic_write
 
 _BLOCK = 1 << 18
 

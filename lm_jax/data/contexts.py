@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int, Int64, Integer
 
 from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.huffman import huffman
-from lm_jax.data.prepared import Prepared, derive, endless
+from lm_jax.data.prepared import Prepared
+from lm_jax.data.randomness import Draw, endless, uniform
 from lm_jax.data.subwords import Subwords
 from lm_jax.data.tokenizers import Characters
 from lm_jax.data.tokens import Progress, Tokenized, tokenize
@@ -22,8 +23,6 @@ from lm_jax.errors import UserError
 
 _BLOCK = 1 << 22  # Tokens looked at together: bounds the memory.
 
-Draw = Callable[[int], Float[np.ndarray, " n"]]
-"""Of a number: so many numbers, uniform in [0, 1)."""
 Answers = Callable[[Int[np.ndarray, " words"], Draw], Row]
 """Of the words of a row: the arrays that tell how each can be answered for."""
 
@@ -284,9 +283,3 @@ def context_row(
     own, distance = around[:, [window]], np.abs(np.arange(-window, window + 1))
     near = (around == own) & (own >= 0) & (distance <= reach[:, None]) & (distance > 0)
     return {"inputs": inputs, "near": near}
-
-
-def uniform(seed: int, *purpose: object) -> Draw:
-    """Give draws of one purpose: raw bits, the same with every numpy."""
-    bits = np.random.Philox(key=derive(seed, *purpose))
-    return lambda n: (bits.random_raw(n) >> np.uint64(11)) * 2.0**-53

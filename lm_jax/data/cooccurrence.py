@@ -8,9 +8,10 @@ import grain
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer
 
-from lm_jax.data.contexts import check_window, known_words, uniform
+from lm_jax.data.contexts import check_window, known_words
 from lm_jax.data.corpora import Corpus, find
-from lm_jax.data.prepared import Prepared, endless
+from lm_jax.data.prepared import Prepared
+from lm_jax.data.randomness import endless, uniform
 from lm_jax.data.subwords import Subwords
 from lm_jax.data.tokenizers import Characters
 from lm_jax.data.tokens import Progress, tokenize

@@ -9,13 +9,8 @@ import numpy as np
 from jaxtyping import Int64, UInt
 
 from lm_jax.data.corpora import Corpus, find
-from lm_jax.data.prepared import (
-    Prepared,
-    check_context,
-    derive,
-    endless,
-    training_tokens,
-)
+from lm_jax.data.prepared import Prepared, check_context, training_tokens
+from lm_jax.data.randomness import derive, endless
 from lm_jax.data.subwords import Subwords
 from lm_jax.data.tokenizers import Bytes, Characters
 from lm_jax.data.tokens import Progress, Tokens, tokenize

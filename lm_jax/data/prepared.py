@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 
 import grain
 
 from lm_jax.data.tokenizers import Trained
 from lm_jax.data.tokens import Tokenized, Tokens
-from lm_jax.data.windows import Row, Windows
+from lm_jax.data.windows import Windows
 from lm_jax.errors import UserError
 
 
@@ -73,21 +72,3 @@ def training_tokens(made: Tokenized, context: int, part: int = 0) -> int:
             f"which needs {context + 1:,}. Use a shorter context or a longer text."
         )
     return found
-
-
-def derive(seed: int, *purpose: object) -> int:
-    """Give a 32-bit seed for one purpose, unlike that of any other.
-
-    Seeds that follow each other would not do: grain shuffles epoch e by the
-    seed plus e, so that seed 0's second epoch would be seed 1's first.
-    """
-    name = "/".join(map(str, (seed, *purpose)))
-    return int.from_bytes(sha256(name.encode()).digest()[:4], "big")
-
-
-def endless(
-    rows: int, seed: int, purpose: str, row: Callable[[int, int], Row]
-) -> grain.MapDataset:
-    """Give the endless data set of row(epoch, i), shuffled anew each epoch."""
-    order = grain.MapDataset.range(rows).shuffle(seed=derive(seed, purpose)).repeat()
-    return order.map_with_index(lambda index, i: row(index // rows, int(i)))

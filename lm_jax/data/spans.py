@@ -9,10 +9,10 @@ import grain
 import numpy as np
 from jaxtyping import Int, Integer
 
-from lm_jax.data.contexts import Draw, uniform
 from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.masking import check_rate
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
+from lm_jax.data.randomness import Draw, uniform
 from lm_jax.data.specials import WithSpecials
 from lm_jax.data.streams import rows_of_epoch, stream_rows
 from lm_jax.data.subwords import Subwords

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from lm_jax.errors import UserError
-from lm_jax.runs.directory import atomic_write
+from lm_jax.files import atomic_write
 
 
 def write_vectors(

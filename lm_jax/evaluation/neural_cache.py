@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.errors import UserError
-from lm_jax.training.step import Batch, continued
+from lm_jax.models.memory import continued
+
+Batch = dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def empty_cache_memory(
 
 def make_cache_step(
     model: nn.Module, cache: NeuralCache
-) -> Callable[[Any, Batch, CacheMemory], tuple[dict[str, Array], CacheMemory]]:
+) -> Callable[[Any, Batch, CacheMemory], tuple[Batch, CacheMemory]]:
     """Make ``cache_step(params, batch, memory) -> (sums, memory)``.
 
     It stands in for the evaluation step where batches continue each other, as

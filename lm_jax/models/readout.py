@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lm_jax.models.linear import Dense, product
+from lm_jax.models.linear import Dense, product_of_transpose
 
 
 def embedding_table(model: nn.Module) -> Float[Array, "vocab width"]:
@@ -29,7 +29,7 @@ def readout(
         embedding: makes the logits too; None declares a layer of its own.
     """
     if embedding is not None:
-        logits = product(x, embedding.T.astype(model.dtype))
+        logits = product_of_transpose(x, embedding.astype(model.dtype))
     else:
         std = model.initial.std("readout", model.width, model.width, model.layers)
         layer = Dense(

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.models.cells import LSTM, Cell, run_cell
 from lm_jax.models.dropout import dropout
-from lm_jax.models.linear import product
+from lm_jax.models.linear import product, product_of_transpose
 
 Memory = tuple[dict[str, Float[Array, "batch width"]], ...]
 
@@ -175,7 +175,7 @@ class Recurrent(nn.Module):
                 cell=self.cell,
                 inputs=x.shape[-1],
                 width=self.widths[index],
-                range=self.cell_range or self.width**-0.5,
+                range=self._cell_range,
                 weight_dropout=self.dropout.weight,
                 dtype=self.dtype,
                 name=f"layer_{index}",
@@ -193,6 +193,10 @@ class Recurrent(nn.Module):
         """Units of each layer; a tied model's last has the embedding's."""
         last = (self.embedding_width or self.width) if self.tied else self.width
         return [self.width] * (self.layers - 1) + [last]
+
+    @property
+    def _cell_range(self) -> float:
+        return self.width**-0.5 if self.cell_range is None else self.cell_range
 
     @property
     def _table_shape(self) -> tuple[int, int]:
@@ -222,11 +226,12 @@ class Recurrent(nn.Module):
     def _logits(self, x: Array, embedding: Array) -> Float[Array, "batch time vocab"]:
         bias = self.param("logits_bias", nn.initializers.zeros, (self.vocab_size,))
         if self.tied:
-            kernel = embedding.T
+            logits = product_of_transpose(x, embedding.astype(self.dtype))
         else:
             shape = (self.widths[-1], self.vocab_size)
             kernel = self.param("logits_kernel", self._uniform, shape)
-        return product(x, kernel.astype(self.dtype)).astype(jnp.float32) + bias
+            logits = product(x, kernel.astype(self.dtype))
+        return logits.astype(jnp.float32) + bias
 
     def empty_memory(self, batch: int, slots: int) -> Memory:
         """Zero states, whatever the slots: the state never grows.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lm_jax.errors import UserError
 from lm_jax.experiment import AnyExperiment, differences, from_json, save
-from lm_jax.runs.directory import atomic_write
+from lm_jax.files import atomic_write
 
 
 def claim(experiment: AnyExperiment, run: Path) -> None:

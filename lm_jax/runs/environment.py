@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.runs.directory import atomic_write
+from lm_jax.files import atomic_write
 
 _PACKAGES = {
     "jax": "jax",

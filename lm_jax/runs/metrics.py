@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.runs.directory import atomic_write, writing
+from lm_jax.files import atomic_write, writing
 
 # JSON has no such numbers; as text every reader of JSON lines can take them.
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}

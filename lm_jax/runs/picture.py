@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_jax.errors import UserError
-from lm_jax.runs.directory import atomic_write
+from lm_jax.files import atomic_write
 from lm_jax.runs.metrics import read_metrics
 
 # Okabe and Ito's colours, told apart by colour-blind readers and in print.

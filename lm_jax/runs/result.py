@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_jax.errors import UserError
 from lm_jax.experiment import AnyExperiment
-from lm_jax.runs.directory import atomic_write
+from lm_jax.files import atomic_write
 
 
 def about(experiment: AnyExperiment, model: Any) -> dict:

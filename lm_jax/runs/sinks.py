@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Protocol, runtime_checkable
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.runs.directory import atomic_write, writing
+from lm_jax.files import atomic_write, writing
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lm_jax.runs.directory import atomic_write
+from lm_jax.files import atomic_write
 from lm_jax.selectors import path_name
 
 

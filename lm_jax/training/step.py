@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
+from lm_jax.models.memory import continued
 from lm_jax.objectives import Objective
 from lm_jax.schedules import Curve
 from lm_jax.training.state import TrainState
@@ -88,16 +89,6 @@ def make_train_step(
         return new.replace(finite=finite), metrics
 
     return train_step
-
-
-def continued(memory: Any, batch: Batch) -> Any:
-    """Clear the memory of the rows that begin anew: "starts" is 1 there."""
-
-    def clear(part):
-        starts = batch["starts"].reshape(-1, *[1] * (part.ndim - 1))
-        return jnp.where(starts > 0, jnp.zeros_like(part), part)
-
-    return jax.tree.map(clear, memory)
 
 
 def _parts(rows: Any, parts: int) -> Any:

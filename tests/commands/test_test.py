@@ -25,17 +25,16 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path / "project"
 
 
-def test_a_project_in_order_passes(project, capfd):
-    assert command.main([]) == 0
-    assert "All passed." in capfd.readouterr().out
-
-
-def test_each_check_that_fails_is_named(project, capfd):
+def test_each_check_that_fails_is_named_until_all_pass(project, capfd):
     (project / "lm_jax/bad.py").write_text("import os\nx : int = ''\n")
     (project / "tests/test_it.py").write_text("def test_it():\n    assert 1 > 2\n")
     assert command.main([]) == 1
     summary = capfd.readouterr().out.splitlines()[-1]
     assert summary == "Failed: ruff format, ruff check, mypy, pytest tests"
+    (project / "lm_jax/bad.py").unlink()
+    (project / "tests/test_it.py").write_text(FILES["tests/test_it.py"])
+    assert command.main([]) == 0
+    assert "All passed." in capfd.readouterr().out
 
 
 def test_arguments_go_to_pytest_alone(project, capfd):

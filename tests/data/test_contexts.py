@@ -13,8 +13,8 @@ from lm_jax.data.contexts import (
     context_row,
     kept_shares,
     row_edges,
-    uniform,
 )
+from lm_jax.data.randomness import uniform
 from lm_jax.errors import UserError
 from tests.data import quick
 

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_jax.data import Characters, Corpus, Subwords, Words, rows
-from lm_jax.data.contexts import uniform
 from lm_jax.data.masking import (
     MaskedStream,
     choose,
@@ -15,6 +14,7 @@ from lm_jax.data.masking import (
     numbered_words,
     word_edges,
 )
+from lm_jax.data.randomness import uniform
 from lm_jax.errors import UserError
 
 # Each character of a half tells its place.

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_jax.data import Characters, Corpus, rows
-from lm_jax.data.contexts import uniform
+from lm_jax.data.randomness import uniform
 from lm_jax.data.spans import SpanCorruption, corrupt, divide, parts
 from lm_jax.errors import UserError
 

@@ -44,7 +44,7 @@ def check(found, expected, tolerance):
         np.testing.assert_allclose(one, other, atol=tolerance * scale, rtol=0)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=6)
 @given(
     batch=st.integers(1, 3),
     kv_heads=st.integers(1, 2),

@@ -65,11 +65,8 @@ def changes(width, muP):
     """How far three steps of Adam move features and logits, on average."""
     initial = MuP(base_width=32, base_dim=16) if muP else GPT2()
     model = MODEL.clone(width=width, layers=1, initial=initial)
-    params = first = start(model)
     rates = mup_rates(model, 32) if muP else AdamW().rates
     optimizer = AdamW(weight_decay=0.0, clip=None, rates=rates)
-    rule = transformation(optimizer, lambda step: 0.01, params)
-    state = rule.init(params)
 
     def outputs(params):
         (logits, _), sown = model.apply(
@@ -82,14 +79,20 @@ def changes(width, muP):
         return nats(outputs(params)[1][:, :-1], TOKENS[:, 1:]).mean()
 
     @jax.jit
-    def step(params, state):
-        updates, state = rule.update(jax.grad(loss)(params), state, params)
-        return optax.apply_updates(params, updates), state
+    def run():
+        first = model.init(jax.random.key(0), TOKENS)["params"]
+        rule = transformation(optimizer, lambda step: 0.01, first)
 
-    for _ in range(3):
-        params, state = step(params, state)
-    pairs = zip(*map(jax.jit(outputs), (first, params)), strict=True)
-    return np.array([float(jnp.abs(after - before).mean()) for before, after in pairs])
+        def step(carry, _):
+            params, state = carry
+            updates, state = rule.update(jax.grad(loss)(params), state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        (last, _), _ = jax.lax.scan(step, (first, rule.init(first)), None, 3)
+        pairs = zip(outputs(first), outputs(last), strict=True)
+        return [jnp.abs(after - before).mean() for before, after in pairs]
+
+    return np.array(run())
 
 
 def test_the_coordinate_check():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.models.linear import over_rows, product
+from lm_jax.models.linear import over_rows, product, product_of_transpose
 
 LEADING = [(), (6,), (2, 6), (2, 3, 4)]
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
@@ -46,6 +46,20 @@ def test_the_product_and_its_gradients_are_the_plain_ones(leading, dtype, compil
     found = run(product, x, kernel, weights)
     exact = (np.float32(a) for a in (x, kernel, weights))
     expected = value_and_gradients(jnp.matmul, *exact)
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        close(one, other, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("time", [1, 5])
+def test_the_product_of_a_transpose_is_the_plain_one(time, dtype):
+    shapes = (2, time, 8), (10, 8), (2, time, 10)
+    x, matrix, weights = draws(*shapes, dtype=dtype)
+    run = jax.jit(value_and_gradients, static_argnums=0)
+    found = run(product_of_transpose, x, matrix, weights)
+    exact = (np.float32(a) for a in (x, matrix, weights))
+    expected = value_and_gradients(lambda x, m: x @ m.T, *exact)
     for one, other in zip(found, expected, strict=True):
         assert one.shape == other.shape
         close(one, other, dtype)

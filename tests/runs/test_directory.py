@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lm_jax.errors import UserError
-from lm_jax.runs.directory import atomic_write, find_run, open_run, runs_below
+from lm_jax.files import atomic_write
+from lm_jax.runs.directory import find_run, open_run, runs_below
 
 HOLD = """
 import sys, time

@@ -15,13 +15,14 @@ from lm_jax.runs.environment import environment, record_environment
 def test_it_says_what_the_numbers_depend_on(monkeypatch):
     monkeypatch.setenv("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     monkeypatch.setenv("UNRELATED", "secret")
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "lm_jax", "train x.py"])
     found = environment()
     assert found["versions"]["jax"] == jax.__version__
     assert len(found["devices"]) == jax.device_count()
     assert found["variables"]["JAX_DEFAULT_MATMUL_PRECISION"] == "highest"
     assert "secret" not in json.dumps(found["variables"])
     assert found["cores"] >= 1
-    assert "pytest" in found["command"]
+    assert found["command"] == "python -m lm_jax 'train x.py'"
 
 
 def test_every_start_is_kept(tmp_path):

@@ -22,6 +22,15 @@ def test_a_second_compilation_is_an_error_after_the_first_check():
         guard.check()
 
 
+@pytest.fixture
+def python_handles_ctrl_c():
+    """What a test process of several may have changed."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_handles_ctrl_c")
 def test_the_first_signal_is_remembered_and_the_second_ends():
     with Interrupt() as interrupt:
         assert interrupt.received is None
