@@ -30,7 +30,7 @@ def matrix_rate(dtype: str, m: int, k: int, n: int) -> float:
     a, b = jnp.ones((m, k), dtype), jnp.ones((k, n), dtype)
     multiply = jax.jit(jnp.matmul)
     multiply(a, b).block_until_ready()
-    times = []
+    times: list[float] = []
     while len(times) < 3 or (len(times) < 30 and sum(times) < 1.0):
         begin = time.perf_counter()
         multiply(a, b).block_until_ready()

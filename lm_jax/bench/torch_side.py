@@ -28,7 +28,7 @@ def matrix_rate(dtype: str, m: int, k: int, n: int) -> float:
     a = torch.ones((m, k), dtype=getattr(torch, dtype))
     b = torch.ones((k, n), dtype=getattr(torch, dtype))
     out = a @ b
-    times = []
+    times: list[float] = []
     while len(times) < 3 or (len(times) < 30 and sum(times) < 1.0):
         begin = time.perf_counter()
         torch.mm(a, b, out=out)
