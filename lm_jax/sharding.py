@@ -33,6 +33,7 @@ class Sharding:
     rules: tuple[tuple[str, Axes], ...] = (
         ("(output|down)/kernel$", ("tensor", "fsdp")),
         ("kernel$", ("fsdp", "tensor")),
+        ("relative/embedding$", ()),  # a number for each head: few
         ("embedding$", (None, "fsdp")),
         (".*", ()),
     )

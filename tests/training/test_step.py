@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from lm_jax.models import Dropouts, Recurrent, Rotary, Transformer
+from lm_jax.models import Dropouts, Recurrent, Relative, Rotary, Transformer
 from lm_jax.models.transformer import initialise
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW, transformation
@@ -91,6 +91,17 @@ def test_sharded_equals_single(sharding):
     result, losses = run(step, placed, batches, mesh)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     close(single.params, jax.device_get(result.params), 2e-4)
+
+
+def test_the_biases_of_two_heads_need_not_split_over_four_devices():
+    model = Transformer(layers=1, heads=2, width=8, positions=Relative(), vocab_size=16)
+    tokens = jnp.zeros((1, 4), jnp.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), tokens)
+    sharding = Sharding(fsdp=4)
+    mesh = make_mesh(sharding, jax.devices())
+    placed = state_shardings(sharding, mesh, shapes)["params"]
+    assert placed["block_0"]["attention"]["relative"]["embedding"].is_fully_replicated
+    assert not placed["embedding"].is_fully_replicated
 
 
 @pytest.mark.parametrize("how", ["accumulated", "sharded"])
