@@ -17,7 +17,7 @@ COMMANDS = {
     "table": "results of many runs beside the published figures",
     "vectors": "score word vectors, or write them as text",
     "inspect": "what a step of a run was trained on, token by token",
-    "bench": "measure speed: bench train, bench data",
+    "bench": "measure speed: training, n-grams, word vectors, data",
     "doctor": "what this machine has, and what to mend",
     "test": "run the tests",
 }

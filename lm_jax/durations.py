@@ -28,8 +28,12 @@ class Units:
     flops: float
 
 
-def parse_duration(text: str) -> tuple[float, str]:
+def parse_duration(text: str, field: str = "") -> tuple[float, str]:
     """Read "2000 steps" as (2000.0, "step").
+
+    Args:
+        text: a number and a unit.
+        field: that holds it, for the message.
 
     Raises:
         UserError: when it is not a number and one of the four units.
@@ -37,8 +41,9 @@ def parse_duration(text: str) -> tuple[float, str]:
     match = _PATTERN.fullmatch(text)
     unit = match[3].lower().removesuffix("s") if match else ""
     if match is None or unit not in ("step", "epoch", "token", "flop"):
+        place = f"{field}: " if field else ""
         raise UserError(
-            f"'{text}' is not a duration. Write a number and a unit, as in "
+            f"{place}'{text}' is not a duration. Write a number and a unit, as in "
             "'2000 steps', '3 epochs', '10M tokens' or '1e16 flops'."
         )
     return float(match[1]) * _SUFFIXES[match[2].lower()], unit

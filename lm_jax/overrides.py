@@ -65,14 +65,32 @@ def _choose_kinds(args: list[str], value: Any) -> tuple[list[str], Any]:
                 value = _replace(value, name.split("."), chosen)
                 del args[index : index + 2]
                 continue
+            _refuse_whole(args[index], _at(value, name.split(".")))
         index += 1
     return args, value
 
 
+def _at(value: Any, path: list[str]) -> Any:
+    """The value at a path; None where there is no such field."""
+    for name in path:
+        value = getattr(value, name, None)
+    return value
+
+
+def _refuse_whole(flag: str, held: Any) -> None:
+    """Say how to change a value that is made of fields and has no other kinds."""
+    if dataclasses.is_dataclass(held):
+        first = dataclasses.fields(held)[0].name.replace("_", "-")
+        raise UserError(
+            f"{flag} holds a {type(held).__name__}, whose fields are changed one by "
+            f"one: {flag}.{first} and others. To put another kind of value there, "
+            "write a variant in the experiment's file."
+        )
+
+
 def _kinds(value: Any, path: list[str]) -> dict[str, type]:
     """The kinds that the field at a path may hold, by name."""
-    for name in path[:-1]:
-        value = getattr(value, name, None)
+    value = _at(value, path[:-1])
     if not dataclasses.is_dataclass(value):
         return {}
     annotation = typing.get_type_hints(type(value)).get(path[-1])

@@ -11,8 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from lm_jax.commands.options import read_options
 from lm_jax.data import Characters, Corpus, Subwords, TokenStream, Words
 from lm_jax.data.known import KNOWN, SHIPPED
 
@@ -33,7 +32,7 @@ class Options:
 
 def main(args: list[str]) -> None:
     """Print MB/s, tokens and peak memory, each from a process of its own."""
-    options = tyro.cli(Options, args=args, prog="./launch.sh bench data")
+    options = read_options(Options, "bench data", args)
     print(f"{options.megabytes} MB of English and Chinese, in lines of new order")
     print(
         f"{'tokenizer':<12}{'MB/s':>8}{'of a core':>11}{'seconds':>9}"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
+from lm_jax.commands.options import read_options
 from lm_jax.counting import NGram
 from lm_jax.data import Corpus, Prepared, TokenStream, Words
 from lm_jax.errors import UserError
@@ -44,7 +44,7 @@ def main(args: list[str]) -> None:
     Raises:
         UserError: for options that can't be met.
     """
-    options = tyro.cli(Options, args=args, prog="./launch.sh bench ngram")
+    options = read_options(Options, "bench ngram", args)
     if options.piece < options.order or options.order < 1 or options.scored < 2:
         raise UserError(
             "--order must be 1 or more, --piece no less than it and --scored 2 or more."

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from lm_jax.bench.compare import Side, Timing, compare, rates, ratio, rows
+from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
 
@@ -44,7 +43,7 @@ def main(args: list[str]) -> None:
     Raises:
         UserError: for options that can't be met.
     """
-    options = tyro.cli(Options, prog="./launch.sh bench train", args=args)
+    options = read_options(Options, "bench train", args)
     if options.rounds < 1:
         raise UserError("--rounds must be 1 or more.")
     if options.json is not None and not options.json.absolute().parent.is_dir():

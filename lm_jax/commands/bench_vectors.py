@@ -15,8 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
+from lm_jax.commands.options import read_options
 from lm_jax.data import Corpus, Words, batches
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
@@ -80,7 +80,7 @@ class Measured(NamedTuple):
 
 def main(args: list[str]) -> None:
     """Print the scores and words a second of each, gensim's beneath."""
-    options = tyro.cli(Options, args=args, prog="./launch.sh bench vectors")
+    options = read_options(Options, "bench vectors", args)
     if min(options.megabytes, options.epochs, options.seeds) < 1:
         raise UserError("megabytes, epochs and seeds must be 1 or more.")
     source, judged = _folder("text8"), _folder("wordvectors")

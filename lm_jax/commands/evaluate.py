@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.evaluation.neural_cache import NeuralCache
 from lm_jax.fitted import Fitted, load_fitted
@@ -57,7 +58,7 @@ def _score_with_cache(
 
 def main(args: list[str]) -> None:
     """Run the command."""
-    options = tyro.cli(Options, prog="./launch.sh evaluate", args=args)
+    options = read_options(Options, "evaluate", args)
     run = find_run(options.run)
     experiment, fitted = load_fitted(run, options.step)
     display = Display(0)

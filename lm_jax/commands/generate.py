@@ -7,9 +7,13 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from lm_jax.commands.options import read_options
+from lm_jax.experiment import Experiment
 from lm_jax.fitted import load_fitted
 from lm_jax.generation import Sampling
+from lm_jax.runs.claim import read_experiment
 from lm_jax.runs.directory import find_run
+from lm_jax.training.run import check_writes
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,12 @@ class Options:
 
 def main(args: list[str]) -> None:
     """Run the command."""
-    options = tyro.cli(Options, prog="./launch.sh generate", args=args)
-    experiment, fitted = load_fitted(find_run(options.run), options.step)
+    options = read_options(Options, "generate", args)
+    run = find_run(options.run)
+    experiment = read_experiment(run)
+    if isinstance(experiment, Experiment):
+        check_writes(experiment)
+    _, fitted = load_fitted(run, options.step)
     tokenizer = fitted.data.tokenizer
     texts = options.prompt or (experiment.sample.prompt,)
     prompts = [tokenizer.encode(text) for text in texts]

@@ -7,11 +7,13 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from lm_jax.commands.options import read_options
 from lm_jax.data.loader import rows
 from lm_jax.errors import UserError
 from lm_jax.experiment import CountExperiment
 from lm_jax.runs.claim import read_experiment
 from lm_jax.runs.directory import find_run
+from lm_jax.runs.metrics import read_metrics
 from lm_jax.training.setup import CACHE
 
 # The arrays of a row that are tokens.
@@ -32,8 +34,9 @@ class Options:
 
 def main(args: list[str]) -> None:
     """Run the command."""
-    options = tyro.cli(Options, prog="./launch.sh inspect", args=args)
-    experiment = read_experiment(find_run(options.run))
+    options = read_options(Options, "inspect", args)
+    run = find_run(options.run)
+    experiment = read_experiment(run)
     if isinstance(experiment, CountExperiment):
         raise UserError(
             f"{options.run} was fitted by counting its whole training split, "
@@ -43,6 +46,10 @@ def main(args: list[str]) -> None:
         raise UserError(f"--step {options.step}: the first step is 1.")
     if options.row is not None and not 0 <= options.row < experiment.batch:
         raise UserError(f"--row {options.row}: rows are 0 to {experiment.batch - 1}.")
+    log = read_metrics(run / "metrics.jsonl")
+    last = max((row["step"] for row in log), default=0)
+    if options.step > last:
+        print(f"The run is at step {last}; this is what a later step sees.")
     data = experiment.data.prepare(CACHE)
     order = data.train(experiment.seed, experiment.batch)
     batch = rows(order, options.step - 1, experiment.batch)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from lm_jax.commands.options import read_options
 from lm_jax.runs.table import as_measure, lines, measures, rows_below
 
 COMMITTED = Path(__file__).parents[2] / "experiments" / "results"
@@ -28,7 +29,7 @@ class Options:
 
 def main(args: list[str]) -> None:
     """Run the command."""
-    options = tyro.cli(Options, prog="./launch.sh table", args=args)
+    options = read_options(Options, "table", args)
     asked = [as_measure(options.measure)] if options.measure else None
     for number, (corpus, rows) in enumerate(rows_below(options.folder).items()):
         for measure in asked or measures(rows):

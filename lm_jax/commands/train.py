@@ -4,6 +4,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -15,6 +16,7 @@ from lm_jax.experiment import (
     Experiment,
     Named,
     Published,
+    differences,
     load,
 )
 from lm_jax.overrides import override
@@ -37,9 +39,15 @@ changed by its dotted name; a run that was started before goes on.
       --run runs/deeper
   ./launch.sh train experiments/gpt_shakespeare.py --help    (all fields)"""
 
+# Fields that may change and leave a published figure comparable.
+SAME_RECIPE = {"seed", "outputs", "keep", "sharding", "sample"}
+
 
 def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
-    """Read FILE[:VARIANT], --run and overrides from the command line."""
+    """Read FILE[:VARIANT], --run and overrides from the command line.
+
+    A recipe that was changed has no published figure any more.
+    """
     address, rest = args[0], args[1:]
     run = None
     if "--run" in rest:
@@ -51,6 +59,9 @@ def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
     named = load(address)
     program = f"./launch.sh {command} {address}"
     changed = override(named.experiment, rest, program)
+    fields = {name.split(".")[0] for name, *_ in differences(named.experiment, changed)}
+    if fields and not fields & {"published"} and not fields <= SAME_RECIPE:
+        changed = replace(changed, published=None)
     return Named(changed, named.name, named.variant), run
 
 
@@ -85,10 +96,13 @@ def main(args: list[str]) -> int:
 def _count(experiment: CountExperiment, named: Named, run: Path) -> None:
     """Fit a model that counts, and say what came out."""
     display = Display(0)
-    display.header(f"{named.name}, {named.variant}", [("run", str(run))])
     counted = count_run(experiment, run, display)
-    rows = [("data", counted.data.statement), ("model", counted.fitted.statement)]
-    display.header("fitted", rows)
+    rows = [
+        ("data", counted.data.statement),
+        ("model", counted.fitted.statement),
+        ("run", str(run)),
+    ]
+    display.header(f"{named.name}, {named.variant}", rows)
     result = read_result(run)
     _say_scores(display.message, result["validation"])
     _say_published(display.message, experiment.published)
@@ -130,6 +144,8 @@ def _conclude(
         say(f"Best: {best[1]:.4f} at step {best[0]}.")
     _say_published(say, experiment.published)
     _say_next(say, run, experiment.sample.prompt, experiment.objective.generates)
+    if hasattr(setup.model, "vectors"):
+        say(f"  ./launch.sh vectors {shlex.quote(str(run))} --out vectors.txt")
     say(f"  {_beside_python('tensorboard')} --logdir {shlex.quote(str(run))}")
 
 

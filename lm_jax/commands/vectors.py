@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 from jaxtyping import Float32
 
+from lm_jax.commands.options import read_options
 from lm_jax.data import read_vectors, write_vectors
 from lm_jax.errors import UserError
 from lm_jax.evaluation.word_similarity import word_scores
@@ -43,7 +44,7 @@ def main(args: list[str]) -> None:
     Raises:
         UserError: when there are no vectors, or nothing to do with them.
     """
-    options = tyro.cli(Options, prog="./launch.sh vectors", args=args)
+    options = read_options(Options, "vectors", args)
     words, vectors = _vectors(options.source)
     if options.out is not None:
         write_vectors(options.out, words, vectors)
@@ -57,11 +58,13 @@ def main(args: list[str]) -> None:
             )
         return
     scores = word_scores(words, vectors, Path(data).expanduser() / "wordvectors")
-    rows = [
-        (name, f"{value:.4f}")
+    shown = {
+        name: value
         for name, value in scores.items()
-        if options.sections or name.count("/") == 1
-    ]
+        if scores.get(f"{name.split('/')[0]}/covered")
+        and (options.sections or name.count("/") == 1)
+    }
+    rows = [(name.replace("/", ", "), f"{value:.4f}") for name, value in shown.items()]
     Display(0).header(f"{options.source}, {len(words):,} words", rows)
 
 

@@ -51,7 +51,7 @@ class NGram:
         Raises:
             UserError: too few tokens or words, or ids beyond the vocabulary.
         """
-        self._check(len(ids), vocab_size)
+        self.check(len(ids), vocab_size)
         ids = np.asarray(ids, np.int64)
         check_ids(ids, vocab_size)
         end_id = end_id if self.reset else None
@@ -70,7 +70,12 @@ class NGram:
             vocab_size, end_id, self.smoothing.backs_off, statement, tables
         )
 
-    def _check(self, tokens: int, vocab_size: int) -> None:
+    def check(self, tokens: int, vocab_size: int) -> None:
+        """Refuse a stream of so many tokens that can't be counted.
+
+        Raises:
+            UserError: too few tokens or words, or too many to be numbered.
+        """
         if vocab_size < 2:
             raise UserError(
                 f"vocab_size={vocab_size}: there is nothing to predict with fewer "

@@ -10,6 +10,7 @@ import numpy as np
 from lm_jax.counting.fitted import FittedNGram, load
 from lm_jax.counting.generate import generate
 from lm_jax.data import Prepared
+from lm_jax.data.prepared import check_varied
 from lm_jax.data.words import END_OF_SENTENCE, WordTokenizer
 from lm_jax.evaluation.likelihood import likelihood
 from lm_jax.experiment import CountExperiment
@@ -62,6 +63,8 @@ def count_run(experiment: CountExperiment, run: Path, display: Display) -> Count
             can't be written; when the text is too short for the order.
     """
     data = experiment.data.prepare(CACHE, display.work)
+    check_varied(data)
+    experiment.model.check(len(data.splits["train"].ids), data.vocab_size)
     experiment.sample.sampling.check(data.vocab_size)
     with open_run(run):
         claim(experiment, run)

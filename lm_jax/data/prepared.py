@@ -51,7 +51,8 @@ class Prepared:
             raise UserError(
                 f"The split '{split}' has {found} tokens: two are needed to predict "
                 f"one. There is: {', '.join(self.splits)}. Give the corpus a larger "
-                "share for it, or more documents."
+                f"share for it (data.corpus.{split}), or more documents, and train "
+                "anew."
             )
         return self.windows(split, batch)
 
@@ -60,6 +61,21 @@ def check_context(context: int) -> None:
     """Refuse contexts that hold no token."""
     if context < 1:
         raise UserError(f"context={context}: a context has 1 token or more.")
+
+
+def check_varied(data: Prepared) -> None:
+    """Refuse a training split that is one token again and again.
+
+    Raises:
+        UserError: there is nothing to predict.
+    """
+    ids = data.splits["train"].ids
+    if (ids[:4096] == ids[0]).all() and (ids == ids[0]).all():
+        (symbol,) = data.tokenizer.symbols(ids[:1])
+        raise UserError(
+            f"The split 'train' is {symbol!r} {len(ids):,} times: there is nothing to "
+            "predict. Use a longer text or another tokenizer."
+        )
 
 
 def training_tokens(made: Tokenized, context: int, part: int = 0) -> int:

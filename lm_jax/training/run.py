@@ -181,15 +181,24 @@ class Trained:
         Raises:
             UserError: when the model writes no text.
         """
-        objective = self.setup.experiment.objective
-        if not objective.generates:
-            raise UserError(
-                f"This model was trained by {type(objective).__name__}: it doesn't "
-                "continue text."
-            )
+        check_writes(self.setup.experiment)
         context = self.setup.data.context
         return generate(
             self.setup.model, self.params, prompts, length, context, sampling, seed
+        )
+
+
+def check_writes(experiment: Experiment) -> None:
+    """Refuse an experiment whose model doesn't continue text.
+
+    Raises:
+        UserError: when its objective isn't one of writing.
+    """
+    objective = experiment.objective
+    if not objective.generates:
+        raise UserError(
+            f"This model was trained by {type(objective).__name__}: it predicts "
+            f"{objective.task} and doesn't continue text. `evaluate` scores it."
         )
 
 

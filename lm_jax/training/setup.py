@@ -13,6 +13,7 @@ import optax
 from jax.sharding import Mesh
 
 from lm_jax.data import Prepared
+from lm_jax.data.prepared import check_varied
 from lm_jax.durations import Units, parse_duration, steps
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
@@ -111,6 +112,7 @@ def set_up(
     _check_model(experiment, data, model)
     _check_sample(experiment, data)
     data.evaluation("validation", 1)
+    check_varied(data)
     tokens = experiment.batch * data.context
     units = Units(
         tokens=tokens,
@@ -236,8 +238,8 @@ def _check(experiment: Experiment, mesh: Mesh) -> None:
         raise UserError("patience must be 1 or more, or None.")
     if experiment.keep < 1:
         raise UserError("keep must be 1 or more.")
-    parse_duration(experiment.budget)
-    parse_duration(experiment.evaluate_every)
+    for field in ("budget", "evaluate_every"):
+        parse_duration(getattr(experiment, field), field)
     if not experiment.schedule.peak > 0:
         raise UserError("schedule.peak, the highest learning rate, must be positive.")
 

@@ -73,7 +73,9 @@ def test_help_names_every_command(capsys):
         except SystemExit as end:
             code = end.code
         assert code == 0
-        assert len(capsys.readouterr().out) > 150
+        said = capsys.readouterr().out
+        assert len(said) > 150
+        assert max(map(len, said.splitlines())) <= 80
 
 
 def test_generate_continues_each_prompt_and_repeats_itself(folder, capsys):
@@ -133,6 +135,18 @@ def test_diff_of_runs_and_files(folder, capsys):
     assert printed(capsys, "diff", "tiny.py", "run") == "The experiments are equal.\n"
 
 
+def test_a_changed_recipe_has_no_published_figure(folder, capsys):
+    text = Path("tiny.py").read_text()
+    text = text.replace("average=0.5,", "average=0.5, published=Published(1.0, 'us'),")
+    Path("tiny.py").write_text(text.replace(" Sample\n", " Published, Sample\n"))
+    for run, args, there in (
+        ("same", ["--seed", "1"], True),
+        ("other", ["--model.width", "8"], False),
+    ):
+        said = printed(capsys, "train", "tiny.py", "--run", f"new/{run}", *args)
+        assert ("Published: validation loss 1.0 (us)" in said) is there
+
+
 def test_inspect_prints_what_the_step_saw(folder, capsys):
     said = printed(capsys, "inspect", "run", "--step", "3")
     assert "rows 16 to 23" in said and "--- row 7 ---" in said
@@ -140,6 +154,8 @@ def test_inspect_prints_what_the_step_saw(folder, capsys):
     for part in said.split("--- row ")[1:]:
         row = part.split("---\n", 1)[1].removesuffix("\n")
         assert len(row) == 16 and row in text
+    assert "at step 12" not in said
+    assert "at step 12" in printed(capsys, "inspect", "run", "--step", "13")
     row = printed(capsys, "inspect", "run", "--step", "3", "--row", "7")
     assert len(row.splitlines()) == 2 + 16 and " -> " in row
 
@@ -151,7 +167,8 @@ BAD = {
     "heads and width": (["--model.heads", "3"], "nearest that does: 2"),
     "batch and devices": (["--batch", "12"], "8 or 16"),
     "batch and parts": (["--accumulate", "3"], "24"),
-    "no duration": (["--budget", "a while"], "'2000 steps'"),
+    "no duration": (["--budget", "a while"], "budget: 'a while' is not a duration"),
+    "another model": (["--model", "Recurrent"], "--model.layers"),
     "no duration for the warmup": (["--schedule.warmup", "5"], "'5'"),
     "short split": (["--data.context", "5000"], "5000"),
     "no such mesh": (["--sharding.fsdp", "3"], "8 devices"),

@@ -126,6 +126,17 @@ def test_a_neural_cache_is_for_models_that_carry_their_state(capsys):
     assert code == 2 and "CarriedStream" in error
 
 
+def test_what_cannot_be_counted_leaves_no_run(capsys, tmp_path):
+    order = ("--model.order", "5000000", "--run", "new")
+    code, said, error = said_by(capsys, "train", "families.py:ngram", *order)
+    assert code == 2 and "lower order" in error and not said
+    (tmp_path / "text.txt").write_text("a" * 3000)
+    for file in ("families.py:ngram", "families.py"):
+        code, _, error = said_by(capsys, "train", file, "--run", "new")
+        assert code == 2 and "nothing to predict" in error
+    assert not (tmp_path / "new").exists()
+
+
 def test_vectors_are_scored_or_written(capsys):
     code, _, error = said_by(capsys, "vectors", "none.txt")
     assert code == 2
