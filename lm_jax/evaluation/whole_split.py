@@ -30,6 +30,8 @@ def summed(
         progress: told (description, done, total).
     """
     sums = []
+    if progress is not None:
+        progress("evaluating", 0, len(batches))  # the first batch compiles
     for index in range(len(batches)):
         batch = to_mesh(batches[index], mesh)
         found, memory = evaluation_step(params, batch, memory)

@@ -79,6 +79,7 @@ class Display:
                 )
             ]
             for line in lines or [Text("")]:
+                line.rstrip()
                 self._print(Text.assemble("  ", (name, "cyan"), line))
                 name = " " * indent
 

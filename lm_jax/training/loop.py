@@ -151,7 +151,7 @@ def train(
     checkpoints.wait()
     if not scores and interrupt.received is None:
         # Ended before, perhaps without having written its result.
-        scores = evaluate(setup, compiled.evaluation, state.evaluated, "validation")
+        scores = _scores(setup, compiled, state, outputs)
     return Outcome(state, progress, clock, scores, interrupt.received)
 
 
@@ -191,6 +191,13 @@ def _record(
     return math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])
 
 
+def _scores(
+    setup: Setup, compiled: Compiled, state: TrainState, outputs: Outputs
+) -> dict[str, float]:
+    params, work = state.evaluated, outputs.display.work
+    return evaluate(setup, compiled.evaluation, params, "validation", work)
+
+
 def _evaluate(
     setup: Setup,
     compiled: Compiled,
@@ -201,7 +208,7 @@ def _evaluate(
 ) -> dict[str, float]:
     """Score the validation split, draw a sample, and write both down."""
     step = int(state.step)
-    scores = evaluate(setup, compiled.evaluation, state.evaluated, "validation")
+    scores = _scores(setup, compiled, state, outputs)
     values = {f"validation_{name}": value for name, value in scores.items()}
     rate = clock.steps_per_second()
     if rate:

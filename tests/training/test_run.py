@@ -196,6 +196,15 @@ def test_the_same_curve_on_any_number_of_devices(devices, monkeypatch, whole):
     )
 
 
+def test_evaluations_report_their_progress(monkeypatch):
+    from lm_jax.runs.display import Display
+
+    seen = []
+    monkeypatch.setattr(Display, "work", lambda self, *what: seen.append(what))
+    assert train("here", "--budget", "4 steps") == 0
+    assert ("evaluating", 0, 1) in seen and ("evaluating", 1, 1) in seen
+
+
 def test_another_experiment_in_the_same_place_is_refused(capsys):
     assert train("here", "--budget", "4 steps") == 0
     before = Path("here/experiment.json").read_bytes()
