@@ -12,20 +12,20 @@ from dataclasses import replace
 
 from lm_jax.data import Corpus, MaskedStream, Subwords
 from lm_jax.experiment import Experiment
-from lm_jax.models import Encoder, Learned
+from lm_jax.models import Encoder, Learned, Rotary
 from lm_jax.objectives import MaskedTokens
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import WarmupLinear
 
 experiment = Experiment(
     data=MaskedStream(Corpus("wikitext-2"), Subwords(size=8000), context=128),
-    model=Encoder(layers=4, heads=4, width=128, positions=Learned(), norm_at="pre"),
+    model=Encoder(layers=4, heads=4, width=128, positions=Rotary(), norm_at="pre"),
     objective=MaskedTokens(),
     optimizer=AdamW(b2=0.98, weight_decay=0.01, clip=1.0),
     schedule=WarmupLinear(peak=2e-3, warmup="100 steps"),
     batch=16,
-    budget="2000 steps",
-    evaluate_every="500 steps",
+    budget="1500 steps",
+    evaluate_every="250 steps",
 )
 
 data, model = experiment.data, experiment.model
@@ -33,5 +33,6 @@ variants = {
     "static": replace(experiment, data=replace(data, dynamic=False)),
     "whole_words": replace(experiment, data=replace(data, whole_words=True)),
     "only_masks": replace(experiment, data=replace(data, mask=1.0, random=0.0)),
+    "learned": replace(experiment, model=model.clone(positions=Learned())),
     "post_norm": replace(experiment, model=model.clone(norm_at="post")),
 }

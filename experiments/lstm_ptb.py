@@ -2,9 +2,12 @@
 
 Run:     ./launch.sh train experiments/lstm_ptb.py
          ./launch.sh train experiments/lstm_ptb.py:tied
-Expect:  to be measured
+Expect:  114.5 +- 0.7 test perplexity, 109.8 +- 0.8 tied (3 seeds each, with
+         `evaluate RUN --split test`); about 20 minutes on one CPU core
 Source:  pytorch/examples, word_language_model, its README's 6 epochs, measured on
-         this corpus: 117.61 test perplexity, 110.44 tied
+         this corpus: 117.61 test perplexity, 110.44 tied. The same recipe in
+         PyTorch here had validation losses of 5.382, 5.093, 4.954 and 4.877 after
+         its first four epochs, where ours had 5.387, 5.086, 4.933 and 4.855
 Data:    $LM_JAX_DATA/ptb (Mikolov's ptb.{train,valid,test}.txt.gz)
 """
 
