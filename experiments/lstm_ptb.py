@@ -3,7 +3,7 @@
 Run:     ./launch.sh train experiments/lstm_ptb.py
          ./launch.sh train experiments/lstm_ptb.py:tied
 Expect:  114.5 +- 0.7 test perplexity, 109.8 +- 0.8 tied (3 seeds each, with
-         `evaluate RUN --split test`); about 20 minutes on one CPU core
+         `evaluate RUN --split test`); about half an hour on one CPU core
 Source:  pytorch/examples, word_language_model, its README's 6 epochs, measured on
          this corpus: 117.61 test perplexity, 110.44 tied. The same recipe in
          PyTorch here had validation losses of 5.382, 5.093, 4.954 and 4.877 after

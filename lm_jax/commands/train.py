@@ -60,7 +60,7 @@ def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
     program = f"./launch.sh {command} {address}"
     changed = override(named.experiment, rest, program)
     fields = {name.split(".")[0] for name, *_ in differences(named.experiment, changed)}
-    if fields and not fields & {"published"} and not fields <= SAME_RECIPE:
+    if "published" not in fields and not fields <= SAME_RECIPE:
         changed = replace(changed, published=None)
     return Named(changed, named.name, named.variant), run
 

@@ -64,6 +64,9 @@ def main(args: list[str]) -> None:
         if scores.get(f"{name.split('/')[0]}/covered")
         and (options.sections or name.count("/") == 1)
     }
+    if not shown:
+        print("No pair or analogy has all its words among these: nothing is scored.")
+        return
     rows = [(name.replace("/", ", "), f"{value:.4f}") for name, value in shown.items()]
     Display(0).header(f"{options.source}, {len(words):,} words", rows)
 

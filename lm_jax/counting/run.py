@@ -63,8 +63,8 @@ def count_run(experiment: CountExperiment, run: Path, display: Display) -> Count
             can't be written; when the text is too short for the order.
     """
     data = experiment.data.prepare(CACHE, display.work)
-    check_varied(data)
     experiment.model.check(len(data.splits["train"].ids), data.vocab_size)
+    check_varied(data)
     experiment.sample.sampling.check(data.vocab_size)
     with open_run(run):
         claim(experiment, run)

@@ -70,7 +70,7 @@ def check_varied(data: Prepared) -> None:
         UserError: there is nothing to predict.
     """
     ids = data.splits["train"].ids
-    if (ids[:4096] == ids[0]).all() and (ids == ids[0]).all():
+    if len(ids) and (ids[:4096] == ids[0]).all() and (ids == ids[0]).all():
         (symbol,) = data.tokenizer.symbols(ids[:1])
         raise UserError(
             f"The split 'train' is {symbol!r} {len(ids):,} times: there is nothing to "

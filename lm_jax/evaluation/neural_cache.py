@@ -87,7 +87,7 @@ def empty_cache_memory(
 
 def make_cache_step(
     model: nn.Module, cache: NeuralCache
-) -> Callable[[Any, Batch, CacheMemory], tuple[Batch, CacheMemory]]:
+) -> Callable[[Any, Batch, CacheMemory], tuple[dict, CacheMemory]]:
     """Make ``cache_step(params, batch, memory) -> (sums, memory)``.
 
     It stands in for the evaluation step where batches continue each other, as
