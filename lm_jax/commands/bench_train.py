@@ -18,8 +18,9 @@ from lm_jax.files import atomic_write
 class Options:
     """Train GPTs and LSTMs in lm_jax and in PyTorch, in turn, on the CPU.
 
-    Both do the same: AdamW (LSTMs: SGD), clipping, the same batches. Each mode
-    trains for about a second, then the next one does. Close other programs first.
+    Both do the same: AdamW (LSTMs: SGD), clipping, the same batches. LSTM200 has
+    two layers of that width, 10,000 words and batches of 20 x 35. Each mode trains
+    for about a second, then the next one does. Close other programs first.
     """
 
     sizes: tuple[Literal["0.8M", "10.7M", "124M", "LSTM200", "LSTM650"], ...] = (
@@ -29,8 +30,7 @@ class Options:
         "LSTM200",
         "LSTM650",
     )
-    """Parameters of the GPTs; width of the two layers of the LSTMs (10,000 words,
-    batch 20, 35 steps, carried state). 124M takes ten minutes and 12 GB of memory."""
+    """Parameters of GPTs, widths of LSTMs. 124M takes ten minutes and 12 GB."""
     rounds: int = 5
     """Turns of each mode; the table shows their median."""
     json: Path | None = None

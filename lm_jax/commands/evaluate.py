@@ -31,8 +31,7 @@ class Options:
     step: int | None = None
     """Checkpoint to score; the best one if not given."""
     cache: int = 0
-    """Words that a neural cache remembers (Grave et al. 2017); 0 has none. For
-    models that carry their state."""
+    """Words that a neural cache remembers, where a model carries its state."""
     cache_theta: float = NeuralCache().theta
     """How much more alike features count in the cache."""
     cache_weight: float = NeuralCache().weight

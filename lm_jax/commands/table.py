@@ -23,8 +23,7 @@ class Options:
     folder: Annotated[Path, tyro.conf.Positional] = COMMITTED
     """Folder with results; `runs` shows your own."""
     measure: str | None = None
-    """What to compare, such as "validation bits_per_byte" or "test perplexity";
-    what was published for the corpus if not given."""
+    """Such as "validation bits_per_byte"; what was published if not given."""
 
 
 def main(args: list[str]) -> None:

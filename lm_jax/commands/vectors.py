@@ -24,14 +24,14 @@ from lm_jax.training.run import Trained
 class Options:
     """Score word vectors, and write them in word2vec's text format.
 
+    Those of a language model are its embedding.
     Scores: WordSim-353, SimLex-999 and MEN (Spearman), Google's and the Chinese
     CA8 analogies (3CosAdd), each with the share of its questions that the words
     cover. Their files are read below $LM_JAX_DATA/wordvectors.
     """
 
     source: Annotated[Path, tyro.conf.Positional]
-    """Directory of a run, or a file in word2vec's or GloVe's text format. Of a
-    language model: its embedding."""
+    """Directory of a run, or a file in word2vec's or GloVe's text format."""
     out: Path | None = None
     """Write the vectors to this file."""
     sections: bool = False
