@@ -37,7 +37,7 @@ experiment = Experiment(
     optimizer=AdamW(b2=0.99, weight_decay=0.1),
     schedule=WarmupCosine(peak=2e-3, warmup="100 steps", final=1e-4),
     batch=16,
-    budget="8M tokens",
+    budget="4M tokens",
     evaluate_every="1M tokens",
     sample=sample,
 )

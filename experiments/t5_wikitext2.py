@@ -1,10 +1,14 @@
 """A small T5 that writes the hidden spans of WikiText-2.
 
 Run:     ./launch.sh train experiments/t5_wikitext2.py
-Expect:  to be measured; about ten minutes on two CPU cores. To beat: always
-         the most frequent token ("<span_0>") has an accuracy of 0.0385, and the
-         shares of the training targets a loss of 5.929. 27% of the targets are
-         sentinels
+Expect:  accuracy 0.323, 0.329, 0.323, 0.331, 0.335 and 0.335, loss 4.74, 4.60,
+         4.53, 4.47, 4.42 and 4.40, after each 500 steps (one seed; 15 minutes on
+         one CPU core). To beat: always the most frequent token ("<span_0>") has an
+         accuracy of 0.0385, and the shares of the training targets a loss of
+         5.929. Most of it is form: 27% of the targets are sentinels, and 9% the
+         pieces of the corpus's <unk>. Of the other targets 0.054 are right (" the":
+         0.048), by what was just written: the first token of a span is not yet
+         learned from what stands around it, which takes longer than this
 Source:  Raffel et al. 2020, 3.1.4 (15% hidden, spans of 3 tokens)
 Data:    $LM_JAX_DATA/wikitext-2
 """

@@ -1,7 +1,8 @@
 """A Transformer of the small LSTM's parameters and tokens, on the Penn Treebank.
 
 Run:     ./launch.sh train experiments/transformer_ptb.py
-Expect:  to be measured
+Expect:  108.2 test perplexity (one seed), in windows of 64 tokens; 45 minutes on
+         one CPU core
 Source:  none published; beside experiments/lstm_ptb_zaremba.py: 4.6M parameters,
          4.0M of them in the two tables of words, and 13 epochs
 Data:    $LM_JAX_DATA/ptb (Mikolov's ptb.{train,valid,test}.txt.gz)

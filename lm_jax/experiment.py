@@ -72,7 +72,7 @@ class Published:
 class InitialVectors:
     """Word vectors that the embedding begins as.
 
-    To keep them as they are: ``optimizer.rates=(("embedding$", 0.0), (".*", 1.0))``.
+    To keep them as they are: ``optimizer.rates=(("^embedding$", 0.0), (".*", 1.0))``.
 
     Attributes:
         path: a file in word2vec's or GloVe's text format. Tokens that it lacks

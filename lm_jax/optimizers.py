@@ -12,6 +12,7 @@ import jax
 import optax
 from optax.contrib import MuonDimensionNumbers, muon
 
+from lm_jax.errors import UserError
 from lm_jax.schedules import Curve
 from lm_jax.selectors import select
 
@@ -162,10 +163,16 @@ class Muon:
         """Gradients to an uphill direction of unit learning rate."""
 
         def axes(params):
+            hidden = select(self.hidden, params, "optimizer.hidden")
+            if not any(jax.tree.leaves(hidden)):
+                raise UserError(
+                    "optimizer.hidden selects no parameter, and Muon without any is "
+                    "Adam. Name this model's hidden matrices there, such as "
+                    '"layer_.*kernel$", or use AdamW.'
+                )
             # The last two axes are the matrix; a scanned stack's first is not.
             return jax.tree.map(
-                lambda chosen: MuonDimensionNumbers(-2, -1) if chosen else None,
-                select(self.hidden, params, "optimizer.hidden"),
+                lambda chosen: MuonDimensionNumbers(-2, -1) if chosen else None, hidden
             )
 
         return muon(

@@ -11,6 +11,9 @@ import tyro
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import AnyExperiment, flatten
 
+# What another kind of data takes from the one before, where it has such a field.
+_CARRIED = ("corpus", "tokenizer", "context")
+
 
 def override(experiment: AnyExperiment, args: list[str], program: str) -> AnyExperiment:
     """Apply ``--dotted.name value`` pairs to an experiment.
@@ -104,14 +107,36 @@ def _kinds(value: Any, path: list[str]) -> dict[str, type]:
 def _replace(value: Any, path: list[str], kind: type) -> Any:
     """Put a value of another kind at a path.
 
-    It has the kind's defaults; what has none is taken from the value before.
+    It has the kind's defaults; what has none is taken from the value before. Data
+    go on with their corpus.
+
+    Raises:
+        UserError: when the value before has none either.
     """
+    if path == ["data"]:
+        return dataclasses.replace(value, data=_like(value.data, kind))
     if not path:
         needed = [
             field.name
             for field in dataclasses.fields(kind)
             if field.default is dataclasses.MISSING
         ]
+        lacking = [name for name in needed if not hasattr(value, name)]
+        if lacking:
+            raise UserError(
+                f"{kind.__name__} has no default for {', '.join(lacking)}, and there "
+                "is none here to take it from. Write the whole value into the "
+                f"experiment's file, as {kind.__name__}({', '.join(needed)})."
+            )
         return kind(**{name: getattr(value, name) for name in needed})
     inner = _replace(getattr(value, path[0]), path[1:], kind)
     return dataclasses.replace(value, **{path[0]: inner})
+
+
+def _like(data: Any, kind: type) -> Any:
+    """Data of a kind, of the same corpus in the same tokens where it can be."""
+    hints, shared = typing.get_type_hints(kind), {}
+    for name in _CARRIED:
+        if name in hints and isinstance(getattr(data, name, None), hints[name]):
+            shared[name] = getattr(data, name)
+    return kind(**shared)

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from lm_jax.data import Bytes, Characters, Corpus, PackedDocuments, Subwords
+from lm_jax.data import (
+    Bytes,
+    Characters,
+    Cooccurrences,
+    Corpus,
+    PackedDocuments,
+    Subwords,
+    TokenStream,
+    Words,
+)
 from lm_jax.errors import UserError
 from lm_jax.experiment import differences, flatten, from_json, load, save, to_json
 from lm_jax.models import Gated, Rotary, Transformer
@@ -139,14 +148,31 @@ def test_any_field_is_overridden_by_its_dotted_name(args, change):
 
 
 def test_data_of_another_kind_takes_what_it_needs():
-    changed = override(RECIPE, ["--data", "PackedDocuments"], "train")
-    assert isinstance(changed.data, PackedDocuments)
+    text = TokenStream(Corpus("ptb", validation=0.2), Words(lowercase=True), 35)
+    recipe = replace(RECIPE, data=text)
+    args = ["--data", "PackedDocuments", "--data.corpus.test", "0.1"]
+    corpus = replace(text.corpus, test=0.1)
+    changed = override(recipe, args, "train")
+    assert changed.data == PackedDocuments(corpus, text.tokenizer, 35)
+    changed = override(recipe, ["--data", "Cooccurrences"], "train")
+    assert changed.data == Cooccurrences(text.corpus, text.tokenizer)
+    # What a kind doesn't take is as it would be without.
+    recipe = replace(RECIPE, data=replace(text, tokenizer=Bytes()))
+    changed = override(recipe, ["--data", "Cooccurrences"], "train")
+    assert changed.data == Cooccurrences(text.corpus)
     tokenizer = override(RECIPE, ["--data.tokenizer", "Bytes"], "train").data.tokenizer
     assert tokenizer == Bytes()
     assert RECIPE.data.tokenizer == Characters()
     assert RECIPE.data.corpus == Corpus("tinyshakespeare")
     assert isinstance(RECIPE.optimizer, AdamW)
     assert isinstance(RECIPE.schedule, WarmupCosine)
+
+
+def test_a_kind_without_defaults_is_refused_where_there_was_no_value():
+    args = ["--published", "Published", "--published.value", "3"]
+    assert override(RECIPE, args, "train").published.value == 3
+    with pytest.raises(UserError, match=r"file, as Published\(value, source\)"):
+        override(replace(RECIPE, published=None), args, "train")
 
 
 @pytest.mark.parametrize(

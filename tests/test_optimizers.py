@@ -121,3 +121,8 @@ def test_scanned_blocks_are_updated_like_unrolled_ones(optimizer):
 def test_a_selector_with_a_gap_is_refused():
     with pytest.raises(UserError, match="optimizer.decays"):
         ours(AdamW(decays=(("kernel", True),)))
+
+
+def test_muon_without_hidden_matrices_is_refused():
+    with pytest.raises(UserError, match="selects no parameter"):
+        ours(Muon()).init({"layer_0": {"kernel": jnp.ones((3, 4))}})

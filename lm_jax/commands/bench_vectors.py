@@ -1,6 +1,5 @@
 """Measure word vectors: what they are worth and how fast they come, beside gensim."""
 
-import gzip
 import importlib.util
 import statistics
 import tempfile
@@ -21,6 +20,7 @@ from lm_jax.data import Corpus, Words, batches
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
 from lm_jax.data.known import KNOWN
+from lm_jax.data.reading import blocks, list_files
 from lm_jax.durations import Units
 from lm_jax.errors import UserError
 from lm_jax.evaluation.word_similarity import word_scores
@@ -86,8 +86,7 @@ def main(args: list[str]) -> None:
     source, judged = _folder("text8"), _folder("wordvectors")
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder, "text")
-        with gzip.open(next(source.glob("*.gz"))) as file:
-            text.write_bytes(file.read(options.megabytes * 1_000_000))
+        text.write_text(_beginning(source, options.megabytes * 1_000_000))
         counts = Counter(text.read_text().split())
         frequent = [n for n in counts.values() if n >= MIN_COUNT]
         print(
@@ -95,13 +94,13 @@ def main(args: list[str]) -> None:
             f"width {WIDTH}, window {WINDOW}, {NEGATIVES} negatives, {options.epochs} "
             f"epochs, subsampling {options.subsample:g}, {options.seeds} seeds\n"
         )
-        print(f"{'':<26}" + "".join(f"{name:>14}" for name in SCORES) + "   words/s")
+        print(f"{'':<28}" + "".join(f"{name:>14}" for name in SCORES) + "   words/s")
         for name, recipe in recipes(options, str(text), len(frequent) + 1).items():
             for side, train in _sides(recipe, text, Path(folder), options.subsample):
                 runs = [_scored(train(seed), judged) for seed in range(options.seeds)]
                 words = sum(frequent) * recipe.epochs * len(runs)
                 rate = words / sum(run.seconds for run in runs)
-                print(f"{name:<16}{side:<10}" + _row(runs) + f"{rate:>10,.0f}")
+                print(f"{name:<18}{side:<10}" + _row(runs) + f"{rate:>10,.0f}")
     print(
         "\nMean and range over the seeds. Words of the vocabulary and epochs a second"
     )
@@ -116,6 +115,19 @@ def _folder(name: str) -> Path:
             f"{root.parent if root else 'not set'}."
         )
     return root.parent / name
+
+
+def _beginning(source: Path, characters: int) -> str:
+    """Read the beginning of the text in a folder, plain or gzipped."""
+    files = list_files(source)
+    if not files:
+        raise UserError(f"The folder {source} has no files: text8 belongs there.")
+    text = ""
+    for block in blocks(files[0]):
+        text += block
+        if len(text) >= characters:
+            break
+    return text[:characters]
 
 
 def recipes(options: Options, text: str, vocab_size: int) -> dict[str, Recipe]:
@@ -140,9 +152,10 @@ def recipes(options: Options, text: str, vocab_size: int) -> dict[str, Recipe]:
                 tree, model, BagOfWords(), 1e-2, 4, epochs, found | bag
             ),
         }
-    pairs = Cooccurrences(corpus, words, WINDOW)
+    # GloVe's own window: Pennington et al. take 10 words on each side, not 5.
+    pairs = Cooccurrences(corpus, words, 2 * WINDOW)
     glove = Recipe(pairs, GlobalVectors(WIDTH), GloVe(10.0), 1e-2, 2, epochs, {})
-    return made | {"GloVe": glove}
+    return made | {f"GloVe, window {2 * WINDOW}": glove}
 
 
 class Vectors(NamedTuple):
@@ -219,5 +232,5 @@ def _row(runs: list[Measured]) -> str:
     for name in SCORES.values():
         found = [run.scores[name] for run in runs]
         spread = (max(found) - min(found)) / 2
-        cells.append(f"{statistics.mean(found):>8.3f} ±{spread:.3f}")
+        cells.append(f"{statistics.mean(found):>7.3f} ±{spread:.3f}")
     return "".join(cells)

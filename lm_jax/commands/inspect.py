@@ -11,7 +11,7 @@ from lm_jax.commands.options import read_options
 from lm_jax.data.loader import rows
 from lm_jax.errors import UserError
 from lm_jax.experiment import CountExperiment
-from lm_jax.runs.claim import read_experiment
+from lm_jax.runs.claim import check_data, read_experiment
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.training.setup import CACHE
@@ -51,6 +51,7 @@ def main(args: list[str]) -> None:
     if options.step > last:
         print(f"The run is at step {last}; this is what a later step sees.")
     data = experiment.data.prepare(CACHE)
+    check_data(data, run)
     order = data.train(experiment.seed, experiment.batch)
     batch = rows(order, options.step - 1, experiment.batch)
     first = (options.step - 1) * experiment.batch

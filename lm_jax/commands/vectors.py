@@ -12,6 +12,9 @@ from jaxtyping import Float32
 
 from lm_jax.commands.options import read_options
 from lm_jax.data import read_vectors, write_vectors
+from lm_jax.data.specials import WithSpecials
+from lm_jax.data.tokenizers import END_OF_DOCUMENT, UNKNOWN
+from lm_jax.data.words import END_OF_SENTENCE
 from lm_jax.errors import UserError
 from lm_jax.evaluation.word_similarity import word_scores
 from lm_jax.fitted import load_fitted
@@ -19,12 +22,15 @@ from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.training.run import Trained
 
+# Tokens that stand for no text of their own.
+SPECIAL = (UNKNOWN, END_OF_SENTENCE, END_OF_DOCUMENT)
+
 
 @dataclass(frozen=True)
 class Options:
     """Score word vectors, and write them in word2vec's text format.
 
-    Those of a language model are its embedding.
+    Those of a language model are its embedding. Spaces in tokens are written "▁".
     Scores: WordSim-353, SimLex-999 and MEN (Spearman), Google's and the Chinese
     CA8 analogies (3CosAdd), each with the share of its questions that the words
     cover. Their files are read below $LM_JAX_DATA/wordvectors.
@@ -57,7 +63,8 @@ def main(args: list[str]) -> None:
                 "wordvectors/ in it, or write the vectors to a file with --out."
             )
         return
-    scores = word_scores(words, vectors, Path(data).expanduser() / "wordvectors")
+    folder = Path(data).expanduser() / "wordvectors"
+    scores = word_scores(*_whole_words(words, vectors), folder)
     shown = {
         name: value
         for name, value in scores.items()
@@ -71,6 +78,17 @@ def main(args: list[str]) -> None:
     Display(0).header(f"{options.source}, {len(words):,} words", rows)
 
 
+def _whole_words(
+    words: list[str], vectors: Float32[np.ndarray, "rows width"]
+) -> tuple[list[str], Float32[np.ndarray, "rows width"]]:
+    """Take a token that begins with a space for the word after it.
+
+    They come first: the same letters without the space are part of a word.
+    """
+    order = sorted(range(len(words)), key=lambda i: not words[i].startswith(" "))
+    return [words[i].removeprefix(" ") for i in order], vectors[order]
+
+
 def _vectors(source: Path) -> tuple[list[str], Float32[np.ndarray, "rows width"]]:
     if source.is_file():
         return read_vectors(source)
@@ -82,5 +100,9 @@ def _vectors(source: Path) -> tuple[list[str], Float32[np.ndarray, "rows width"]
         table = model.apply({"params": fitted.params}, method="vectors")
     else:
         table = fitted.params["embedding"]
-    table = np.asarray(jax.device_get(table), np.float32)[: tokenizer.vocab_size]
-    return tokenizer.symbols(range(tokenizer.vocab_size)), table
+    table = np.asarray(jax.device_get(table), np.float32)
+    if isinstance(tokenizer, WithSpecials):
+        tokenizer = tokenizer.tokenizer
+    symbols = tokenizer.symbols(range(tokenizer.vocab_size))
+    spelled = [i for i, symbol in enumerate(symbols) if symbol not in SPECIAL]
+    return [symbols[i] for i in spelled], table[spelled]

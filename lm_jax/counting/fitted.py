@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
-from lm_jax.counting.tables import Progress, before, context_lengths
+from lm_jax.counting.tables import Ends, Progress, before, context_lengths
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
 
@@ -47,8 +47,8 @@ class FittedNGram:
     """The probabilities of an n-gram model, for every context there is."""
 
     vocab_size: int
-    end_id: int | None
-    """Contexts begin with this token, or anywhere where it is None."""
+    end_id: Ends
+    """Contexts begin with such a token, or anywhere where it is None."""
     backs_off: bool
     """Below a context is the shorter one; otherwise the uniform distribution."""
     statement: str
@@ -183,6 +183,8 @@ def load(path: Path) -> FittedNGram:
     try:
         with np.load(path) as file:
             about = json.loads(str(file["about"]))
+            if isinstance(about["end_id"], list):
+                about["end_id"] = tuple(about["end_id"])
             orders = sum(name.startswith("keys") for name in file.files)
             tables = tuple(
                 Table(*(file[f"{name}{order}"] for name in Table._fields))
@@ -191,7 +193,8 @@ def load(path: Path) -> FittedNGram:
         return FittedNGram(**about, tables=tables)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise UserError(
-            f"{path} is damaged, or no n-gram model: {error}. Fit the model again."
+            f"{path} is damaged, or no n-gram model: {error}. Move it away and fit the "
+            "model again."
         ) from error
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Integer
 
 from lm_jax.counting.fitted import FittedNGram, Table, check_ids
 from lm_jax.counting.smoothing import KneserNey, Smoothing
-from lm_jax.counting.tables import Counts, Progress, count
+from lm_jax.counting.tables import Counts, Ends, Progress, count
 from lm_jax.errors import UserError
 
 _NEVER = np.iinfo(np.int64).max
@@ -37,7 +37,7 @@ class NGram:
         self,
         ids: Integer[np.ndarray, " tokens"],
         vocab_size: int,
-        end_id: int | None = None,
+        end_id: Ends = None,
         progress: Progress | None = None,
     ) -> FittedNGram:
         """Count the n-grams of a stream of tokens and weigh them.
@@ -45,7 +45,8 @@ class NGram:
         Args:
             ids: (tokens,), such as the training split.
             vocab_size: number of ids.
-            end_id: the token that ends each sentence or document, if any does.
+            end_id: the token, or the tokens, that end sentences and documents,
+                if any does.
             progress: told (description, orders done, orders in all).
 
         Raises:

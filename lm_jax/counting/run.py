@@ -12,10 +12,11 @@ from lm_jax.counting.generate import generate
 from lm_jax.data import Prepared
 from lm_jax.data.prepared import check_varied
 from lm_jax.data.words import END_OF_SENTENCE, WordTokenizer
+from lm_jax.errors import UserError
 from lm_jax.evaluation.likelihood import likelihood
 from lm_jax.experiment import CountExperiment
 from lm_jax.generation import Sampling
-from lm_jax.runs.claim import claim
+from lm_jax.runs.claim import check_data, claim
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
@@ -46,7 +47,7 @@ class Counted:
         self.data.evaluation(split, 1)  # refuses a split that isn't there
         tokens = self.data.splits[split]
         nats = -self.fitted.log_probabilities(tokens.ids, progress)
-        return likelihood(float(nats.sum()), len(nats), tokens.bytes)
+        return likelihood(float(nats.sum()), len(nats), tokens.spelled)
 
     def generate(
         self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
@@ -58,21 +59,25 @@ class Counted:
 def count_run(experiment: CountExperiment, run: Path, display: Display) -> Counted:
     """Fit a model, score it, and write the run's directory.
 
+    A run that has ended is read back: nothing is written.
+
     Raises:
         UserError: when the directory holds another experiment, is in use or
-            can't be written; when the text is too short for the order.
+            can't be written; when the text is too short for the order, has no
+            validation split or lacks what the prompt of the sample spells.
     """
     data = experiment.data.prepare(CACHE, display.work)
-    experiment.model.check(len(data.splits["train"].ids), data.vocab_size)
-    check_varied(data)
-    experiment.sample.sampling.check(data.vocab_size)
+    _check(experiment, data)
     with open_run(run):
-        claim(experiment, run)
+        claim(experiment, data, run)
+        if (run / FILE).exists() and (run / "result.json").exists():
+            display.message("The run has ended: there is nothing left to count.")
+            return Counted(data, load(run / FILE))
         record_environment(run)
         begin = time.perf_counter()
         ids = data.splits["train"].ids
         fitted = experiment.model.fit(
-            ids, data.vocab_size, boundary_id(data), display.work
+            ids, data.vocab_size, boundary_ids(data), display.work
         )
         seconds = time.perf_counter() - begin
         fitted.save(run / FILE)
@@ -96,21 +101,38 @@ def count_run(experiment: CountExperiment, run: Path, display: Display) -> Count
     return counted
 
 
-def boundary_id(data: Prepared) -> int | None:
-    """The token that ends a sentence of words, or a document of anything else."""
-    tokenizer = data.tokenizer
+def _check(experiment: CountExperiment, data: Prepared) -> None:
+    """Refuse now what can't be counted, scored or sampled."""
+    experiment.model.check(len(data.splits["train"].ids), data.vocab_size)
+    data.evaluation("validation", 1)
+    check_varied(data)
+    wanted = experiment.sample
+    wanted.sampling.check(data.vocab_size)
+    if wanted.length < 0:
+        raise UserError("sample.length must be 0 (no sample) or more.")
+    if wanted.length:
+        data.tokenizer.encode(wanted.prompt)
+
+
+def boundary_ids(data: Prepared) -> tuple[int, ...] | None:
+    """The tokens that end a sentence of words and a document, if any does."""
+    tokenizer, ends = data.tokenizer, []
     if isinstance(tokenizer, WordTokenizer) and END_OF_SENTENCE in tokenizer.words:
-        return tokenizer.words.index(END_OF_SENTENCE)
-    return tokenizer.end_id
+        ends.append(tokenizer.words.index(END_OF_SENTENCE))
+    if tokenizer.end_id is not None:
+        ends.append(tokenizer.end_id)
+    return tuple(ends) or None
 
 
 def load_count(experiment: CountExperiment, run: Path) -> Counted:
     """Read a fitted model back.
 
     Raises:
-        UserError: when it isn't there or is damaged.
+        UserError: when it isn't there, is damaged, or the text is another now.
     """
-    return Counted(experiment.data.prepare(CACHE), load(run / FILE))
+    data = experiment.data.prepare(CACHE)
+    check_data(data, run)
+    return Counted(data, load(run / FILE))
 
 
 def _sample(

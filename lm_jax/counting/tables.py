@@ -15,6 +15,8 @@ from jaxtyping import Float64, Int64, Real
 
 Progress = Callable[[str, int, int], None]
 """Called with a description, what is done and what there is in all."""
+Ends = int | tuple[int, ...] | None
+"""The token, or the tokens, that end a sentence or document; None where none does."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def count(
     ids: Int64[np.ndarray, " tokens"],
     order: int,
     vocab_size: int,
-    end_id: int | None,
+    end_id: Ends,
     progress: Progress | None = None,
 ) -> list[Counts]:
     """Count the n-grams of the orders 1 to ``order``.
@@ -96,7 +98,7 @@ def count(
 
 
 def context_lengths(
-    ids: Int64[np.ndarray, "*rows time"], end_id: int | None, most: int
+    ids: Int64[np.ndarray, "*rows time"], end_id: Ends, most: int
 ) -> Int64[np.ndarray, "*rows time"]:
     """Give how many of the tokens before each one are its context.
 
@@ -106,13 +108,13 @@ def context_lengths(
 
     Args:
         ids: tokens.
-        end_id: id of the token that ends a sentence or document, or None.
+        end_id: the token or tokens that end a sentence or document, or None.
         most: the longest context.
     """
     position = np.arange(ids.shape[-1])
     start = np.where(ids < 0, position + 1, 0)
     if end_id is not None:
-        start = np.where(ids == end_id, position, start)
+        start = np.where(np.isin(ids, end_id), position, start)
     start = np.maximum(0, np.maximum.accumulate(before(start), axis=-1))
     return np.minimum(position - start, most)
 

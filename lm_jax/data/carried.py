@@ -36,7 +36,7 @@ class CarriedStream:
     jitter: int = 0
     """Move each border between segments by up to so many tokens, anew each
     epoch, so that gradients are not cut at the same places (after Merity et al.
-    2018, 4.2). The loss is still divided by `context`."""
+    2018, 4.2). The loss is still divided by `context`, before gradients are clipped."""
     evaluation_lanes: int = 10
     """Lanes of an evaluation: each but the first begins without a past."""
 

@@ -154,16 +154,36 @@ def _files_of(path: Path) -> list[Path]:
     return files
 
 
-def _own_splits(files: list[Path]) -> list[str]:
-    """Give the split that each file's name names; empty unless all do."""
+def _own_splits(files: list[Path], validation: float) -> list[str]:
+    """Give the split that each file's name or folder names; empty is to be drawn.
+
+    Where train and test are named, and validation is not, it is drawn from train.
+    """
+    above = os.path.commonpath([file.parent for file in files])
     splits = []
     for file in files:
         words = re.split(r"[^a-z]+", file.name.lower())
-        named = [tables.SPLITS[word] for word in words if word in tables.SPLITS]
+        folders = [part.lower() for part in file.relative_to(above).parts[:-1]]
+        named = [tables.SPLITS[w] for w in (*folders, *words) if w in tables.SPLITS]
         splits.append(named[0] if named else "")
-    if all(splits) and {"train", "validation"} <= set(splits):
-        return splits
-    return [""] * len(files)
+    if any(splits) and not all(splits):
+        _refuse_unnamed(files, splits)
+    if "train" not in splits or len(set(splits)) == 1:
+        return [""] * len(files)
+    drawn = "validation" not in splits and validation > 0
+    return ["" if drawn and split == "train" else split for split in splits]
+
+
+def _refuse_unnamed(files: list[Path], splits: list[str]) -> None:
+    """Name the files without a split beside those that have one."""
+    unnamed = [str(f) for f, split in zip(files, splits, strict=True) if not split]
+    named = next(f for f, split in zip(files, splits, strict=True) if split)
+    more = f" and {len(unnamed) - 3} more" if len(unnamed) > 3 else ""
+    raise UserError(
+        f"{named} is named after a split, and {', '.join(unnamed[:3])}{more} after "
+        "none. Move elsewhere what is no text of the corpus, and name a split (train, "
+        "validation, test) in each file or its folder, or in none."
+    )
 
 
 def _find_files(
@@ -171,7 +191,7 @@ def _find_files(
 ) -> Text:
     table = tables.suffix(files[0]) in tables.READERS and form == "text"
     plain = not (form == "tar" or (table and tables.suffix(files[0]) == ".parquet"))
-    splits = _own_splits(files)
+    splits = _own_splits(files, corpus.validation)
     found = [
         _File(path, split, reading.measure(path, cache, text=plain))
         for path, split in zip(files, splits, strict=True)
@@ -184,29 +204,32 @@ def _find_files(
         if form == "tar":
             return reading.tar_documents(file.path)
         if form in DOCUMENTS:
-            return DOCUMENTS[form](reading.blocks(file.path))
+            return DOCUMENTS[form](file.path)
         if corpus.separator:
             return reading.cut_documents(reading.blocks(file.path), corpus.separator)
         return None
 
     one = len({file.split for file in found}) == len(found) or len(found) == 1
-    many = not one or table or form in ("tar", *DOCUMENTS) or bool(corpus.separator)
-    how = _how_split(corpus, found, many)
-    shares = () if splits[0] else corpus.shares
-    recipe = [form, corpus.separator, corpus.column if table else "", many, shares]
+    inside = table or form in ("tar", *DOCUMENTS) or bool(corpus.separator)
+    many = not one or inside
+    drawn = splits.count("")
+    shares = Shares(corpus.validation, 0.0 if any(splits) else corpus.test)
+    how = _how_split(found, shares, drawn > 1 or inside)
+    cut = shares if drawn else ()
+    recipe = [form, corpus.separator, corpus.column if table else "", many, cut]
     digests = [(file.measure["sha256"], file.split) for file in found]
 
     def pieces() -> Iterator[Piece]:
         for file in found:
             whole = documents(file)
             if whole is not None:
-                yield from by_digest(whole, file.split, corpus.shares)
-            elif file.split or many:
-                split = file.split or share(file.measure["sha256"], corpus.shares)
+                yield from by_digest(whole, file.split, shares)
+            elif file.split or drawn > 1:
+                split = file.split or share(file.measure["sha256"], shares)
                 yield from ended(split, _plain(file.path, form))
             else:
                 total = file.measure["characters"]
-                yield from by_position(_plain(file.path, form), total, corpus.shares)
+                yield from by_position(_plain(file.path, form), total, shares)
 
     count = f" in {len(found)} files" if len(found) > 1 else ""
     return Text(
@@ -223,19 +246,23 @@ def _plain(path: Path, form: Form) -> Iterator[str]:
     return stripped_lines(blocks) if form == "stripped lines" else blocks
 
 
-def _how_split(corpus: Corpus, files: list[_File], many: bool) -> str:
-    if files[0].split:
+def _how_split(files: list[_File], shares: Shares, many: bool) -> str:
+    drawn = [file for file in files if not file.split]
+    if not drawn:
         return "It keeps its own splits."
+    start = "Split"
+    if len(drawn) < len(files):
+        start = "It keeps its own test split. Its train is split"
     if many:
         return (
-            "Split by a digest of each document's text: "
-            f"{corpus.validation:g} for validation, {corpus.test:g} for test."
+            f"{start} by a digest of each document's text: "
+            f"{shares.validation:g} for validation, {shares.test:g} for test."
         )
-    total = files[0].measure["characters"]
-    train, validation = bounds(total, corpus.shares)
-    sentence = f"Split by position: the first {train:,} characters are train, "
+    total = drawn[0].measure["characters"]
+    train, validation = bounds(total, shares)
+    sentence = f"{start} by position: the first {train:,} characters are train, "
     sentence += f"the next {validation - train:,} validation"
-    if corpus.test:
+    if shares.test:
         sentence += f", the last {total - validation:,} test"
     return sentence + "."
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lm_jax.data.reading import blocks
+from lm_jax.errors import UserError
+
 SHIPPED = Path(__file__).parent / "shipped"
 Form = Literal["text", "stripped lines", "poems", "chapters", "tar"]
 
@@ -79,31 +82,45 @@ def available() -> str:
     return " ".join(sentences)
 
 
-def poems(blocks: Iterable[str]) -> Iterator[str]:
-    """Make a document of each line author<TAB>title<TAB>text.
+def poems(path: Path) -> Iterator[str]:
+    """Make a document of each line author<TAB>title<TAB>text of a file.
 
     The document is the title, the author and the text, each on a line of its
     own, as anthologies print them.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not of that form.
     """
-    for line in "".join(blocks).split("\n"):
+    for number, line in enumerate("".join(blocks(path)).split("\n"), 1):
         if line.strip():
-            author, title, text = line.split("\t")
+            fields = line.split("\t")
+            if len(fields) != 3:
+                raise UserError(
+                    f"{path}, line {number}: {len(fields)} fields with tabs between, "
+                    "where a poem has 3: author, title and text."
+                )
+            author, title, text = fields
             yield f"{title}\n{author}\n{text}"
 
 
-def chapters(blocks: Iterable[str]) -> Iterator[str]:
-    """Make a document of each chapter of a Chinese novel: it begins with 第...回."""
-    for chapter in re.split(r"^(?=第\w{1,6}回)", "".join(blocks), flags=re.MULTILINE):
+def chapters(path: Path) -> Iterator[str]:
+    """Make a document of each chapter of a Chinese novel: it begins with 第...回.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    novel = "".join(blocks(path))
+    for chapter in re.split(r"^(?=第\w{1,6}回)", novel, flags=re.MULTILINE):
         if chapter := chapter.strip():
             yield chapter
 
 
-def stripped_lines(blocks: Iterable[str]) -> Iterator[str]:
+def stripped_lines(texts: Iterable[str]) -> Iterator[str]:
     """Take the blanks around each line away, as Mikolov's character PTB does.
 
-    The blocks must be cut at line ends.
+    The texts must be cut at line ends.
     """
-    for block in blocks:
+    for block in texts:
         yield "\n".join(line.strip(" ") for line in block.split("\n"))
 
 

@@ -112,6 +112,7 @@ class MaskedStream:
             tokenizer,
             splits,
             statement,
+            made.digest,
             context,
             examples,
             train,

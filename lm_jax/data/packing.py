@@ -22,10 +22,10 @@ from lm_jax.data.words import Words
 class PackedDocuments:
     """Documents and their end tokens, one after the other, cut into contexts.
 
-    Each epoch takes the documents in an order of its own. A row tells its
-    documents apart by "segments" (from 1; 0 is padding) and "positions" (from 0
-    in each document of the row). "mask" leaves out the targets that are the
-    first token of the next document.
+    Each epoch takes the documents in an order of its own. A document is read from
+    the end token before it, so that its first token is predicted too, as a stream's
+    is. A row tells its documents apart by "segments" (from 1; 0 is padding) and
+    "positions" (from 0 in each document of the row).
     """
 
     corpus: Corpus = Corpus("names")
@@ -119,13 +119,14 @@ def packed_row(
     place = np.arange(first, min(first + context + 1, len(ids)))
     which = np.searchsorted(starts, place, "right") - 1
     window = ids[documents[order[which]] + place - starts[which]].astype(np.int32)
-    begin = np.maximum(starts[which], first)
+    # An input belongs to the document of its target.
+    begin = np.maximum(starts[which[1:]] - 1, first)
     arrays = {
         "inputs": window[:-1],
         "targets": window[1:],
-        "segments": (which - which[0] + 1)[:-1].astype(np.int32),
-        "positions": (place - begin)[:-1].astype(np.int32),
-        "mask": (which[1:] == which[:-1]).astype(np.float32),
+        "segments": (which[1:] - which[1] + 1).astype(np.int32),
+        "positions": (place[:-1] - begin).astype(np.int32),
+        "mask": np.ones(len(window) - 1, np.float32),
     }
     missing = context - len(window) + 1
     return {name: np.pad(array, (0, missing)) for name, array in arrays.items()}

@@ -19,6 +19,8 @@ class Prepared:
     splits: dict[str, Tokens]
     statement: str
     """Sentences, one a line: the corpus, its split, the tokenizer, the sizes."""
+    digest: str
+    """Of the texts, how they were split and the tokenizer as it was asked for."""
     context: int
     examples: Callable[[int], int]
     """Of the rows of a batch: rows of one epoch of the training split."""

@@ -128,6 +128,7 @@ class SpanCorruption:
             tokenizer,
             splits,
             statement,
+            made.digest,
             context,
             examples,
             train,

@@ -50,6 +50,10 @@ class WithSpecials:
         """
         return self.tokenizer.encode(text)
 
+    def unspelled(self, text: str) -> int:
+        """Count the UTF-8 bytes that the inner tokenizer doesn't spell."""
+        return self.tokenizer.unspelled(text)
+
     def decode(self, ids: Ids) -> str:
         """Give the text of ids, with the names where they stand."""
         own = self.tokenizer.vocab_size

@@ -171,6 +171,10 @@ class SubwordTokenizer:
             parts.extend(self._pieces.encode(lines, num_threads=1))
         return np.fromiter(chain.from_iterable(parts), np.int32)
 
+    def unspelled(self, text: str) -> int:
+        """Give 0: nothing becomes <unk>."""
+        return 0
+
     def _bytes_of(self, text: str) -> list[int]:
         return [self._pieces.piece_to_id(f"<0x{b:02X}>") for b in text.encode()]
 

@@ -54,7 +54,8 @@ def table_documents(path: Path, column: str, cache: Path) -> Iterator[str]:
                 cache_dir=str(cache / "datasets"),
                 **options,
             )
-    except datasets.exceptions.DatasetGenerationError as error:
+    # A parquet file that was cut short is pyarrow's ArrowInvalid, a ValueError.
+    except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(f"{path} cannot be read as {reader}: {reason}") from error
     yield from _column(table, column, str(path))

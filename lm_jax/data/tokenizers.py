@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from operator import index
 from pathlib import Path
 from typing import Protocol, SupportsIndex, runtime_checkable
@@ -51,6 +52,9 @@ class Trained(Protocol):
         Raises:
             UserError: the vocabulary lacks something and has no unknown token.
         """
+
+    def unspelled(self, text: str) -> int:
+        """Count the UTF-8 bytes of a text that become <unk>: no token spells them."""
 
     def decode(self, ids: Ids) -> str:
         """Give the text of ids."""
@@ -136,6 +140,11 @@ class CharacterTokenizer:
             )
         return ids
 
+    def unspelled(self, text: str) -> int:
+        """Count the UTF-8 bytes of the characters that become <unk>."""
+        known = self._id_of_code.take(_codes(text), mode="clip") != self.unknown_id
+        return len(text.encode()) - len("".join(compress(text, known)).encode())
+
     def decode(self, ids: Ids) -> str:
         """Join the characters; <unk> is printed, the end of a document is not."""
         texts = [*self.characters] + [UNKNOWN] * self.unknown + [""] * self.end
@@ -181,6 +190,10 @@ class ByteTokenizer:
     def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
         """Give the bytes of the text."""
         return np.frombuffer(utf8(text), np.uint8).astype(np.int32)
+
+    def unspelled(self, text: str) -> int:
+        """Give 0: nothing becomes <unk>."""
+        return 0
 
     def decode(self, ids: Ids) -> str:
         """Read the bytes as UTF-8; what is none shows as U+FFFD."""

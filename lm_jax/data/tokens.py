@@ -29,8 +29,8 @@ from lm_jax.data.writing import whole_folder, write_json
 from lm_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
-# Part of every digest: raise it when the same text would give other files.
-FORMAT = 1
+# Part of every folder's name: raise it when the same text would give other files.
+FORMAT = 2
 _CHUNK_CHARACTERS = 1 << 20
 # Below this a pool of threads costs more than it gives.
 _POOL_BYTES = 8_000_000
@@ -51,6 +51,8 @@ class Tokens:
     """Where in `ids` the text of each corpus starts and ends."""
     bytes: int
     """Bytes of the text in UTF-8, ends of documents not counted."""
+    spelled: int
+    """Of these bytes, those that the tokens give back: not what became <unk>."""
     unknown: int
     """How many of the tokens are <unk>."""
 
@@ -61,6 +63,8 @@ class Tokenized(NamedTuple):
     tokenizer: Trained
     splits: dict[str, Tokens]
     statement: str
+    digest: str
+    """Of the texts, how they were split and the tokenizer as it was asked for."""
 
 
 def tokenize(
@@ -78,7 +82,8 @@ def tokenize(
     Raises:
         UserError: the text does not fit the tokenizer, or the disk is full.
     """
-    folder = cache / "tokens" / _digest(texts, tokenizer, end)
+    digest = _digest(texts, tokenizer, end)
+    folder = cache / "tokens" / f"{digest}-{FORMAT}"
     statement = [text.statement for text in texts]
     made = None
     if folder.is_dir():
@@ -93,13 +98,13 @@ def tokenize(
         made = _load(folder)
     trained, splits = made
     statement += [describe(trained), *map(_sizes, splits, splits.values())]
-    return Tokenized(trained, splits, "\n".join(statement))
+    return Tokenized(trained, splits, "\n".join(statement), digest)
 
 
 def _digest(texts: Sequence[Text], tokenizer: Tokenizer, end: bool) -> str:
     value = dataclasses.asdict(tokenizer)  # type: ignore[call-overload]
     kind = type(tokenizer).__name__
-    what = [FORMAT, [text.digest for text in texts], kind, value, end]
+    what = [[text.digest for text in texts], kind, value, end]
     return sha256(json.dumps(what).encode()).hexdigest()[:20]
 
 
@@ -121,6 +126,7 @@ def _load(folder: Path) -> tuple[Trained, dict[str, Tokens]]:
             _map(folder / f"{name}.documents", "<i8"),
             tuple(split["parts"]),
             split["bytes"],
+            split["spelled"],
             split["unknown"],
         )
         for name, split in meta["splits"].items()
@@ -141,6 +147,7 @@ class _Encoded(NamedTuple):
     ids: np.ndarray
     ends: list[int]
     bytes: int
+    spelled: int
     unknown: int
 
 
@@ -228,7 +235,10 @@ def _encode(tokenizer: Trained, dtype: str, pieces: list[Piece]) -> _Encoded:
     size = sum(len(piece.text.encode()) for piece in pieces)
     unknown = tokenizer.unknown_id
     lost = 0 if unknown is None else int(np.count_nonzero(joined == unknown))
-    return _Encoded(split, joined, ends, size, lost)
+    spelled = size
+    if lost:
+        spelled -= sum(tokenizer.unspelled(piece.text) for piece in pieces)
+    return _Encoded(split, joined, ends, size, spelled, lost)
 
 
 def _in_order(
@@ -262,7 +272,7 @@ class _Writer:
         self._ids = files.enter_context((folder / f"{name}.ids").open("wb"))
         self._ends = files.enter_context((folder / f"{name}.documents").open("wb"))
         self._ends.write(np.zeros(1, "<i8").tobytes())
-        self.tokens = self.bytes = self.unknown = 0
+        self.tokens = self.bytes = self.spelled = self.unknown = 0
         self.parts = [0]
 
     def add(self, encoded: _Encoded) -> None:
@@ -272,11 +282,17 @@ class _Writer:
         self._ends.write(ends.tobytes())
         self.tokens += len(encoded.ids)
         self.bytes += encoded.bytes
+        self.spelled += encoded.spelled
         self.unknown += encoded.unknown
 
     def meta(self) -> dict:
         """Give what `meta.json` says of the split."""
-        return {"parts": self.parts, "bytes": self.bytes, "unknown": self.unknown}
+        return {
+            "parts": self.parts,
+            "bytes": self.bytes,
+            "spelled": self.spelled,
+            "unknown": self.unknown,
+        }
 
 
 def _narrowest(vocab_size: int) -> str:

@@ -10,13 +10,17 @@ from jaxtyping import Float, Float32
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
 
+# Stands for a space in a word, as SentencePiece writes it.
+_SPACE_SIGN = "▁"
+
 
 def write_vectors(
     path: Path, words: Sequence[str], vectors: Float[np.ndarray, "rows width"]
 ) -> None:
     """Write "rows width", then a line of each word and its numbers.
 
-    The numbers are as short as float32 can be read back from exactly.
+    The numbers are as short as float32 can be read back from exactly. A space in a
+    word, such as a subword's first, is written "▁" (U+2581).
 
     Args:
         path: of the file, which is written whole or not at all.
@@ -24,12 +28,13 @@ def write_vectors(
         vectors: their vectors, written as float32.
 
     Raises:
-        UserError: a word is empty, has white space in it or comes twice, or the
-            file cannot be written.
+        UserError: a word is empty, has other white space in it or comes twice, or
+            the file cannot be written.
     """
     rows, width = vectors.shape
     if len(words) != rows:
         raise UserError(f"{len(words):,} words can't name {rows:,} vectors.")
+    words = [word.replace(" ", _SPACE_SIGN) for word in words]
     for word in words:
         if word.split() != [word]:
             raise UserError(
@@ -46,6 +51,8 @@ def write_vectors(
 
 def read_vectors(path: Path) -> tuple[list[str], Float32[np.ndarray, "rows width"]]:
     """Read what word2vec, gensim, fastText or GloVe wrote as text; .gz too.
+
+    A "▁" (U+2581) in a word is a space.
 
     Raises:
         UserError: the file is missing or damaged; the line is named.
@@ -70,7 +77,7 @@ def _read(path: Path, lines: Iterable[str]) -> tuple[list[str], np.ndarray]:
             continue
         width = width or len(fields) - 1
         word, vector = _parsed(line.rstrip(), width, where)
-        words.append(word)
+        words.append(word.replace(_SPACE_SIGN, " "))
         vectors.append(vector)
     if not words or rows not in (None, len(words)):
         said = "a line for each word" if rows is None else f"{rows:,} lines of them"

@@ -92,6 +92,16 @@ class WordTokenizer:
         ids = map(self._id_of_word.get, words, repeat(self.unknown_id))
         return np.fromiter(ids, np.int32, len(words))
 
+    def unspelled(self, text: str) -> int:
+        """Count the UTF-8 bytes of the words that become <unk>.
+
+        An <unk> that the text itself spells is a word like others.
+        """
+        words, known = _words(text, self.lowercase), self._id_of_word
+        lost = [word for word in words if word not in known]
+        ends = 0 if END_OF_SENTENCE in known else text.count("\n")
+        return ends + sum(len(w.encode()) for w in lost if w != END_OF_SENTENCE)
+
     def decode(self, ids: Ids) -> str:
         """Join the words by spaces; <eos> becomes a line end."""
         words = [self.words[i] for i in map(index, ids) if i != self.end_id]

@@ -147,7 +147,7 @@ class Encoder(nn.Module):
         """Floating point operations to train on one token, forward and backward.
 
         Six for each kernel entry, and for each of width scores and mixed values
-        of the tokens that are seen.
+        of the tokens that are seen; a bound where not all tokens have logits.
         """
-        blocks = self.layers * block_multiplications(self, context)
+        blocks = self.layers * block_multiplications(self, context, causal=False)
         return 6.0 * (blocks + self.width * (self.width + self.vocab_size))

@@ -203,7 +203,8 @@ class EncoderDecoder(nn.Module):
         """Floating point operations to train on a token of source and of target.
 
         Six for each kernel entry, and for each of width scores and mixed values
-        of the tokens that are seen; both texts have ``context`` tokens.
+        of the tokens that are seen. Both texts are taken to have ``context``
+        tokens, so it is a bound where they are shorter, as in span corruption.
         """
         kv_width = self.width * (self.kv_heads or self.heads) // self.heads
         cross = 2 * self.width * (self.width + kv_width + context)

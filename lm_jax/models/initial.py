@@ -80,7 +80,7 @@ class ZeroProjections(Normal):
 
 @dataclass(frozen=True)
 class MuP(GPT2):
-    """Sizes that let one learning rate serve all widths (Yang et al. 2022, table 9).
+    """Sizes that let one learning rate serve all widths (Yang et al. 2022, table 8).
 
     At ``base_width`` it is GPT2. The rates of Adam belong to it: `mup_rates`.
 
@@ -112,10 +112,32 @@ class MuP(GPT2):
 Initial = Normal | GPT2 | FanIn | ZeroProjections | MuP
 
 
+# Hidden kernels, also that of an Encoder's head.
+_SCALED = "(block.*|^head/)kernel$"
+
+
 def mup_rates(model: Any, base_width: int) -> tuple[tuple[str, float], ...]:
     """Rates for an optimizer like Adam, of a model with ``MuP(base_width)``.
 
-    Kernels of blocks learn at base_width / width times the rate, all else at the
-    whole (Yang et al. 2022, table 9). Pass them on: ``AdamW(rates=mup_rates(...))``.
+    Kernels of blocks, and of an Encoder's head, learn at base_width / width times
+    the rate, all else at the whole (Yang et al. 2022, table 8). Pass them on:
+    ``AdamW(rates=mup_rates(...))``. Weight decay is multiplied by them too.
     """
-    return (("block.*kernel$", base_width / model.width), (".*", 1.0))
+    return ((_SCALED, base_width / model.width), (".*", 1.0))
+
+
+def stale_rates(model: Any, rates: tuple[tuple[str, float], ...]) -> str | None:
+    """Say where an optimizer's rates are those of `mup_rates` for another width."""
+    initial = getattr(model, "initial", None)
+    given = dict(rates).get(_SCALED)
+    if not isinstance(initial, MuP) or given is None:
+        return None
+    wanted = initial.base_width / model.width
+    if given == wanted:
+        return None
+    return (
+        f"optimizer.rates are of another width: they give hidden kernels {given:g}, "
+        f"and base_width / width is {initial.base_width} / {model.width} = {wanted:g}. "
+        "Change the width in the experiment's file, where mup_rates(model, "
+        f"{initial.base_width}) follows it."
+    )

@@ -95,11 +95,10 @@ def imbalance(
     served: Bool[Array, "batch time experts"],
     k: int,
 ) -> Float[Array, " batch"]:
-    """Tokens of each row times how unequally its experts are used, 1 at best.
+    """How unequally each row's experts are used, 1 at best.
 
-    Within a row, as DeepSeek-V3 (2024, eq. 17 to 20), so that it is a sum over
-    rows: experts * sum over them of (share of the tokens) * (mean chance).
+    Within a row, as DeepSeek-V3 (2024, eq. 17 to 20), so that no other row changes
+    it: experts * sum over them of (share of the tokens) * (mean chance).
     """
     share = served.astype(jnp.float32).mean(1) / k
-    experts, time = chances.shape[-1], chances.shape[1]
-    return time * experts * (share * chances.mean(1)).sum(-1)
+    return chances.shape[-1] * (share * chances.mean(1)).sum(-1)

@@ -21,7 +21,7 @@ def readout(
     x: Float[Array, "batch time width"],
     embedding: Float[Array, "vocab width"] | None,
 ) -> Float[Array, "batch time vocab"]:
-    """Score each token of the vocabulary, in float32.
+    """Score each token of the vocabulary, as float32 of the type computed in.
 
     Args:
         model: in whose compact scope this is called.

@@ -112,7 +112,7 @@ class Recurrent(nn.Module):
             one step to the next (TAR, ibid.).
         range: the embedding and the logits' kernel start uniform within this.
         cell_range: the layers start uniform within this; None is
-            1/sqrt(width), PyTorch's.
+            1/sqrt(a layer's width), PyTorch's.
         dtype: type of the products; parameters and states stay float32.
         vocab_size: number of tokens; 0 takes the size of the tokenizer.
     """
@@ -175,7 +175,7 @@ class Recurrent(nn.Module):
                 cell=self.cell,
                 inputs=x.shape[-1],
                 width=self.widths[index],
-                range=self._cell_range,
+                range=self._cell_range(index),
                 weight_dropout=self.dropout.weight,
                 dtype=self.dtype,
                 name=f"layer_{index}",
@@ -185,7 +185,7 @@ class Recurrent(nn.Module):
         raw, x = x, self._dropped(x, self.dropout.output, noise, "output")
         self.sow("features", "last", raw)
         if noise is not None:
-            self._sow_penalties(raw, x)
+            self._sow_penalties(raw, x, read)
         return self._logits(x, embedding), None if memory is None else tuple(after)
 
     @property
@@ -194,9 +194,10 @@ class Recurrent(nn.Module):
         last = (self.embedding_width or self.width) if self.tied else self.width
         return [self.width] * (self.layers - 1) + [last]
 
-    @property
-    def _cell_range(self) -> float:
-        return self.width**-0.5 if self.cell_range is None else self.cell_range
+    def _cell_range(self, index: int) -> float:
+        if self.cell_range is None:
+            return self.widths[index] ** -0.5
+        return self.cell_range
 
     @property
     def _table_shape(self) -> tuple[int, int]:
@@ -211,17 +212,21 @@ class Recurrent(nn.Module):
         ones = jnp.ones((x.shape[0], 1, x.shape[2]), x.dtype)
         return x * dropout(ones, rate, noise, name)
 
-    def _sow_penalties(self, raw: Array, dropped: Array) -> None:
-        """Sums over the tokens of each row; the objective divides by tokens."""
+    def _sow_penalties(self, raw: Array, dropped: Array, read: Array | None) -> None:
+        """Means over the tokens of each row that are read, not over padding."""
         raw, dropped = (part.astype(jnp.float32) for part in (raw, dropped))
+        real = jnp.ones(raw.shape[:2]) if read is None else read[..., 0].T
+
+        def mean(x: Array, real: Array) -> Array:
+            squares = jnp.square(x).mean(-1) * real
+            return squares.sum(-1) / jnp.maximum(real.sum(-1), 1.0)
+
         if self.activation_penalty:
-            squares = jnp.square(dropped).mean(-1).sum(-1)
+            squares = mean(dropped, real)
             self.sow("penalties", "activation", self.activation_penalty * squares)
         if self.change_penalty:
-            squares = jnp.square(jnp.diff(raw, axis=1)).mean(-1).sum(-1)
-            time = raw.shape[1]
-            factor = self.change_penalty * time / max(1, time - 1)
-            self.sow("penalties", "change", factor * squares)
+            squares = mean(jnp.diff(raw, axis=1), real[:, 1:])
+            self.sow("penalties", "change", self.change_penalty * squares)
 
     def _logits(self, x: Array, embedding: Array) -> Float[Array, "batch time vocab"]:
         bias = self.param("logits_bias", nn.initializers.zeros, (self.vocab_size,))

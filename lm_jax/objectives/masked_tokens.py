@@ -60,7 +60,7 @@ class MaskedTokens:
         nats_sum = (nats * mask).sum()
         correct = ((logits.argmax(-1) == targets) * mask).sum()
         return Sums(
-            nats_sum + penalties(sown),
+            nats_sum + penalties(sown, mask),
             mask.sum(),
             {"nats": nats_sum, "correct": correct},
             memory,

@@ -63,7 +63,7 @@ class NextToken:
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
         mask = batch.get("mask", jnp.ones_like(nats))
         nats_sum = (nats * mask).sum()
-        loss = nats_sum + penalties(sown)
+        loss = nats_sum + penalties(sown, mask)
         if self.z_loss and key is not None:
             squares = jnp.square(jax.nn.logsumexp(logits, axis=-1))
             loss = loss + self.z_loss * (squares * mask).sum()

@@ -64,7 +64,7 @@ class Seq2Seq:
         targets, mask = batch["targets"], batch["mask"]
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
         nats_sum = (nats * mask).sum()
-        loss = nats_sum + penalties(sown)
+        loss = nats_sum + penalties(sown, mask)
         if self.label_smoothing and key is not None:
             # Nats of a target that any token is as likely to be.
             even = jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)

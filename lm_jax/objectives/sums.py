@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -23,7 +24,18 @@ class Sums(NamedTuple):
     memory: Any = None
 
 
-def penalties(sown: Mapping[str, Any]) -> Float[Array, ""]:
-    """Sum what the model sowed as "penalties": an array of (batch,) each."""
+def penalties(
+    sown: Mapping[str, Any], mask: Float[Array, "batch targets"]
+) -> Float[Array, ""]:
+    """Sum what the model sowed as "penalties", for each target of a row once.
+
+    Divided by the targets, they are means over rows, whatever share of its tokens
+    an objective predicts.
+
+    Args:
+        sown: arrays of (batch,), or (layers, batch): means over the tokens of a row.
+        mask: 1 where a target counts.
+    """
     leaves = jax.tree.leaves(sown.get("penalties", {}))
-    return sum((leaf.sum() for leaf in leaves), start=jax.numpy.zeros(()))
+    counts = mask.sum(-1)
+    return sum(((leaf * counts).sum() for leaf in leaves), start=jnp.zeros(()))

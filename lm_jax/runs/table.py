@@ -1,10 +1,13 @@
 """The table of results: what was published and what came out here."""
 
+import json
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from rich.cells import cell_len, set_cell_size
 
 from lm_jax.errors import UserError
 from lm_jax.runs.result import read_result
@@ -12,6 +15,11 @@ from lm_jax.runs.result import read_result
 # (split, score): what the figures of a table are.
 Measure = tuple[str, str]
 DEFAULT: Measure = ("validation", "bits_per_byte")
+# What every result has.
+LOSS: Measure = ("validation", "loss")
+_NAME = 27  # Columns of a row's name.
+# Fields of an experiment in which the seeds of a row may differ.
+_NO_RECIPE = ("seed", "outputs", "keep", "sharding", "sample", "published")
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,7 @@ class Row:
     """The runs of one variant of one experiment.
 
     Attributes:
-        name: "experiment" or "experiment:variant".
+        name: "experiment", "experiment:variant" or the folder of a lone run.
         results: one for each seed.
     """
 
@@ -29,17 +37,22 @@ class Row:
     @property
     def published(self) -> tuple[Measure, float] | None:
         """The published figure and what it measures."""
-        found = self.results[0].get("published")
-        return found and ((found["split"], found["score"]), found["value"])
+        for result in self.results:
+            if found := result.get("published"):
+                return (found["split"], found["score"]), found["value"]
+        return None
 
     def figures(self, measure: Measure) -> list[float]:
-        """The figure of each run that was scored so: at its end, else at its best."""
+        """The figure of each run that was scored so, all at their end or their best.
+
+        At their end, where no more of them were scored at their best.
+        """
         split, score = measure
-        scored = (
-            result.get(split) or result.get(f"best_{split}") or {}
-            for result in self.results
+        at_end, at_best = (
+            [r[kind][score] for r in self.results if score in (r.get(kind) or {})]
+            for kind in (split, f"best_{split}")
         )
-        return [scores[score] for scores in scored if score in scores]
+        return at_best if len(at_best) > len(at_end) else at_end
 
     def mean(self, name: str) -> float:
         """The mean over the runs of a number of their results."""
@@ -49,32 +62,67 @@ class Row:
 def rows_below(folder: Path) -> dict[str, list[Row]]:
     """Rows of all results below a folder, by corpus.
 
-    Results lie as runs do: experiment/variant/seed<k>/result.json.
+    Results lie as runs do: experiment/variant/seed<k>/result.json. Seeds with
+    another recipe are a row of their own, as is a result that lies elsewhere.
 
     Raises:
-        UserError: when there are none.
+        UserError: when there are none, or one cannot be read.
     """
-    found: dict[str, list[dict]] = defaultdict(list)
-    for path in sorted(folder.rglob("seed*/result.json")):
-        *_, name, variant, _, _ = path.parts
-        found[name if variant == "base" else f"{name}:{variant}"].append(
-            read_result(path.parent)
-        )
+    found: dict[tuple[Path, str], list[tuple[Path, dict]]] = defaultdict(list)
+    for path in sorted(folder.resolve().rglob("result.json")):
+        run, result = path.parent, read_result(path.parent)
+        if "corpus" in result:  # Other programs write files of this name too.
+            place = run.parent if _is_seed(run) else run
+            found[place, _recipe(run, result)].append((run, result))
     if not found:
         raise UserError(
             f"There are no results below {folder}: a result lies at "
             "EXPERIMENT/VARIANT/seed0/result.json, as in runs/."
         )
+    recipes = Counter(place for place, _ in found)
     corpora: dict[str, list[Row]] = defaultdict(list)
-    for name, results in found.items():
-        corpora[results[0]["corpus"]].append(Row(name, tuple(results)))
+    for (place, _), members in found.items():
+        runs, results = zip(*members, strict=True)
+        name = _name(runs[0])
+        if recipes[place] > 1:
+            name = " ".join([name, *(run.name for run in runs)])
+        corpora[results[0]["corpus"]].append(Row(name, results))
     return dict(corpora)
 
 
+def _is_seed(run: Path) -> bool:
+    return run.name.startswith("seed") and len(run.parts) > 3
+
+
+def _name(run: Path) -> str:
+    if not _is_seed(run):
+        return run.name
+    *_, name, variant, _ = run.parts
+    return name if variant == "base" else f"{name}:{variant}"
+
+
+def _recipe(run: Path, result: dict) -> str:
+    """What the seeds of a row share; a result kept alone tells less of it."""
+    path = run / "experiment.json"
+    if not path.exists():
+        told = ("corpus", "model", "parameters", "steps", "published")
+        return json.dumps([result.get(name) for name in told], sort_keys=True)
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} can't be read: {error}.") from error
+    shared = {name: value for name, value in fields.items() if name not in _NO_RECIPE}
+    return json.dumps(shared, sort_keys=True)
+
+
 def measures(rows: list[Row]) -> list[Measure]:
-    """What the published figures of some rows measure, each once."""
-    found = [row.published[0] for row in rows if row.published]
-    return list(dict.fromkeys(found)) or [DEFAULT]
+    """What the published figures of some rows measure, each once.
+
+    Where no row was scored so, what all were scored by.
+    """
+    wanted = dict.fromkeys(row.published[0] for row in rows if row.published)
+    found = [m for m in wanted or [DEFAULT] if any(row.figures(m) for row in rows)]
+    return found or [LOSS]
 
 
 def lines(corpus: str, rows: list[Row], measure: Measure) -> Iterator[str]:
@@ -82,7 +130,7 @@ def lines(corpus: str, rows: list[Row], measure: Measure) -> Iterator[str]:
     split, score = measure
     yield f"{corpus}, {split} {score.replace('_', ' ')}"
     head = ("published", "ours", "seeds", "params", "tokens", "time")
-    yield f"  {'experiment':27}{head[0]:>10}{head[1]:>15}{head[2]:>6}" + "".join(
+    yield f"  {'experiment':{_NAME}}{head[0]:>10}{head[1]:>15}{head[2]:>6}" + "".join(
         f"{name:>{width}}" for name, width in zip(head[3:], (7, 7, 6), strict=True)
     )
     scored = [(row, row.figures(measure)) for row in rows]
@@ -94,10 +142,16 @@ def lines(corpus: str, rows: list[Row], measure: Measure) -> Iterator[str]:
         if len(figures) > 1:
             ours += f" ± {statistics.stdev(figures):.2g}"
         yield (
-            f"  {row.name:27}{published:>10}{ours:>15}{len(figures):>6}"
+            f"  {_fitting(row.name)}{published:>10}{ours:>15}{len(figures):>6}"
             f"{short(row.mean('parameters')):>7}{short(row.mean('tokens')):>7}"
             f"{duration(row.mean('seconds')):>6}"
         )
+
+
+def _fitting(name: str) -> str:
+    """A name in the columns that it has."""
+    cut = name if cell_len(name) <= _NAME else set_cell_size(name, _NAME - 1) + "…"
+    return set_cell_size(cut, _NAME)
 
 
 def short(number: int | float) -> str:

@@ -253,7 +253,7 @@ def evaluate(
     empty = empty or (lambda rows: setup.model.empty_memory(rows, 0))
     memory = to_mesh(empty(size), setup.mesh) if lanes else None
     sums = summed(evaluation_step, params, windows, setup.mesh, memory, progress)
-    return setup.experiment.objective.scores(sums, setup.data.splits[split].bytes)
+    return setup.experiment.objective.scores(sums, setup.data.splits[split].spelled)
 
 
 def sample(setup: Setup, params: Any) -> str:

@@ -1,7 +1,7 @@
 """Start a run, go on with it, or read it back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from lm_jax.evaluation.neural_cache import (
 )
 from lm_jax.experiment import Experiment, to_json
 from lm_jax.generation import Sampling, generate
-from lm_jax.runs.claim import claim
+from lm_jax.runs.claim import check_data, claim
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
@@ -26,6 +26,7 @@ from lm_jax.runs.metrics import MetricsLog, truncate_samples
 from lm_jax.runs.picture import draw_run
 from lm_jax.runs.result import about, write_result
 from lm_jax.runs.sinks import open_sinks
+from lm_jax.sharding import Sharding
 from lm_jax.training.checkpoints import Checkpoints
 from lm_jax.training.guards import Interrupt
 from lm_jax.training.loop import (
@@ -36,7 +37,7 @@ from lm_jax.training.loop import (
     train,
 )
 from lm_jax.training.progress import Progress
-from lm_jax.training.setup import Setup, set_up
+from lm_jax.training.setup import Setup, check_devices, set_up
 from lm_jax.training.state import TrainState
 
 
@@ -50,7 +51,7 @@ def train_run(
             a damaged checkpoint, or can't be written.
     """
     with open_run(run), Interrupt() as interrupt:
-        claim(experiment, run)
+        claim(experiment, setup.data, run)
         record_environment(run)
         checkpoints = Checkpoints(run / "checkpoints", experiment.keep)
         state, progress = _start(setup, checkpoints, display)
@@ -202,6 +203,19 @@ def check_writes(experiment: Experiment) -> None:
         )
 
 
+def _here(experiment: Experiment) -> tuple[Experiment, list[jax.Device]]:
+    """Where to read a run: on its own mesh if the devices allow it, else on one.
+
+    What was saved is read onto any mesh, and needs no initial vectors.
+    """
+    experiment, devices = replace(experiment, initial=None), jax.devices()
+    try:
+        check_devices(experiment, devices)
+    except UserError:
+        return replace(experiment, sharding=Sharding()), devices[:1]
+    return experiment, devices
+
+
 def load_run(experiment: Experiment, run: Path, step: int | None = None) -> Trained:
     """Read a trained model back, onto the devices that are here now.
 
@@ -211,10 +225,11 @@ def load_run(experiment: Experiment, run: Path, step: int | None = None) -> Trai
         step: of the checkpoint; None takes the best one.
 
     Raises:
-        UserError: when there is no such checkpoint or it can't be read.
+        UserError: when there is no such checkpoint, it can't be read, or the
+            text is another now.
     """
-    # One device reads what any number wrote.
-    setup = set_up(experiment)
+    setup = set_up(*_here(experiment))
+    check_data(setup.data, run)
     checkpoints = Checkpoints(run / "checkpoints", experiment.keep)
     steps = checkpoints.steps()
     if not steps:

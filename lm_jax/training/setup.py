@@ -17,6 +17,7 @@ from lm_jax.data.prepared import check_varied
 from lm_jax.durations import Units, parse_duration, steps
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
+from lm_jax.models.initial import stale_rates
 from lm_jax.models.positions import Learned
 from lm_jax.models.transformer import initialise
 from lm_jax.optimizers import transformation
@@ -97,16 +98,23 @@ class Setup:
 
 def set_up(
     experiment: Experiment,
+    devices: list[jax.Device] | None = None,
     cache: Path = CACHE,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Setup:
     """Prepare the data and resolve everything that it decides.
 
+    Args:
+        experiment: to be run.
+        devices: to run it on; all, if None.
+        cache: folder of tokens.
+        progress: told (description, done, total).
+
     Raises:
         UserError: for anything that the user can mend.
     """
-    mesh = make_mesh(experiment.sharding, jax.devices())
-    _check(experiment, mesh)
+    _check(experiment)
+    mesh = check_devices(experiment, devices or jax.devices())
     data = experiment.data.prepare(cache, progress)
     model = fill_in(experiment.model, data.vocab_size, data.context)
     _check_model(experiment, data, model)
@@ -165,6 +173,7 @@ def _check_model(experiment: Experiment, data: Prepared, model: Any) -> None:
     for problem in model.problems():
         raise UserError(problem)
     unfit = experiment.objective.problem(model)
+    unfit = unfit or stale_rates(model, experiment.optimizer.rates)
     if unfit:
         raise UserError(unfit)
     if data.task != experiment.objective.task:
@@ -213,11 +222,14 @@ def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:
     return model.clone(vocab_size=vocab_size, positions=positions)
 
 
-def _check(experiment: Experiment, mesh: Mesh) -> None:
-    """Refuse what no data can mend, before the data is read."""
+def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
+    """Arrange the devices as the experiment asks.
+
+    Raises:
+        UserError: they can't be, or the batch can't be divided among them.
+    """
+    mesh = make_mesh(experiment.sharding, devices)
     ways = batch_ways(mesh) * experiment.accumulate
-    if experiment.accumulate < 1 or experiment.batch < 1:
-        raise UserError("batch and accumulate must be 1 or more.")
     if experiment.batch % ways:
         below = experiment.batch // ways * ways
         near = " or ".join(str(n) for n in (below, below + ways) if n)
@@ -226,6 +238,13 @@ def _check(experiment: Experiment, mesh: Mesh) -> None:
             f"{batch_ways(mesh)} devices in {experiment.accumulate} parts. "
             f"The nearest that can: {near} (--batch)."
         )
+    return mesh
+
+
+def _check(experiment: Experiment) -> None:
+    """Refuse what no data can mend, before the data is read."""
+    if experiment.accumulate < 1 or experiment.batch < 1:
+        raise UserError("batch and accumulate must be 1 or more.")
     if not 0 <= experiment.average < 1:
         raise UserError("average is a decay: from 0 (off) to less than 1.")
     after = experiment.average_after

@@ -118,6 +118,29 @@ def test_evaluate_on_one_device_what_eight_trained(folder):
     assert "nats per token" in done.stdout
 
 
+def test_a_run_is_read_where_its_batch_cannot_be_divided(folder, capsys, monkeypatch):
+    import jax
+
+    three = jax.devices()[:3]
+    monkeypatch.setattr(jax, "devices", lambda: three)
+    assert "nats per token" in printed(capsys, "evaluate", "run")
+    assert "can't be divided" in refused(capsys, "train", "tiny.py", "--run", "run")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("evaluate",), ("generate",), ("inspect",), ("train", "tiny.py", "--run")],
+    ids=lambda command: command[0],
+)
+def test_another_text_than_the_run_began_with_is_refused(command, folder, capsys):
+    with open("text.txt", "a") as file:
+        file.write(" the end")
+    before = Path("run/data.json").read_bytes()
+    said = refused(capsys, *command, "run")
+    assert "another text than there is now" in said and "train: " in said
+    assert Path("run/data.json").read_bytes() == before
+
+
 def test_show_lists_every_parameter_and_whether_it_decays(folder, capsys):
     said = printed(
         capsys, "show", "tiny.py", "--optimizer.rates", "norm", "0", ".*", "1"

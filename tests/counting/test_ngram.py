@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 from functools import partial
 
 import numpy as np
@@ -22,7 +21,7 @@ from lm_jax.counting import (
 from lm_jax.data import Corpus, TokenStream, Words
 from lm_jax.errors import UserError
 from tests.counting import Naive, corpora, log
-from tests.data import quick
+from tests.data import needs, quick
 
 SMOOTHINGS = [
     MaximumLikelihood(),
@@ -190,7 +189,7 @@ def test_files_that_hold_no_model(tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"text", whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises(UserError, match="Fit the model again"):
+        with pytest.raises(UserError, match="Move it away and fit the model again"):
             load(path)
     np.savez(path, a=np.arange(3))
     with pytest.raises(UserError, match="no n-gram model"):
@@ -225,10 +224,7 @@ def test_strange_tokens_are_told_when_scoring():
         model.next_probabilities(np.array([[4]]))
 
 
-@pytest.mark.skipif(
-    "LM_JAX_DATA" not in os.environ,
-    reason="the Penn Treebank may not be shipped; set LM_JAX_DATA to a folder of it",
-)
+@needs("ptb")
 def test_the_published_perplexity_of_the_penn_treebank(tmp_path):
     """141.2, as Mikolov and Zweig (2012) and many others give for KN5."""
     made = TokenStream(Corpus("ptb"), Words()).prepare(tmp_path)

@@ -127,6 +127,73 @@ def test_files_named_after_splits_keep_them(tmp_path):
     }
 
 
+def write_rows(folder, names, rows=40):
+    """Write jsonl files whose rows say which file they are of."""
+    for name in names:
+        texts = [json.dumps({"text": f"{name} {i}"}) for i in range(rows)]
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("\n".join(texts))
+
+
+@pytest.mark.parametrize("names", ["train-0 train-1 test-0", "train/a train/b test/a"])
+def test_a_test_split_is_kept_and_validation_drawn_from_train(tmp_path, names):
+    write_rows(tmp_path / "in", [f"{name}.jsonl" for name in names.split()])
+    corpus = Corpus(str(tmp_path / "in"), validation=0.3, test=0.3)
+    splits = splits_of(corpus, tmp_path / "cache")
+    assert len(splits["test"]) == 40
+    assert all(text.startswith("test") for text in splits["test"])
+    held, train = splits["validation"], splits["train"]
+    assert len(held + train) == 80 and 5 < len(held) < 50
+    assert all(text.startswith("train") for text in held + train)
+    assert "its own test split. Its train" in find(corpus, tmp_path / "cache").statement
+
+
+@pytest.mark.parametrize("tests", [["test.txt"], ["test/a.txt", "test/b.txt"]])
+def test_one_text_to_train_on_beside_a_test_split_is_cut_by_position(tmp_path, tests):
+    for name in ("train.txt", *tests):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{name[:5]}\n" * 10)
+    corpus = Corpus(str(tmp_path), validation=0.2, test=0.2)
+    splits = splits_of(corpus, tmp_path / ".cache")
+    assert splits["train"] == ["train\n" * 8]
+    assert splits["validation"] == ["train\n" * 2]
+    assert len(splits["test"]) == len(tests) and "train" not in splits["test"][0]
+    assert "first 48 characters" in find(corpus, tmp_path / ".cache").statement
+
+
+def test_a_file_is_of_the_split_that_its_folder_names(tmp_path):
+    write_rows(tmp_path, ["train/test-1.jsonl", "Valid/a.jsonl", "test/a.jsonl"], 2)
+    splits = splits_of(Corpus(str(tmp_path)), tmp_path / ".cache")
+    assert splits["train"][0].startswith("train/")
+    assert splits["validation"][0].startswith("Valid/")
+    assert splits["test"][0].startswith("test/")
+    # What all files lie in tells none from another.
+    write_rows(tmp_path / "dev", ["train.jsonl", "valid.jsonl"], 2)
+    splits = splits_of(Corpus(str(tmp_path / "dev")), tmp_path / ".cache")
+    assert {split: len(rows) for split, rows in splits.items()} == {
+        "train": 2,
+        "validation": 2,
+    }
+
+
+def test_files_without_a_split_beside_those_with_one_are_named(tmp_path):
+    for name in ("train.txt", "valid.txt", "test.txt", "README.md"):
+        (tmp_path / name).write_text("text")
+    with pytest.raises(UserError, match="after a split, and .*README.md after none"):
+        find(Corpus(str(tmp_path)), tmp_path / ".cache")
+    for i in range(5):
+        (tmp_path / f"book{i}.txt").write_text("text")
+    with pytest.raises(UserError, match="book0.txt, .*book1.txt and 3 more after none"):
+        find(Corpus(str(tmp_path)), tmp_path / ".cache")
+
+
+def test_splits_without_train_are_none(tmp_path):
+    for name in ("valid.txt", "test.txt"):
+        (tmp_path / name).write_text(f"{name} text")
+    statement = find(Corpus(str(tmp_path)), tmp_path / ".cache").statement
+    assert "Split by a digest" in statement
+
+
 def test_tables_are_a_document_a_row(tmp_path):
     texts = [f"poem {i}, 明月\nline" for i in range(50)] + [""]
     table = tmp_path / "poems.jsonl"
@@ -149,6 +216,26 @@ def test_csv_and_parquet(tmp_path):
     for name in ("t.parquet", "t.csv"):
         splits = splits_of(Corpus(str(tmp_path / name)), tmp_path / "cache")
         assert sorted(sum(splits.values(), [])) == sorted(texts["text"])
+
+
+def test_a_parquet_file_that_was_cut_short(tmp_path):
+    import datasets
+
+    path = tmp_path / "t.parquet"
+    datasets.Dataset.from_dict({"text": ["a", "b"]}).to_parquet(str(path))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"t.parquet cannot be read as parquet: .*"):
+        splits_of(Corpus(str(path)), tmp_path / "cache")
+
+
+def test_a_line_that_is_no_poem_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("LM_JAX_DATA", str(tmp_path))
+    path = tmp_path / "poetry" / "quantangshi_trad.tsv.gz"
+    path.parent.mkdir()
+    with gzip.open(path, "wt") as file:
+        file.write("李白\t靜夜思\t床前明月光\n\n李白\t床前明月光\n")
+    with pytest.raises(UserError, match=r"trad.tsv.gz, line 3: 2 fields .* has 3"):
+        splits_of(Corpus("quantangshi"), tmp_path / "cache")
 
 
 def test_hub_data_are_kept_and_read_without_a_network(tmp_path, monkeypatch):

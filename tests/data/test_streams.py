@@ -21,7 +21,7 @@ def documents_of(lengths):
     """Tokens of documents, each token unlike all others."""
     ends = np.concatenate([[0], np.cumsum(lengths)])
     ids = np.arange(ends[-1], dtype=np.uint16)
-    return Tokens(ids, ends.astype(np.int64), (0, len(ids)), len(ids), 0)
+    return Tokens(ids, ends.astype(np.int64), (0, len(ids)), len(ids), len(ids), 0)
 
 
 @quick
@@ -106,20 +106,24 @@ def test_a_packed_epoch_has_each_token_once(lengths, context, seed, epoch):
         assert all(array.shape == (context,) for array in row.values())
         real = row["segments"] > 0
         inputs += row["inputs"][real].tolist()
-        scored = row["mask"] == 1
-        assert np.all(row["targets"][scored] == row["inputs"][scored] + 1)
-        targets += row["targets"][scored].tolist()
+        assert np.array_equal(real, row["mask"] == 1)
+        read, scored = row["inputs"][real], row["targets"][real]
+        begins = np.isin(scored, list(starts))
+        assert np.all(begins | (scored == read + 1))
+        assert np.all(np.isin(read[begins] + 1, [*starts, sum(lengths)]))
+        targets += scored.tolist()
         check_segments(row, starts)
-    assert sorted(targets) == sorted(set(range(sum(lengths))) - starts)
-    assert len(inputs) == len(set(inputs)) == sum(lengths) - 1
+    (first,) = set(range(sum(lengths))) - set(targets)
+    assert first in starts
+    assert len(targets) == len(set(inputs)) == sum(lengths) - 1
 
 
 def check_segments(row, starts):
-    """Segments count the documents of a row; positions begin anew in each."""
+    """Segments count the documents that a row writes, read from the end before."""
     real = row["segments"] > 0
     segments, positions = row["segments"][real], row["positions"][real]
     assert segments[0] == 1 and positions[0] == 0
-    new = np.array([int(i) in starts for i in row["inputs"][real]])
+    new = np.array([int(i) in starts for i in row["targets"][real]])
     new[0] = True
     np.testing.assert_array_equal(segments, np.cumsum(new))
     expected = np.arange(len(new)) - np.maximum.accumulate(
@@ -141,8 +145,7 @@ def test_packed_evaluation_has_each_target_once(lengths, context, batch):
     for window in packed_windows(tokens, context, batch):
         assert window["mask"].shape == (batch, context)
         seen += window["targets"][window["mask"] == 1].tolist()
-    starts = set(tokens.documents[:-1].tolist())
-    assert seen == [i for i in range(sum(lengths)) if i not in starts]
+    assert seen == list(range(1, sum(lengths)))
 
 
 def test_packed_documents_change_their_order():
@@ -158,12 +161,12 @@ def test_packed_chinese_poems(tmp_path):
     made = packed.prepare(tmp_path)
     row, end = made.train(0, 1)[0], made.tokenizer.end_id
     ends = np.flatnonzero(row["inputs"] == end)
-    assert len(ends) and np.all(row["mask"][ends] == 0)
+    assert len(ends) and np.all(row["positions"][ends] == 0)
     again = made.train(0, 1)[0]
     assert all(np.array_equal(row[name], again[name]) for name in row)
     masks = sum(window["mask"].sum() for window in made.evaluation("validation", 4))
     split = made.splits["validation"]
-    assert masks == len(split.ids) - (len(split.documents) - 1)
+    assert masks == len(split.ids) - 1
 
 
 def test_a_text_that_is_too_short(tmp_path):

@@ -150,6 +150,12 @@ def test_words_are_capped(words, size):
     assert min(kept, default=0) >= max(left, default=0) or not kept
 
 
+def test_what_no_word_spells_is_counted():
+    words = Words(size=2).train(["a a b"])
+    assert words.unspelled("a b\n<unk> 春\n") == len("b\n\n") + 3
+    assert Words().train(["a\nb"]).unspelled("a\nb") == 0
+
+
 def test_words_in_lower_case():
     tokenizer = Words(lowercase=True).train(["The the"])
     assert tokenizer.words == ("the", "<unk>")

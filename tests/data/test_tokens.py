@@ -57,6 +57,20 @@ def test_threads_and_chunks_change_nothing(tmp_path, monkeypatch):
         assert split.bytes == many.splits[name].bytes
 
 
+@pytest.mark.parametrize(
+    ("tokenizer", "lost"),
+    [(Words(size=3), "birds"), (Words(), "birds"), (Characters(unknown=True), "bird")],
+)
+def test_bytes_that_became_unknown_are_not_spelled(tmp_path, tokenizer, lost):
+    """An <unk> that the text itself spells is a word like others."""
+    (tmp_path / "train.txt").write_text("a cat sees <unk> <unk> <unk> a cat\n" * 3)
+    (tmp_path / "valid.txt").write_text("a <unk> sees 春 birds")
+    made = TokenStream(Corpus(str(tmp_path)), tokenizer, 4).prepare(tmp_path / "cache")
+    held = made.splits["validation"]
+    lost += "春" + "sees" * (tokenizer == Words(size=3))
+    assert held.bytes - held.spelled == len(lost.encode())
+
+
 def test_documents_are_followed_by_their_end(tmp_path):
     made = TokenStream(Corpus("names"), Characters(), 32).prepare(tmp_path)
     split = made.splits["train"]

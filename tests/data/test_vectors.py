@@ -8,13 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from lm_jax.data import Characters, Subwords
 from lm_jax.data.vectors import read_vectors, write_vectors
 from lm_jax.errors import UserError
 from tests.data import quick
+from tests.tiny import TEXT
 
-words = st.text(
-    st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1
-).filter(lambda word: word.split() == [word])
+plain = st.characters(
+    exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"], exclude_characters="▁"
+)
+words = st.text(st.just(" ") | plain, min_size=1).filter(
+    lambda word: word.replace(" ", "x").split() == [word.replace(" ", "x")]
+)
 numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
@@ -43,6 +48,18 @@ def test_gensim_reads_what_is_written_and_the_other_way_round(tmp_path):
     found, vectors = read_vectors(tmp_path / "theirs.txt")
     assert found == names
     np.testing.assert_array_equal(vectors, values)
+
+
+def test_the_symbols_of_subwords_and_characters_come_back(tmp_path):
+    for value in (Subwords(300), Characters(unknown=True)):
+        trained = value.train([TEXT])
+        symbols = trained.symbols(range(trained.vocab_size))
+        vectors = np.random.randn(len(symbols), 3).astype(np.float32)
+        write_vectors(tmp_path / "v.txt", symbols, vectors)
+        assert read_vectors(tmp_path / "v.txt")[0] == symbols
+        lines = (tmp_path / "v.txt").read_text().splitlines()
+        assert {len(line.split()) for line in lines[1:]} == {4}
+        assert sum(line.startswith("▁") for line in lines) > 0
 
 
 def test_gloves_form_has_no_header_and_words_with_spaces(tmp_path):
@@ -89,7 +106,7 @@ def test_files_that_are_no_text(tmp_path):
 def test_words_that_the_format_cannot_hold(tmp_path):
     path = tmp_path / "v.txt"
     for names, message in [
-        (["a", "b c"], "'b c' has white space"),
+        (["a", "b\tc"], r"'b\\tc' has white space"),
         (["a", ""], "'' has white space in it or is empty"),
         (["a", "a"], "'a' comes twice"),
         (["a"], "1 words can't name 2 vectors"),

@@ -73,9 +73,9 @@ def test_imbalance_is_one_at_best_and_grows():
     """Fedus et al. 2022, 2.2: experts times the sum of share times chance."""
     even = jnp.full((1, 4, 4), 0.25)
     turns = jnp.eye(4)[None] > 0
-    np.testing.assert_allclose(imbalance(even, turns, 1), [4.0])
+    np.testing.assert_allclose(imbalance(even, turns, 1), [1.0])
     one = jnp.zeros((1, 4, 4)).at[..., 0].set(1.0)
-    np.testing.assert_allclose(imbalance(one, one > 0, 1), [16.0])
+    np.testing.assert_allclose(imbalance(one, one > 0, 1), [4.0])
 
 
 MODEL = Transformer(
@@ -103,8 +103,8 @@ def test_the_penalty_belongs_to_the_row_and_to_training():
 
     whole = penalties(MODEL, params, slice(None), noise)
     assert len(whole) == 2 and {leaf.shape for leaf in whole} == {(3,)}
-    # At the start the experts are about equally busy: 0.1 for each of 6 tokens.
-    np.testing.assert_allclose(whole, 0.6, rtol=0.1)
+    # At the start the experts are about equally busy: 1, times its weight.
+    np.testing.assert_allclose(whole, 0.1, rtol=0.1)
     alone = penalties(MODEL, params, slice(1, 2), noise[1:2])
     np.testing.assert_allclose(sum(alone), sum(whole)[1:2], rtol=1e-5)
     assert penalties(MODEL, params, slice(None), None) == []

@@ -93,4 +93,8 @@ def test_a_window_makes_a_step_cheaper():
     model = Transformer(**sizes, positions=NoPositions())
     cheap = model.clone(attention=SlidingWindow(16))
     assert cheap.flops_per_token(512) < model.flops_per_token(512)
-    assert Encoder(**sizes).flops_per_token(512) > model.flops_per_token(512)
+    encoder = Encoder(**sizes).flops_per_token
+    # Two products of the width with as many tokens more, and the head's kernel.
+    longer = 6 * 2 * 8 * 2 * (1024 - 512)
+    assert encoder(1024) - encoder(512) == longer
+    assert model.flops_per_token(1024) - model.flops_per_token(512) == longer / 2

@@ -178,25 +178,34 @@ def test_variational_dropout_drops_the_same_units_at_every_step():
     assert (zero[0, 0] != zero[1, 0]).any()
 
 
-def test_penalties_are_sums_over_tokens():
+def test_penalties_are_means_over_the_tokens_that_are_read():
     model = small(LSTM(), activation_penalty=2.0, change_penalty=1.0)
     params, tokens = drawn(model, (4, 6))
-    noise = example_keys(jax.random.key(3), jnp.arange(4))
+    segments = jnp.ones((4, 6), jnp.int32).at[2:, 4:].set(0)
     (_, _), sown = model.apply(
-        {"params": params}, tokens, noise=noise, mutable=["penalties", "features"]
+        {"params": params},
+        tokens,
+        segments=segments,
+        noise=example_keys(jax.random.key(3), jnp.arange(4)),
+        mutable=["penalties", "features"],
     )
     hidden = np.asarray(sown["features"]["last"][0], np.float64)
-    activation = sown["penalties"]["activation"][0]
-    change = sown["penalties"]["change"][0]
-    tokens_in_all = 4 * 6
-    np.testing.assert_allclose(
-        activation.sum() / tokens_in_all, 2.0 * (hidden**2).mean(), rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        change.sum() / tokens_in_all,
-        (np.diff(hidden, axis=1) ** 2).mean(),
-        rtol=1e-5,
-    )
+    for row, time in enumerate((6, 6, 4, 4)):
+        read = hidden[row, :time]
+        expected = {
+            "activation": 2.0 * (read**2).mean(),
+            "change": (np.diff(read, axis=0) ** 2).mean(),
+        }
+        for name, value in expected.items():
+            found = sown["penalties"][name][0][row]
+            np.testing.assert_allclose(found, value, rtol=1e-5)
+
+
+def test_a_layer_begins_within_the_root_of_its_own_width():
+    model = small(LSTM(), embedding_width=4, tied=True).clone(width=64)
+    params, _ = drawn(model, (1, 2))
+    largest = [np.abs(params[f"layer_{i}"]["recurrent_kernel"]).max() for i in (0, 1)]
+    np.testing.assert_allclose(largest, [64**-0.5, 4**-0.5], rtol=0.1)
 
 
 def test_problems_name_the_field():

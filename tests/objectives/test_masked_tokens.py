@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.models import Encoder, Recurrent, Rotary, Transformer
+from lm_jax.models import Encoder, MoE, Recurrent, Rotary, Transformer
 from lm_jax.models.word_vectors import WordVectors
 from lm_jax.objectives.masked_tokens import MaskedTokens
 
@@ -41,6 +41,22 @@ def sums_of(model, params, batch, key=None):
 @jax.jit
 def parameters():
     return ENCODER.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
+
+
+@pytest.mark.parametrize("chosen", [1, 5])
+def test_experts_are_balanced_alike_whatever_is_hidden(chosen):
+    """The penalty is a mean over rows, of the same weight beside the nats."""
+    batch = batch_of(np.random.default_rng(0), chosen=chosen)
+    batch["inputs"] = batch["targets"]
+
+    def loss(balance):
+        model = ENCODER.clone(feedforward=MoE(experts=4, balance=balance))
+        shape = batch["inputs"][:1]
+        params = jax.jit(model.init)(jax.random.key(0), shape)["params"]
+        sums = sums_of(model, params, batch, jax.random.key(1))
+        return (sums.loss / sums.weight).item()
+
+    assert loss(1.0) - loss(0.0) == pytest.approx(1.0, rel=0.05)
 
 
 def batch_of(random, rows=3, time=8, chosen=3):

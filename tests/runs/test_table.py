@@ -10,7 +10,10 @@ from lm_jax.runs.table import as_measure, duration, rows_below, short
 
 
 def write(root, name, variant, seed, loss, published=None, **more):
-    folder = root / name / variant / f"seed{seed}"
+    write_result(root / name / variant / f"seed{seed}", loss, published, **more)
+
+
+def write_result(folder, loss, published=None, **more):
     folder.mkdir(parents=True)
     result = {
         "corpus": "ptb",
@@ -24,6 +27,12 @@ def write(root, name, variant, seed, loss, published=None, **more):
 
 
 FIGURE = {"value": 4.0, "source": "somebody", "split": "validation", "score": "loss"}
+
+
+def names_of(folder):
+    """How many results each row has, by corpus and name."""
+    corpora = rows_below(folder)
+    return {c: {r.name: len(r.results) for r in rows} for c, rows in corpora.items()}
 
 
 def test_rows_have_mean_spread_and_the_published_figure(tmp_path, capsys):
@@ -54,6 +63,76 @@ def test_the_last_checkpoints_score_stands_before_the_best_ones(tmp_path):
     assert row.figures(("validation", "loss")) == [4.0]
     assert row.figures(("test", "loss")) == [3.0]
     assert row.figures(("train", "loss")) == []
+
+
+def test_the_figures_of_a_row_are_all_of_the_end_or_all_of_the_best(tmp_path):
+    best = {"best_test": {"loss": 3.0}}
+    write(tmp_path, "lstm", "base", 0, 4.0, **best, test={"loss": 3.3})
+    write(tmp_path, "lstm", "base", 1, 4.0, **best)
+    (row,) = rows_below(tmp_path)["ptb"]
+    assert row.figures(("test", "loss")) == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    "unlike",
+    [{"parameters": 9}, {"steps": 9}, {"model": "GRU"}, {"published": FIGURE}],
+)
+def test_unlike_results_are_rows_of_their_own(tmp_path, unlike):
+    for seed in (0, 2):
+        write(tmp_path, "lstm", "base", seed, 4.0)
+    write(tmp_path, "lstm", "base", 1, **{"loss": 2.0} | unlike)
+    names = {"lstm seed0 seed2": 2, "lstm seed1": 1}
+    assert names_of(tmp_path) == {"ptb": names}
+
+
+def test_the_experiments_of_runs_tell_which_seeds_are_alike(tmp_path):
+    for seed, rate, steps in ((0, 1.0, 50), (1, 1.0, 40), (2, 2.0, 50)):
+        published = FIGURE if seed == 1 else None
+        write(tmp_path, "lstm", "base", seed, 4.0, published, steps=steps)
+        document = {"rate": rate, "seed": seed, "published": published}
+        place = tmp_path / f"lstm/base/seed{seed}/experiment.json"
+        place.write_text(json.dumps(document))
+    assert names_of(tmp_path) == {"ptb": {"lstm seed0 seed1": 2, "lstm seed2": 1}}
+    row, _ = rows_below(tmp_path)["ptb"]
+    assert row.published == (("validation", "loss"), 4.0)
+    place.write_text("{")
+    with pytest.raises(UserError, match=r"seed2/experiment.json can't be read"):
+        rows_below(tmp_path)
+
+
+def test_a_run_that_lies_elsewhere_is_named_by_its_folder(tmp_path, capsys):
+    write_result(tmp_path / "alibi", 4.0)
+    write_result(tmp_path / ("a-longer-name-" * 3), 4.0)
+    write(tmp_path, "lstm", "base", 0, 4.0)
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "result.json").write_text("{}")
+    assert main(["table", str(tmp_path)]) == 0
+    _, _, *rows = capsys.readouterr().out.splitlines()
+    names = {row.split()[0] for row in rows}
+    assert names == {"alibi", "a-longer-name-a-longer-nam…", "lstm"}
+    assert {len(row) for row in rows} == {80}
+
+
+def test_a_table_of_the_folder_that_one_is_in(tmp_path, monkeypatch, capsys):
+    write(tmp_path, "lstm", "base", 0, 4.0)
+    for below in ("lstm", "lstm/base", "lstm/base/seed0"):
+        monkeypatch.chdir(tmp_path / below)
+        assert main(["table", "."]) == 0
+        assert "  lstm  " in capsys.readouterr().out
+    assert main(["table", "../.."]) == 0
+    assert "  lstm  " in capsys.readouterr().out
+
+
+def test_what_no_row_was_scored_by_is_no_measure(tmp_path, capsys):
+    scores = {"loss": 4.0, "masked_accuracy": 0.3}
+    write(tmp_path, "bert", "base", 0, 4.0, validation=scores)
+    test = FIGURE | {"split": "test"}
+    write(tmp_path, "lstm", "base", 0, 5.0, test, corpus="text8")
+    assert main(["table", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "ptb, validation loss" in said and "text8, validation loss" in said
+    assert said.count("perplexity") == said.count("bits per byte") == 0
+    assert "  bert  " in said and "  lstm  " in said
 
 
 def test_a_folder_without_results_is_an_error(tmp_path):

@@ -12,11 +12,14 @@ from lm_jax.models import (
     Encoder,
     EncoderDecoder,
     MoE,
+    MuP,
     Recurrent,
     Transformer,
     WordVectors,
+    mup_rates,
 )
 from lm_jax.objectives import MaskedTokens, NextToken, Seq2Seq, SkipGram
+from lm_jax.optimizers import AdamW
 from lm_jax.training import setup as room
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny
@@ -53,6 +56,13 @@ CASES = {
             "objective": Seq2Seq(),
         },
         "Use an EncoderDecoder",
+    ),
+    "muP's rates for another width": (
+        {
+            "model": Transformer(**SMALL, initial=MuP(base_width=8)),
+            "optimizer": AdamW(rates=mup_rates(Transformer(width=32), 8)),
+        },
+        "8 / 16 = 0.5",
     ),
     "data of another task": (
         {"data": MaskedStream(TEXT, Characters(), 16)},

@@ -1,0 +1,93 @@
+"""A counted run is refused early, ends once, and keeps what was scored."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lm_jax.__main__ import main
+from lm_jax.counting import NGram, load
+from lm_jax.counting.run import boundary_ids, count_run
+from lm_jax.data import Characters, Corpus, TokenStream, Words
+from lm_jax.errors import UserError
+from lm_jax.experiment import CountExperiment, Sample
+from lm_jax.runs.display import Display
+from lm_jax.runs.result import read_result
+from tests.tiny import TEXT
+
+EXPERIMENT = CountExperiment(
+    TokenStream(Corpus("text.txt", test=0.1), Characters(), 16),
+    NGram(3),
+    sample=Sample("the ", 5),
+)
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    (tmp_path / "text.txt").write_text("\n".join([TEXT] * 3))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_run_that_has_ended_keeps_its_scores(capsys):
+    count_run(EXPERIMENT, Path("run"), Display(0))
+    assert main(["evaluate", "run", "--split", "test"]) == 0
+    before = {path: path.read_bytes() for path in Path("run").iterdir()}
+    assert "best_test" in read_result(Path("run"))
+    again = count_run(EXPERIMENT, Path("run"), Display(0))
+    assert "The run has ended" in capsys.readouterr().out
+    assert again.score("validation") == read_result(Path("run"))["validation"]
+    del before[Path("run/.lock")]  # It names the last process.
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_run_stopped_before_its_result_is_counted_again():
+    whole = count_run(EXPERIMENT, Path("run"), Display(0))
+    Path("run/result.json").unlink()
+    count_run(EXPERIMENT, Path("run"), Display(0))
+    assert read_result(Path("run"))["validation"] == whole.score("validation")
+    Path("run/ngram.npz").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="Move it away"):
+        count_run(EXPERIMENT, Path("run"), Display(0))
+    Path("run/ngram.npz").unlink()
+    again = count_run(EXPERIMENT, Path("run"), Display(0))
+    assert again.fitted.parameters == whole.fitted.parameters
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sample": Sample("THE 9")}, "lacks '9', 'E', 'H', 'T'"),
+        ({"sample": Sample(length=-1)}, "sample.length must be 0"),
+        (
+            {"data": TokenStream(Corpus("text.txt", validation=0.0), Characters(), 16)},
+            "The split 'validation' has 0 tokens",
+        ),
+    ],
+)
+def test_what_fails_later_is_refused_before_anything_is_written(changes, message):
+    with pytest.raises(UserError, match=message):
+        count_run(replace(EXPERIMENT, **changes), Path("run"), Display(0))
+    assert not Path("run").exists()
+
+
+def test_a_step_that_is_not_there_is_refused(capsys):
+    count_run(EXPERIMENT, Path("run"), Display(0))
+    assert main(["evaluate", "run", "--step", "7"]) == 2
+    assert "leave --step out" in " ".join(capsys.readouterr().err.split())
+
+
+def test_contexts_of_words_begin_anew_at_lines_and_at_documents():
+    rows = [{"text": f"a b\nc {word}"} for word in "defghijklm" * 3]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = TokenStream(Corpus("rows.jsonl"), Words(), 16).prepare(Path("cache"))
+    ends = boundary_ids(data)
+    assert data.tokenizer.symbols(ends) == ["<eos>", "<|end|>"]
+    fitted = NGram(3).fit(data.splits["train"].ids, data.vocab_size, ends)
+    d, e = data.tokenizer.encode("d e")
+    for end in ends:
+        p = fitted.next_probabilities(np.array([[d, end], [e, end]]))
+        np.testing.assert_array_equal(p[0], p[1])
+    fitted.save(Path("model"))
+    assert load(Path("model")).end_id == ends
