@@ -14,7 +14,12 @@ from lm_jax.runs.result import read_result
 
 # (split, score): what the figures of a table are.
 Measure = tuple[str, str]
-DEFAULT: Measure = ("validation", "bits_per_byte")
+# Without a published figure: what tells most of each kind of task.
+DEFAULTS: tuple[Measure, ...] = (
+    ("validation", "bits_per_byte"),
+    ("validation", "masked_accuracy"),
+    ("validation", "accuracy"),
+)
 # What every result has.
 LOSS: Measure = ("validation", "loss")
 _NAME = 27  # Columns of a row's name.
@@ -118,10 +123,10 @@ def _recipe(run: Path, result: dict) -> str:
 def measures(rows: list[Row]) -> list[Measure]:
     """What the published figures of some rows measure, each once.
 
-    Where no row was scored so, what all were scored by.
+    Where no row was scored so, what rows of each task are compared by.
     """
     wanted = dict.fromkeys(row.published[0] for row in rows if row.published)
-    found = [m for m in wanted or [DEFAULT] if any(row.figures(m) for row in rows)]
+    found = [m for m in wanted or DEFAULTS if any(row.figures(m) for row in rows)]
     return found or [LOSS]
 
 
@@ -134,7 +139,11 @@ def lines(corpus: str, rows: list[Row], measure: Measure) -> Iterator[str]:
         f"{name:>{width}}" for name, width in zip(head[3:], (7, 7, 6), strict=True)
     )
     scored = [(row, row.figures(measure)) for row in rows]
-    shown = sorted((f for f in scored if f[1]), key=lambda f: statistics.fmean(f[1]))
+    shown = sorted(
+        (f for f in scored if f[1]),
+        key=lambda f: statistics.fmean(f[1]),
+        reverse="accuracy" in score,
+    )
     for row, figures in shown:
         there = row.published and row.published[0] == measure
         published = f"{row.published[1]:g}" if row.published and there else "-"

@@ -126,13 +126,18 @@ def test_a_table_of_the_folder_that_one_is_in(tmp_path, monkeypatch, capsys):
 def test_what_no_row_was_scored_by_is_no_measure(tmp_path, capsys):
     scores = {"loss": 4.0, "masked_accuracy": 0.3}
     write(tmp_path, "bert", "base", 0, 4.0, validation=scores)
+    write(
+        tmp_path, "bert", "worse", 0, 3.0, validation=scores | {"masked_accuracy": 0.0}
+    )
     test = FIGURE | {"split": "test"}
     write(tmp_path, "lstm", "base", 0, 5.0, test, corpus="text8")
     assert main(["table", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "ptb, validation loss" in said and "text8, validation loss" in said
+    assert "ptb, validation masked accuracy" in said
+    assert "text8, validation loss" in said
     assert said.count("perplexity") == said.count("bits per byte") == 0
-    assert "  bert  " in said and "  lstm  " in said
+    assert 0 < said.index("  bert  ") < said.index("  bert:worse  ")
+    assert "  lstm  " in said
 
 
 def test_a_folder_without_results_is_an_error(tmp_path):
