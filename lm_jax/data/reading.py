@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO
 
 from lm_jax.data.writing import write_json
 from lm_jax.errors import UserError
@@ -65,7 +64,7 @@ def _binary_blocks(path: Path) -> Generator[bytes, None, None]:
             yield block
 
 
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
+def _open(path: Path) -> io.BufferedIOBase:
     if path.name.endswith(".gz") and not path.name.endswith(".tar.gz"):
         return gzip.open(path)
     return path.open("rb")
