@@ -6,6 +6,7 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.runs.result import read_result
+from lm_jax.training import loop
 from tests.tiny import TEXT
 
 FAMILIES = """
@@ -96,10 +97,16 @@ def said_by(capsys, *args):
 @pytest.mark.parametrize(
     "name", ["base", *re.findall(r'^    "(\w+)":', FAMILIES, re.M)]
 )
-def test_a_family_trains_scores_and_writes(name, capsys, tmp_path):
+def test_a_family_trains_scores_and_writes(name, capsys, tmp_path, monkeypatch):
+    made, make = [], loop.compile_functions
+    monkeypatch.setattr(
+        loop, "compile_functions", lambda setup: made.append(make(setup)) or made[-1]
+    )
     file = "families.py" if name == "base" else f"families.py:{name}"
     code, said, error = said_by(capsys, "train", file, "--run", "run")
     assert code == 0, error
+    # No family's step compiles twice.
+    assert [compiled.step._cache_size() for compiled in made] == [1] * (name != "ngram")
     assert "Validation loss" in said
     result = read_result(tmp_path / "run")
     assert 0 < result["validation"]["loss"] < 20

@@ -13,13 +13,14 @@ from tests.tiny import write_tiny
 
 
 @pytest.fixture
-def setup(tmp_path, monkeypatch):
+def setup(tmp_path, monkeypatch, request):
     write_tiny(tmp_path)
     monkeypatch.chdir(tmp_path)
-    experiment = load("tiny.py").experiment
+    experiment = load(getattr(request, "param", "tiny.py")).experiment
     return set_up(override(experiment, ["--sharding.fsdp", "2"], "train"))
 
 
+@pytest.mark.parametrize("setup", ["tiny.py", "tiny.py:recurrent"], indirect=True)
 def test_steps_compile_once_and_donate_their_state(setup):
     compiled = loop.compile_functions(setup)
     state = setup.first_state()
