@@ -8,6 +8,7 @@ import numpy as np
 
 from lm_jax.counting.run import load_count
 from lm_jax.data import Prepared
+from lm_jax.errors import UserError
 from lm_jax.experiment import AnyExperiment, CountExperiment
 from lm_jax.generation import Sampling
 from lm_jax.runs.claim import read_experiment
@@ -54,5 +55,10 @@ def load_fitted(run: Path, step: int | None = None) -> tuple[AnyExperiment, Fitt
     """
     experiment = read_experiment(run)
     if isinstance(experiment, CountExperiment):
+        if step not in (None, 1):
+            raise UserError(
+                f"{run} was fitted by counting and has no checkpoints: leave --step "
+                "out."
+            )
         return experiment, load_count(experiment, run)
     return experiment, load_run(experiment, run, step)

@@ -102,9 +102,11 @@ def main(args: list[str]) -> None:
                 rate = words / sum(run.seconds for run in runs)
                 print(f"{name:<18}{side:<10}" + _row(runs) + f"{rate:>10,.0f}")
     print(
-        "\nMean and range over the seeds. Words of the vocabulary and epochs a second"
+        "\nMean and half the range over the seeds. Words of the vocabulary and epochs a"
     )
-    print("of training; compiling is counted, reading and counting words is not.")
+    print(
+        "second of training; compiling is counted, reading and counting words is not."
+    )
 
 
 def _folder(name: str) -> Path:

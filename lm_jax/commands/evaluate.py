@@ -56,18 +56,10 @@ def _score_with_cache(
 
 
 def main(args: list[str]) -> None:
-    """Run the command.
-
-    Raises:
-        UserError: when the run, the step or the split isn't there.
-    """
+    """Run the command."""
     options = read_options(Options, "evaluate", args)
     run = find_run(options.run)
     experiment, fitted = load_fitted(run, options.step)
-    if options.step not in (None, fitted.step):
-        raise UserError(
-            f"{run} was fitted by counting and has no checkpoints: leave --step out."
-        )
     display = Display(0)
     if options.cache:
         scores = _score_with_cache(options, fitted, display)

@@ -181,7 +181,7 @@ def _make(
             done += text.bytes
     splits = {name: writer.meta() for name, writer in writers.items() if writer.tokens}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    meta = {"format": FORMAT, "dtype": dtype, "splits": splits, "sizes": sizes}
+    meta = {"dtype": dtype, "splits": splits, "sizes": sizes}
     write_json(folder / "meta.json", meta)
 
 

@@ -18,7 +18,12 @@ def likelihood(nats: float, tokens: int | float, text_bytes: int) -> dict[str, f
     loss = nats / tokens
     return {
         "loss": loss,
-        "perplexity": math.exp(loss) if loss < 700.0 else math.inf,
+        "perplexity": perplexity(loss),
         "bits_per_byte": nats / math.log(2.0) / text_bytes,
         "tokens": int(tokens),
     }
+
+
+def perplexity(loss: float) -> float:
+    """Give e to the nats per token; infinite where no float can hold it."""
+    return math.exp(loss) if loss < 700.0 else math.inf

@@ -1,6 +1,5 @@
 """Predict the tokens that are hidden."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
+from lm_jax.evaluation.likelihood import perplexity
 from lm_jax.models.dropout import example_keys
 from lm_jax.objectives.sums import Sums, penalties
 
@@ -73,7 +73,7 @@ class MaskedTokens:
         return {
             "loss": loss,
             "masked_accuracy": sums["correct"] / tokens,
-            "perplexity": math.exp(min(loss, 700.0)),
+            "perplexity": perplexity(loss),
             "tokens": int(sums["weight"]),
         }
 

@@ -1,6 +1,5 @@
 """Predict a text from another text."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax
 import optax
 from jaxtyping import Array, Key
 
+from lm_jax.evaluation.likelihood import perplexity
 from lm_jax.models.dropout import example_keys
 from lm_jax.models.encoder_decoder import EncoderDecoder
 from lm_jax.objectives.sums import Sums, penalties
@@ -79,7 +79,7 @@ class Seq2Seq:
         loss = sums["nats"] / tokens
         return {
             "loss": loss,
-            "perplexity": math.exp(min(loss, 700.0)),
+            "perplexity": perplexity(loss),
             "accuracy": sums["correct"] / tokens,
             "tokens": int(sums["weight"]),
         }

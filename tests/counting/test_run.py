@@ -74,8 +74,9 @@ def test_what_fails_later_is_refused_before_anything_is_written(changes, message
 
 def test_a_step_that_is_not_there_is_refused(capsys):
     count_run(EXPERIMENT, Path("run"), Display(0))
-    assert main(["evaluate", "run", "--step", "7"]) == 2
-    assert "leave --step out" in " ".join(capsys.readouterr().err.split())
+    for command in ("evaluate", "generate"):
+        assert main([command, "run", "--step", "7"]) == 2
+        assert "leave --step out" in " ".join(capsys.readouterr().err.split())
 
 
 def test_contexts_of_words_begin_anew_at_lines_and_at_documents():
