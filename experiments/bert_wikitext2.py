@@ -24,7 +24,14 @@ from lm_jax.schedules import WarmupLinear
 
 experiment = Experiment(
     data=MaskedStream(Corpus("wikitext-2"), Subwords(size=8000), context=128),
-    model=Encoder(layers=4, heads=4, width=128, positions=Rotary(), norm_at="pre"),
+    model=Encoder(
+        layers=4,
+        heads=4,
+        width=128,
+        positions=Rotary(),
+        norm_at="pre",
+        embedding_norm=False,
+    ),
     objective=MaskedTokens(),
     optimizer=AdamW(b2=0.98, weight_decay=0.01, clip=1.0),
     schedule=WarmupLinear(peak=2e-3, warmup="100 steps"),
@@ -39,5 +46,7 @@ variants = {
     "whole_words": replace(experiment, data=replace(data, whole_words=True)),
     "only_masks": replace(experiment, data=replace(data, mask=1.0, random=0.0)),
     "learned": replace(experiment, model=model.clone(positions=Learned())),
-    "post_norm": replace(experiment, model=model.clone(norm_at="post")),
+    "post_norm": replace(
+        experiment, model=model.clone(norm_at="post", embedding_norm=True)
+    ),
 }

@@ -86,7 +86,7 @@ def state_shardings(sharding: Sharding, mesh: Mesh, state: Any) -> Any:
 
     def place(path, array, axes):
         name = path_name(path)
-        if name.startswith("memory/"):
+        if name.startswith("carry/"):
             return batch_sharding(mesh)
         if array.ndim < len(axes):
             return NamedSharding(mesh, PartitionSpec())

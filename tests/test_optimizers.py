@@ -8,7 +8,7 @@ import pytest
 
 from lm_jax.errors import UserError
 from lm_jax.models import Learned, Transformer
-from lm_jax.models.transformer import initialise, stack_blocks
+from lm_jax.models.stack import initialise, stack_blocks
 from lm_jax.optimizers import SGD, Adafactor, AdamW, Lion, Muon, transformation
 
 ALL = [SGD(), AdamW(), Adafactor(), Lion(), Muon()]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from lm_jax.bench.sizes import LSTMSize, Size
 from lm_jax.durations import Units
-from lm_jax.models.transformer import initialise
+from lm_jax.models.stack import initialise
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import SGD, AdamW, transformation
 from lm_jax.schedules import WarmupCosine
@@ -51,11 +51,11 @@ def training(size: Size) -> Callable[[str, int], float]:
     )
     params = initialise(size.model(), jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     optimizer: AdamW | SGD = AdamW(b2=0.99, weight_decay=0.1, clip=1.0)
-    memory = None
+    carry = None
     if isinstance(size, LSTMSize):
-        optimizer, memory = SGD(momentum=0.0), size.model().empty_memory(size.batch, 0)
+        optimizer, carry = SGD(momentum=0.0), size.model().empty_cache(size.batch, 0)
     rule = transformation(optimizer, curve, params)
-    state = first_state(params, rule, average=False, memory=memory)
+    state = first_state(params, rule, average=False, carry=carry)
     shardings = state_shardings(Sharding(), mesh, state)
     state = jax.device_put(state, shardings)
 

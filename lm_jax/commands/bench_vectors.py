@@ -24,7 +24,7 @@ from lm_jax.data.reading import blocks, list_files
 from lm_jax.durations import Units
 from lm_jax.errors import UserError
 from lm_jax.evaluation.word_similarity import word_scores
-from lm_jax.models.transformer import initialise
+from lm_jax.models.stack import initialise
 from lm_jax.models.word_vectors import GlobalVectors, WordVectors
 from lm_jax.objectives.word_vectors import BagOfWords, GloVe, SkipGram
 from lm_jax.optimizers import AdamW, transformation

@@ -32,8 +32,8 @@ class MaskedStream:
 
     Of each row, round(rate * context) tokens are chosen (Devlin et al. 2019,
     3.1). The rows have "inputs", with what hides them; "targets", the text;
-    "mask", 1 where a token was chosen; and "places" (chosen,), where those stand,
-    so that nothing else needs logits.
+    "mask", 1 where a token was chosen; and "masked_positions" (chosen,), where those
+    stand, so that nothing else needs logits.
     """
 
     corpus: Corpus = Corpus()
@@ -140,9 +140,9 @@ class MaskedStream:
             }
             missing = self.context - len(ids)
             row = {name: np.pad(array, (0, missing)) for name, array in row.items()}
-            # Where fewer are chosen, the others of the places have mask 0.
-            places = np.argsort(-row["mask"], kind="stable")[:most]
-            return row | {"places": places.astype(np.int32)}
+            # Where fewer are chosen, the others of these positions have mask 0.
+            positions = np.argsort(-row["mask"], kind="stable")[:most]
+            return row | {"masked_positions": positions.astype(np.int32)}
 
         return masked
 

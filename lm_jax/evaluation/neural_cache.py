@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.errors import UserError
-from lm_jax.models.memory import continued
+from lm_jax.models.cache import continued
 
 Batch = dict[str, Array]
 
@@ -42,11 +42,11 @@ class NeuralCache:
             raise UserError(f"cache.weight={self.weight} is not in [0, 1).")
 
 
-class CacheMemory(NamedTuple):
+class CacheCarry(NamedTuple):
     """What is left of the batches before; row r is lane r, the latest pair last.
 
     Attributes:
-        model: the model's own memory, or None.
+        model: the model's own carry, or None.
         features: of the pairs, float32.
         words: that followed them.
         stored: how many pairs there are, at the end of a row.
@@ -58,27 +58,27 @@ class CacheMemory(NamedTuple):
     stored: Int[Array, " lanes"]
 
 
-def empty_cache_memory(
+def empty_cache_carry(
     model: nn.Module, params: Any, cache: NeuralCache, lanes: int
-) -> CacheMemory:
-    """Give the memory of no token yet.
+) -> CacheCarry:
+    """Give the carry of no token yet.
 
     Args:
         model: a recurrent language model.
         params: its parameters, or their shapes.
-        cache: what is remembered beside the model's own memory.
+        cache: what is remembered beside the model's own carry.
         lanes: rows of a batch.
     """
-    memory = model.empty_memory(lanes, 0)
+    carry = model.empty_cache(lanes, 0)
     token = jax.ShapeDtypeStruct((lanes, 1), jnp.int32)
     batch = {"inputs": token}
 
-    def features_of(params, batch, memory):
-        return _read(model, params, batch, memory)[1]
+    def features_of(params, batch, carry):
+        return _read(model, params, batch, carry)[1]
 
-    width = jax.eval_shape(features_of, params, batch, memory).shape[-1]
-    return CacheMemory(
-        memory,
+    width = jax.eval_shape(features_of, params, batch, carry).shape[-1]
+    return CacheCarry(
+        carry,
         jnp.zeros((lanes, cache.size, width)),
         jnp.zeros((lanes, cache.size), jnp.int32),
         jnp.zeros(lanes, jnp.int32),
@@ -87,8 +87,8 @@ def empty_cache_memory(
 
 def make_cache_step(
     model: nn.Module, cache: NeuralCache
-) -> Callable[[Any, Batch, CacheMemory], tuple[dict, CacheMemory]]:
-    """Make ``cache_step(params, batch, memory) -> (sums, memory)``.
+) -> Callable[[Any, Batch, CacheCarry], tuple[dict, CacheCarry]]:
+    """Make ``cache_step(params, batch, carry) -> (sums, carry)``.
 
     It stands in for the evaluation step where batches continue each other, as
     those of `CarriedStream`: "starts" (batch,) is 1 where a row begins anew, and
@@ -96,39 +96,40 @@ def make_cache_step(
     "weight", as of `NextToken`.
     """
 
-    def cache_step(params: Any, batch: Batch, memory: CacheMemory):
-        memory = continued(memory, batch)
+    def cache_step(params: Any, batch: Batch, carry: CacheCarry):
+        carry = continued(carry, batch)
         targets = batch["targets"]
         mask = batch.get("mask", jnp.ones(targets.shape))
-        logits, features, remembered = _read(model, params, batch, memory.model)
+        logits, features, remembered = _read(model, params, batch, carry.model)
         from_model = jnp.take_along_axis(
             jax.nn.log_softmax(logits), targets[..., None], axis=-1
         )[..., 0]
-        pairs, words, seen = _pairs(memory, features, targets)
+        pairs, words, seen = _pairs(carry, features, targets)
         scores = cache.theta * jnp.einsum("btw,bpw->btp", features, pairs)
         log_p = _mixed(from_model, scores, seen, words, targets, cache.weight)
         nats = -(log_p * mask).sum()
-        kept = _latest(remembered, memory, pairs, words, mask)
+        kept = _latest(remembered, carry, pairs, words, mask)
         return {"nats": nats, "weight": mask.sum()}, kept
 
     return cache_step
 
 
-def _read(model: nn.Module, params: Any, batch: Batch, memory: Any):
-    """Give the logits, the features before them in float32, and the memory."""
-    (logits, memory), sown = model.apply(
+def _read(model: nn.Module, params: Any, batch: Batch, carry: Any):
+    """Give the logits, the features before them in float32, and the carry."""
+    hidden, carry = model.apply(
         {"params": params},
         batch["inputs"],
         positions=batch.get("positions"),
         segments=batch.get("segments"),
-        memory=memory,
-        mutable=["features"],
+        cache=carry,
+        method="features",
     )
-    return logits, sown["features"]["last"][0].astype(jnp.float32), memory
+    logits = model.apply({"params": params}, hidden, method="logits")
+    return logits, hidden.astype(jnp.float32), carry
 
 
 def _pairs(
-    memory: CacheMemory,
+    carry: CacheCarry,
     features: Float[Array, "lanes time width"],
     targets: Int[Array, "lanes time"],
 ) -> tuple[
@@ -141,13 +142,13 @@ def _pairs(
     The word after token t is known to token t + 1, so token t sees the ``size``
     pairs that stand before its own.
     """
-    size, time = memory.words.shape[1], targets.shape[1]
-    pairs = jnp.concatenate([memory.features, features], axis=1)
-    words = jnp.concatenate([memory.words, targets], axis=1)
+    size, time = carry.words.shape[1], targets.shape[1]
+    pairs = jnp.concatenate([carry.features, features], axis=1)
+    words = jnp.concatenate([carry.words, targets], axis=1)
     own = size + jnp.arange(time)[:, None]
     pair = jnp.arange(size + time)
     near = (pair < own) & (pair >= own - size)
-    read = pair >= size - memory.stored[:, None]
+    read = pair >= size - carry.stored[:, None]
     return pairs, words, near & read[:, None]
 
 
@@ -171,19 +172,19 @@ def _mixed(
 
 
 def _latest(
-    model_memory: Any,
-    memory: CacheMemory,
+    model_carry: Any,
+    carry: CacheCarry,
     pairs: Float[Array, "lanes pairs width"],
     words: Int[Array, "lanes pairs"],
     mask: Float[Array, "lanes time"],
-) -> CacheMemory:
+) -> CacheCarry:
     """Keep each row's last pairs before its padding."""
-    size = memory.words.shape[1]
+    size = carry.words.shape[1]
     real = mask.sum(axis=1).astype(jnp.int32)
     last = real[:, None] + jnp.arange(size)
-    return CacheMemory(
-        model_memory,
+    return CacheCarry(
+        model_carry,
         jnp.take_along_axis(pairs, last[..., None], axis=1),
         jnp.take_along_axis(words, last, axis=1),
-        jnp.minimum(memory.stored + real, size),
+        jnp.minimum(carry.stored + real, size),
     )

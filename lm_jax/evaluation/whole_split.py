@@ -16,17 +16,17 @@ def summed(
     params: Any,
     batches: Windows,
     mesh: Mesh,
-    memory: Any = None,
+    carry: Any = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, float]:
     """Sum an objective's metrics and its weight over a whole split.
 
     Args:
-        evaluation_step: (params, batch, memory) -> (sums, memory).
+        evaluation_step: (params, batch, carry) -> (sums, carry).
         params: the parameters.
         batches: the split; "mask" marks real targets.
         mesh: where to compute.
-        memory: of no token yet, where batches continue each other, else None.
+        carry: of no token yet, where batches continue each other, else None.
         progress: told (description, done, total).
     """
     sums = []
@@ -34,7 +34,7 @@ def summed(
         progress("evaluating", 0, len(batches))  # the first batch compiles
     for index in range(len(batches)):
         batch = to_mesh(batches[index], mesh)
-        found, memory = evaluation_step(params, batch, memory)
+        found, carry = evaluation_step(params, batch, carry)
         sums.append(found)
         # The device is never waited for here, so the bar runs a little ahead.
         if progress is not None:

@@ -1,4 +1,4 @@
-"""Decoding with a memory of keys and values, in one compiled call."""
+"""Decoding with a cache, in one compiled call."""
 
 import functools
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def generate(
     the rows beside it change nothing.
 
     Args:
-        model: a module with ``apply`` and ``empty_memory`` as `Transformer` has.
+        model: a module with ``apply`` and ``empty_cache`` as `Transformer` has.
         params: its parameters.
         prompts: token ids, of any length from 1; lengths may differ.
         length: tokens to add to each.
@@ -101,7 +101,7 @@ def _decode(
     """Write ``length`` tokens into each row of text from its end on.
 
     A row's window is text[start:end]. The outer loop reads the windows into an
-    empty memory, the inner one adds tokens until every window is full; a row
+    empty cache, the inner one adds tokens until every window is full; a row
     whose window is full before the others' waits for the next reading. So a
     row's tokens never depend on the rows beside it.
     """
@@ -109,7 +109,7 @@ def _decode(
     rows = jnp.arange(batch)
     stops = ends + length
     width = columns - length
-    # A text that fits needs no half windows, nor a memory for the whole context.
+    # A text that fits needs no half windows, nor a cache for the whole context.
     slots = min(context, columns - 1)
     half = max(1, context // 2)
     if columns - 1 > context:
@@ -120,27 +120,27 @@ def _decode(
         """Remember the windows, and after a short one what will be overwritten."""
         where = jnp.arange(width)
         tokens = jnp.take_along_axis(text, starts[:, None] + where, 1, mode="clip")
-        memory = model.empty_memory(batch, slots)
+        cache = model.empty_cache(batch, slots)
         positions = jnp.broadcast_to(where, tokens.shape)
         # The last token is left for add_token; what follows it is padding.
         before = (where < (ends - 1 - starts)[:, None]).astype(jnp.int32)
-        return _apply(model, params, tokens, positions, memory, before)[1]
+        return _apply(model, params, tokens, positions, cache, before)[1]
 
     def growing(starts, ends):
         return (ends < stops) & (ends - starts <= context)
 
     def add_token(starts, state):
         """Show the model each row's last token and draw the one after it."""
-        text, ends, memory = state
+        text, ends, cache = state
         position = jnp.minimum(ends - 1 - starts, slots - 1)
         # A row that waits reads nothing: a state of constant size would change.
         reads = growing(starts, ends)[:, None].astype(jnp.int32)
         token = text[rows, ends - 1, None]
-        logits, memory = _apply(model, params, token, position[:, None], memory, reads)
+        logits, cache = _apply(model, params, token, position[:, None], cache, reads)
         keys = jax.vmap(jax.random.fold_in)(row_keys, ends + length - stops)
         # A row that waits draws too: its next token is written over that.
         text = text.at[rows, ends].set(sample(logits[:, 0], keys, sampling))
-        return text, ends + growing(starts, ends), memory
+        return text, ends + growing(starts, ends), cache
 
     def fill(state):
         """Fill the windows, beginning with the last half of those that are full."""
@@ -159,11 +159,11 @@ def _decode(
     return text
 
 
-def _apply(model, params, tokens, positions, memory, segments):
+def _apply(model, params, tokens, positions, cache, segments):
     return model.apply(
         {"params": params},
         tokens,
         positions=positions,
         segments=segments,
-        memory=memory,
+        cache=cache,
     )

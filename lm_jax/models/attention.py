@@ -1,162 +1,113 @@
 """Multi-head attention: projections around a choice of how tokens mix."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lm_jax.models.gated_linear import GatedLinear
-from lm_jax.models.initial import GPT2, Initial, Role
-from lm_jax.models.linear import Dense, together
+from lm_jax.models.linear import together
 from lm_jax.models.norms import RMSNorm
-from lm_jax.models.patterns import Full, Index, Pattern, Seen
-from lm_jax.models.positions import NoPositions, Positions
-from lm_jax.models.softmax import Memory, Softmax, attend
-
-Mixer = Softmax | GatedLinear
+from lm_jax.models.part import BlockPart
+from lm_jax.models.patterns import Index, Shared
+from lm_jax.models.softmax import Cache, attend
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention, with an optional memory.
+class Heads(BlockPart):
+    """What self-attention and attention to another sequence share."""
 
-    Attributes:
-        heads: number of query heads; must divide the width.
-        kv_heads: number of key and value heads; must divide ``heads``.
-        positions: how queries and keys learn where they stand.
-        mixer: how tokens take from those before.
-        attention: which tokens a token sees.
-        softcap: largest score; None has no limit.
-        qk_norm: whether queries and keys have unit root mean square.
-        causal: whether a token sees only those before.
-        dropout: rate on the attention weights.
-        use_bias: whether the dense layers have biases.
-        initial: how large initial values are.
-        layers: depth of the stack.
-        dtype: type to compute in.
-    """
+    def projections(
+        self, x: Float[Array, "batch time width"], *names: str
+    ) -> list[Float[Array, "batch _ time dim"]]:
+        """Give queries, keys or values of x, by their names, head by head."""
+        config = self.config
+        heads = {"query": config.heads, "key": config.groups, "value": config.groups}
+        layers = [
+            self.dense(
+                config.width, heads[n] * config.dim, "hidden", n, config.qkv_bias
+            )
+            for n in names
+        ]
+        # Batch and heads first: scores from this order run twice as fast on a
+        # CPU as from (batch, time, heads, dim).
+        return [
+            self._normed(part, name)
+            for name, part in zip(names, together(x, *layers), strict=True)
+        ]
 
-    heads: int
-    kv_heads: int
-    positions: Positions = NoPositions()
-    mixer: Mixer = Softmax()
-    attention: Pattern = Full()
-    softcap: float | None = None
-    qk_norm: bool = False
-    causal: bool = True
-    dropout: float = 0.0
-    use_bias: bool = False
-    initial: Initial = GPT2()
-    layers: int = 1
-    dtype: Any = jnp.float32
+    def _normed(self, x: Array, name: str) -> Array:
+        """Split into heads, with the norm of queries and keys before or after."""
+        where = "none" if name == "value" else self.config.qk_norm
+        if where != "none":
+            epsilon = self.config.norm_epsilon or 1e-6
+            norm = RMSNorm(False, self.config.dtype, epsilon, name=f"{name}_norm")
+        if where == "width":
+            x = norm(x)
+        batch, time, width = x.shape
+        dim = self.config.dim
+        x = jnp.swapaxes(x.reshape(batch, time, width // dim, dim), 1, 2)
+        return norm(x) if where == "head" else x
+
+    def output(
+        self, mixed: Float[Array, "batch heads time dim"]
+    ) -> Float[Array, "batch time width"]:
+        """Join the heads and write into the residual stream."""
+        batch, heads, time, dim = mixed.shape
+        joined = jnp.swapaxes(mixed, 1, 2).reshape(batch, time, heads * dim)
+        return self.dense(heads * dim, self.config.width, "residual", "output")(joined)
+
+
+class Attention(Heads):
+    """Multi-head self-attention, with an optional cache."""
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "batch time width"],
         index: Index,
-        seen: Seen,
-        memory: Memory | None = None,
-    ) -> tuple[Float[Array, "batch time width"], Memory | None]:
+        shared: Shared,
+        cache: Cache | None = None,
+    ) -> tuple[Float[Array, "batch time width"], Cache | None]:
         """Mix each token with those it sees, as layer ``index`` of the stack."""
-        width = x.shape[-1]
-        dim = width // self.heads
-        projected = together(
-            x,
-            self.dense(width, width, "hidden", "query"),
-            self.dense(width, self.kv_heads * dim, "hidden", "key"),
-            self.dense(width, self.kv_heads * dim, "hidden", "value"),
-        )
-        # Batch and heads first: scores from this order run twice as fast on a
-        # CPU as from (batch, time, heads, dim).
-        query, key, value = (_split_heads(part, dim) for part in projected)
-        if self.qk_norm:
-            query = RMSNorm(dtype=self.dtype, name="query_norm")(query)
-            key = RMSNorm(dtype=self.dtype, name="key_norm")(key)
-        query = self.positions.turn(query, seen.positions)
-        key = self.positions.turn(key, seen.positions)
-        mixed, memory = self.mixer(self, x, (query, key, value), index, seen, memory)
-        return self.dense(width, width, "residual", "output")(
-            _join_heads(mixed)
-        ), memory
-
-    def dense(self, inputs: int, features: int, role: Role, name: str) -> Dense:
-        """Declare a dense layer."""
-        std = self.initial.std(role, inputs, inputs, self.layers)
-        return Dense(inputs, features, std, self.use_bias, self.dtype, name=name)
+        query, key, value = self.projections(x, "query", "key", "value")
+        positions = self.config.positions
+        query = positions.turn(self, query, shared.positions)
+        key = positions.turn(self, key, shared.positions)
+        projected = query, key, value
+        mixed, cache = self.config.mixer(self, x, projected, index, shared, cache)
+        return self.output(mixed), cache
 
 
-class CrossAttention(nn.Module):
-    """Multi-head attention to another sequence.
-
-    Attributes: as those of Attention.
-    """
-
-    heads: int
-    kv_heads: int
-    softcap: float | None = None
-    qk_norm: bool = False
-    dropout: float = 0.0
-    use_bias: bool = False
-    initial: Initial = GPT2()
-    layers: int = 1
-    dtype: Any = jnp.float32
+class CrossAttention(Heads):
+    """Multi-head attention to another sequence."""
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "batch time width"],
-        seen: Seen,
-        memory: Memory | None = None,
-    ) -> tuple[Float[Array, "batch time width"], Memory]:
-        """Mix each token with the tokens of ``seen.source``.
+        shared: Shared,
+        cache: Cache | None = None,
+    ) -> tuple[Float[Array, "batch time width"], Cache]:
+        """Mix each token with the tokens of ``shared.source``.
 
-        Without a source, keys and values are those of ``memory``. Returns them
+        Without a source, keys and values are those of the cache. Returns them
         with the result: they serve all tokens to come.
         """
-        width = x.shape[-1]
-        dim = width // self.heads
-
-        def dense(features, role, name):
-            std = self.initial.std(role, width, width, self.layers)
-            return Dense(width, features, std, self.use_bias, self.dtype, name=name)
-
-        query = _split_heads(dense(width, "hidden", "query")(x), dim)
-        if self.qk_norm:
-            query = RMSNorm(dtype=self.dtype, name="query_norm")(query)
-        if seen.source is not None:
-            projected = together(
-                seen.source,
-                dense(self.kv_heads * dim, "hidden", "key"),
-                dense(self.kv_heads * dim, "hidden", "value"),
-            )
-            key, value = (_split_heads(part, dim) for part in projected)
-            if self.qk_norm:
-                key = RMSNorm(dtype=self.dtype, name="key_norm")(key)
-            memory = {"key": key, "value": value}
-        assert memory is not None and seen.source_mask is not None
+        (query,) = self.projections(x, "query")
+        if shared.source is not None:
+            key, value = self.projections(shared.source, "key", "value")
+            cache = {"key": key, "value": value}
+        assert cache is not None and shared.source_mask is not None
         mask = jnp.broadcast_to(
-            seen.source_mask[:, None, None],
-            (x.shape[0], 1, x.shape[1], seen.source_mask.shape[1]),
+            shared.source_mask[:, None, None],
+            (x.shape[0], 1, x.shape[1], shared.source_mask.shape[1]),
         )
         mixed = attend(
             query,
-            memory["key"],
-            memory["value"],
+            cache["key"],
+            cache["value"],
             mask,
-            self.dropout,
-            seen.noise,
-            scale=self.initial.attention_scale(dim),
-            softcap=self.softcap,
+            self.config.dropout,
+            shared.dropout_keys,
+            scale=self.config.score_scale,
+            softcap=self.config.softcap,
         )
-        return dense(width, "residual", "output")(_join_heads(mixed)), memory
-
-
-def _split_heads(x: Array, dim: int) -> Array:
-    batch, time, width = x.shape
-    return jnp.swapaxes(x.reshape(batch, time, width // dim, dim), 1, 2)
-
-
-def _join_heads(x: Array) -> Array:
-    batch, heads, time, dim = x.shape
-    return jnp.swapaxes(x, 1, 2).reshape(batch, time, heads * dim)
+        return self.output(mixed), cache

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+__all__ = ["GRU", "LSTM", "Cell", "Elman"]
+
 State = tuple[Float[Array, "*time batch width"], ...]
 
 

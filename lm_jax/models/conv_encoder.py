@@ -12,6 +12,8 @@ from lm_jax.models.convolutional import windows
 from lm_jax.models.dropout import dropout
 from lm_jax.models.linear import Dense
 
+__all__ = ["ConvEncoder"]
+
 
 class ConvEncoder(nn.Module):
     """A vector, or a class, for a sentence (Kim 2014).
@@ -39,7 +41,7 @@ class ConvEncoder(nn.Module):
         self,
         tokens: Int[Array, "batch time"],
         segments: Int[Array, "batch time"] | None = None,
-        noise: Key[Array, " batch"] | None = None,
+        dropout_keys: Key[Array, " batch"] | None = None,
     ) -> Float[Array, "batch features"]:
         """Take the largest answer of each filter over the sentence.
 
@@ -48,7 +50,7 @@ class ConvEncoder(nn.Module):
         Args:
             tokens: a sentence a row.
             segments: 0 is padding, at the end of a row.
-            noise: one random key for each example switches dropout on.
+            dropout_keys: one random key for each example switches dropout on.
 
         Returns:
             Float32 logits of the classes; without classes the vectors, as many
@@ -63,11 +65,13 @@ class ConvEncoder(nn.Module):
         x = jnp.where(real[..., None] > 0, x, 0)
         lengths = real.sum(axis=1, keepdims=True)
         pooled = [self._largest(x, lengths, kernel) for kernel in self.kernels]
-        vector = dropout(jnp.concatenate(pooled, -1), self.dropout, noise, "vector")
+        vector = dropout(
+            jnp.concatenate(pooled, -1), self.dropout, dropout_keys, "vector"
+        )
         if self.classes:
             inputs = vector.shape[-1]
             layer = Dense(
-                inputs, self.classes, inputs**-0.5, True, self.dtype, name="logits"
+                inputs, self.classes, inputs**-0.5, True, self.dtype, name="lm_head"
             )
             vector = layer(vector)
         return vector.astype(jnp.float32)
@@ -87,6 +91,10 @@ class ConvEncoder(nn.Module):
         )
         inside = jnp.arange(x.shape[1]) <= jnp.maximum(lengths - kernel, 0)
         return jnp.where(inside[..., None], jax.nn.relu(filters(window)), 0).max(axis=1)
+
+    def filled(self, vocab_size: int, context: int) -> "ConvEncoder":
+        """The same model with what only the data knows."""
+        return self.clone(vocab_size=vocab_size)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""

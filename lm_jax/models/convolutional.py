@@ -10,11 +10,12 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from lm_jax.models.dropout import dropout, part_keys
 from lm_jax.models.initial import FanIn
-from lm_jax.models.linear import Dense, together
-from lm_jax.models.readout import embedding_table, readout
+from lm_jax.models.linear import Dense, product_of_transpose, together
+
+__all__ = ["GatedConv"]
 
 Past = Float[Array, "batch past narrow"]
-Memory = tuple[Past, ...]
+Carry = tuple[Past, ...]
 
 
 def windows(
@@ -109,7 +110,7 @@ class ConvBlock(nn.Module):
         x: Float[Array, "batch time width"],
         past: Past,
         reach: Reach | None,
-        noise: Key[Array, " batch"] | None,
+        dropout_keys: Key[Array, " batch"] | None,
     ) -> tuple[Float[Array, "batch time width"], Past]:
         """Add to each token what it sees of the kernel - 1 before it.
 
@@ -117,7 +118,7 @@ class ConvBlock(nn.Module):
             x: the residual stream.
             past: what the convolution read before.
             reach: what it sees of x and the past; None is all.
-            noise: keys of dropout.
+            dropout_keys: of dropout, one for each example.
 
         Returns:
             The residual stream, and the past of the next tokens.
@@ -135,7 +136,7 @@ class ConvBlock(nn.Module):
         h = self._gated(window, narrow, "convolution", not self.bottleneck)
         if self.bottleneck:
             h = self._gated(h, self.width, "widen", True)
-        return x + dropout(h, self.dropout, noise, "block"), last
+        return x + dropout(h, self.dropout, dropout_keys, "block"), last
 
     def _gated(
         self, x: Array, features: int, name: str, residual: bool = False
@@ -151,7 +152,7 @@ class ConvBlock(nn.Module):
 class GatedConv(nn.Module):
     """The gated convolutional language model (Dauphin et al. 2017).
 
-    A token sees the layers * (kernel - 1) tokens before it. The memory is what
+    A token sees the layers * (kernel - 1) tokens before it. Its cache is what
     each convolution read last: its size doesn't grow with the text.
 
     Attributes:
@@ -180,36 +181,57 @@ class GatedConv(nn.Module):
     dtype: Literal["float32", "bfloat16"] = "float32"
     vocab_size: int = 0
 
-    @nn.compact
+    def setup(self):
+        """Declare the embedding and the logits' kernel."""
+        std, layers = self.initial.std, self.layers
+        normal = nn.initializers.normal(std("embedding", 1, self.width, layers))
+        shape = (self.vocab_size, self.width)
+        self.embedding = self.param("embedding", normal, shape)
+        if not self.tied:
+            of_logits = std("lm_head", self.width, self.width, layers)
+            self.lm_head = Dense(
+                self.width, self.vocab_size, of_logits, dtype=self.dtype
+            )
+
     def __call__(
+        self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
+    ) -> tuple[Float[Array, "batch time vocab"], Carry | None]:
+        """Predict the token after each token: logits of the `features`.
+
+        Returns:
+            The logits, float32, and what is left of these tokens (or None).
+        """
+        hidden, cache = self.features(tokens, *args, **kwargs)
+        return self.logits(hidden), cache
+
+    @nn.compact
+    def features(
         self,
         tokens: Int[Array, "batch time"],
         positions: Int[Array, "rows time"] | None = None,
         segments: Int[Array, "batch time"] | None = None,
-        memory: Memory | None = None,
-        noise: Key[Array, " batch"] | None = None,
-    ) -> tuple[Float[Array, "batch time vocab"], Memory | None]:
-        """Predict the token after each token.
+        cache: Carry | None = None,
+        dropout_keys: Key[Array, " batch"] | None = None,
+    ) -> tuple[Float[Array, "batch time width"], Carry | None]:
+        """Read tokens: a vector of each, from which the next one is predicted.
 
         Args:
             tokens: what was read.
             positions: taken for the sake of other models, and not looked at.
             segments: nothing before is seen where the segment changes; segment
                 0 is padding at the end of a row, and not remembered.
-            memory: of the tokens before, by `empty_memory`; of none if None.
-            noise: one random key for each example switches dropout on.
+            cache: of the tokens before, by `empty_cache`; of none if None.
+            dropout_keys: one random key for each example switches dropout on.
 
         Returns:
-            The logits, float32, and the memory with these tokens (None if none
-            was given). The features before the logits are sown as "features",
-            "last".
+            The features, and what is left of these tokens (None if no cache was
+            given).
         """
-        embedding = embedding_table(self)
-        x = jnp.take(embedding, tokens, axis=0).astype(self.dtype)
-        x = dropout(x, self.dropout, noise, "embedding")
+        x = jnp.take(self.embedding, tokens, axis=0).astype(self.dtype)
+        x = dropout(x, self.dropout, dropout_keys, "embedding")
         reach = None if segments is None else reach_of(segments, self.kernel)
         after = []
-        before = memory or self.empty_memory(tokens.shape[0], 0)
+        before = cache or self.empty_cache(tokens.shape[0], 0)
         for index, past in enumerate(before):
             block = ConvBlock(
                 layers=self.layers,
@@ -221,13 +243,20 @@ class GatedConv(nn.Module):
                 dtype=self.dtype,
                 name=f"block_{index}",
             )
-            x, past = block(x, past, reach, part_keys(noise, index))
+            x, past = block(x, past, reach, part_keys(dropout_keys, index))
             after.append(past)
-        self.sow("features", "last", x)
-        logits = readout(self, x, embedding if self.tied else None)
-        return logits, None if memory is None else tuple(after)
+        return x, None if cache is None else tuple(after)
 
-    def empty_memory(self, batch: int, slots: int) -> Memory:
+    def logits(
+        self, hidden: Float[Array, "batch time width"]
+    ) -> Float[Array, "batch time vocab"]:
+        """Score each token of the vocabulary, float32, from features."""
+        if not self.tied:
+            return self.lm_head(hidden).astype(jnp.float32)
+        kernel = self.embedding.astype(self.dtype)
+        return product_of_transpose(hidden, kernel).astype(jnp.float32)
+
+    def empty_cache(self, batch: int, slots: int) -> Carry:
         """Zeros, which stand before a text too, whatever the slots.
 
         Args:
@@ -236,6 +265,10 @@ class GatedConv(nn.Module):
         """
         shape = (batch, self.kernel - 1, self.bottleneck or self.width)
         return tuple(jnp.zeros(shape, self.dtype) for _ in range(self.layers))
+
+    def filled(self, vocab_size: int, context: int) -> "GatedConv":
+        """The same model with what only the data knows."""
+        return self.clone(vocab_size=vocab_size)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""

@@ -17,19 +17,19 @@ def example_keys(key: Key[Array, ""], rows: Array) -> Key[Array, " batch"]:
 
 
 def part_keys(
-    noise: Key[Array, " batch"] | None, part: str | int | Array
+    dropout_keys: Key[Array, " batch"] | None, part: str | int | Array
 ) -> Key[Array, " batch"] | None:
     """Keys for one part of a model, by its name or index; None stays None."""
-    if noise is None:
+    if dropout_keys is None:
         return None
     number = zlib.crc32(part.encode()) if isinstance(part, str) else part
-    return jax.vmap(jax.random.fold_in, (0, None))(noise, number)
+    return jax.vmap(jax.random.fold_in, (0, None))(dropout_keys, number)
 
 
 def dropout(
     x: Float[Array, "batch ..."],
     rate: float,
-    noise: Key[Array, " batch"] | None,
+    dropout_keys: Key[Array, " batch"] | None,
     name: str,
 ) -> Float[Array, "batch ..."]:
     """Zero entries with probability ``rate``, scale the others by 1/(1-rate).
@@ -37,10 +37,10 @@ def dropout(
     Args:
         x: activations, examples first.
         rate: probability of a zero.
-        noise: one key for each example; None leaves ``x`` as it is.
+        dropout_keys: one key for each example; None leaves ``x`` as it is.
         name: what is dropped; two names draw independently (Srivastava 2014).
     """
-    if noise is None or rate == 0.0:
+    if dropout_keys is None or rate == 0.0:
         return x
 
     def keep(key):
@@ -49,5 +49,5 @@ def dropout(
 
     # Without the barrier XLA draws again in each kernel that reads the mask, at a
     # sixth of an LSTM's step.
-    kept = jax.lax.optimization_barrier(jax.vmap(keep)(noise))
+    kept = jax.lax.optimization_barrier(jax.vmap(keep)(dropout_keys))
     return jnp.where(kept, x / (1.0 - rate), 0).astype(x.dtype)

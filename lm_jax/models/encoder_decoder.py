@@ -1,149 +1,169 @@
 """Encoder and decoder: text from another text (Vaswani et al. 2017)."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from lm_jax.models.block import (
-    NormAt,
-    apply_blocks,
-    block_multiplications,
-    empty_memories,
-)
-from lm_jax.models.dropout import dropout, part_keys
-from lm_jax.models.feedforward import MLP, FeedForward
-from lm_jax.models.initial import GPT2, Initial
-from lm_jax.models.moe import MoE
-from lm_jax.models.norms import NORMS, Norm
-from lm_jax.models.patterns import (
-    Full,
-    Pattern,
-    causally_seen,
-    seen_from_both_sides,
-)
+from lm_jax.models.block import apply_blocks, empty_caches
+from lm_jax.models.cache import Cache
+from lm_jax.models.config import BlockConfig, FeedForward
+from lm_jax.models.dropout import part_keys
+from lm_jax.models.feedforward import MLP
+from lm_jax.models.part import BlockPart
+from lm_jax.models.patterns import Pattern, shared_from_both_sides
 from lm_jax.models.positions import Positions, Sinusoidal
-from lm_jax.models.problems import block_problems
-from lm_jax.models.readout import capped, embedding_table, readout
+from lm_jax.models.softmax import Softmax
+from lm_jax.models.stack import Stack
+
+__all__ = ["EncoderDecoder", "EncoderFields"]
 
 
-class EncoderDecoder(nn.Module):
+@dataclass(frozen=True)
+class EncoderFields:
+    """What an encoder has of its own; None is as in the decoder.
+
+    Attributes:
+        layers: number of blocks.
+        attention: which tokens of the source a token of it sees.
+        feedforward: the position-wise half of a block.
+    """
+
+    layers: int | None = None
+    attention: Pattern | None = None
+    feedforward: FeedForward | None = None
+
+
+class SourceCache(NamedTuple):
+    """The cache of a decoder that reads a source.
+
+    Attributes:
+        target: of the tokens written; its layers hold "own" and "source", keys and
+            values of both texts.
+        source_mask: true where the source has a token.
+    """
+
+    target: Cache
+    source_mask: Bool[Array, "batch source_slots"]
+
+
+class Placed(BlockPart):
+    """Embedded tokens with their positions, in a scope of its own."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch time width"], positions: Int[Array, "rows time"]
+    ) -> Float[Array, "batch time width"]:
+        """Say where each token stands."""
+        return self.config.positions.embed(self, x, positions)
+
+
+class EncoderDecoder(Stack):
     """A stack that reads a source, and one that writes what follows from it.
 
     One embedding serves the source, the target and, if tied, the logits.
 
     Attributes:
-        layers: number of blocks of the decoder.
-        encoder_layers: number of blocks of the encoder; None is ``layers``.
-        heads: number of attention heads; must divide the width.
-        width: width of the residual stream.
-        kv_heads: key and value heads, each serving heads/kv_heads query heads;
-            None is one for each query head.
-        positions: how the model knows where a token stands, in either text.
-        attention: which tokens of its own text a token sees.
-        softcap: largest score of attention; None has no limit.
-        qk_norm: whether queries and keys have unit root mean square.
-        norm: "layer", "rms" or "none".
-        norm_at: where it stands: "pre", "post" or "both" sides of each part.
-        feedforward: the position-wise part of a block.
-        dropout: rate after the embedding, on attention weights, on each part.
-        use_bias: whether dense layers and norms have biases.
-        tied: whether the embedding also makes the logits.
-        logit_softcap: largest logit; None has no limit.
-        initial: how large initial values are.
-        scan: compile one block of each stack and loop over it.
-        dtype: type to compute in; parameters stay float32.
-        vocab_size: number of tokens; 0 takes the size of the tokenizer.
+        encoder: what the encoder has of its own.
     """
 
-    causal: ClassVar[bool] = True
-    recurrent: ClassVar[bool] = False
-
     layers: int = 6
-    encoder_layers: int | None = None
     heads: int = 8
     width: int = 512
-    kv_heads: int | None = None
     positions: Positions = Sinusoidal()
-    attention: Pattern = Full()
-    softcap: float | None = None
-    qk_norm: bool = False
-    norm: Norm = "layer"
-    norm_at: NormAt = "pre"
-    feedforward: FeedForward | MoE = MLP(activation="relu")
-    dropout: float = 0.0
-    use_bias: bool = False
-    tied: bool = True
-    logit_softcap: float | None = None
-    initial: Initial = GPT2()
-    scan: bool = False
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    vocab_size: int = 0
+    feedforward: FeedForward = MLP(activation="relu")
+    encoder: EncoderFields = EncoderFields()
+
+    @property
+    def config(self) -> BlockConfig:
+        """What the blocks of the decoder are handed."""
+        return BlockConfig.of(self, cross=True)
+
+    @property
+    def encoder_config(self) -> BlockConfig:
+        """What the blocks of the encoder are handed."""
+        own = {k: v for k, v in vars(self.encoder).items() if v is not None}
+        return BlockConfig.of(self, causal=False, **own)
+
+    def __call__(
+        self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
+    ) -> tuple[Float[Array, "batch time vocab"], SourceCache | None]:
+        """Predict the token after each token of the target: logits of the `features`.
+
+        Returns:
+            The logits, float32, and the cache with these tokens (or None).
+        """
+        hidden, cache = self.features(tokens, *args, **kwargs)
+        return self.logits(hidden), cache
 
     @nn.compact
-    def __call__(
+    def features(
         self,
         tokens: Int[Array, "batch time"],
         positions: Int[Array, "batch time"] | None = None,
         segments: Int[Array, "batch time"] | None = None,
-        memory: Any = None,
-        noise: Key[Array, " batch"] | None = None,
+        cache: SourceCache | None = None,
+        dropout_keys: Key[Array, " batch"] | None = None,
         source: Int[Array, "batch source_time"] | None = None,
         source_mask: Bool[Array, "batch source_time"] | None = None,
-    ) -> tuple[Float[Array, "batch time vocab"], Any]:
-        """Predict the token after each token of the target.
+    ) -> tuple[Float[Array, "batch time width"], SourceCache | None]:
+        """Read what was written: a vector of each token of the target.
 
         Args:
             tokens: what was written.
             positions: where each of them stands; from 0 if None.
             segments: target tokens see only tokens of the same segment.
-            memory: of `encode`, or of a call before: the source is then read
+            cache: of `encode`, or of a call before: the source is then read
                 from there, and ``source`` left out.
-            noise: one random key for each example switches dropout on.
-            source: what was read. Without one, and without a memory, the
-                target is its own source.
+            dropout_keys: one random key for each example switches dropout on.
+            source: what was read.
             source_mask: true where the source has a token; all, if None.
 
         Returns:
-            The logits, float32, and the memory with these tokens (or None). The
-            features before the logits are sown as "features", "last".
+            The features, and the cache with these tokens (or None).
         """
-        embedding = embedding_table(self)
-        if source is None and memory is None:
-            source = tokens
         encoded = None
         if source is not None:
             if source_mask is None:
                 source_mask = jnp.ones(source.shape, bool)
-            encoded = self._encode(embedding, source, source_mask, noise)
-        elif memory is not None:
-            source_mask = memory["source_mask"]
-        blocks = None if memory is None else memory["blocks"]
-        slots = None if memory is None else jax.tree.leaves(blocks)[0].shape[-2]
-        seen = causally_seen(tokens.shape[1], positions, segments, slots, noise)
-        seen = seen._replace(source=encoded, source_mask=source_mask)
-        x = self._embed(embedding, tokens, seen, "target")
-        x, blocks = apply_blocks(self, x, blocks, seen, "decoder_block", cross=True)
-        if self.norm_at != "post":
-            x = self._norm("norm")(x)
-        self.sow("features", "last", x)
-        logits = capped(
-            readout(self, x, embedding if self.tied else None), self.logit_softcap
+            encoded = self._encoded(source, source_mask, dropout_keys)
+        else:
+            assert cache is not None, "a target needs a source, or the cache of one"
+            source_mask = cache.source_mask
+        target = None if cache is None else cache.target
+        shared, target = self.left_to_right(
+            tokens, positions, segments, target, dropout_keys, None
         )
-        if memory is not None:
-            memory = {"blocks": blocks, "source_mask": source_mask}
-        return logits, memory
+        shared = shared._replace(source=encoded, source_mask=source_mask)
+        x = self.embed(tokens, shared, Placed(self.config, name="target"))
+        layers = None if target is None else target.layers
+        x, layers = apply_blocks(
+            self.config, x, layers, shared, self.scan, "decoder_block"
+        )
+        x = x if self.norm_at == "post" else self.normalise(x, "norm")
+        if target is None:
+            return x, None
+        return x, SourceCache(target._replace(layers=layers), source_mask)
+
+    def _encoded(self, source, source_mask, dropout_keys):
+        """Read the source from both sides."""
+        config, keys = self.encoder_config, part_keys(dropout_keys, "encoder")
+        segments = source_mask.astype(jnp.int32)
+        shared = shared_from_both_sides(source.shape[1], None, segments, keys)
+        x = self.embed(source, shared, Placed(config, name="source"))
+        x, _ = apply_blocks(config, x, None, shared, self.scan, "encoder_block")
+        return x if self.norm_at == "post" else self.normalise(x, "encoder_norm")
 
     def encode(
         self,
         source: Int[Array, "batch source_time"],
         source_mask: Bool[Array, "batch source_time"] | None = None,
         slots: int = 512,
-    ) -> Any:
-        """Read a source once: the memory of a target of no token yet.
+    ) -> SourceCache | None:
+        """Read a source once: the cache of a target of no token yet.
 
         Args:
             source: what is to be read.
@@ -151,81 +171,51 @@ class EncoderDecoder(nn.Module):
             slots: number of target tokens that can be remembered.
         """
         batch, time = source.shape
-        memory = self.empty_memory(batch, slots, time)
         nothing = jnp.zeros((batch, 0), jnp.int32)
-        return self(
-            nothing, nothing, memory=memory, source=source, source_mask=source_mask
+        return self.features(
+            nothing,
+            nothing,
+            cache=self.empty_cache(batch, slots, time),
+            source=source,
+            source_mask=source_mask,
         )[1]
 
-    def empty_memory(self, batch: int, slots: int, source_slots: int = 1) -> Any:
-        """The memory before a source was read: of the shapes that `encode` gives.
+    def empty_cache(self, batch: int, slots: int, source_slots: int = 1) -> SourceCache:
+        """The cache before a source was read: of the shapes that `encode` gives.
 
         Args:
             batch: number of rows.
             slots: number of target tokens that can be remembered.
             source_slots: number of source tokens.
         """
-        own = empty_memories(self, batch, slots)
-        source = empty_memories(self, batch, source_slots)
-        pairs: Any = {"own": own, "source": source}
+        target = super().empty_cache(batch, slots)
+        own = target.layers
+        source = empty_caches(
+            replace(self.config, mixer=Softmax()), batch, source_slots, self.scan
+        )
+        layers: Any = {"own": own, "source": source}
         if not self.scan:
             both = zip(own, source, strict=True)
-            pairs = tuple({"own": a, "source": b} for a, b in both)
-        return {"blocks": pairs, "source_mask": jnp.zeros((batch, source_slots), bool)}
-
-    def _encode(self, embedding, source, source_mask, noise):
-        """Read the source from both sides."""
-        noise = part_keys(noise, "encoder")
-        segments = source_mask.astype(jnp.int32)
-        seen = seen_from_both_sides(source.shape[1], None, segments, noise)
-        x = self._embed(embedding, source, seen, "source")
-        layers = self.encoder_layers or self.layers
-        x, _ = apply_blocks(
-            self, x, None, seen, "encoder_block", causal=False, layers=layers
-        )
-        return x if self.norm_at == "post" else self._norm("encoder_norm")(x)
-
-    def _embed(self, embedding, tokens, seen, name):
-        x = jnp.take(embedding, tokens, axis=0).astype(self.dtype)
-        x = Placed(self.positions, name=name)(x, seen.positions)
-        return dropout(x, self.dropout, seen.noise, "embedding")
-
-    def _norm(self, name: str) -> nn.Module:
-        return NORMS[self.norm](self.use_bias, self.dtype, name=name)
+            layers = tuple({"own": a, "source": b} for a, b in both)
+        mask = jnp.zeros((batch, source_slots), bool)
+        return SourceCache(target._replace(layers=layers), mask)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
-        yield from block_problems(self)
-        if self.encoder_layers is not None and self.encoder_layers < 1:
-            yield f"model.encoder_layers={self.encoder_layers} must be 1 or more."
+        found = list(super().problems())
+        yield from found
+        if self.parallel:
+            yield "model.parallel is for blocks of two halves: a decoder's have three."
+        if not found:
+            yield from self.encoder_config.problems()
 
     def flops_per_token(self, context: int) -> float:
         """Floating point operations to train on a token of source and of target.
 
-        Six for each kernel entry, and for each of width scores and mixed values
-        of the tokens that are seen. Both texts are taken to have ``context``
-        tokens, so it is a bound where they are shorter, as in span corruption.
+        Six for each kernel entry, and for each of the scores and mixed values of the
+        tokens that are seen. Both texts are taken to have ``context`` tokens, so it
+        is a bound where they are shorter, as in span corruption.
         """
-        kv_width = self.width * (self.kv_heads or self.heads) // self.heads
-        cross = 2 * self.width * (self.width + kv_width + context)
-        decoder = block_multiplications(self, context) + cross
-        encoder = block_multiplications(self, context, causal=False)
-        blocks = self.layers * decoder + (self.encoder_layers or self.layers) * encoder
-        return 6.0 * (blocks + self.width * self.vocab_size)
-
-
-class Placed(nn.Module):
-    """Embedded tokens with their positions, in a scope of its own.
-
-    Attributes:
-        positions: how they are told.
-    """
-
-    positions: Positions
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch time width"], positions: Int[Array, "rows time"]
-    ) -> Float[Array, "batch time width"]:
-        """Say where each token stands."""
-        return self.positions.embed(x, positions)
+        encoder = self.encoder_config
+        blocks = encoder.layers * encoder.multiplications(context)
+        return super().flops_per_token(context) + 6.0 * blocks

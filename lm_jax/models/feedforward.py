@@ -1,18 +1,21 @@
 """The position-wise half of a block.
 
-Each choice is a value that is called inside the block's compact scope with a
-``dense`` that declares a layer there and a ``penalise`` that adds to the loss.
+Each choice is a value that is called with the part of the block that declares its
+layers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lm_jax.models.linear import together
+from lm_jax.models.part import Part
+
+__all__ = ["MLP", "Gated"]
 
 Activation = Literal["gelu", "relu", "relu2", "silu", "identity"]
 
@@ -41,6 +44,22 @@ def activate(name: Activation, x: Float[Array, "*batch"]) -> Float[Array, "*batc
     return ACTIVATIONS[name](x.astype(jnp.float32)).astype(x.dtype)
 
 
+def width_problems(choice: Any, config: Any) -> Iterator[str]:
+    """Say why a feed-forward can't be of these sizes.
+
+    Args:
+        choice: has a ``ratio``, an ``activation`` and a ``hidden`` width.
+        config: the `BlockConfig`.
+    """
+    if not choice.ratio > 0 or choice.hidden(config.width) < 1:
+        yield f"model.feedforward.ratio={choice.ratio} leaves no hidden width."
+    if choice.activation not in ACTIVATIONS:
+        known = ", ".join(f"'{name}'" for name in ACTIVATIONS)
+        yield (
+            f"model.feedforward.activation='{choice.activation}' is none of {known}."
+        )
+
+
 @dataclass(frozen=True)
 class MLP:
     """Widen, bend, narrow (Vaswani et al. 2017, 3.3).
@@ -61,17 +80,19 @@ class MLP:
         """Number of kernel entries."""
         return 2 * width * self.hidden(width)
 
+    def problems(self, config: Any) -> Iterator[str]:
+        """Say why a block of this `BlockConfig` can't have it."""
+        yield from width_problems(self, config)
+
     def __call__(
-        self,
-        x: Float[Array, "batch time width"],
-        dense: Callable,
-        penalise: Callable,
+        self, part: Part, x: Float[Array, "batch time width"]
     ) -> Float[Array, "batch time width"]:
         """Act on each token alone."""
         width = x.shape[-1]
         hidden = self.hidden(width)
-        up = dense(width, hidden, "up")(x)
-        return dense(hidden, width, "down")(activate(self.activation, up))
+        up = part.dense(width, hidden, "hidden", "up")(x)
+        down = part.dense(hidden, width, "residual", "down")
+        return down(activate(self.activation, up))
 
 
 @dataclass(frozen=True)
@@ -96,17 +117,20 @@ class Gated:
         """Number of kernel entries."""
         return 3 * width * self.hidden(width)
 
+    def problems(self, config: Any) -> Iterator[str]:
+        """Say why a block of this `BlockConfig` can't have it."""
+        yield from width_problems(self, config)
+
     def __call__(
-        self,
-        x: Float[Array, "batch time width"],
-        dense: Callable,
-        penalise: Callable,
+        self, part: Part, x: Float[Array, "batch time width"]
     ) -> Float[Array, "batch time width"]:
         """Act on each token alone."""
         width = x.shape[-1]
         hidden = self.hidden(width)
-        gate, up = together(x, dense(width, hidden, "gate"), dense(width, hidden, "up"))
-        return dense(hidden, width, "down")(activate(self.activation, gate) * up)
-
-
-FeedForward = MLP | Gated
+        gate, up = together(
+            x,
+            part.dense(width, hidden, "hidden", "gate"),
+            part.dense(width, hidden, "hidden", "up"),
+        )
+        down = part.dense(hidden, width, "residual", "down")
+        return down(activate(self.activation, gate) * up)

@@ -1,16 +1,20 @@
 """Attention without a softmax: a state of constant size that forgets."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.models.norms import RMSNorm
-from lm_jax.models.patterns import Index, Seen
+from lm_jax.models.part import Part
+from lm_jax.models.patterns import Full, Index, Shared
 
-Memory = dict[str, Array]
+__all__ = ["GatedLinear"]
+
+Cache = dict[str, Array]
 State = Float[Array, "batch heads dim dim"]
 
 
@@ -93,7 +97,7 @@ class GatedLinear:
     """Linear attention whose heads forget at a rate that the token sets.
 
     One decay for a head and token as in Mamba-2 (Dao and Gu 2024), a norm of
-    each head and an output gate as in GLA (Yang et al. 2024). The memory has
+    each head and an output gate as in GLA (Yang et al. 2024). The cache has
     constant size and the cost of a token doesn't grow with the text.
 
     Attributes:
@@ -105,67 +109,92 @@ class GatedLinear:
     chunk: int = 64
     longest: float = 1024.0
 
+    constant: ClassVar[bool] = True
+
+    def problems(self, config: Any) -> Iterator[str]:
+        """Say why a block of this `BlockConfig` can't mix so."""
+        if self.chunk < 1 or not self.longest >= 1:
+            yield "model.mixer.chunk and model.mixer.longest must be 1 or more."
+        if not config.causal:
+            yield (
+                "model.mixer=GatedLinear reads from left to right, and an encoder "
+                "from both sides. Use Softmax there."
+            )
+        softmax_only = {
+            "attention": config.attention != Full(),
+            "softcap": config.softcap is not None,
+            "kv_heads": config.kv_heads not in (None, config.heads),
+            "positions": config.positions.on_scores,
+        }
+        for field, chosen in softmax_only.items():
+            if chosen:
+                yield (
+                    f"model.{field}={getattr(config, field)} acts on the scores of "
+                    "softmax attention, and model.mixer=GatedLinear has none. Leave "
+                    "one of them."
+                )
+
     def __call__(
         self,
-        layer: Any,
+        part: Part,
         x: Float[Array, "batch time width"],
         projected: tuple[Float[Array, "batch heads time dim"], ...],
         index: Index,
-        seen: Seen,
-        memory: Memory | None,
-    ) -> tuple[Float[Array, "batch heads time dim"], Memory | None]:
+        shared: Shared,
+        cache: Cache | None,
+    ) -> tuple[Float[Array, "batch heads time dim"], Cache | None]:
         """Mix each token with what is left of those before.
 
         Segment 0 is padding and leaves no trace; a new segment starts from an
         empty state.
 
         Args:
-            layer: the `Attention` in whose scope this is called.
+            part: the attention of a block.
             x: what queries, keys and values were projected from.
             projected: query, key and value.
             index: of the layer in the stack.
-            seen: what all layers share.
-            memory: the state after the tokens before.
+            shared: what all layers share.
+            cache: the state after the tokens before.
         """
         query, key, value = projected
         batch, heads, time, dim = query.shape
-        width = x.shape[-1]
-        decay = layer.dense(width, heads, "hidden", "decay")(x)
-        rate = layer.param("rate", self._first_rates, (heads,))
+        width, inner = x.shape[-1], heads * dim
+        decay = part.dense(width, heads, "hidden", "decay")(x)
+        rate = part.param("rate", self._first_rates, (heads,))
         # softplus of the rate alone is 1 / the tokens that are remembered.
         log_decay = -jax.nn.softplus(decay.astype(jnp.float32) + rate)
         log_decay = jnp.swapaxes(log_decay, 1, 2)
         fresh = jnp.zeros((batch, time), bool)
-        if seen.segments is not None:
-            real = seen.segments != 0
-            fresh = fresh_tokens(seen.segments)
+        if shared.segments is not None:
+            real = shared.segments != 0
+            fresh = fresh_tokens(shared.segments)
             log_decay = jnp.where(real[:, None], log_decay, 0)
             key = jnp.where(real[:, None, :, None], key, 0)
-        before = memory or self.empty_memory(batch, heads, 0, dim, jnp.float32)
-        query = query * layer.initial.attention_scale(dim)
+        before = cache or self.empty_cache(batch, heads, 0, dim, jnp.float32)
+        query = query * part.config.score_scale
         mixed, state = recurrence(
             query, key, value, log_decay, fresh, before["state"], self.chunk
         )
-        mixed = RMSNorm(dtype=layer.dtype, name="mixed_norm")(mixed)
-        gate = layer.dense(width, width, "hidden", "gate")(x)
+        mixed = RMSNorm(dtype=part.config.dtype, name="mixed_norm")(mixed)
+        gate = part.dense(width, inner, "hidden", "gate")(x)
         gate = jax.nn.silu(gate.astype(jnp.float32)).astype(x.dtype)
         gate = jnp.swapaxes(gate.reshape(batch, time, heads, dim), 1, 2)
-        return mixed * gate, None if memory is None else {"state": state}
+        return mixed * gate, None if cache is None else {"state": state}
 
     def _first_rates(self, key: Array, shape: tuple[int, ...]) -> Array:
         tokens = jnp.geomspace(1.0, self.longest, shape[-1])
         return jnp.broadcast_to(jnp.log(jnp.expm1(1 / tokens)), shape)
 
-    def empty_memory(
+    def empty_cache(
         self, batch: int, heads: int, slots: int, dim: int, dtype: Any
-    ) -> Memory:
+    ) -> Cache:
         """The state after no token, float32 and of one size whatever the slots."""
         return {"state": jnp.zeros((batch, heads, dim, dim))}
 
-    def kernels(self, width: int, heads: int) -> int:
+    def kernels(self, width: int, inner: int, heads: int) -> int:
         """Kernel entries beside those of the query, key, value and output."""
-        return width * (width + heads)
+        return width * (inner + heads)
 
-    def products(self, width: int, dim: int, seen: float) -> float:
+    def products(self, inner: int, dim: int, seen: float) -> float:
         """Multiplications of a token with its chunk, and with the state twice."""
-        return 2 * width * min(self.chunk / 2, seen) + 2 * width * dim
+        return 2 * inner * min(self.chunk / 2, seen) + 2 * inner * dim

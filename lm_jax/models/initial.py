@@ -4,10 +4,21 @@ A choice is a value that gives a standard deviation for a role, the factor on th
 scores of attention and the factor on the logits.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Role = Literal["embedding", "hidden", "residual", "readout"]
+__all__ = [
+    "GPT2",
+    "FanIn",
+    "Initial",
+    "MuP",
+    "Normal",
+    "ZeroProjections",
+    "mup_rates",
+]
+
+Role = Literal["embedding", "hidden", "residual", "lm_head"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,10 @@ class Normal:
     """
 
     deviation: float = 0.02
+
+    def problems(self) -> Iterator[str]:
+        """Say, in a sentence each, why these fields can't be."""
+        yield from ()
 
     def std(self, role: Role, inputs: int, width: int, layers: int) -> float:
         """Return the standard deviation of a kernel.
@@ -56,12 +71,12 @@ class FanIn(Normal):
     """Hidden kernels keep the variance of what they multiply (LeCun et al. 1998).
 
     What writes into the residual stream is divided by sqrt(2 * layers), as in
-    GPT-2; ``deviation`` is that of the embedding and the readout.
+    GPT-2; ``deviation`` is that of the embedding and of lm_head.
     """
 
     def std(self, role, inputs, width, layers):
         """Divide by the root of the inputs."""
-        if role in ("embedding", "readout"):
+        if role in ("embedding", "lm_head"):
             return self.deviation
         return (inputs * (2 * layers if role == "residual" else 1)) ** -0.5
 
@@ -93,10 +108,17 @@ class MuP(GPT2):
     base_width: int = 256
     base_dim: int = 64
 
+    def problems(self):
+        """Say where there is no base to measure by."""
+        if min(self.base_width, self.base_dim) < 1:
+            yield (
+                "model.initial.base_width and model.initial.base_dim must be 1 or more."
+            )
+
     def std(self, role, inputs, width, layers):
         """Divide kernels of blocks by the root of how much wider the model is."""
         std = super().std(role, inputs, width, layers)
-        if role in ("embedding", "readout"):
+        if role in ("embedding", "lm_head"):
             return std
         return std * (self.base_width / width) ** 0.5
 

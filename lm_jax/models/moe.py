@@ -1,14 +1,18 @@
 """Mixture of experts: each token is served by some of many feed-forward layers."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lm_jax.models.feedforward import Activation, activate
+from lm_jax.models.feedforward import Activation, activate, width_problems
 from lm_jax.models.linear import Dense
+from lm_jax.models.part import Part
+
+__all__ = ["MoE"]
 
 
 @dataclass(frozen=True)
@@ -44,27 +48,37 @@ class MoE:
         matrices = 3 if self.gated else 2
         return width * (self.experts + matrices * self.k * self.hidden(width))
 
+    def problems(self, config: Any) -> Iterator[str]:
+        """Say why a block of this `BlockConfig` can't have it."""
+        yield from width_problems(self, config)
+        if not 1 <= self.k <= self.experts:
+            yield (
+                f"model.feedforward.k={self.k} experts for a token can't be chosen "
+                f"from model.feedforward.experts={self.experts}."
+            )
+
     def __call__(
-        self,
-        x: Float[Array, "batch time width"],
-        dense: Callable,
-        penalise: Callable,
+        self, part: Part, x: Float[Array, "batch time width"]
     ) -> Float[Array, "batch time width"]:
         """Act on each token alone; penalise experts that get more than others."""
         width = x.shape[-1]
         hidden = self.hidden(width)
-        router = dense(width, self.experts, "router")(x).astype(jnp.float32)
-        chances = jax.nn.softmax(router, axis=-1)
+        router = part.dense(width, self.experts, "hidden", "router")
+        chances = jax.nn.softmax(router(x).astype(jnp.float32), axis=-1)
         weights = chosen(chances, self.k)
-        penalise("balance", self.balance * imbalance(chances, weights > 0, self.k))
+        unequal = imbalance(chances, weights > 0, self.k)
+        part.penalise("balance", self.balance * unequal)
 
-        bent = _each(dense(width, hidden, "up", self.experts), x)
+        def bend(name: str) -> Array:
+            layer = part.dense(width, hidden, "hidden", name, experts=self.experts)
+            return _each(layer, x)
+
+        bent = bend("up")
         if self.gated:
-            gate = _each(dense(width, hidden, "gate", self.experts), x)
-            bent = activate(self.activation, gate) * bent
+            bent = activate(self.activation, bend("gate")) * bent
         else:
             bent = activate(self.activation, bent)
-        down = dense(hidden, width, "down", self.experts)
+        down = part.dense(hidden, width, "residual", "down", experts=self.experts)
         weights = weights.astype(x.dtype)
         kernel = down.kernel.astype(x.dtype)
         y = jnp.einsum("bteh,ehw->btw", bent * weights[..., None], kernel)

@@ -82,3 +82,12 @@ NORMS: dict[str, type[nn.Module]] = {
     "rms": RMSNorm,
     "none": NoNorm,
 }
+
+
+def new_norm(
+    kind: Norm, use_bias: bool, dtype: Any, epsilon: float | None, name: str | None
+) -> nn.Module:
+    """Make a norm by the name of its kind; an epsilon of None is the kind's own."""
+    if kind == "none" or epsilon is None:
+        return NORMS[kind](use_bias, dtype, name=name)
+    return NORMS[kind](use_bias, dtype, epsilon, name=name)

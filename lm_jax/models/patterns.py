@@ -5,34 +5,41 @@ A pattern is a value that narrows the causal mask (or that of an encoder): its
 seen, where that is known before the layer runs, and ``average`` counts.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+__all__ = ["Alternating", "BlockLocal", "Full", "Pattern", "SlidingWindow"]
+
 Index = Int[Array, ""] | int
 
 
-class Seen(NamedTuple):
+class Shared(NamedTuple):
     """What all blocks of a stack share.
 
     Attributes:
         positions: where each token stands in its text.
-        places: the slot of each token among the keys; without a memory, its
-            index.
-        mask: true where a token sees a slot.
+        key_positions: where each key stands: the tokens', or those of the cache.
+        mask: true where a token sees a key.
         segments: of each token; 0 is padding. None is one text in each row.
-        noise: one random key for each example; None is no dropout.
+        slots: of the cache, where the tokens are written; beyond its end nothing
+            is. None is no cache.
+        dropout_keys: one random key for each example; None is no dropout.
+        bias: that all layers add to the scores, where positions say so.
         source: another sequence, to be attended to.
         source_mask: true where the other sequence has a token.
     """
 
     positions: Int[Array, "rows time"]
-    places: Int[Array, "rows time"]
+    key_positions: Int[Array, "rows_or_1 slots"]
     mask: Bool[Array, "masks 1 time slots"]
     segments: Int[Array, "batch time"] | None = None
-    noise: Key[Array, " batch"] | None = None
+    slots: Int[Array, "batch time"] | None = None
+    dropout_keys: Key[Array, " batch"] | None = None
+    bias: Float[Array, "rows heads time slots"] | None = None
     source: Float[Array, "batch source_time width"] | None = None
     source_mask: Bool[Array, "batch source_time"] | None = None
 
@@ -42,79 +49,71 @@ def causal_mask(
 ) -> Bool[Array, "rows 1 time time"]:
     """Token t sees the tokens up to t, of its own segment if there are any."""
     mask = jnp.tril(jnp.ones((time, time), bool))[None, None]
-    return mask if segments is None else mask & same_segment(segments)
+    return mask if segments is None else mask & same_segment(segments, segments)
 
 
 def same_segment(
-    segments: Int[Array, "batch time"],
-) -> Bool[Array, "batch 1 time time"]:
-    """Each token sees all tokens of its own segment."""
-    return segments[:, None, :, None] == segments[:, None, None, :]
+    segments: Int[Array, "batch time"], of_keys: Int[Array, "batch slots"]
+) -> Bool[Array, "batch 1 time slots"]:
+    """Each token sees all keys of its own segment."""
+    return segments[:, None, :, None] == of_keys[:, None, None, :]
 
 
-def memory_mask(
-    places: Int[Array, "rows time"], slots: int
-) -> Bool[Array, "rows 1 time slots"]:
-    """A token sees the slots up to its own."""
-    return jnp.arange(slots) <= places[:, None, :, None]
-
-
-def causally_seen(
+def causally_shared(
     time: int,
     positions: Int[Array, "batch time"] | None,
     segments: Int[Array, "batch time"] | None,
-    slots: int | None,
-    noise: Key[Array, " batch"] | None,
-) -> Seen:
-    """What blocks that read from left to right share.
+    dropout_keys: Key[Array, " batch"] | None,
+) -> Shared:
+    """What blocks that read from left to right share, without a cache.
 
     Args:
         time: number of tokens.
-        positions: where each token stands; from 0 if None.
-        segments: texts packed into a row; a memory takes them for one.
-        slots: of the memory, where tokens stand at their positions; None is no
-            memory.
-        noise: one random key for each example.
+        positions: where each token stands; from 0 if None. Within a segment they
+            rise by one.
+        segments: texts packed into a row.
+        dropout_keys: one random key for each example.
     """
-    indices = jnp.arange(time)[None]
-    positions = indices if positions is None else positions
-    if slots is None:
-        mask = causal_mask(time, segments)
-        return Seen(positions, indices, mask, segments, noise)
-    mask = memory_mask(positions, slots)
-    return Seen(positions, positions, mask, segments, noise)
+    if positions is None:
+        positions = jnp.arange(time)[None]
+    mask = causal_mask(time, segments)
+    return Shared(positions, positions, mask, segments, dropout_keys=dropout_keys)
 
 
-def seen_from_both_sides(
+def shared_from_both_sides(
     time: int,
     positions: Int[Array, "batch time"] | None,
     segments: Int[Array, "batch time"] | None,
-    noise: Key[Array, " batch"] | None,
-) -> Seen:
-    """What blocks that read the whole text share; see `causally_seen`."""
-    indices = jnp.arange(time)[None]
-    positions = indices if positions is None else positions
+    dropout_keys: Key[Array, " batch"] | None,
+) -> Shared:
+    """What blocks that read the whole text share; see `causally_shared`."""
+    if positions is None:
+        positions = jnp.arange(time)[None]
     mask = jnp.ones((1, 1, time, time), bool)
     if segments is not None:
-        mask = same_segment(segments)
-    return Seen(positions, indices, mask, segments, noise)
+        mask = same_segment(segments, segments)
+    return Shared(positions, positions, mask, segments, dropout_keys=dropout_keys)
 
 
 @dataclass(frozen=True)
 class Full:
     """All that the mask shows."""
 
+    def problems(self, config: Any) -> Iterator[str]:
+        """Say why a block of this `BlockConfig` can't see so."""
+        yield from ()
+
     def sees(
         self,
-        places: Int[Array, "rows time 1"],
-        slots: Int[Array, " slots"],
+        positions: Int[Array, "rows time 1"],
+        key_positions: Int[Array, "rows_or_1 1 slots"],
         index: Index,
     ) -> Bool[Array, "rows time slots"] | None:
-        """Return what the layer at ``index`` sees; None is all.
+        """Return what the layer at ``index`` sees of its own text; None is all.
 
         Args:
-            places: the slot of each token.
-            slots: that it could see.
+            positions: where each token stands.
+            key_positions: where the keys stand that it could see.
             index: of the layer in the stack.
         """
         return None
@@ -140,9 +139,14 @@ class SlidingWindow:
 
     window: int = 256
 
-    def sees(self, places, slots, index):
+    def problems(self, config):
+        """Say where nothing is seen."""
+        if self.window < 1:
+            yield f"model.attention.window={self.window} must be 1 or more."
+
+    def sees(self, positions, key_positions, index):
         """Return what is near enough."""
-        return jnp.abs(places - slots) < self.window
+        return jnp.abs(positions - key_positions) < self.window
 
     def reach(self, index):
         """Return the window."""
@@ -166,10 +170,16 @@ class BlockLocal:
 
     block: int = 256
 
-    def sees(self, places, slots, index):
+    def problems(self, config):
+        """Say where nothing is seen."""
+        if self.block < 1:
+            yield f"model.attention.block={self.block} must be 1 or more."
+
+    def sees(self, positions, key_positions, index):
         """Return what is in the same block."""
         later = index % 2 * (self.block // 2)
-        return (places + later) // self.block == (slots + later) // self.block
+        blocks = ((p + later) // self.block for p in (positions, key_positions))
+        return jnp.equal(*blocks)
 
     def reach(self, index):
         """Return the block."""
@@ -192,9 +202,16 @@ class Alternating:
     window: int = 256
     every: int = 2
 
-    def sees(self, places, slots, index):
+    def problems(self, config):
+        """Say where nothing is seen, or no layer is in turn."""
+        if self.window < 1:
+            yield f"model.attention.window={self.window} must be 1 or more."
+        if self.every < 1:
+            yield f"model.attention.every={self.every} must be 1 or more."
+
+    def sees(self, positions, key_positions, index):
         """Return what is near enough, or all."""
-        return (jnp.abs(places - slots) < self.window) | self._full(index)
+        return (jnp.abs(positions - key_positions) < self.window) | self._full(index)
 
     def reach(self, index):
         """Return the window, unless the layer sees all or runs in a scan."""

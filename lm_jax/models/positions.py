@@ -2,30 +2,62 @@
 
 Each choice is a value with three methods that its siblings share: ``embed`` acts
 on the token embeddings, ``turn`` on queries and keys, ``bias`` adds to the scores
-of attention. They are called inside a module's compact scope, so a choice with
-parameters declares them there.
+of attention. A choice with parameters declares them in the part that calls it.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from lm_jax.models.part import Part
+
+__all__ = [
+    "ALiBi",
+    "Learned",
+    "NoPositions",
+    "Positions",
+    "Relative",
+    "Rotary",
+    "Sinusoidal",
+]
 
 
 @dataclass(frozen=True)
 class NoPositions:
     """The causal mask alone tells positions apart (Haviv et al. 2022)."""
 
+    on_scores: ClassVar[bool] = False
+    """Whether ``bias`` adds something, so that attention must have scores."""
+
+    def for_context(self, context: int) -> "Positions":
+        """Return the same, for texts of so many tokens.
+
+        Raises:
+            ValueError: it was made for shorter ones; the message says which field.
+        """
+        return self
+
+    def problems(self, config: Any) -> Iterator[str]:
+        """Say why a block of this `BlockConfig` can't tell positions so."""
+        yield from ()
+
     def embed(
-        self, x: Float[Array, "batch time width"], positions: Int[Array, "rows time"]
+        self,
+        part: Part,
+        x: Float[Array, "batch time width"],
+        positions: Int[Array, "rows time"],
     ) -> Float[Array, "batch time width"]:
         """Return the token embeddings, with what says where they stand."""
         return x
 
     def turn(
         self,
+        part: Part,
         x: Float[Array, "batch heads time dim"],
         positions: Int[Array, "rows time"],
     ) -> Float[Array, "batch heads time dim"]:
@@ -34,12 +66,11 @@ class NoPositions:
 
     def bias(
         self,
+        part: Part,
         positions: Int[Array, "rows time"],
-        slots: Int[Array, "rows_or_1 slots"],
-        heads: int,
-        causal: bool,
+        key_positions: Int[Array, "rows_or_1 slots"],
     ) -> Float[Array, "rows heads time slots"] | None:
-        """Return what the distance from tokens to slots adds to their scores."""
+        """Return what the distance from tokens to keys adds to their scores."""
         return None
 
 
@@ -53,7 +84,17 @@ class Learned(NoPositions):
 
     length: int = 0
 
-    def embed(self, x, positions):
+    def for_context(self, context):
+        """Take the length from the context, where it has none."""
+        length = self.length or context
+        if length < context:
+            raise ValueError(
+                f"model.positions.length is {length}, fewer than the context of "
+                f"{context} tokens. Leave it out: it is taken from the data."
+            )
+        return replace(self, length=length)
+
+    def embed(self, part, x, positions):
         """Add the vector of each position; needs ``length``."""
         table = nn.Embed(
             self.length,
@@ -74,7 +115,7 @@ class Sinusoidal(NoPositions):
 
     base: float = 10000.0
 
-    def embed(self, x, positions):
+    def embed(self, part, x, positions):
         """Add the waves, at the scale of the initial embeddings (std 0.02)."""
         angles = _angles(positions, x.shape[-1], self.base)
         waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
@@ -91,7 +132,15 @@ class Rotary(NoPositions):
 
     base: float = 10000.0
 
-    def turn(self, x, positions):
+    def problems(self, config):
+        """Say where a head has no pairs."""
+        if config.dim % 2:
+            yield (
+                f"Rotary positions turn pairs, and a head is {config.dim} wide "
+                "(model.head_dim, or model.width / model.heads). Choose an even width."
+            )
+
+    def turn(self, part, x, positions):
         """Turn component i with component i + dim/2, as GPT-NeoX does."""
         angles = _angles(positions, x.shape[-1], self.base)[:, None]
         sin, cos = jnp.sin(angles), jnp.cos(angles)
@@ -104,10 +153,13 @@ class Rotary(NoPositions):
 class ALiBi(NoPositions):
     """Scores fall with the distance, in each head at its own slope (Press 2022)."""
 
-    def bias(self, positions, slots, heads, causal):
+    on_scores = True
+
+    def bias(self, part, positions, key_positions):
         """Subtract slope * distance."""
-        distance = jnp.abs(_distances(positions, slots))[:, None]
-        return -jnp.asarray(_slopes(heads))[:, None, None] * distance
+        distance = jnp.abs(_distances(positions, key_positions))[:, None]
+        slopes = jnp.asarray(_slopes(part.config.heads))
+        return -slopes[:, None, None] * distance
 
 
 def _slopes(heads: int) -> list[float]:
@@ -133,16 +185,28 @@ class Relative(NoPositions):
     buckets: int = 32
     distance: int = 128
 
-    def bias(self, positions, slots, heads, causal):
+    on_scores = True
+
+    def problems(self, config):
+        """Say where the buckets can't be divided."""
+        if self.buckets < 4 or self.buckets % 2:
+            yield f"model.positions.buckets={self.buckets} must be even, 4 or more."
+        elif self.distance <= self.buckets // 2:
+            yield (
+                f"model.positions.distance={self.distance} must be more than half of "
+                f"model.positions.buckets={self.buckets}."
+            )
+
+    def bias(self, part, positions, key_positions):
         """Look the biases up."""
         table = nn.Embed(
             self.buckets,
-            heads,
+            part.config.heads,
             embedding_init=nn.initializers.normal(0.02),
             name="relative",
         )
-        back = _distances(positions, slots)
-        return jnp.moveaxis(table(self.bucket(back, causal)), -1, 1)
+        back = _distances(positions, key_positions)
+        return jnp.moveaxis(table(self.bucket(back, part.config.causal)), -1, 1)
 
     def bucket(self, back: Int[Array, "*batch"], causal: bool) -> Int[Array, "*batch"]:
         """Return the bucket of what stands so many tokens back."""
@@ -155,9 +219,9 @@ class Relative(NoPositions):
         return ahead + jnp.where(back < exact, back, jnp.minimum(far, side - 1))
 
 
-def _distances(positions: Array, slots: Array) -> Array:
-    """How many tokens each slot stands before each token: (rows, time, slots)."""
-    return positions[:, :, None] - slots[:, None, :]
+def _distances(positions: Array, key_positions: Array) -> Array:
+    """How many tokens each key stands before each token: (rows, time, slots)."""
+    return positions[:, :, None] - key_positions[:, None, :]
 
 
 def _angles(positions: Array, width: int, base: float) -> Array:

@@ -13,7 +13,9 @@ from lm_jax.models.cells import LSTM, Cell, run_cell
 from lm_jax.models.dropout import dropout
 from lm_jax.models.linear import product, product_of_transpose
 
-Memory = tuple[dict[str, Float[Array, "batch width"]], ...]
+__all__ = ["Dropouts", "Recurrent"]
+
+Carry = tuple[dict[str, Float[Array, "batch width"]], ...]
 
 
 @dataclass(frozen=True)
@@ -133,44 +135,64 @@ class Recurrent(nn.Module):
     causal = True
     recurrent = True
 
-    @nn.compact
+    def setup(self):
+        """Declare the embedding, and what makes the logits."""
+        self.embedding = self.param("embedding", self._uniform, self._table_shape)
+        zeros = nn.initializers.zeros
+        self.lm_head_bias = self.param("lm_head_bias", zeros, (self.vocab_size,))
+        if not self.tied:
+            shape = (self.widths[-1], self.vocab_size)
+            self.lm_head_kernel = self.param("lm_head_kernel", self._uniform, shape)
+
     def __call__(
+        self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
+    ) -> tuple[Float[Array, "batch time vocab"], Carry | None]:
+        """Predict the token after each token: logits of the `features`.
+
+        Returns:
+            The logits, float32, and the state after these tokens (or None).
+        """
+        hidden, carry = self.features(tokens, *args, **kwargs)
+        return self.logits(hidden), carry
+
+    @nn.compact
+    def features(
         self,
         tokens: Int[Array, "batch time"],
         positions: Int[Array, "rows time"] | None = None,
         segments: Int[Array, "batch time"] | None = None,
-        memory: Memory | None = None,
-        noise: Key[Array, " batch"] | None = None,
-    ) -> tuple[Float[Array, "batch time vocab"], Memory | None]:
-        """Predict the token after each token.
+        cache: Carry | None = None,
+        dropout_keys: Key[Array, " batch"] | None = None,
+    ) -> tuple[Float[Array, "batch time width"], Carry | None]:
+        """Read tokens: a vector of each, from which the next one is predicted.
 
         Args:
             tokens: what was read.
             positions: taken for the sake of other models, and not looked at.
             segments: the state is cleared where the segment changes; segment 0
                 is padding and leaves it as it was.
-            memory: the state before these tokens, by `empty_memory`; zeros if
+            cache: the state before these tokens, by `empty_cache`; zeros if
                 None.
-            noise: one random key for each example switches dropout on. What
+            dropout_keys: one random key for each example switches dropout on. What
                 all examples share (weights, words) is dropped by Flax's random
                 stream "shared".
 
         Returns:
-            The logits, float32, and the state after these tokens (None if none
+            The last layer's output, and the state after these tokens (None if none
             was given).
         """
-        embedding = self.param("embedding", self._uniform, self._table_shape)
         words = dropout_shared(
             self, jnp.ones((self.vocab_size, 1)), self.dropout.embedding
         )
-        x = jnp.take(embedding, tokens, axis=0) * jnp.take(words, tokens, axis=0)
-        x = self._dropped(x.astype(self.dtype), self.dropout.input, noise, "input")
+        x = jnp.take(self.embedding, tokens, axis=0) * jnp.take(words, tokens, axis=0)
+        x = x.astype(self.dtype)
+        x = self._dropped(x, self.dropout.input, dropout_keys, "input")
         kept, read = masks_of(segments)
-        empty = self.empty_memory(tokens.shape[0], 0)
-        after = []
-        for index, state in enumerate(memory or empty):
+        carry = []
+        for index, state in enumerate(cache or self.empty_cache(len(tokens), 0)):
             if index:
-                x = self._dropped(x, self.dropout.between, noise, f"layer {index}")
+                rate = self.dropout.between
+                x = self._dropped(x, rate, dropout_keys, f"layer {index}")
             layer = RecurrentLayer(
                 cell=self.cell,
                 inputs=x.shape[-1],
@@ -181,12 +203,22 @@ class Recurrent(nn.Module):
                 name=f"layer_{index}",
             )
             x, state = layer(x, state, kept, read)
-            after.append(state)
-        raw, x = x, self._dropped(x, self.dropout.output, noise, "output")
-        self.sow("features", "last", raw)
-        if noise is not None:
-            self._sow_penalties(raw, x, read)
-        return self._logits(x, embedding), None if memory is None else tuple(after)
+            carry.append(state)
+        hidden = self._dropped(x, self.dropout.output, dropout_keys, "output")
+        if dropout_keys is not None:
+            self._sow_penalties(x, hidden, read)
+        return hidden, None if cache is None else tuple(carry)
+
+    def logits(
+        self, hidden: Float[Array, "batch time width"]
+    ) -> Float[Array, "batch time vocab"]:
+        """Score each token of the vocabulary, float32, from features."""
+        if self.tied:
+            kernel = self.embedding.astype(self.dtype)
+            logits = product_of_transpose(hidden, kernel)
+        else:
+            logits = product(hidden, self.lm_head_kernel.astype(self.dtype))
+        return logits.astype(jnp.float32) + self.lm_head_bias
 
     @property
     def widths(self) -> list[int]:
@@ -206,11 +238,11 @@ class Recurrent(nn.Module):
     def _uniform(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
         return jax.random.uniform(key, shape, minval=-self.range, maxval=self.range)
 
-    def _dropped(self, x: Array, rate: float, noise: Any, name: str) -> Array:
+    def _dropped(self, x: Array, rate: float, dropout_keys: Any, name: str) -> Array:
         if not self.dropout.variational:
-            return dropout(x, rate, noise, name)
+            return dropout(x, rate, dropout_keys, name)
         ones = jnp.ones((x.shape[0], 1, x.shape[2]), x.dtype)
-        return x * dropout(ones, rate, noise, name)
+        return x * dropout(ones, rate, dropout_keys, name)
 
     def _sow_penalties(self, raw: Array, dropped: Array, read: Array | None) -> None:
         """Means over the tokens of each row that are read, not over padding."""
@@ -228,17 +260,7 @@ class Recurrent(nn.Module):
             squares = mean(jnp.diff(raw, axis=1), real[:, 1:])
             self.sow("penalties", "change", self.change_penalty * squares)
 
-    def _logits(self, x: Array, embedding: Array) -> Float[Array, "batch time vocab"]:
-        bias = self.param("logits_bias", nn.initializers.zeros, (self.vocab_size,))
-        if self.tied:
-            logits = product_of_transpose(x, embedding.astype(self.dtype))
-        else:
-            shape = (self.widths[-1], self.vocab_size)
-            kernel = self.param("logits_kernel", self._uniform, shape)
-            logits = product(x, kernel.astype(self.dtype))
-        return logits.astype(jnp.float32) + bias
-
-    def empty_memory(self, batch: int, slots: int) -> Memory:
+    def empty_cache(self, batch: int, slots: int) -> Carry:
         """Zero states, whatever the slots: the state never grows.
 
         Args:
@@ -249,6 +271,10 @@ class Recurrent(nn.Module):
             {name: jnp.zeros((batch, width)) for name in self.cell.states}
             for width in self.widths
         )
+
+    def filled(self, vocab_size: int, context: int) -> "Recurrent":
+        """The same model with what only the data knows."""
+        return self.clone(vocab_size=vocab_size)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""

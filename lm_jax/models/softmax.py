@@ -1,18 +1,22 @@
 """Scaled dot-product attention, with its backward pass written out."""
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from lm_jax.models.dropout import dropout
 from lm_jax.models.linear import over_rows
-from lm_jax.models.patterns import Index, Seen
+from lm_jax.models.part import Part
+from lm_jax.models.patterns import Index, Shared
 
-Memory = dict[str, Array]
+__all__ = ["Softmax"]
+
+Cache = dict[str, Array]
 
 
 def attend(
@@ -21,7 +25,7 @@ def attend(
     value: Float[Array, "batch kv_heads slots dim"],
     mask: Bool[Array, "masks 1 time slots"],
     rate: float = 0.0,
-    noise: Key[Array, " batch"] | None = None,
+    dropout_keys: Key[Array, " batch"] | None = None,
     causal: bool = False,
     bias: Float[Array, "biases heads time slots"] | None = None,
     scale: float | None = None,
@@ -36,7 +40,7 @@ def attend(
     Args:
         query, key, value: what attends, to what, and what it takes from there.
         mask: true where a token sees a slot; one for all rows or one each.
-        rate, noise: dropout on the weights.
+        rate, dropout_keys: dropout on the weights.
         causal: the mask hides all later tokens: then blocks of scores that
             nobody sees are left out.
         bias: added to the scores; one for all rows or one each.
@@ -47,9 +51,9 @@ def attend(
             it is causal: those blocks are left out too.
     """
     kept = None
-    if noise is not None and rate:
+    if dropout_keys is not None and rate:
         ones = jnp.ones((*query.shape[:3], key.shape[2]), jnp.float32)
-        kept = dropout(ones, rate, noise, "attention weights")
+        kept = dropout(ones, rate, dropout_keys, "attention weights")
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if not causal:
         return _mix(query, key, value, mask, kept, bias, scale, softcap)
@@ -164,75 +168,87 @@ def _grouped(x: Array, kv_heads: int) -> Array:
 class Softmax:
     """Attention that remembers each token (Vaswani et al. 2017)."""
 
+    constant: ClassVar[bool] = False
+    """Whether what is left of a text has one size, however long it is."""
+
+    def problems(self, config: Any) -> Iterator[str]:
+        """Say why a block of this `BlockConfig` can't mix so."""
+        yield from ()
+
     def __call__(
         self,
-        layer: Any,
+        part: Part,
         x: Float[Array, "batch time width"],
         projected: tuple[Float[Array, "batch _ time dim"], ...],
         index: Index,
-        seen: Seen,
-        memory: Memory | None,
-    ) -> tuple[Float[Array, "batch heads time dim"], Memory | None]:
+        shared: Shared,
+        cache: Cache | None,
+    ) -> tuple[Float[Array, "batch heads time dim"], Cache | None]:
         """Mix the values of the tokens that each token sees.
 
-        With a memory, keys and values are first written into the slots of
-        ``seen.places`` and the tokens attend to the slots that the mask shows.
+        With a cache, keys and values are first written into its ``shared.slots``
+        and the tokens attend to the slots that the mask shows.
 
         Args:
-            layer: the `Attention` in whose scope this is called.
+            part: the attention of a block.
             x: what queries, keys and values were projected from.
             projected: query, key and value.
             index: of the layer in the stack.
-            seen: what all layers share.
-            memory: keys and values of the tokens before.
+            shared: what all layers share.
+            cache: keys and values of the tokens before.
         """
+        config = part.config
         query, key, value = projected
-        slots = seen.positions
-        if memory is not None:
-            memory = _remember(memory, key, value, seen.places)
-            key, value = memory["key"], memory["value"]
-            slots = jnp.arange(key.shape[2])[None]
-        near = layer.attention.sees(
-            seen.places[:, :, None], jnp.arange(key.shape[2]), index
+        if cache is not None:
+            assert shared.slots is not None
+            cache = {
+                "key": write_slots(cache["key"], key, shared.slots),
+                "value": write_slots(cache["value"], value, shared.slots),
+            }
+            key, value = cache["key"], cache["value"]
+        near = config.attention.sees(
+            shared.positions[:, :, None], shared.key_positions[:, None], index
         )
-        mask = seen.mask if near is None else seen.mask & near[:, None]
+        bias = shared.bias
+        if bias is None:
+            bias = config.positions.bias(part, shared.positions, shared.key_positions)
         mixed = attend(
             query,
             key,
             value,
-            mask,
-            layer.dropout,
-            seen.noise,
-            causal=layer.causal and memory is None,
-            bias=layer.positions.bias(seen.positions, slots, layer.heads, layer.causal),
-            scale=layer.initial.attention_scale(query.shape[-1]),
-            softcap=layer.softcap,
-            window=layer.attention.reach(index),
+            shared.mask if near is None else shared.mask & near[:, None],
+            config.dropout,
+            shared.dropout_keys,
+            causal=config.causal and cache is None,
+            bias=bias,
+            scale=config.score_scale,
+            softcap=config.softcap,
+            window=config.attention.reach(index),
         )
-        return mixed, memory
+        return mixed, cache
 
-    def empty_memory(
+    def empty_cache(
         self, batch: int, heads: int, slots: int, dim: int, dtype: Any
-    ) -> Memory:
+    ) -> Cache:
         """Keys and values of no token yet."""
         zeros = jnp.zeros((batch, heads, slots, dim), dtype)
         return {"key": zeros, "value": zeros}
 
-    def kernels(self, width: int, heads: int) -> int:
+    def kernels(self, width: int, inner: int, heads: int) -> int:
         """Kernel entries beside those of the query, key, value and output."""
         return 0
 
-    def products(self, width: int, dim: int, seen: float) -> float:
+    def products(self, inner: int, dim: int, seen: float) -> float:
         """Multiplications of a token with what it sees: scores and mixed values."""
-        return 2 * width * seen
+        return 2 * inner * seen
 
 
-def _remember(memory: Memory, key: Array, value: Array, places: Array) -> Memory:
-    """Write keys and values of (batch, heads, time, dim) into their slots."""
-    rows = jnp.arange(key.shape[0])[:, None]
-
-    def write(slots, new):
-        # Advanced indices around a slice put their axes first.
-        return slots.at[rows, :, places].set(jnp.swapaxes(new, 1, 2))
-
-    return {"key": write(memory["key"], key), "value": write(memory["value"], value)}
+def write_slots(
+    cache: Float[Array, "batch heads slots dim"],
+    new: Float[Array, "batch heads time dim"],
+    slots: Int[Array, "batch time"],
+) -> Float[Array, "batch heads slots dim"]:
+    """Write keys or values into their slots; a slot beyond the end is none."""
+    rows = jnp.arange(new.shape[0])[:, None]
+    # Advanced indices around a slice put their axes first.
+    return cache.at[rows, :, slots].set(jnp.swapaxes(new, 1, 2), mode="drop")

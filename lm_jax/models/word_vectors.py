@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+__all__ = ["GlobalVectors", "WordVectors"]
+
 
 def _uniform(width: int):
     """Give the first values of word2vec's input vectors: a box of side 1 / width."""
@@ -48,6 +50,10 @@ class WordVectors(nn.Module):
     def vectors(self) -> Float[Array, "vocab width"]:
         """Give the vectors to keep."""
         return self.embedding
+
+    def filled(self, vocab_size: int, context: int) -> "WordVectors":
+        """The same model with what only the data knows."""
+        return self.clone(vocab_size=vocab_size)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't be."""
@@ -95,6 +101,10 @@ class GlobalVectors(nn.Module):
     def vectors(self) -> Float[Array, "vocab width"]:
         """Give the vectors to keep: w + w~ (4.2)."""
         return self.embedding + self.context
+
+    def filled(self, vocab_size: int, context: int) -> "GlobalVectors":
+        """The same model with what only the data knows."""
+        return self.clone(vocab_size=vocab_size)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't be."""

@@ -1,4 +1,4 @@
-"""What is learnt: (model, params, batch, key, memory) -> sums."""
+"""What is learnt: (model, params, batch, key, carry) -> sums."""
 
 from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.next_token import NextToken

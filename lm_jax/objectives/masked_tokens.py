@@ -6,11 +6,10 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from lm_jax.evaluation.likelihood import perplexity
-from lm_jax.models.dropout import example_keys
-from lm_jax.objectives.sums import Sums, penalties
+from lm_jax.objectives.sums import Sums, applied, penalties
 
 
 @dataclass(frozen=True)
@@ -20,42 +19,48 @@ class MaskedTokens:
     generates = False
     task = "hidden tokens"
 
+    def predict(
+        self,
+        model: nn.Module,
+        batch: dict[str, Array],
+        carry: Any = None,
+        dropout_keys: Key[Array, " batch"] | None = None,
+    ) -> tuple[Float[Array, "batch chosen vocab"], Any]:
+        """Give the logits of the hidden tokens; see `NextToken.predict`."""
+        hidden, _ = model.features(
+            batch["inputs"], segments=batch.get("segments"), dropout_keys=dropout_keys
+        )
+        chosen = batch["masked_positions"][..., None]
+        return model.logits(jnp.take_along_axis(hidden, chosen, axis=1)), carry
+
     def __call__(
         self,
         model: nn.Module,
         params: Any,
         batch: dict[str, Array],
         key: Key[Array, ""] | None,
-        memory: Any = None,
+        carry: Any = None,
     ) -> Sums:
         """Sum the loss of a batch.
 
         Args:
-            model: maps tokens to logits, and sees the whole text.
+            model: maps tokens to features and these to logits, and sees the whole
+                text.
             params: its parameters.
             batch: of a MaskedStream: "inputs", "targets" and "mask" (batch, time);
-                "places" (batch, chosen), which tokens are predicted; "row"
+                "masked_positions" (batch, chosen), which tokens are predicted; "row"
                 (batch,), the number of each example in the step's batch; perhaps
                 "segments".
             key: of the step; None evaluates without dropout.
-            memory: not used.
+            carry: not used.
 
         Returns:
             Nats, over the number of hidden tokens.
         """
-        noise = None if key is None else example_keys(key, batch["row"])
-        places = batch["places"]
-        (logits, _), sown = model.apply(
-            {"params": params},
-            batch["inputs"],
-            segments=batch.get("segments"),
-            noise=noise,
-            places=places,
-            rngs=None if key is None else {"shared": key},
-            mutable=["penalties"],
-        )
-        targets = jnp.take_along_axis(batch["targets"], places, axis=1)
-        mask = jnp.take_along_axis(batch["mask"], places, axis=1)
+        (logits, carry), sown = applied(self, model, params, batch, key, carry)
+        chosen = batch["masked_positions"]
+        targets = jnp.take_along_axis(batch["targets"], chosen, axis=1)
+        mask = jnp.take_along_axis(batch["mask"], chosen, axis=1)
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
         nats_sum = (nats * mask).sum()
         correct = ((logits.argmax(-1) == targets) * mask).sum()
@@ -63,7 +68,7 @@ class MaskedTokens:
             nats_sum + penalties(sown, mask),
             mask.sum(),
             {"nats": nats_sum, "correct": correct},
-            memory,
+            carry,
         )
 
     def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:

@@ -7,12 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from lm_jax.evaluation.likelihood import likelihood
-from lm_jax.models.dropout import example_keys
 from lm_jax.models.encoder_decoder import EncoderDecoder
-from lm_jax.objectives.sums import Sums, penalties
+from lm_jax.objectives.sums import Sums, applied, penalties
 
 
 @dataclass(frozen=True)
@@ -28,38 +27,51 @@ class NextToken:
     generates = True
     task = "next tokens"
 
+    def predict(
+        self,
+        model: nn.Module,
+        batch: dict[str, Array],
+        carry: Any = None,
+        dropout_keys: Key[Array, " batch"] | None = None,
+    ) -> tuple[Float[Array, "batch time vocab"], Any]:
+        """Give the logits of a batch, and what is carried to the next one.
+
+        Args:
+            model: bound to its parameters.
+            batch: as of a call.
+            carry: what is left of the batch before, if it is carried.
+            dropout_keys: one for each example; None is no dropout.
+        """
+        hidden, carry = model.features(
+            batch["inputs"],
+            positions=batch.get("positions"),
+            segments=batch.get("segments"),
+            cache=carry,
+            dropout_keys=dropout_keys,
+        )
+        return model.logits(hidden), carry
+
     def __call__(
         self,
         model: nn.Module,
         params: Any,
         batch: dict[str, Array],
         key: Key[Array, ""] | None,
-        memory: Any = None,
+        carry: Any = None,
     ) -> Sums:
         """Sum the loss of a batch.
 
         Args:
-            model: maps tokens to logits.
+            model: maps tokens to features and these to logits.
             params: its parameters.
             batch: "inputs" and "targets" (batch, time); "row" (batch,), the
                 number of each example in the step's batch; perhaps "mask"
                 (batch, time), "segments", "positions", and "weight" (batch,), what
                 to divide by instead of the number of targets.
             key: of the step; None evaluates without dropout.
-            memory: what the model remembers of the batch before, if it is
-                carried.
+            carry: what is left of the batch before, if it is carried.
         """
-        noise = None if key is None else example_keys(key, batch["row"])
-        (logits, memory), sown = model.apply(
-            {"params": params},
-            batch["inputs"],
-            positions=batch.get("positions"),
-            segments=batch.get("segments"),
-            memory=memory,
-            noise=noise,
-            rngs=None if key is None else {"shared": key},
-            mutable=["penalties"],
-        )
+        (logits, carry), sown = applied(self, model, params, batch, key, carry)
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
         mask = batch.get("mask", jnp.ones_like(nats))
         nats_sum = (nats * mask).sum()
@@ -70,7 +82,7 @@ class NextToken:
         # A segment of varied length is divided by the usual one (Merity et al.
         # 2018, 4.2: the learning rate grows with the segment).
         weight = batch["weight"].sum() if "weight" in batch else mask.sum()
-        return Sums(loss, weight, {"nats": nats_sum}, memory)
+        return Sums(loss, weight, {"nats": nats_sum}, carry)
 
     def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
         """Give nats per token, perplexity and bits per byte of a whole split."""

@@ -6,12 +6,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from lm_jax.evaluation.likelihood import perplexity
-from lm_jax.models.dropout import example_keys
 from lm_jax.models.encoder_decoder import EncoderDecoder
-from lm_jax.objectives.sums import Sums, penalties
+from lm_jax.objectives.sums import Sums, applied, penalties
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,29 @@ class Seq2Seq:
     generates = False
     task = "targets of sources"
 
+    def predict(
+        self,
+        model: nn.Module,
+        batch: dict[str, Array],
+        carry: Any = None,
+        dropout_keys: Key[Array, " batch"] | None = None,
+    ) -> tuple[Float[Array, "batch target vocab"], Any]:
+        """Give the logits of the targets; see `NextToken.predict`."""
+        hidden, _ = model.features(
+            batch["decoder_inputs"],
+            dropout_keys=dropout_keys,
+            source=batch["inputs"],
+            source_mask=batch.get("source_mask"),
+        )
+        return model.logits(hidden), carry
+
     def __call__(
         self,
         model: nn.Module,
         params: Any,
         batch: dict[str, Array],
         key: Key[Array, ""] | None,
-        memory: Any = None,
+        carry: Any = None,
     ) -> Sums:
         """Sum the loss of a batch.
 
@@ -46,21 +61,12 @@ class Seq2Seq:
                 each example in the step's batch; perhaps "source_mask", true where
                 the source has a token.
             key: of the step; None evaluates without dropout and smoothing.
-            memory: not used.
+            carry: not used.
 
         Returns:
             Nats, over the number of targets.
         """
-        noise = None if key is None else example_keys(key, batch["row"])
-        (logits, _), sown = model.apply(
-            {"params": params},
-            batch["decoder_inputs"],
-            source=batch["inputs"],
-            source_mask=batch.get("source_mask"),
-            noise=noise,
-            rngs=None if key is None else {"shared": key},
-            mutable=["penalties"],
-        )
+        (logits, carry), sown = applied(self, model, params, batch, key, carry)
         targets, mask = batch["targets"], batch["mask"]
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
         nats_sum = (nats * mask).sum()
@@ -71,7 +77,7 @@ class Seq2Seq:
             loss = loss + self.label_smoothing * ((even - nats) * mask).sum()
         correct = ((logits.argmax(-1) == targets) * mask).sum()
         metrics = {"nats": nats_sum, "correct": correct}
-        return Sums(loss, mask.sum(), metrics, memory)
+        return Sums(loss, mask.sum(), metrics, carry)
 
     def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
         """Give nats, perplexity and accuracy of the targets of a split."""

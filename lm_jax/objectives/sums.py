@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
+
+from lm_jax.models.dropout import example_keys
 
 
 class Sums(NamedTuple):
@@ -15,13 +18,48 @@ class Sums(NamedTuple):
         loss: what is minimised, times the weight.
         weight: what to divide the loss by: tokens, pairs, sentences.
         metrics: other sums, by name.
-        memory: the model's memory after the batch, where it was given one.
+        carry: what is left of the batch for the next one, where that is carried.
     """
 
     loss: Float[Array, ""]
     weight: Float[Array, ""]
     metrics: dict[str, Float[Array, ""]]
-    memory: Any = None
+    carry: Any = None
+
+
+def applied(
+    objective: Any,
+    model: nn.Module,
+    params: Any,
+    batch: dict[str, Array],
+    key: Key[Array, ""] | None,
+    carry: Any,
+) -> tuple[tuple[Any, Any], Mapping[str, Any]]:
+    """Apply what an objective predicts to parameters, with the dropout of a step.
+
+    Args:
+        objective: whose ``predict`` is applied.
+        model: whose.
+        params: its parameters.
+        batch: with "row", the number of each example in the step's batch.
+        key: of the step; None is no dropout.
+        carry: what is left of the batch before.
+
+    Returns:
+        What was predicted and the carry, and what the model sowed.
+    """
+    keys = None if key is None else example_keys(key, batch["row"])
+    rngs = None if key is None else {"shared": key}
+    return model.apply(
+        {"params": params},
+        batch,
+        carry,
+        keys,
+        method=objective.predict,
+        rngs=rngs,
+        # Penalties are for training: an evaluation makes none.
+        mutable=[] if key is None else ["penalties"],
+    )
 
 
 def penalties(

@@ -25,13 +25,23 @@ class SkipGram:
     generates = False
     task = "words around words"
 
+    def predict(
+        self,
+        model: nn.Module,
+        batch: dict[str, Array],
+        carry: Any = None,
+        dropout_keys: None = None,
+    ) -> tuple[Float[Array, "batch words width"], Any]:
+        """Give the vectors of the words; see `NextToken.predict`."""
+        return model(batch["inputs"]), carry
+
     def __call__(
         self,
         model: nn.Module,
         params: Any,
         batch: dict[str, Array],
         key: Key[Array, ""] | None,
-        memory: Any = None,
+        carry: Any = None,
     ) -> Sums:
         """Sum the nats of the pairs of words near each other.
 
@@ -42,7 +52,7 @@ class SkipGram:
                 "noise" and "noise_weight" (batch, groups, shared), or "nodes" and
                 "turns" (batch, words, depth).
             key: not used: the data draws the noise.
-            memory: not used.
+            carry: not used.
 
         Returns:
             Nats, over the number of pairs.
@@ -58,7 +68,7 @@ class SkipGram:
         if "noise" in batch:
             nats += (_pairs(near) * _noise_nats(model, params, batch, vectors)).sum()
         weight = near.sum().astype(jnp.float32)
-        return Sums(nats, weight, {"nats": nats}, memory)
+        return Sums(nats, weight, {"nats": nats}, carry)
 
     def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
         """Give the nats of a pair over a whole split."""
@@ -79,13 +89,23 @@ class BagOfWords:
     generates = False
     task = "words around words"
 
+    def predict(
+        self,
+        model: nn.Module,
+        batch: dict[str, Array],
+        carry: Any = None,
+        dropout_keys: None = None,
+    ) -> tuple[Float[Array, "batch words width"], Any]:
+        """Give the vectors of the words; see `NextToken.predict`."""
+        return model(batch["inputs"]), carry
+
     def __call__(
         self,
         model: nn.Module,
         params: Any,
         batch: dict[str, Array],
         key: Key[Array, ""] | None,
-        memory: Any = None,
+        carry: Any = None,
     ) -> Sums:
         """Sum the nats of the words that have others near.
 
@@ -105,7 +125,7 @@ class BagOfWords:
             nats += _noise_nats(model, params, batch, mean)
         predicted = around[..., 0] > 0
         total, weight = (nats * predicted).sum(), predicted.sum().astype(jnp.float32)
-        return Sums(total, weight, {"nats": total}, memory)
+        return Sums(total, weight, {"nats": total}, carry)
 
     def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
         """Give the nats of a word over a whole split."""
@@ -131,13 +151,23 @@ class GloVe:
     generates = False
     task = "pairs of words"
 
+    def predict(
+        self,
+        model: nn.Module,
+        batch: dict[str, Array],
+        carry: Any = None,
+        dropout_keys: None = None,
+    ) -> tuple[Float[Array, "batch pairs"], Any]:
+        """Give the logarithms of how often words meet; see `NextToken.predict`."""
+        return model.log_counts(batch["inputs"], batch["contexts"]), carry
+
     def __call__(
         self,
         model: nn.Module,
         params: Any,
         batch: dict[str, Array],
         key: Key[Array, ""] | None,
-        memory: Any = None,
+        carry: Any = None,
     ) -> Sums:
         """Sum f(X) (w . w~ + b + b~ - log X)^2 (eq. 8).
 
@@ -146,20 +176,18 @@ class GloVe:
             params: its parameters.
             batch: "inputs", "contexts" and "counts" (batch, pairs); a count of 0 is
                 no pair.
-            key, memory: not used.
+            key, carry: not used.
 
         Returns:
             The weighted squares, over the number of pairs.
         """
         counts = batch["counts"]
-        predicted = _apply(
-            model, params, batch["inputs"], batch["contexts"], method="log_counts"
-        )
+        predicted, _ = model.apply({"params": params}, batch, method=self.predict)
         error = predicted - jnp.log(jnp.maximum(counts, 1e-30))
         weights = jnp.minimum(counts / self.most, 1.0) ** self.power
         squares = (weights * jnp.square(error)).sum()
         weight = (counts > 0).sum().astype(jnp.float32)
-        return Sums(squares, weight, {"squares": squares}, memory)
+        return Sums(squares, weight, {"squares": squares}, carry)
 
     def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
         """Give the weighted square of a pair over a whole split."""

@@ -243,16 +243,16 @@ def evaluate(
         evaluation_step: how.
         split: which.
         progress: told (description, done, total).
-        empty: of a number of rows, the memory before the first batch where
+        empty: of a number of rows, the carry before the first batch where
             batches continue each other; the model's own if None.
     """
     ways, lanes = batch_ways(setup.mesh), setup.data.lanes
     size = max(setup.experiment.batch, EVALUATION_TOKENS // setup.data.context)
     size = -(-(lanes or size) // ways) * ways
     windows = setup.data.evaluation(split, size)
-    empty = empty or (lambda rows: setup.model.empty_memory(rows, 0))
-    memory = to_mesh(empty(size), setup.mesh) if lanes else None
-    sums = summed(evaluation_step, params, windows, setup.mesh, memory, progress)
+    empty = empty or (lambda rows: setup.model.empty_cache(rows, 0))
+    carry = to_mesh(empty(size), setup.mesh) if lanes else None
+    sums = summed(evaluation_step, params, windows, setup.mesh, carry, progress)
     return setup.experiment.objective.scores(sums, setup.data.splits[split].spelled)
 
 
@@ -332,10 +332,10 @@ def _save_divergence(
     root = named_key(setup.experiment.seed, "dropout")
     key = jax.random.fold_in(root, state.step)
     numbered = to_mesh(batch | {"row": np.arange(len(batch["inputs"]))}, setup.mesh)
-    memory = continued(state.memory, numbered)
+    carry = continued(state.carry, numbered)
 
     def loss(params):
-        return objective(model, params, numbered, key, memory).loss
+        return objective(model, params, numbered, key, carry).loss
 
     gradient = jax.jit(jax.grad(loss))(state.params)
     folder = outputs.run / f"diverged_at_step_{step}"

@@ -11,9 +11,9 @@ import numpy as np
 from lm_jax.data import Prepared
 from lm_jax.errors import UserError
 from lm_jax.evaluation.neural_cache import (
-    CacheMemory,
+    CacheCarry,
     NeuralCache,
-    empty_cache_memory,
+    empty_cache_carry,
     make_cache_step,
 )
 from lm_jax.experiment import Experiment, to_json
@@ -169,8 +169,8 @@ class Trained:
         setup, model = self.setup, self.setup.model
         step = jax.jit(make_cache_step(model, cache))
 
-        def empty(rows: int) -> CacheMemory:
-            return empty_cache_memory(model, self.params, cache, rows)
+        def empty(rows: int) -> CacheCarry:
+            return empty_cache_carry(model, self.params, cache, rows)
 
         return evaluate(setup, step, self.params, split, progress, empty)
 

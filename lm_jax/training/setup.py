@@ -18,8 +18,7 @@ from lm_jax.durations import Units, parse_duration, steps
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
 from lm_jax.models.initial import stale_rates
-from lm_jax.models.positions import Learned
-from lm_jax.models.transformer import initialise
+from lm_jax.models.stack import initialise
 from lm_jax.optimizers import transformation
 from lm_jax.schedules import Curve
 from lm_jax.sharding import batch_ways, make_mesh, state_shardings
@@ -38,6 +37,7 @@ class Setup:
         experiment: as it was asked for.
         data: tokens and tokenizer.
         model: with vocabulary and context filled in.
+        example: a batch of one row of zeros, as the model will see them.
         units: what a step amounts to.
         total: steps of the budget.
         every: steps between evaluations.
@@ -52,6 +52,7 @@ class Setup:
     experiment: Experiment
     data: Prepared
     model: nn.Module
+    example: dict[str, jax.Array]
     units: Units
     total: int
     every: int
@@ -71,7 +72,8 @@ class Setup:
         key = named_key(self.experiment.seed, "parameters")
 
         def make():
-            params = initialise(self.model, key, jnp.zeros((1, 2), jnp.int32))
+            objective = self.experiment.objective
+            params = initialise(self.model, key, self.example, method=objective.predict)
             if self.vectors is not None:
                 params = self.vectors(params)
             return _first_state(
@@ -130,8 +132,9 @@ def set_up(
     total = steps(experiment.budget, units)
     every = max(1, min(total, steps(experiment.evaluate_every, units)))
     curve = experiment.schedule.curve(total, units)
+    example, predict = _example(experiment, data), experiment.objective.predict
     params = jax.eval_shape(
-        lambda: initialise(model, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+        lambda: initialise(model, jax.random.key(0), example, method=predict)
     )
     vectors, initial = None, experiment.initial
     if initial is not None:
@@ -144,6 +147,7 @@ def set_up(
         experiment=experiment,
         data=data,
         model=model,
+        example=example,
         units=units,
         total=total,
         every=every,
@@ -156,6 +160,12 @@ def set_up(
     )
 
 
+def _example(experiment: Experiment, data: Prepared) -> dict[str, jax.Array]:
+    """A batch of one row, all zeros, with the fields of the data."""
+    row = data.train(experiment.seed, experiment.batch)[0]
+    return {name: jnp.zeros((1, *a.shape), a.dtype) for name, a in row.items()}
+
+
 def _first_state(
     experiment: Experiment,
     data: Prepared,
@@ -163,9 +173,9 @@ def _first_state(
     rule: optax.GradientTransformation,
     params: Any,
 ) -> TrainState:
-    memory = model.empty_memory(experiment.batch, 0) if data.lanes else None
+    carry = model.empty_cache(experiment.batch, 0) if data.lanes else None
     plain = experiment.average_after is not None
-    return first_state(params, rule, experiment.average > 0, plain, memory)
+    return first_state(params, rule, experiment.average > 0, plain, carry)
 
 
 def _check_model(experiment: Experiment, data: Prepared, model: Any) -> None:
@@ -208,18 +218,10 @@ def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:
             f"The vocabulary has {vocab_size} token: there is nothing to predict. "
             "Use another tokenizer or a longer text."
         )
-    positions = getattr(model, "positions", None)
-    if positions is None:
-        return model.clone(vocab_size=vocab_size)
-    if isinstance(positions, Learned):
-        length = positions.length or context
-        if length < context:
-            raise UserError(
-                f"model.positions.length is {length}, fewer than the context of "
-                f"{context} tokens. Leave it out: it is taken from the data."
-            )
-        positions = Learned(length)
-    return model.clone(vocab_size=vocab_size, positions=positions)
+    try:
+        return model.filled(vocab_size, context)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:

@@ -19,8 +19,8 @@ class TrainState(flax.struct.PyTreeNode):
         averaged: weights in a plain average, int32; 0 before it begins. None
             where there is no plain average.
         scale: factor on the update, float32, set by evaluations.
-        memory: what the model remembers of the batch before, or None where
-            batches don't continue each other.
+        carry: what is left of the batch before, or None where batches don't
+            continue each other.
         finite: bool, false from the first loss or gradient that isn't finite on;
             no update is made then.
     """
@@ -33,7 +33,7 @@ class TrainState(flax.struct.PyTreeNode):
     scale: Any
     finite: Any
     averaged: Any = None
-    memory: Any = None
+    carry: Any = None
 
     @property
     def evaluated(self) -> Any:
@@ -46,7 +46,7 @@ def first_state(
     transformation: optax.GradientTransformation,
     average: bool,
     plain: bool = False,
-    memory: Any = None,
+    carry: Any = None,
 ) -> TrainState:
     """The state before the first step."""
     return TrainState(
@@ -57,5 +57,5 @@ def first_state(
         averaged=jnp.zeros((), jnp.int32) if plain else None,
         scale=jnp.ones(()),
         finite=jnp.ones((), bool),
-        memory=memory,
+        carry=carry,
     )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
-from lm_jax.models.memory import continued
+from lm_jax.models.cache import continued
 from lm_jax.objectives import Objective
 from lm_jax.schedules import Curve
 from lm_jax.training.state import TrainState
@@ -51,27 +51,27 @@ def make_train_step(
     """
     root = named_key(seed, "dropout")
 
-    def loss_of(params: Any, batch: Batch, key: Array, memory: Any):
-        sums = objective(model, params, batch, key, memory)
-        return sums.loss, (sums.weight, sums.memory)
+    def loss_of(params: Any, batch: Batch, key: Array, carry: Any):
+        sums = objective(model, params, batch, key, carry)
+        return sums.loss, (sums.weight, sums.carry)
 
-    def gradients(params: Any, batch: Batch, key: Array, memory: Any):
+    def gradients(params: Any, batch: Batch, key: Array, carry: Any):
         value, gradient = jax.value_and_grad(loss_of, has_aux=True)(
-            params, batch, key, memory
+            params, batch, key, carry
         )
-        loss, (weight, memory) = value
-        return (loss, weight, gradient), memory
+        loss, (weight, carry) = value
+        return (loss, weight, gradient), carry
 
     def train_step(state: TrainState, batch: Batch):
         key = jax.random.fold_in(root, state.step)
         rows = batch["inputs"].shape[0]
         batch = batch | {"row": jnp.arange(rows)}
-        memory = continued(state.memory, batch)
+        carry = continued(state.carry, batch)
         if accumulate == 1:
-            sums, memory = gradients(state.params, batch, key, memory)
+            sums, carry = gradients(state.params, batch, key, carry)
         else:
-            parts = _parts(batch, accumulate), _parts(memory, accumulate)
-            sums, memory = _accumulated(gradients, state.params, *parts, key)
+            parts = _parts(batch, accumulate), _parts(carry, accumulate)
+            sums, carry = _accumulated(gradients, state.params, *parts, key)
         loss, weight, gradient = sums
         weight = jnp.maximum(weight, 1.0)
         loss = loss / weight
@@ -79,7 +79,7 @@ def make_train_step(
         norm = optax.tree.norm(gradient)
         finite = state.finite & jnp.isfinite(loss) & jnp.isfinite(norm)
         new = _updated(state, gradient, transformation, average)
-        new = new.replace(memory=memory)
+        new = new.replace(carry=carry)
         new = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state)
         metrics = {
             "loss": loss,
@@ -101,19 +101,19 @@ def _parts(rows: Any, parts: int) -> Any:
     )
 
 
-def _accumulated(gradients, params, batch: Batch, memory: Any, key: Array):
-    """Sum over the parts of a batch; put the rows of the memory together again."""
+def _accumulated(gradients, params, batch: Batch, carry: Any, key: Array):
+    """Sum over the parts of a batch; put the rows of the carry together again."""
 
     def add(total, part):
-        sums, memory = gradients(params, part[0], key, part[1])
-        return jax.tree.map(jnp.add, total, sums), memory
+        sums, carry = gradients(params, part[0], key, part[1])
+        return jax.tree.map(jnp.add, total, sums), carry
 
-    first = jax.tree.map(lambda x: x[0], (batch, memory))
+    first = jax.tree.map(lambda x: x[0], (batch, carry))
     shapes, _ = jax.eval_shape(gradients, params, first[0], key, first[1])
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    sums, memory = jax.lax.scan(add, zeros, (batch, memory))
+    sums, carry = jax.lax.scan(add, zeros, (batch, carry))
     whole = jax.tree.map(
-        lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), memory
+        lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), carry
     )
     return sums, whole
 
@@ -141,14 +141,14 @@ def _updated(state: TrainState, gradient, transformation, average: float):
 def make_evaluation_step(
     model: nn.Module, objective: Objective
 ) -> Callable[[Any, Batch, Any], tuple[dict[str, Array], Any]]:
-    """Make ``evaluation_step(params, batch, memory) -> (sums, memory)``.
+    """Make ``evaluation_step(params, batch, carry) -> (sums, carry)``.
 
     The sums are the objective's metrics and "weight".
     """
 
-    def evaluation_step(params: Any, batch: Batch, memory: Any):
-        memory = continued(memory, batch)
-        sums = objective(model, params, batch, None, memory)
-        return sums.metrics | {"weight": sums.weight}, sums.memory
+    def evaluation_step(params: Any, batch: Batch, carry: Any):
+        carry = continued(carry, batch)
+        sums = objective(model, params, batch, None, carry)
+        return sums.metrics | {"weight": sums.weight}, sums.carry
 
     return evaluation_step

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lm_jax.bench.sizes import Size
-from lm_jax.models.transformer import initialise
+from lm_jax.models.stack import initialise
 from lm_jax.objectives import NextToken
 
 torch = pytest.importorskip("torch")

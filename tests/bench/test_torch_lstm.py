@@ -27,8 +27,8 @@ def test_the_losses_of_two_batches_are_equal():
         return torch.tensor(np.array(array))
 
     other.embedding.weight.data = given(params["embedding"])
-    other.logits.weight.data = given(params["logits_kernel"]).T
-    other.logits.bias.data = given(params["logits_bias"])
+    other.logits.weight.data = given(params["lm_head_kernel"]).T
+    other.logits.bias.data = given(params["lm_head_bias"])
     for index in range(2):
         layer = params[f"layer_{index}"]
         weights = {
@@ -39,7 +39,7 @@ def test_the_losses_of_two_batches_are_equal():
         }
         for name, value in weights.items():
             getattr(other.layers, f"{name}_l{index}").data = value
-    memory = model.empty_memory(3, 0)
+    memory = model.empty_cache(3, 0)
     for batch in batches:
         loss, weight, _, memory = NextToken()(model, params, batch, None, memory)
         wanted = other(*(given(batch[n]).long() for n in ("inputs", "targets")))

@@ -51,7 +51,7 @@ def test_a_row_hides_as_many_as_the_rate_says_and_keeps_the_text(
     assert not row["mask"][length:].any()
     kept = row["mask"] == 0
     assert (row["inputs"][kept] == row["targets"][kept]).all()
-    places = row["places"]
+    places = row["masked_positions"]
     assert len(places) == chosen == len(set(places.tolist()))
     assert row["mask"][places].sum() == row["mask"].sum()
 
@@ -200,7 +200,7 @@ def test_the_vocabulary_has_the_mask(tmp_path):
     data = prepared(tmp_path, mask=1.0, random=0.0)
     assert data.vocab_size == len(set(TEXT[:300])) + 1
     row = data.train(0, 1)[0]
-    hidden = row["inputs"][row["places"]]
+    hidden = row["inputs"][row["masked_positions"]]
     assert data.tokenizer.symbols(hidden) == ["<mask>"] * 2
 
 

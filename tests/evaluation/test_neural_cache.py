@@ -10,7 +10,7 @@ import pytest
 from lm_jax.errors import UserError
 from lm_jax.evaluation.neural_cache import (
     NeuralCache,
-    empty_cache_memory,
+    empty_cache_carry,
     make_cache_step,
 )
 from lm_jax.models import LSTM, GatedConv, Recurrent
@@ -50,22 +50,22 @@ def batches(ids: np.ndarray, ragged: tuple[int, ...] = ()) -> list[dict]:
     return made
 
 
-def run(step, params, batches, memory):
+def run(step, params, batches, carry):
     step, found = jax.jit(step), []
     for batch in batches:
-        sums, memory = step(params, batch, memory)
+        sums, carry = step(params, batch, carry)
         found.append({name: float(value) for name, value in sums.items()})
-    return found, memory
+    return found, carry
 
 
 def one_by_one(model, params, ids, cache) -> list[float]:
     """Probabilities of one lane's tokens, by the paper's sums."""
-    (logits, _), sown = jax.jit(model.apply, static_argnames="mutable")(
-        {"params": params}, ids[None, :-1], mutable="features"
-    )
+    apply = jax.jit(model.apply, static_argnames="method")
+    hidden, _ = apply({"params": params}, ids[None, :-1], method="features")
+    logits = apply({"params": params}, hidden, method="logits")
     from_model = np.exp(np.asarray(logits[0], np.float64))
     from_model /= from_model.sum(-1, keepdims=True)
-    features = np.asarray(sown["features"]["last"][0][0], np.float64)
+    features = np.asarray(hidden[0], np.float64)
     found, pairs = [], []
     for h, p, word in zip(features, from_model, ids[1:], strict=True):
         if pairs:
@@ -88,13 +88,13 @@ def one_by_one(model, params, ids, cache) -> list[float]:
 def test_equals_a_loop_over_tokens(model, size):
     cache = NeuralCache(size=size, theta=1.5, weight=0.3)
     params, ids = params_of(model), stream(2, 3)
-    memory = empty_cache_memory(model, params, cache, 2)
-    found, memory = run(make_cache_step(model, cache), params, batches(ids), memory)
+    carry = empty_cache_carry(model, params, cache, 2)
+    found, carry = run(make_cache_step(model, cache), params, batches(ids), carry)
     nats = -np.log([one_by_one(model, params, lane, cache) for lane in ids])
     wanted = nats.reshape(2, -1, TIME).sum((0, 2))
     np.testing.assert_allclose([sums["nats"] for sums in found], wanted, rtol=1e-5)
     assert [sums["weight"] for sums in found] == [2 * TIME] * 3
-    assert memory.words.tolist() == [
+    assert carry.words.tolist() == [
         [0] * max(0, size - 3 * TIME) + list(lane[1:][-size:]) for lane in ids
     ]
 
@@ -107,13 +107,13 @@ def test_weight_0_is_the_plain_evaluation():
         make_cache_step(MODEL, cache),
         params,
         parts,
-        empty_cache_memory(MODEL, params, cache, 3),
+        empty_cache_carry(MODEL, params, cache, 3),
     )
     plain, _ = run(
         make_evaluation_step(MODEL, NextToken()),
         params,
         parts,
-        MODEL.empty_memory(3, 0),
+        MODEL.empty_cache(3, 0),
     )
     for a, b in zip(found, plain, strict=True):
         assert a == pytest.approx(b, rel=1e-6)
@@ -126,18 +126,18 @@ def test_probabilities_sum_to_one():
     cache = NeuralCache(size=6, theta=0.5, weight=0.6)
     step = jax.jit(make_cache_step(MODEL, cache))
     first, second = batches(ids)
-    empty = empty_cache_memory(MODEL, params, cache, 1)
-    _, memory = step(params, first, empty)
+    empty = empty_cache_carry(MODEL, params, cache, 1)
+    _, carry = step(params, first, empty)
     for place in range(TIME):
         # The nats of the tokens before this one, and with it for each word.
         masks = [(np.arange(TIME) < place + k)[None].astype(np.float32) for k in (0, 1)]
-        before, _ = step(params, second | {"mask": masks[0]}, memory)
+        before, _ = step(params, second | {"mask": masks[0]}, carry)
         total = 0.0
         for word in range(VOCAB):
             targets = second["targets"].copy()
             targets[0, place] = word
             chosen = second | {"targets": targets, "mask": masks[1]}
-            sums, _ = step(params, chosen, memory)
+            sums, _ = step(params, chosen, carry)
             total += np.exp(before["nats"] - sums["nats"])
         assert total == pytest.approx(1.0, abs=1e-5)
 
@@ -147,12 +147,12 @@ def test_padding_is_not_remembered_and_a_start_forgets():
     cache = NeuralCache(size=5)
     step = jax.jit(make_cache_step(MODEL, cache))
     parts = batches(ids, ragged=(2, 0))
-    empty = empty_cache_memory(MODEL, params, cache, 2)
-    _, memory = run(step, params, parts, empty)
-    assert memory.stored.tolist() == [5, 4]
-    assert memory.words[0].tolist() == ids[0, 2:7].tolist()
-    assert memory.words[1, 1:].tolist() == ids[1, 1:5].tolist()
-    again, _ = step(params, parts[0], memory)
+    empty = empty_cache_carry(MODEL, params, cache, 2)
+    _, carry = run(step, params, parts, empty)
+    assert carry.stored.tolist() == [5, 4]
+    assert carry.words[0].tolist() == ids[0, 2:7].tolist()
+    assert carry.words[1, 1:].tolist() == ids[1, 1:5].tolist()
+    again, _ = step(params, parts[0], carry)
     anew, _ = step(params, parts[0], empty)
     assert float(again["nats"]) == float(anew["nats"])
 
@@ -163,8 +163,8 @@ def test_what_was_read_becomes_likelier():
     losses = []
     for weight in (0.0, 0.5):
         cache = NeuralCache(size=20, weight=weight)
-        memory = empty_cache_memory(MODEL, params, cache, 1)
-        found, _ = run(make_cache_step(MODEL, cache), params, batches(ids), memory)
+        carry = empty_cache_carry(MODEL, params, cache, 1)
+        found, _ = run(make_cache_step(MODEL, cache), params, batches(ids), carry)
         losses.append(found[-1]["nats"])
     assert losses[1] < losses[0]
 

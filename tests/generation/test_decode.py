@@ -18,7 +18,7 @@ from lm_jax.models import (
     Sinusoidal,
     Transformer,
 )
-from lm_jax.models.transformer import initialise
+from lm_jax.models.stack import initialise
 
 VOCAB, CONTEXT = 11, 8
 GREEDY, DRAWN = Sampling(temperature=0.0), Sampling(temperature=1.5)
@@ -83,12 +83,12 @@ class Recorded(nn.Module):
     model: nn.Module
     vocab_size: int = VOCAB
 
-    def empty_memory(self, batch, slots):
-        return self.model.empty_memory(batch, slots)
+    def empty_cache(self, batch, slots):
+        return self.model.empty_cache(batch, slots)
 
-    def __call__(self, tokens, positions, segments, memory):
-        logits, memory = self.model(
-            tokens, positions=positions, segments=segments, memory=memory
+    def __call__(self, tokens, positions, segments, cache):
+        logits, cache = self.model(
+            tokens, positions=positions, segments=segments, cache=cache
         )
         if tokens.shape[1] == 1:
             jax.debug.callback(
@@ -97,7 +97,7 @@ class Recorded(nn.Module):
                 logits[:, 0],
                 ordered=True,
             )
-        return logits, memory
+        return logits, cache
 
 
 def generate_recorded(model, params, prompts, length, context):
@@ -132,7 +132,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
-def test_with_memory_equals_without(fields):
+def test_with_cache_equals_without(fields):
     """Over several windows, for prompts of any length in one batch."""
     model, params = made(**fields)
     length = 2 * CONTEXT + 3
@@ -145,7 +145,7 @@ def test_with_memory_equals_without(fields):
     assert len(np.unique(tokens)) > 2 and expected_logits.std() > 0.5
 
 
-def test_bfloat16_with_memory_is_near_without():
+def test_bfloat16_with_cache_is_near_without():
     """Within 2% of the largest logit: bfloat16 rounds to 0.4%, layer on layer."""
     model, params = made(dtype="bfloat16", positions=Rotary())
     tokens, logits = generate_recorded(model, params, RAGGED, 20, CONTEXT)
@@ -178,7 +178,7 @@ def test_any_context_and_any_number_of_windows(context):
 
 @pytest.mark.parametrize("length", [1, 11])
 def test_a_short_text_equals_without_memory(length):
-    """Also where the whole text fits and the memory is smaller than the context."""
+    """Also where the whole text fits and the cache is smaller than the context."""
     model, params = made(positions=Learned(32))
     arguments = (model, params, RAGGED[:3], length, 32, DRAWN, 0)
     assert (generate(*arguments) == generate_uncached(*arguments)).all()

@@ -12,7 +12,9 @@ from lm_jax.models.patterns import causal_mask
 from lm_jax.models.softmax import attend
 
 
-def defined(query, key, value, mask, rate=0.0, noise=None, bias=0.0, softcap=None):
+def defined(
+    query, key, value, mask, rate=0.0, dropout_keys=None, bias=0.0, softcap=None
+):
     """Softmax(cap(query key^T / sqrt(dim)) + bias) value, word for word."""
     groups = query.shape[1] // key.shape[1]
     key, value = (jnp.repeat(x, groups, axis=1) for x in (key, value))
@@ -20,7 +22,7 @@ def defined(query, key, value, mask, rate=0.0, noise=None, bias=0.0, softcap=Non
     if softcap is not None:
         scores = softcap * jnp.tanh(scores / softcap)
     weights = jax.nn.softmax(jnp.where(mask, scores + bias, -1e30), axis=-1)
-    return dropout(weights, rate, noise, "attention weights") @ value
+    return dropout(weights, rate, dropout_keys, "attention weights") @ value
 
 
 def inputs(batch, heads, kv_heads, time, slots, dim, dtype="float32"):

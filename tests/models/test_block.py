@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_jax.models import MLP
+from lm_jax.models import MLP, NoPositions
 from lm_jax.models.block import Block
-from lm_jax.models.patterns import causally_seen
+from lm_jax.models.config import BlockConfig
+from lm_jax.models.patterns import causally_shared
 
 
 def halves(params, x):
@@ -30,25 +31,29 @@ def halves(params, x):
     return normal, attention, feedforward
 
 
-@pytest.mark.parametrize("norm_at", ["pre", "post", "both"])
+@pytest.mark.parametrize("norm_at", ["pre", "post", "both", "after"])
 @pytest.mark.parametrize("parallel", [False, True])
 def test_where_the_norm_stands(norm_at, parallel):
     """A block against its equations."""
-    block = Block(
+    config = BlockConfig(
+        layers=1,
         heads=1,
+        width=16,
+        positions=NoPositions(),
         norm="rms",
         norm_at=norm_at,
         parallel=parallel,
         feedforward=MLP(activation="relu2"),
     )
+    block = Block(config)
     x = jax.random.normal(jax.random.key(0), (1, 5, 16))
-    seen = causally_seen(5, None, None, None, None)
-    start = jax.jit(lambda x: block.init(jax.random.key(1), x, 0, None, seen))
+    shared = causally_shared(5, None, None, None)
+    start = jax.jit(lambda x: block.init(jax.random.key(1), x, 0, None, shared))
     params = start(x)["params"]
     params = jax.tree.map(
         lambda p: 10 * p + 0.3 * jnp.arange(p.shape[-1]) / p.shape[-1], params
     )
-    run = jax.jit(lambda p, x: block.apply({"params": p}, x, 0, None, seen)[0][0])
+    run = jax.jit(lambda p, x: block.apply({"params": p}, x, 0, None, shared)[0][0])
     found = run(params, x)
     norm, attention, feedforward = halves(params, x[0])
     x = x[0]
@@ -65,6 +70,10 @@ def test_where_the_norm_stands(norm_at, parallel):
         else:
             x = norm(x + attention(x), "attention_norm")
             expected = norm(x + feedforward(x), "feedforward_norm")
+    elif norm_at == "after":
+        one = norm(attention(x), "attention_after")
+        read = x if parallel else x + one
+        expected = x + one + norm(feedforward(read), "feedforward_after")
     else:
         first = norm(x, "attention_norm")
         one = norm(attention(first), "attention_after")

@@ -20,7 +20,7 @@ def small(bottleneck=None, **fields):
     return GatedConv(bottleneck=bottleneck, **(sizes | fields))
 
 
-@functools.partial(jax.jit, static_argnames=("model", "mutable"))
+@functools.partial(jax.jit, static_argnames=("model", "method"))
 def read(model, params, tokens, **given):
     """Compiled whole: much faster than one operation after the other."""
     return model.apply({"params": params}, tokens, **given)
@@ -83,20 +83,20 @@ def test_equals_pytorch(bottleneck):
         h = gated(x, block["narrow"], 1) if bottleneck else x
         h = gated(torch.nn.functional.pad(h, (2, 0)), block["convolution"], 3)
         x = x + (gated(h, block["widen"], 1) if bottleneck else h)
-    wanted = x.mT @ own["logits"]["kernel"]
+    wanted = x.mT @ own["lm_head"]["kernel"]
     logits, _ = read(model, params, tokens)
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-4)
 
 
 @given(cuts=st.sets(st.sampled_from([1, 3])), bottleneck=st.sampled_from(BOTTLENECKS))
 @settings(max_examples=8, deadline=None)
-def test_a_carried_memory_makes_parts_equal_the_whole(cuts, bottleneck):
+def test_a_carried_cache_makes_parts_equal_the_whole(cuts, bottleneck):
     model = small(bottleneck)
     params, tokens = drawn(model, (3, 5))
     whole, _ = read(model, params, tokens)
-    memory, parts = model.empty_memory(3, 0), []
+    cache, parts = model.empty_cache(3, 0), []
     for part in np.split(np.asarray(tokens), sorted(cuts), axis=1):
-        logits, memory = read(model, params, part, memory=memory)
+        logits, cache = read(model, params, part, cache=cache)
         parts.append(logits)
     same(np.concatenate(parts, 1), whole)
 
@@ -110,14 +110,14 @@ def test_padding_leaves_no_trace_in_ragged_rows(lengths, bottleneck):
     model = small(bottleneck)
     params, tokens = drawn(model, (3, 6))
     _, past = drawn(model, (3, 6), seed=5)
-    _, memory = read(model, params, past, memory=model.empty_memory(3, 0))
+    _, cache = read(model, params, past, cache=model.empty_cache(3, 0))
     segments = (np.arange(6) < np.array(lengths)[:, None]).astype(np.int32)
-    logits, after = read(model, params, tokens, segments=segments, memory=memory)
+    logits, after = read(model, params, tokens, segments=segments, cache=cache)
     for row, length in enumerate(lengths):
-        alone = jax.tree.map(lambda part: part[row : row + 1], memory)  # noqa: B023
+        alone = jax.tree.map(lambda part: part[row : row + 1], cache)  # noqa: B023
         if length:
             wanted, alone = read(
-                model, params, tokens[row : row + 1, :length], memory=alone
+                model, params, tokens[row : row + 1, :length], cache=alone
             )
             same(logits[row, :length], wanted[0])
         same([part[row] for part in after], [part[0] for part in alone])
@@ -128,37 +128,38 @@ def test_padding_leaves_no_trace_in_ragged_rows(lengths, bottleneck):
 def test_segments_are_read_apart(segments, bottleneck):
     model = small(bottleneck)
     params, tokens = drawn(model, (1, 7))
-    _, memory = read(model, params, tokens, memory=model.empty_memory(1, 0))
+    _, cache = read(model, params, tokens, cache=model.empty_cache(1, 0))
     logits, after = read(
-        model, params, tokens, segments=np.array([segments]), memory=memory
+        model, params, tokens, segments=np.array([segments]), cache=cache
     )
     borders = np.flatnonzero(np.diff(segments)) + 1
     starts, ends = [0, *borders], [*borders, len(segments)]
     for start, end in zip(starts, ends, strict=True):
         if segments[start]:
-            before = memory if start == 0 else model.empty_memory(1, 0)
-            alone, last = read(model, params, tokens[:, start:end], memory=before)
+            before = cache if start == 0 else model.empty_cache(1, 0)
+            alone, last = read(model, params, tokens[:, start:end], cache=before)
             same(logits[:, start:end], alone)
     same(after, last)
 
 
-def test_without_memory_none_comes_back_and_features_are_sown():
+def test_without_a_cache_none_comes_back_and_logits_are_of_the_features():
     model = small(tied=True)
     params, tokens = drawn(model)
-    (logits, memory), sown = read(model, params, tokens, mutable="features")
-    assert memory is None
-    same(sown["features"]["last"][0] @ params["embedding"].T, logits)
+    logits, cache = read(model, params, tokens)
+    hidden, _ = read(model, params, tokens, method="features")
+    assert cache is None
+    same(hidden @ params["embedding"].T, logits)
 
 
-def test_in_bfloat16_logits_stay_near_and_the_memory_keeps_its_type():
+def test_in_bfloat16_logits_stay_near_and_the_cache_keeps_its_type():
     model = small(3)
     params, tokens = drawn(model)
     wanted, _ = read(model, params, tokens)
     half = small(3, dtype="bfloat16")
-    empty = half.empty_memory(3, 0)
-    found, memory = read(half, params, tokens, memory=empty)
+    empty = half.empty_cache(3, 0)
+    found, cache = read(half, params, tokens, cache=empty)
     assert found.dtype == jnp.float32
-    assert [part.dtype for part in memory] == [part.dtype for part in empty]
+    assert [part.dtype for part in cache] == [part.dtype for part in empty]
     np.testing.assert_allclose(found, wanted, atol=0.03)
 
 
@@ -166,8 +167,8 @@ def test_dropout_belongs_to_the_example():
     model = small(dropout=0.5)
     params, tokens = drawn(model, (4, 6))
     noise = example_keys(jax.random.key(3), jnp.arange(4))
-    whole = read(model, params, tokens, noise=noise)[0]
-    part = read(model, params, tokens[2:], noise=noise[2:])[0]
+    whole = read(model, params, tokens, dropout_keys=noise)[0]
+    part = read(model, params, tokens[2:], dropout_keys=noise[2:])[0]
     same(part, whole[2:])
     assert np.abs(whole - read(model, params, tokens)[0]).max() > 1e-3
 
@@ -176,9 +177,10 @@ def test_blocks_keep_the_size_of_what_they_read_at_first():
     model = GatedConv(layers=4, width=64, kernel=4, bottleneck=32, vocab_size=50)
     tokens = jax.random.randint(jax.random.key(0), (4, 32), 0, 50)
     first = jax.jit(model.init)(jax.random.key(1), tokens)
+    hidden, _ = model.apply(first, tokens, method="features")
     embedded = np.asarray(first["params"]["embedding"])[tokens]
     # Each block adds 1 / (2 * layers) of the variance.
-    found = np.std(first["features"]["last"][0]) / np.std(embedded)
+    found = np.std(hidden) / np.std(embedded)
     assert found == pytest.approx((1 + 1 / 8) ** 2, rel=0.15)
 
 
@@ -238,16 +240,16 @@ def test_classes_are_told_from_the_dropped_vector():
     model, params, tokens = sentences(classes=3)
     vectors = read(model.clone(classes=0), params, tokens)
     assert vectors.shape == (3, 12)
-    layer = params["logits"]
+    layer = params["lm_head"]
     logits = read(model, params, tokens)
     same(logits, vectors @ layer["kernel"] + layer["bias"])
     noise = example_keys(jax.random.key(3), jnp.arange(3))
-    dropped = read(model.clone(classes=0), params, tokens, noise=noise)
+    dropped = read(model.clone(classes=0), params, tokens, dropout_keys=noise)
     kept = np.asarray(dropped != 0)
     assert 0 < kept.mean() < np.mean(vectors != 0)
     same(np.where(kept, dropped, 0), np.where(kept, 2 * vectors, 0))
     same(
-        read(model, params, tokens, noise=noise),
+        read(model, params, tokens, dropout_keys=noise),
         dropped @ layer["kernel"] + layer["bias"],
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 from lm_jax.models import Alternating, Encoder, Gated, Learned, Relative
 from lm_jax.models.dropout import example_keys
-from lm_jax.models.transformer import initialise
+from lm_jax.models.stack import initialise
 
 MODEL = Encoder(
     layers=2,
@@ -87,7 +87,7 @@ def test_other_choices_scan_and_take_dropout():
     )
     noise = example_keys(jax.random.key(2), jnp.arange(2))
     a, b = (
-        logits(m, parameters(m), TOKENS, noise=noise)
+        logits(m, parameters(m), TOKENS, dropout_keys=noise)
         for m in (unrolled, unrolled.clone(scan=True))
     )
     np.testing.assert_allclose(a, b, atol=1e-4)

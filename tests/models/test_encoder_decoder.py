@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_jax.models import EncoderDecoder, Gated, Learned, Relative
+from lm_jax.models import EncoderDecoder, EncoderFields, Gated, Learned, Relative
 from lm_jax.models.dropout import example_keys
-from lm_jax.models.transformer import initialise, stack_blocks
+from lm_jax.models.stack import initialise, stack_blocks
 
 TIME, SOURCE = 6, 5
 MODEL = EncoderDecoder(
     layers=2,
-    encoder_layers=1,
+    encoder=EncoderFields(layers=1),
     heads=2,
     width=16,
     vocab_size=11,
@@ -26,7 +26,7 @@ T5 = MODEL.clone(
     norm="rms",
     feedforward=Gated(),
     tied=False,
-    qk_norm=True,
+    qk_norm="head",
     kv_heads=1,
     norm_at="both",
     scan=True,
@@ -37,8 +37,15 @@ TEXT = jax.random.randint(jax.random.key(1), (2, SOURCE), 0, 11)
 READ = jnp.asarray([[True] * 5, [True] * 3 + [False] * 2])
 
 
+def start(model):
+    def call(model, tokens):
+        return model(tokens, source=TEXT)
+
+    return initialise(model, jax.random.key(1), TOKENS, method=call)
+
+
 def parameters(model):
-    params = jax.jit(initialise, static_argnums=0)(model, jax.random.key(1), TOKENS)
+    params = jax.jit(start, static_argnums=0)(model)
     return jax.tree.map(lambda p: p if (p == 1).all() else p * 10, params)
 
 
@@ -69,16 +76,16 @@ def test_what_moves_what(name):
 def test_decoding_from_an_encoded_source_equals_the_whole(name):
     model = MODELS[name]
     variables = {"params": parameters(model)}
-    memory = jax.jit(partial(model.apply, method="encode", slots=TIME + 2))(
+    cache = jax.jit(partial(model.apply, method="encode", slots=TIME + 2))(
         variables, TEXT, source_mask=READ
     )
-    shapes = jax.eval_shape(lambda: model.empty_memory(2, TIME + 2, SOURCE))
-    assert jax.tree.map(jnp.shape, memory) == jax.tree.map(jnp.shape, shapes)
+    shapes = jax.eval_shape(lambda: model.empty_cache(2, TIME + 2, SOURCE))
+    assert jax.tree.map(jnp.shape, cache) == jax.tree.map(jnp.shape, shapes)
     read, parts = jax.jit(model.apply), []
     for start in range(0, TIME, 2):
         positions = jnp.broadcast_to(jnp.arange(start, start + 2), (2, 2))
-        part, memory = read(
-            variables, TOKENS[:, start : start + 2], positions=positions, memory=memory
+        part, cache = read(
+            variables, TOKENS[:, start : start + 2], positions=positions, cache=cache
         )
         parts.append(part)
     whole = logits(model, variables["params"], TOKENS, TEXT)
@@ -90,8 +97,8 @@ def test_scanned_equals_unrolled():
     unrolled = T5.clone(scan=False)
     a, b = (parameters(m) for m in (unrolled, T5))
     jax.tree.map(np.testing.assert_array_equal, stack_blocks(a), b)
-    found = logits(T5, b, TOKENS, TEXT, noise=noise)
-    expected = logits(unrolled, a, TOKENS, TEXT, noise=noise)
+    found = logits(T5, b, TOKENS, TEXT, dropout_keys=noise)
+    expected = logits(unrolled, a, TOKENS, TEXT, dropout_keys=noise)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert jnp.abs(found - logits(T5, b, TOKENS, TEXT)).max() > 1e-2
 
@@ -99,12 +106,12 @@ def test_scanned_equals_unrolled():
 def test_parameters_are_the_transformers():
     """Vaswani et al. 2017, table 3: 65M with 37000 tokens."""
     base = EncoderDecoder(vocab_size=37000, use_bias=True, norm_at="post")
-    shapes = jax.eval_shape(lambda: initialise(base, jax.random.key(0), TOKENS))
+    shapes = jax.eval_shape(lambda: start(base))
     count = sum(p.size for p in jax.tree.leaves(shapes))
     assert 62e6 < count < 66e6
 
 
 def test_problems_are_named():
     assert not list(MODEL.problems())
-    (problem,) = MODEL.clone(encoder_layers=0).problems()
-    assert "encoder_layers=0" in problem
+    (problem,) = MODEL.clone(encoder=EncoderFields(layers=0)).problems()
+    assert "model.layers" in problem

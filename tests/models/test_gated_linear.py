@@ -87,9 +87,9 @@ def test_padding_leaves_no_trace(read):
     """Wherever it stands, the tokens after it and the state are as without it."""
     real = jnp.asarray([[0, 1, 1, 0, 0, 1, 1, 1, 0, 1]])
     (columns,) = np.nonzero(np.asarray(real[0]))
-    empty = MODEL.empty_memory(1, 0)
-    padded, state = read(TOKENS, segments=real, memory=empty)
-    alone, expected = read(TOKENS[:, columns], memory=empty)
+    empty = MODEL.empty_cache(1, 0)
+    padded, state = read(TOKENS, segments=real, cache=empty)
+    alone, expected = read(TOKENS[:, columns], cache=empty)
     np.testing.assert_allclose(padded[:, columns], alone, atol=1e-5)
     close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)  # noqa: E731
     jax.tree.map(close, state, expected)

@@ -47,7 +47,7 @@ def test_each_role_has_its_size(initial):
         block["attention"]["query"]["kernel"],
         block["attention"]["output"]["kernel"],
         block["down"]["kernel"],
-        params["logits"]["kernel"],
+        params["lm_head"]["kernel"],
     )
     found = [float(k.std()) for k in kernels]
     np.testing.assert_allclose(found, EXPECTED[initial], rtol=0.08)
@@ -69,10 +69,8 @@ def changes(width, muP):
     optimizer = AdamW(weight_decay=0.0, clip=None, rates=rates)
 
     def outputs(params):
-        (logits, _), sown = model.apply(
-            {"params": params}, TOKENS, mutable=["features"]
-        )
-        return sown["features"]["last"][0], logits
+        hidden, _ = model.apply({"params": params}, TOKENS, method="features")
+        return hidden, model.apply({"params": params}, hidden, method="logits")
 
     def loss(params):
         nats = optax.softmax_cross_entropy_with_integer_labels

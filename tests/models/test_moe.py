@@ -1,5 +1,7 @@
 """Experts are chosen by token, and kept equally busy."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +9,11 @@ import pytest
 
 from lm_jax.models import MoE, NoPositions, Transformer
 from lm_jax.models.block import Block
+from lm_jax.models.config import BlockConfig
 from lm_jax.models.dropout import example_keys
 from lm_jax.models.moe import chosen, imbalance
-from lm_jax.models.patterns import causally_seen
-from lm_jax.models.transformer import stack_blocks
+from lm_jax.models.patterns import causally_shared
+from lm_jax.models.stack import stack_blocks
 
 WIDTH = 8
 
@@ -20,10 +23,11 @@ WIDTH = 8
 def test_each_token_is_served_by_its_experts_alone(k, gated):
     """Against a loop over tokens and their k likeliest experts."""
     choice = MoE(experts=4, k=k, ratio=1.5, gated=gated, activation="relu")
-    block = Block(heads=1, norm="none", feedforward=choice, use_bias=True)
+    config = BlockConfig(1, 1, WIDTH, positions=NoPositions(), feedforward=choice)
+    block = Block(replace(config, norm="none", use_bias=True))
     x = jax.random.normal(jax.random.key(0), (2, 5, WIDTH))
-    seen = causally_seen(5, None, None, None, None)
-    params = jax.jit(lambda x: block.init(jax.random.key(1), x, 0, None, seen))(x)[
+    shared = causally_shared(5, None, None, None)
+    params = jax.jit(lambda x: block.init(jax.random.key(1), x, 0, None, shared))(x)[
         "params"
     ]
     leaves, tree = jax.tree.flatten(params)
@@ -34,7 +38,7 @@ def test_each_token_is_served_by_its_experts_alone(k, gated):
         jnp.zeros_like, params["attention"]["output"]
     )
     found = (
-        jax.jit(lambda p: block.apply({"params": p}, x, 0, None, seen)[0])(params) - x
+        jax.jit(lambda p: block.apply({"params": p}, x, 0, None, shared)[0])(params) - x
     )
 
     params = jax.tree.map(np.asarray, params)
@@ -96,7 +100,10 @@ def test_the_penalty_belongs_to_the_row_and_to_training():
     def penalties(model, params, rows, noise):
         run = jax.jit(model.apply, static_argnames="mutable")
         _, sown = run(
-            {"params": params}, tokens[rows], noise=noise, mutable=("penalties",)
+            {"params": params},
+            tokens[rows],
+            dropout_keys=noise,
+            mutable=() if noise is None else ("penalties",),
         )
         leaves = jax.tree.leaves(sown)
         return [leaf.reshape(-1, leaf.shape[-1]).sum(0) for leaf in leaves]

@@ -1,5 +1,7 @@
 """Which tokens a token sees, by the gradients of whole models."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,23 +17,24 @@ from lm_jax.models import (
     Transformer,
 )
 from lm_jax.models.block import Block
-from lm_jax.models.patterns import causally_seen, seen_from_both_sides
+from lm_jax.models.config import BlockConfig
+from lm_jax.models.patterns import causally_shared, shared_from_both_sides
 
 TIME = 9
 
 
 def reach(pattern, index=0, causal=True):
     """Which inputs of a block (columns) move which outputs (rows)."""
-    block = Block(heads=2, attention=pattern, causal=causal)
-    look = causally_seen if causal else seen_from_both_sides
-    more = (None,) if causal else ()
-    seen = look(TIME, None, None, *more, None)
+    config = BlockConfig(1, 2, 4, positions=NoPositions(), attention=pattern)
+    block = Block(replace(config, causal=causal))
+    look = causally_shared if causal else shared_from_both_sides
+    shared = look(TIME, None, None, None)
     x = jax.random.normal(jax.random.key(0), (1, TIME, 4))
-    params = jax.jit(lambda x: block.init(jax.random.key(1), x, 0, None, seen))(x)
+    params = jax.jit(lambda x: block.init(jax.random.key(1), x, 0, None, shared))(x)
     params = jax.tree.map(lambda p: p if (p == 1).all() else p * 20, params)
 
     def run(x, index):
-        return block.apply(params, x, index, None, seen)[0][0]
+        return block.apply(params, x, index, None, shared)[0][0]
 
     known = isinstance(index, int)
     jacobian = jax.jit(jax.jacobian(run), static_argnums=1 if known else ())(x, index)

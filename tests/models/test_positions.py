@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_jax.models import ALiBi, Encoder, Relative, Transformer
+from lm_jax.models.block import Block
+from lm_jax.models.config import BlockConfig
 from lm_jax.models.positions import _slopes
 
 HERE = jnp.arange(6)[None]
@@ -29,7 +31,7 @@ def test_there_is_one_falling_slope_a_head(heads):
 
 
 def test_alibi_falls_with_the_distance():
-    bias = ALiBi().bias(HERE, HERE, 8, True)
+    bias = ALiBi().bias(Block(BlockConfig(heads=8)), HERE, HERE)
     np.testing.assert_allclose(bias[0, 0, 5], -np.arange(5, -1, -1) / 2)
     np.testing.assert_allclose(bias[0, 7, 5], -np.arange(5, -1, -1) / 256, rtol=1e-6)
 

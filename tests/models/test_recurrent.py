@@ -84,7 +84,7 @@ def test_equals_pytorch(cell):
         getattr(other, f"bias_hh_l{index}").data = again
     x = torch.tensor(np.array(params["embedding"]))[torch.tensor(np.array(tokens))]
     hidden, _ = other(x)
-    kernel, bias = (np.array(params[f"logits_{n}"]) for n in ("kernel", "bias"))
+    kernel, bias = (np.array(params[f"lm_head_{n}"]) for n in ("kernel", "bias"))
     wanted = hidden.detach().numpy() @ kernel + bias
     logits, _ = model.apply({"params": params}, tokens)
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
@@ -100,8 +100,8 @@ def test_no_token_sees_a_later_one(cell):
         # One row a token, so that a gradient says which token was seen.
         rows = params | {"embedding": changed}
         wide = model.clone(vocab_size=tokens.shape[1])
-        rows["logits_kernel"] = params["logits_kernel"][:, : tokens.shape[1]]
-        rows["logits_bias"] = params["logits_bias"][: tokens.shape[1]]
+        rows["lm_head_kernel"] = params["lm_head_kernel"][:, : tokens.shape[1]]
+        rows["lm_head_bias"] = params["lm_head_bias"][: tokens.shape[1]]
         logits, _ = wide.apply({"params": rows}, jnp.arange(tokens.shape[1])[None])
         return logits[0, place].sum()
 
@@ -119,14 +119,14 @@ def test_a_carried_state_makes_parts_equal_the_whole(cut, cell, tied):
     params, tokens = drawn(model)
 
     @jax.jit
-    def read(tokens, memory):
-        return model.apply({"params": params}, tokens, memory=memory)
+    def read(tokens, carry):
+        return model.apply({"params": params}, tokens, cache=carry)
 
-    whole, last = read(tokens, model.empty_memory(3, 0))
-    first, memory = read(tokens[:, :cut], model.empty_memory(3, 0))
-    rest, memory = read(tokens[:, cut:], memory)
+    whole, last = read(tokens, model.empty_cache(3, 0))
+    first, carry = read(tokens[:, :cut], model.empty_cache(3, 0))
+    rest, carry = read(tokens[:, cut:], carry)
     np.testing.assert_allclose(np.concatenate([first, rest], 1), whole, atol=1e-5)
-    for a, b in zip(jax.tree.leaves(memory), jax.tree.leaves(last), strict=True):
+    for a, b in zip(jax.tree.leaves(carry), jax.tree.leaves(last), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
@@ -135,14 +135,14 @@ def test_segments_are_read_apart_and_padding_leaves_no_trace(cell):
     model = small(cell)
     params, tokens = drawn(model, (1, 8))
     segments = jnp.array([[1, 1, 1, 2, 2, 0, 0, 0]])
-    logits, memory = model.apply(
-        {"params": params}, tokens, segments=segments, memory=model.empty_memory(1, 0)
+    logits, carry = model.apply(
+        {"params": params}, tokens, segments=segments, cache=model.empty_cache(1, 0)
     )
     alone, after = model.apply(
-        {"params": params}, tokens[:, 3:5], memory=model.empty_memory(1, 0)
+        {"params": params}, tokens[:, 3:5], cache=model.empty_cache(1, 0)
     )
     np.testing.assert_allclose(logits[:, 3:5], alone, atol=1e-6)
-    for a, b in zip(jax.tree.leaves(memory), jax.tree.leaves(after), strict=True):
+    for a, b in zip(jax.tree.leaves(carry), jax.tree.leaves(after), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
@@ -154,7 +154,7 @@ def test_dropout_of_shared_things_is_one_for_all_rows_and_parts():
 
     def logits(rows):
         return model.apply(
-            {"params": params}, tokens[rows], noise=noise[rows], rngs=shared
+            {"params": params}, tokens[rows], dropout_keys=noise[rows], rngs=shared
         )[0]
 
     whole = logits(slice(0, 4))
@@ -169,9 +169,9 @@ def test_variational_dropout_drops_the_same_units_at_every_step():
     params, tokens = drawn(model, (2, 6))
     # The readout shows the dropped units themselves.
     eye = jnp.eye(8, 11)
-    params = params | {"logits_kernel": eye, "logits_bias": jnp.zeros(11)}
+    params = params | {"lm_head_kernel": eye, "lm_head_bias": jnp.zeros(11)}
     noise = example_keys(jax.random.key(3), jnp.arange(2))
-    units = model.apply({"params": params}, tokens, noise=noise)[0][..., :8]
+    units = model.apply({"params": params}, tokens, dropout_keys=noise)[0][..., :8]
     zero = np.asarray(units == 0)
     assert (zero == zero[:, :1]).all()
     assert 0 < zero.mean() < 1
@@ -182,14 +182,15 @@ def test_penalties_are_means_over_the_tokens_that_are_read():
     model = small(LSTM(), activation_penalty=2.0, change_penalty=1.0)
     params, tokens = drawn(model, (4, 6))
     segments = jnp.ones((4, 6), jnp.int32).at[2:, 4:].set(0)
-    (_, _), sown = model.apply(
+    (hidden, _), sown = model.apply(
         {"params": params},
         tokens,
         segments=segments,
-        noise=example_keys(jax.random.key(3), jnp.arange(4)),
-        mutable=["penalties", "features"],
+        dropout_keys=example_keys(jax.random.key(3), jnp.arange(4)),
+        mutable=["penalties"],
+        method="features",
     )
-    hidden = np.asarray(sown["features"]["last"][0], np.float64)
+    hidden = np.asarray(hidden, np.float64)
     for row, time in enumerate((6, 6, 4, 4)):
         read = hidden[row, :time]
         expected = {

@@ -1,4 +1,4 @@
-"""Properties of the decoder: causality, memory, scan, segments, dropout."""
+"""Properties of the decoder: causality, cache, scan, segments, dropout."""
 
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from lm_jax.models import (
     Transformer,
 )
 from lm_jax.models.dropout import dropout, example_keys
-from lm_jax.models.transformer import initialise, stack_blocks, unstack_blocks
+from lm_jax.models.stack import initialise, stack_blocks, unstack_blocks
 
 VOCAB, TIME = 17, 12
 
@@ -45,7 +45,7 @@ CHOICES = {
     "scanned": LLAMA.clone(scan=True, positions=NoPositions()),
     "gemma": LLAMA.clone(
         norm_at="both",
-        qk_norm=True,
+        qk_norm="head",
         attention=Alternating(window=4),
         softcap=2.0,
         logit_softcap=20.0,
@@ -98,8 +98,8 @@ def test_causal_by_gradients(name):
         big = model.clone(vocab_size=VOCAB + TIME)
         changed = {**params, "embedding": table}
         if not model.tied:
-            kernel = jnp.pad(params["logits"]["kernel"], ((0, 0), (0, TIME)))
-            changed["logits"] = {"kernel": kernel}
+            kernel = jnp.pad(params["lm_head"]["kernel"], ((0, 0), (0, TIME)))
+            changed["lm_head"] = {"kernel": kernel}
         ids = VOCAB + jnp.arange(TIME)[None]
         return logits(big, changed, ids)[0, :, :VOCAB].sum(-1)
 
@@ -112,20 +112,20 @@ def test_causal_by_gradients(name):
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_memory_equals_whole_text(name):
-    """Reading in pieces, with a memory, gives the logits of reading at once."""
+def test_cache_equals_whole_text(name):
+    """Reading in pieces, with a cache, gives the logits of reading at once."""
     model = CHOICES[name]
     params, inputs = parameters(model), tokens()
-    memory = model.empty_memory(2, TIME + 3)
+    cache = model.empty_cache(2, TIME + 3)
     parts = []
     read = jax.jit(model.apply)
     for start in range(0, TIME, 3):
         positions = jnp.broadcast_to(jnp.arange(start, start + 3), (2, 3))
-        out, memory = read(
+        out, cache = read(
             {"params": params},
             inputs[:, start : start + 3],
             positions=positions,
-            memory=memory,
+            cache=cache,
         )
         parts.append(out)
     whole = logits(model, params, inputs)
@@ -143,7 +143,7 @@ def test_scanned_equals_unrolled(name):
     jax.tree.map(np.testing.assert_array_equal, unstack_blocks(b), a)
 
     def loss(params, model):
-        return jnp.square(logits(model, params, tokens(), noise=noise)).sum()
+        return jnp.square(logits(model, params, tokens(), dropout_keys=noise)).sum()
 
     both = jax.jit(jax.value_and_grad(loss), static_argnums=1)
     value_a, grad_a = both(a, unrolled)
@@ -320,7 +320,7 @@ def test_problems_are_named(change, words):
 
 def test_unknown_names_are_named():
     """Of an experiment file, where no type is checked."""
-    wrong, bent = SMALL.clone(), MLP()
+    wrong, bent = SMALL.config, MLP()
     object.__setattr__(bent, "activation", "tanh")
     for name, value in (("norm", "batch"), ("norm_at", "mid"), ("feedforward", bent)):
         object.__setattr__(wrong, name, value)
@@ -338,16 +338,16 @@ def test_only_a_state_of_constant_size_is_recurrent():
     linear = SMALL.clone(mixer=GatedLinear(), positions=NoPositions())
     assert linear.recurrent and not SMALL.recurrent
     assert not linear.clone(positions=Learned(4)).recurrent
-    few, many = (linear.empty_memory(3, slots) for slots in (1, 100))
+    few, many = (linear.empty_cache(3, slots) for slots in (1, 100))
     assert jax.tree.map(jnp.shape, few) == jax.tree.map(jnp.shape, many)
     assert {leaf.shape[0] for leaf in jax.tree.leaves(few)} == {3}
 
 
 def test_features_are_those_that_the_logits_are_made_of():
     params = parameters(SMALL)
-    run = jax.jit(partial(SMALL.apply, mutable=["features"]))
-    (logits, _), sown = run({"params": params}, tokens())
-    (features,) = sown["features"]["last"]
+    run = jax.jit(SMALL.apply)
+    logits, _ = run({"params": params}, tokens())
+    features, _ = SMALL.apply({"params": params}, tokens(), method="features")
     np.testing.assert_allclose(features @ params["embedding"].T, logits, atol=1e-4)
 
 
@@ -361,7 +361,7 @@ def test_logits_stay_within_their_cap():
 
 def test_norms_of_queries_and_keys_bound_the_scores():
     """However large the projections, nothing changes: only directions count."""
-    model = SMALL.clone(qk_norm=True)
+    model = SMALL.clone(qk_norm="head")
     params = parameters(model)
 
     def scaled(model):
@@ -375,3 +375,31 @@ def test_norms_of_queries_and_keys_bound_the_scores():
         ).max()
 
     assert scaled(model) < 1e-3 < 1e-1 < scaled(SMALL)
+
+
+@pytest.mark.parametrize("name", ["gpt", "gemma", "relative", "alibi", "scanned"])
+def test_texts_side_by_side_in_a_cache_are_those_alone(name):
+    """Two texts in one row's slots, out of order, told apart by their segments."""
+    model = CHOICES[name]
+    params, (one, two) = parameters(model), tokens()
+    both = jnp.concatenate([one[:5], two[:6]])[None]
+    positions = jnp.concatenate([jnp.arange(5), jnp.arange(6)])[None]
+    segments = jnp.asarray([[1] * 5 + [2] * 6])
+    slots = jnp.asarray([[*range(7, 12), 3, 0, 1, 14, 4, 2]])
+    run = jax.jit(model.apply)
+    cache = model.empty_cache(1, 16)
+    found, cache = run(
+        {"params": params}, both, positions, segments, cache, None, slots
+    )
+    alone = [logits(model, params, text[None]) for text in (one[:6], two[:7])]
+    np.testing.assert_allclose(found[:, :5], alone[0][:, :5], atol=1e-4)
+    np.testing.assert_allclose(found[:, 5:], alone[1][:, :6], atol=1e-4)
+    # The next token of each; padding is written nowhere.
+    more = jnp.asarray([[one[5], two[6], 0]])
+    where = jnp.asarray([[5, 6, 0]]), jnp.asarray([[1, 2, 0]])
+    found, after = run(
+        {"params": params}, more, *where, cache, None, jnp.asarray([[5, 6, 7]])
+    )
+    np.testing.assert_allclose(found[0, 0], alone[0][0, 5], atol=1e-4)
+    np.testing.assert_allclose(found[0, 1], alone[1][0, 6], atol=1e-4)
+    assert (after.segments == cache.segments.at[0, 5].set(1).at[0, 6].set(2)).all()

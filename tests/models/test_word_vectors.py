@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lm_jax.models.transformer import initialise
+from lm_jax.models.stack import initialise
 from lm_jax.models.word_vectors import GlobalVectors, WordVectors
 
 TOKENS = jnp.zeros((1, 2), jnp.int32)

@@ -27,10 +27,12 @@ class Given(nn.Module):
     causal = False
 
     @nn.compact
-    def __call__(self, tokens, segments=None, noise=None, places=None):
+    def features(self, tokens, segments=None, dropout_keys=None):
         shape = (*tokens.shape, VOCAB)
-        logits = self.param("logits", nn.initializers.normal(), shape)
-        return jnp.take_along_axis(logits, places[..., None], axis=1), None
+        return self.param("logits", nn.initializers.normal(), shape), None
+
+    def logits(self, hidden):
+        return hidden
 
 
 @partial(jax.jit, static_argnums=0)
@@ -66,7 +68,12 @@ def batch_of(random, rows=3, time=8, chosen=3):
     mask = np.zeros((rows, time), np.float32)
     np.put_along_axis(mask, places, 1.0, axis=1)
     inputs = np.where(mask > 0, VOCAB - 1, targets)
-    arrays = {"inputs": inputs, "targets": targets, "mask": mask, "places": places}
+    arrays = {
+        "inputs": inputs,
+        "targets": targets,
+        "mask": mask,
+        "masked_positions": places,
+    }
     return {k: jnp.asarray(v) for k, v in arrays.items()} | {"row": jnp.arange(rows)}
 
 
@@ -101,9 +108,12 @@ def test_places_that_only_fill_a_row_count_nothing():
     batch = batch_of(np.random.default_rng(0))
     params = {"logits": jax.random.normal(jax.random.key(0), (3, 8, VOCAB))}
     whole = sums_of(Given(), params, batch)
-    filled = [[t for t in range(8) if t not in row] for row in batch["places"].tolist()]
-    places = jnp.concatenate([batch["places"], jnp.asarray(filled)], axis=1)
-    again = sums_of(Given(), params, batch | {"places": places})
+    filled = [
+        [t for t in range(8) if t not in row]
+        for row in batch["masked_positions"].tolist()
+    ]
+    places = jnp.concatenate([batch["masked_positions"], jnp.asarray(filled)], axis=1)
+    again = sums_of(Given(), params, batch | {"masked_positions": places})
     assert float(again.loss) == pytest.approx(float(whole.loss), rel=1e-6)
     assert float(again.weight) == float(whole.weight)
 
@@ -129,7 +139,9 @@ def test_padding_changes_nothing():
         name: jnp.pad(batch[name], ((0, 2), (0, 5)))
         for name in ("inputs", "targets", "mask")
     }
-    long["places"] = jnp.pad(batch["places"], ((0, 2), (0, 1)), constant_values=12)
+    long["masked_positions"] = jnp.pad(
+        batch["masked_positions"], ((0, 2), (0, 1)), constant_values=12
+    )
     long["segments"] = jnp.pad(jnp.ones((3, 8), jnp.int32), ((0, 2), (0, 5)))
     padded = sums_of(ENCODER, params, long)
     assert float(padded.loss) == pytest.approx(float(short.loss), rel=1e-5)
@@ -146,7 +158,7 @@ def test_an_encoder_learns_to_look_to_the_right():
         "inputs": jnp.asarray(inputs),
         "targets": jnp.asarray(twins),
         "mask": jnp.zeros((64, 8)).at[:, 4].set(1.0),
-        "places": jnp.full((64, 1), 4),
+        "masked_positions": jnp.full((64, 1), 4),
         "row": jnp.arange(64),
     }
     params = parameters()

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from lm_jax.models import Encoder, EncoderDecoder, Transformer
+from lm_jax.models.stack import initialise
 from lm_jax.objectives.seq2seq import Seq2Seq
 
 VOCAB = 11
@@ -30,7 +31,9 @@ def batch_of(rows=4, source=7, target=5):
 
 
 BATCH = batch_of()
-PARAMS = jax.jit(MODEL.init)(jax.random.key(0), BATCH["inputs"])["params"]
+PARAMS = jax.jit(partial(initialise, MODEL, method=Seq2Seq().predict))(
+    jax.random.key(0), BATCH
+)
 # Larger, so that no two logits are alike.
 PARAMS = jax.tree.map(lambda p: 3.0 * p, PARAMS)
 

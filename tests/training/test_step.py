@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from lm_jax.models import Dropouts, Recurrent, Relative, Rotary, Transformer
-from lm_jax.models.transformer import initialise
+from lm_jax.models.stack import initialise
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW, transformation
 from lm_jax.sharding import Sharding, make_mesh, state_shardings, to_mesh
@@ -40,8 +40,8 @@ def parts(average=0.0, optimizer=None, model=MODEL, **options):
     step = make_train_step(
         model, NextToken(), rule, lambda s: 0.01, seed=1, average=average, **options
     )
-    memory = model.empty_memory(ROWS, 0) if model is CARRIED else None
-    return step, first_state(params, rule, average > 0, memory=memory)
+    carry = model.empty_cache(ROWS, 0) if model is CARRIED else None
+    return step, first_state(params, rule, average > 0, carry=carry)
 
 
 def run(step, state, batches, mesh=None):
@@ -115,11 +115,11 @@ def test_a_carried_state_is_the_same_in_parts_and_on_devices(how):
         mesh = make_mesh(Sharding(), jax.devices())
         step, state = parts(model=CARRIED)
         placed = jax.device_put(state, state_shardings(Sharding(), mesh, state))
-        hidden = placed.memory[0]["hidden"]
+        hidden = placed.carry[0]["hidden"]
         assert hidden.addressable_shards[0].data.size < hidden.size
         result, losses = run(step, placed, batches, mesh)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
-    close(whole.memory, jax.device_get(result.memory), 2e-4)
+    close(whole.carry, jax.device_get(result.carry), 2e-4)
     forgotten = [one | {"starts": jnp.ones(ROWS, jnp.int32)} for one in batches]
     _, others = run(*parts(model=CARRIED), forgotten)
     assert others[0] == expected[0] and abs(others[1] - expected[1]) > 1e-5

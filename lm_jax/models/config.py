@@ -1,0 +1,193 @@
+"""A block, described once: every field of it, what follows from them, and the check."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from lm_jax.models.feedforward import MLP, Gated
+from lm_jax.models.gated_linear import GatedLinear
+from lm_jax.models.initial import GPT2, Initial
+from lm_jax.models.moe import MoE
+from lm_jax.models.norms import NORMS, Norm
+from lm_jax.models.patterns import Full, Pattern
+from lm_jax.models.positions import Learned, Positions
+from lm_jax.models.softmax import Softmax
+
+__all__ = ["FeedForward", "Mixer"]
+
+NormAt = Literal["pre", "post", "both", "after"]
+QKNorm = Literal["none", "head", "width"]
+Mixer = Softmax | GatedLinear
+FeedForward = MLP | Gated | MoE
+
+
+@dataclass(unsafe_hash=True, repr=False)
+class BlockFields:
+    """The fields of a stack of blocks; models have them flat.
+
+    Attributes:
+        layers: number of blocks.
+        heads: number of attention heads; must divide the width, unless ``head_dim``
+            is given.
+        width: width of the residual stream.
+        kv_heads: key and value heads, each serving heads/kv_heads query heads;
+            None is one for each query head.
+        head_dim: width of a head; None is width/heads (Gemma and Qwen3 choose it).
+        positions: how the model knows where a token stands.
+        mixer: how tokens take from those before: by softmax attention, or by a
+            state of constant size.
+        attention: which tokens a token sees.
+        attention_scale: factor on the scores; None is 1/sqrt(head_dim), or what
+            ``initial`` says. 1 in T5.
+        softcap: largest score of attention; None has no limit (Gemma 2).
+        qk_norm: where queries and keys get unit root mean square: "head", in each
+            head (Henry et al. 2020; Qwen3); "width", over all of them (OLMo 2).
+        norm: "layer", "rms" or "none".
+        norm_at: where it stands: "pre", before each half of a block and at the
+            end; "post", after each sum (Vaswani et al. 2017); "both", before and
+            after each half and at the end (Gemma 2); "after", after each half and
+            at the end (OLMo 2).
+        norm_epsilon: what a norm adds to the variance; None is 1e-5 for "layer"
+            and 1e-6 for "rms". BERT has 1e-12.
+        parallel: whether both halves of a block read the same (Wang and
+            Komatsuzaki 2021, GPT-J), not one after the other.
+        parallel_norms: whether each half of a parallel block has a norm of its own
+            (GPT-NeoX).
+        feedforward: the position-wise half of a block.
+        dropout: rate after the embedding, on attention weights, on each half.
+        use_bias: whether dense layers and norms have biases.
+        qkv_bias: whether queries, keys and values have biases; None is as
+            ``use_bias``. Qwen2 has these alone.
+        initial: how large initial values are.
+        dtype: type to compute in; parameters stay float32.
+    """
+
+    layers: int = 12
+    heads: int = 12
+    width: int = 768
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    positions: Positions = Learned()
+    mixer: Mixer = Softmax()
+    attention: Pattern = Full()
+    attention_scale: float | None = None
+    softcap: float | None = None
+    qk_norm: QKNorm = "none"
+    norm: Norm = "layer"
+    norm_at: NormAt = "pre"
+    norm_epsilon: float | None = None
+    parallel: bool = False
+    parallel_norms: bool = False
+    feedforward: FeedForward = MLP()
+    dropout: float = 0.0
+    use_bias: bool = False
+    qkv_bias: bool | None = None
+    initial: Initial = GPT2()
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(unsafe_hash=True)
+class BlockConfig(BlockFields):
+    """What a block is handed: the fields of its model, and its place.
+
+    Attributes:
+        causal: whether a token sees only those before.
+        cross: whether the tokens also attend to another sequence.
+    """
+
+    causal: bool = True
+    cross: bool = False
+
+    @classmethod
+    def of(cls, model: Any, **changes: Any) -> "BlockConfig":
+        """Take the fields of a model, some of them changed."""
+        taken = {
+            field.name: getattr(model, field.name) for field in fields(BlockFields)
+        }
+        return cls(**taken | changes)
+
+    @property
+    def dim(self) -> int:
+        """Width of a head."""
+        return self.head_dim or self.width // self.heads
+
+    @property
+    def groups(self) -> int:
+        """Number of key and value heads."""
+        return self.kv_heads or self.heads
+
+    @property
+    def score_scale(self) -> float:
+        """Factor on the scores of attention."""
+        if self.attention_scale is not None:
+            return self.attention_scale
+        return self.initial.attention_scale(self.dim)
+
+    def multiplications(self, context: int) -> float:
+        """Multiplications of one token in one block, forward.
+
+        One for each kernel entry that a token uses, and those of the mixer with what
+        the token sees on average: half the context if it is causal. Attention to
+        another sequence of as many tokens is counted whole.
+        """
+        inner, kv_width = self.heads * self.dim, self.groups * self.dim
+        projections = 2 * self.width * (inner + kv_width)
+        seen = self.attention.average(context, self.layers) * (1 if self.causal else 2)
+        total: float = projections + self.mixer.kernels(self.width, inner, self.heads)
+        total += self.mixer.products(inner, self.dim, seen)
+        if self.cross:
+            total += projections + 2 * inner * context
+        return total + self.feedforward.kernels(self.width)
+
+    def problems(self) -> Iterator[str]:
+        """Say, in a sentence each, why these fields can't go together."""
+        sizes = list(self._size_problems())
+        yield from sizes
+        yield from self._name_problems()
+        if not sizes:
+            for choice in (
+                self.positions,
+                self.attention,
+                self.mixer,
+                self.feedforward,
+            ):
+                yield from choice.problems(self)
+        yield from self.initial.problems()
+        if self.softcap is not None and not self.softcap > 0:
+            yield f"model.softcap={self.softcap} must be above 0; None has no limit."
+        if self.norm_epsilon is not None and not self.norm_epsilon > 0:
+            yield f"model.norm_epsilon={self.norm_epsilon} must be more than 0."
+        if self.parallel_norms and not self.parallel:
+            yield "model.parallel_norms needs model.parallel: other blocks have two."
+        if not 0 <= self.dropout < 1:
+            yield f"model.dropout={self.dropout} is not in [0, 1)."
+
+    def _size_problems(self) -> Iterator[str]:
+        if min(self.layers, self.heads, self.width) < 1:
+            yield "model.layers, model.heads and model.width must be 1 or more."
+            return
+        if self.head_dim is not None and self.head_dim < 1:
+            yield f"model.head_dim={self.head_dim} must be 1 or more."
+            return
+        if self.head_dim is None and self.width % self.heads:
+            fits = [n for n in range(1, self.width + 1) if self.width % n == 0]
+            near = min(fits, key=lambda n: abs(n - self.heads))
+            yield (
+                f"model.heads={self.heads} doesn't divide model.width={self.width}. "
+                f"The nearest that does: {near}."
+            )
+            return
+        kv_heads = self.heads if self.kv_heads is None else self.kv_heads
+        if kv_heads < 1 or self.heads % kv_heads:
+            yield f"model.kv_heads={kv_heads} doesn't divide model.heads={self.heads}."
+
+    def _name_problems(self) -> Iterator[str]:
+        named = (
+            ("norm", self.norm, tuple(NORMS)),
+            ("norm_at", self.norm_at, get_args(NormAt)),
+            ("qk_norm", self.qk_norm, get_args(QKNorm)),
+        )
+        for field, name, names in named:
+            if name not in names:
+                known = ", ".join(f"'{n}'" for n in names)
+                yield f"model.{field}='{name}' is none of {known}."

@@ -1,0 +1,220 @@
+"""What decoders, encoders and encoder-decoders share around their blocks."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from lm_jax.models.block import empty_caches
+from lm_jax.models.cache import Cache, written
+from lm_jax.models.config import BlockConfig, BlockFields
+from lm_jax.models.dropout import dropout
+from lm_jax.models.linear import Dense, product_of_transpose
+from lm_jax.models.part import Part
+from lm_jax.models.patterns import Shared, causally_shared
+from lm_jax.models.positions import NoPositions
+
+
+class Stack(BlockFields, Part):
+    """Blocks between an embedding and the logits: the base of the Transformers.
+
+    Attributes:
+        embedding_scale: whether embeddings are multiplied by sqrt(width) (Vaswani
+            et al. 2017, 3.4; Gemma).
+        embedding_norm: whether a norm follows them (BERT, BLOOM).
+        tied: whether the embedding also makes the logits.
+        logit_bias: whether logits have a bias (BERT, Phi).
+        logit_softcap: largest logit; None has no limit (Gemma 2).
+        scan: compile one block and loop over it: compile time then does not
+            grow with depth. Same values either way.
+        vocab_size: number of tokens; 0 takes the size of the tokenizer.
+    """
+
+    causal: ClassVar[bool] = True
+
+    embedding_scale: bool = False
+    embedding_norm: bool = False
+    tied: bool = True
+    logit_bias: bool = False
+    logit_softcap: float | None = None
+    scan: bool = False
+    vocab_size: int = 0
+
+    def setup(self):
+        """Declare what stands at both ends: the embedding and the logits' kernel."""
+        config = self.config
+        std = config.initial.std("embedding", self.vocab_size, self.width, self.layers)
+        normal, shape = nn.initializers.normal(std), (self.vocab_size, self.width)
+        self.embedding = self.param("embedding", normal, shape)
+        if not self.tied:
+            std = config.initial.std("lm_head", self.width, self.width, self.layers)
+            self.lm_head = Dense(self.width, self.vocab_size, std, dtype=self.dtype)
+        if self.logit_bias:
+            zeros = nn.initializers.zeros
+            self.lm_head_bias = self.param("lm_head_bias", zeros, (self.vocab_size,))
+
+    @property
+    def config(self) -> BlockConfig:
+        """What the blocks are handed."""
+        return BlockConfig.of(self, causal=self.causal)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether the cache has one size, and the text no limit."""
+        return self.mixer.constant and self.positions == NoPositions()
+
+    def logits(
+        self, hidden: Float[Array, "batch time width"]
+    ) -> Float[Array, "batch time vocab"]:
+        """Score each token of the vocabulary, float32, from features."""
+        if self.tied:
+            kernel = self.embedding.astype(self.dtype)
+            logits = product_of_transpose(hidden, kernel)
+        else:
+            logits = self.lm_head(hidden)
+        logits = logits.astype(jnp.float32)
+        scale = self.initial.logit_scale(self.width)
+        logits = logits if scale == 1.0 else logits * scale
+        logits = logits + self.lm_head_bias if self.logit_bias else logits
+        return capped(logits, self.logit_softcap)
+
+    def embed(
+        self,
+        tokens: Int[Array, "batch time"],
+        shared: Shared,
+        placed: Part | None = None,
+        more: Float[Array, "batch time width"] | None = None,
+    ) -> Float[Array, "batch time width"]:
+        """Turn tokens into what the first block reads.
+
+        Args:
+            tokens: what was read.
+            shared: what blocks share.
+            placed: adds the positions; None declares them in the model itself.
+            more: added to the embeddings.
+        """
+        x = jnp.take(self.embedding, tokens, axis=0).astype(self.dtype)
+        if self.embedding_scale:
+            x = x * jnp.asarray(self.width**0.5, x.dtype)
+        if placed is None:
+            x = self.positions.embed(self, x, shared.positions)
+        else:
+            x = placed(x, shared.positions)
+        x = x if more is None else x + more.astype(x.dtype)
+        x = self.normalise(x, "embedding_norm") if self.embedding_norm else x
+        return dropout(x, self.dropout, shared.dropout_keys, "embedding")
+
+    def left_to_right(
+        self,
+        tokens: Int[Array, "batch time"],
+        positions: Int[Array, "batch time"] | None,
+        segments: Int[Array, "batch time"] | None,
+        cache: Cache | None,
+        dropout_keys: Key[Array, " batch"] | None,
+        slots: Int[Array, "batch time"] | None,
+    ) -> tuple[Shared, Cache | None]:
+        """Say what blocks share; note in the cache which tokens stand where."""
+        if cache is None or cache.positions is None:
+            time = tokens.shape[1]
+            return causally_shared(time, positions, segments, dropout_keys), cache
+        if positions is None:
+            positions = jnp.arange(tokens.shape[1])
+        positions = jnp.broadcast_to(positions, tokens.shape)
+        shared, cache = written(cache, positions, segments, slots)
+        return shared._replace(dropout_keys=dropout_keys), cache
+
+    def empty_cache(self, batch: int, slots: int) -> Any:
+        """What is left of no token yet.
+
+        Args:
+            batch: number of rows.
+            slots: number of tokens that can be remembered; a recurrent model
+                has one size for all.
+        """
+        layers = empty_caches(self.config, batch, slots, self.scan)
+        if self.mixer.constant:
+            return Cache(None, None, layers)
+        nothing = jnp.zeros((batch, slots), jnp.int32)
+        return Cache(nothing, nothing, layers)
+
+    def filled(self, vocab_size: int, context: int) -> "Stack":
+        """The same model with what only the data knows.
+
+        Raises:
+            ValueError: the positions were made for a shorter context.
+        """
+        positions = self.positions.for_context(context)
+        return self.clone(vocab_size=vocab_size, positions=positions)
+
+    def problems(self) -> Iterator[str]:
+        """Say, before anything is compiled, why these fields can't go together."""
+        yield from self.config.problems()
+        cap = self.logit_softcap
+        if cap is not None and not cap > 0:
+            yield f"model.logit_softcap={cap} must be more than 0; None has no limit."
+
+    def flops_per_token(self, context: int) -> float:
+        """Floating point operations to train on one token, forward and backward.
+
+        Six for each kernel entry, and six for each of the scores and mixed values
+        of the tokens that are seen on average: context/2 of causal attention
+        (Kaplan et al. 2020, 2.1, with attention counted at half).
+        """
+        block = self.config.multiplications(context)
+        return 6.0 * (self.layers * block + self.width * self.vocab_size)
+
+
+def capped(logits: Float[Array, "*batch"], cap: float | None) -> Float[Array, "*batch"]:
+    """Bend logits to within ``cap``: cap * tanh(x / cap) (Gemma Team 2024, 2)."""
+    return logits if cap is None else cap * jnp.tanh(logits / cap)
+
+
+def stack_blocks(params: dict) -> dict:
+    """Turn unrolled parameters (block_0, block_1, ...) into scanned ones (blocks)."""
+    stacks: dict[str, list] = {}
+    for name in sorted(params, key=lambda name: (len(name), name)):
+        if found := re.fullmatch(r"(.*block)_\d+", name):
+            stacks.setdefault(f"{found[1]}s", []).append(params[name])
+    rest = {k: v for k, v in params.items() if not re.fullmatch(r".*block_\d+", k)}
+    stacked = {
+        name: jax.tree.map(lambda *parts: jnp.stack(parts), *blocks)
+        for name, blocks in stacks.items()
+    }
+    return rest | stacked
+
+
+def unstack_blocks(params: dict) -> dict:
+    """Turn scanned parameters into unrolled ones."""
+    unrolled = {}
+    for name, value in params.items():
+        if not name.endswith("blocks"):
+            unrolled[name] = value
+            continue
+        for index in range(jax.tree.leaves(value)[0].shape[0]):
+            block = jax.tree.map(lambda part: part[index], value)  # noqa: B023
+            unrolled[f"{name.removesuffix('s')}_{index}"] = block
+    return unrolled
+
+
+def initialise(
+    model: nn.Module, key: Key[Array, ""], *inputs: Any, method: Any = None
+) -> dict:
+    """Initial parameters, by path and shape alone: scanned equals unrolled.
+
+    Flax would split one key over scanned layers; here a scanned model starts
+    from the stacked values of its unrolled twin.
+
+    Args:
+        model: whose.
+        key: of the initial values.
+        inputs: what the model is called with.
+        method: of the model, or a function of it; None is its call.
+    """
+    if getattr(model, "scan", False):
+        unrolled = initialise(model.clone(scan=False), key, *inputs, method=method)
+        return stack_blocks(unrolled)
+    return model.init(key, *inputs, method=method)["params"]
