@@ -18,8 +18,8 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Int32
 
-from lm_jax.data.writing import write_json
 from lm_jax.errors import UserError
+from lm_jax.files import write_json
 
 UNKNOWN = "<unk>"
 # Ends a document; no text spells it, and it is decoded to nothing.

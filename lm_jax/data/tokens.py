@@ -25,8 +25,8 @@ from lm_jax.data.tokenizers import (
     load_tokenizer,
     save_tokenizer,
 )
-from lm_jax.data.writing import whole_folder, write_json
 from lm_jax.errors import UserError
+from lm_jax.files import whole_folder, write_json
 
 SPLITS = ("train", "validation", "test")
 # Part of every folder's name: raise it when the same text would give other files.
