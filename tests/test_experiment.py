@@ -8,7 +8,6 @@ from lm_jax.data import (
     Bytes,
     Characters,
     Cooccurrences,
-    Corpus,
     PackedDocuments,
     Subwords,
     TokenStream,
@@ -21,6 +20,7 @@ from lm_jax.optimizers import AdamW, Lion, Muon
 from lm_jax.overrides import override
 from lm_jax.schedules import Constant, WarmupCosine
 from lm_jax.sharding import Sharding
+from lm_jax.text import Corpus
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(ROOT.glob("experiments/*.py"))

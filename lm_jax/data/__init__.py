@@ -3,7 +3,6 @@
 from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
-from lm_jax.data.corpora import Corpus
 from lm_jax.data.loader import batches, rows
 from lm_jax.data.masking import MaskedStream
 from lm_jax.data.mixture import Mixture
@@ -27,7 +26,6 @@ __all__ = [
     "CarriedStream",
     "Characters",
     "Cooccurrences",
-    "Corpus",
     "HuffmanTree",
     "MaskedStream",
     "Mixture",

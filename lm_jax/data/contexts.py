@@ -10,7 +10,6 @@ import grain
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64, Integer
 
-from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.huffman import huffman
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.randomness import Draw, endless, uniform
@@ -20,6 +19,7 @@ from lm_jax.data.tokens import Progress, Tokenized, tokenize
 from lm_jax.data.windows import Row, Windows
 from lm_jax.data.words import END_OF_SENTENCE, Words, WordTokenizer
 from lm_jax.errors import UserError
+from lm_jax.text.corpora import Corpus, find
 
 _BLOCK = 1 << 22  # Tokens looked at together: bounds the memory.
 

@@ -10,7 +10,6 @@ import grain
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
-from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import Draw, endless, uniform
 from lm_jax.data.specials import WithSpecials
@@ -21,6 +20,7 @@ from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows
 from lm_jax.data.words import Words, WordTokenizer
 from lm_jax.errors import UserError
+from lm_jax.text.corpora import Corpus, find
 
 MASK = "<mask>"
 _CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")

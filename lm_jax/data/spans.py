@@ -9,7 +9,6 @@ import grain
 import numpy as np
 from jaxtyping import Int, Integer
 
-from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.masking import check_rate
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import Draw, uniform
@@ -21,6 +20,7 @@ from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows
 from lm_jax.data.words import Words
 from lm_jax.errors import UserError
+from lm_jax.text.corpora import Corpus, find
 
 START = "<start>"
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import grain
 import numpy as np
 
-from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import derive, endless
 from lm_jax.data.subwords import Subwords
@@ -14,6 +13,7 @@ from lm_jax.data.tokenizers import Bytes, Characters
 from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows, stream_window, windows_of
 from lm_jax.data.words import Words
+from lm_jax.text.corpora import Corpus, find
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lm_jax.data.corpora import Piece, Text
 from lm_jax.data.tokenizers import (
     Tokenizer,
     Trained,
@@ -27,6 +26,7 @@ from lm_jax.data.tokenizers import (
 )
 from lm_jax.errors import UserError
 from lm_jax.files import whole_folder, write_json
+from lm_jax.text.corpora import Piece, Text
 
 SPLITS = ("train", "validation", "test")
 # Part of every folder's name: raise it when the same text would give other files.

@@ -10,11 +10,12 @@ import pytest
 from lm_jax.__main__ import main
 from lm_jax.counting import NGram, load
 from lm_jax.counting.run import boundary_ids, count_run
-from lm_jax.data import Characters, Corpus, TokenStream, Words
+from lm_jax.data import Characters, TokenStream, Words
 from lm_jax.errors import UserError
 from lm_jax.experiment import CountExperiment, Sample
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import read_result
+from lm_jax.text import Corpus
 from tests.tiny import TEXT
 
 EXPERIMENT = CountExperiment(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.data import Corpus, Words
+from lm_jax.data import Words
 from lm_jax.data.contexts import (
     HuffmanTree,
     Noise,
@@ -16,7 +16,8 @@ from lm_jax.data.contexts import (
 )
 from lm_jax.data.randomness import uniform
 from lm_jax.errors import UserError
-from tests.data import quick
+from lm_jax.text import Corpus
+from tests.properties import quick
 
 NO_ENDS = np.zeros(50, bool)
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from lm_jax.data import Characters, Corpus, TokenStream, Words
-from tests.data import needs
+from lm_jax.data import Characters, TokenStream, Words
+from lm_jax.text import Corpus
+from tests.text import needs
 
 PTB = (929_589, 73_760, 82_430)
 PTB_CHARACTERS = (5_017_482, 393_042, 442_423)

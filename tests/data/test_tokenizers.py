@@ -15,11 +15,11 @@ from lm_jax.data import (
     load_tokenizer,
     save_tokenizer,
 )
-from lm_jax.data.known import SHIPPED
-from lm_jax.data.reading import blocks
 from lm_jax.data.subwords import sample
 from lm_jax.errors import UserError
-from tests.data import quick
+from lm_jax.text.known import SHIPPED
+from lm_jax.text.reading import blocks
+from tests.properties import quick
 
 ENGLISH = "To be, or not to be: that is the question.\nWhether 'tis nobler\n"
 CHINESE = "牀前明月光，疑是地上霜。\n舉頭望明月，低頭思故鄉。\n"

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from lm_jax.data import Characters, Subwords
 from lm_jax.data.vectors import read_vectors, write_vectors
 from lm_jax.errors import UserError
-from tests.data import quick
+from tests.properties import quick
 from tests.tiny import TEXT
 
 plain = st.characters(
