@@ -4,15 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_jax.data import (
-    Bytes,
-    Characters,
-    Cooccurrences,
-    PackedDocuments,
-    Subwords,
-    TokenStream,
-    Words,
-)
+from lm_jax.data import Cooccurrences, PackedDocuments, TokenStream
 from lm_jax.errors import UserError
 from lm_jax.experiment import differences, flatten, from_json, load, save, to_json
 from lm_jax.models import Gated, Rotary, Transformer
@@ -21,6 +13,7 @@ from lm_jax.overrides import override
 from lm_jax.schedules import Constant, WarmupCosine
 from lm_jax.sharding import Sharding
 from lm_jax.text import Corpus
+from lm_jax.tokenizers import Bytes, Characters, Subwords, Words
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(ROOT.glob("experiments/*.py"))

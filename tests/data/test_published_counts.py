@@ -2,8 +2,9 @@
 
 import pytest
 
-from lm_jax.data import Characters, TokenStream, Words
+from lm_jax.data import TokenStream
 from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters, Words
 from tests.text import needs
 
 PTB = (929_589, 73_760, 82_430)

@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from lm_jax.data import Bytes, Characters, Subwords, TokenStream, Words
+from lm_jax.data import TokenStream
 from lm_jax.data import tokens as tokens_module
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
+from lm_jax.tokenizers import Bytes, Characters, Subwords, Words
 
 CHINESE = "牀前明月光，疑是地上霜。\n舉頭望明月，低頭思故鄉。\n"
 
@@ -150,7 +151,7 @@ def test_a_warm_start_imports_no_heavy_library(tmp_path):
     TokenStream(Corpus("names"), Characters(), 32).prepare(tmp_path)
     code = (
         "import sys, pathlib; from lm_jax.data import *;"
-        "from lm_jax.text import Corpus;"
+        "from lm_jax.text import Corpus; from lm_jax.tokenizers import *;"
         "stream = TokenStream(Corpus('names'), Characters(), 32);"
         "stream.prepare(pathlib.Path(sys.argv[1]));"
         "print([m for m in ('datasets', 'sentencepiece', 'pandas', 'pyarrow')"
