@@ -15,12 +15,14 @@ Data:    $LM_JAX_DATA/wikitext-2
 
 from dataclasses import replace
 
-from lm_jax.data import Corpus, MaskedStream, Subwords
+from lm_jax.data import MaskedStream
 from lm_jax.experiment import Experiment
 from lm_jax.models import Encoder, Learned, Rotary
 from lm_jax.objectives import MaskedTokens
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import WarmupLinear
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Subwords
 
 experiment = Experiment(
     data=MaskedStream(Corpus("wikitext-2"), Subwords(size=8000), context=128),

@@ -14,7 +14,7 @@ Source:  none published; beside experiments/gpt_shakespeare.py: 0.8M parameters
 from dataclasses import replace
 
 from lm_jax.counting import KneserNey, NGram
-from lm_jax.data import CarriedStream, Characters, Corpus, TokenStream
+from lm_jax.data import CarriedStream, TokenStream
 from lm_jax.experiment import CountExperiment, Experiment, Sample
 from lm_jax.models import (
     GRU,
@@ -28,6 +28,8 @@ from lm_jax.models import (
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import WarmupCosine
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters
 
 corpus, sample = Corpus("tinyshakespeare"), Sample(prompt="ROMEO:", length=200)
 windows = TokenStream(corpus, Characters(), context=64)

@@ -8,12 +8,14 @@ Source:  nanoGPT, README, the CPU recipe (1.88, on 20 random batches)
 
 from dataclasses import replace
 
-from lm_jax.data import Characters, Corpus, TokenStream
+from lm_jax.data import TokenStream
 from lm_jax.experiment import Experiment, Published, Sample
 from lm_jax.models import Gated, Learned, Rotary, Transformer
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW, Muon
 from lm_jax.schedules import WarmupCosine
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters
 
 experiment = Experiment(
     data=TokenStream(Corpus("tinyshakespeare"), Characters(), context=64),

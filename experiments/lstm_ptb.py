@@ -14,12 +14,14 @@ Data:    $LM_JAX_DATA/ptb (Mikolov's ptb.{train,valid,test}.txt.gz)
 
 from dataclasses import replace
 
-from lm_jax.data import CarriedStream, Corpus, Words
+from lm_jax.data import CarriedStream
 from lm_jax.experiment import Experiment, Published, Sample
 from lm_jax.models import GRU, LSTM, Dropouts, Elman, Recurrent
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import SGD
 from lm_jax.schedules import ReduceOnPlateau
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
 
 SOURCE = "pytorch/examples, word_language_model, 6 epochs"
 

@@ -9,12 +9,14 @@ Source:  Zaremba et al. 2014, table 1: 120.7 validation, 114.5 test
 Data:    $LM_JAX_DATA/ptb (Mikolov's ptb.{train,valid,test}.txt.gz)
 """
 
-from lm_jax.data import CarriedStream, Corpus, Words
+from lm_jax.data import CarriedStream
 from lm_jax.experiment import Experiment, Published, Sample
 from lm_jax.models import LSTM, Recurrent
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import SGD
 from lm_jax.schedules import StepDecay
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
 
 experiment = Experiment(
     data=CarriedStream(Corpus("ptb"), Words(), context=20),

@@ -10,8 +10,10 @@ Data:    $LM_JAX_DATA/ptb (Mikolov's ptb.{train,valid,test}.txt.gz)
 from dataclasses import replace
 
 from lm_jax.counting import AddK, KneserNey, NGram, StupidBackoff
-from lm_jax.data import Corpus, TokenStream, Words
+from lm_jax.data import TokenStream
 from lm_jax.experiment import CountExperiment, Published, Sample
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
 
 experiment = CountExperiment(
     data=TokenStream(Corpus("ptb"), Words()),

@@ -14,13 +14,15 @@ Data:    $LM_JAX_DATA/poetry (quantangshi_trad.tsv.gz: author, title, text in
 from dataclasses import replace
 
 from lm_jax.counting import KneserNey, NGram
-from lm_jax.data import CarriedStream, Characters, Corpus, TokenStream
+from lm_jax.data import CarriedStream, TokenStream
 from lm_jax.experiment import CountExperiment, Experiment, Sample
 from lm_jax.generation import Sampling
 from lm_jax.models import LSTM, Dropouts, Gated, Recurrent, Rotary, Transformer
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import WarmupCosine
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters
 
 corpus, tokenizer = Corpus("quantangshi"), Characters(unknown=True)
 sample = Sample(prompt="春", length=80, sampling=Sampling(temperature=0.7))

@@ -15,12 +15,14 @@ Data:    $LM_JAX_DATA/wikitext-2
 
 from dataclasses import replace
 
-from lm_jax.data import Corpus, SpanCorruption, Subwords
+from lm_jax.data import SpanCorruption
 from lm_jax.experiment import Experiment
 from lm_jax.models import EncoderDecoder, Relative
 from lm_jax.objectives import Seq2Seq
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import WarmupLinear
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Subwords
 
 experiment = Experiment(
     data=SpanCorruption(Corpus("wikitext-2"), Subwords(size=8000), context=128),

@@ -8,12 +8,14 @@ Source:  none published; beside experiments/lstm_ptb_zaremba.py: 4.6M parameters
 Data:    $LM_JAX_DATA/ptb (Mikolov's ptb.{train,valid,test}.txt.gz)
 """
 
-from lm_jax.data import Corpus, TokenStream, Words
+from lm_jax.data import TokenStream
 from lm_jax.experiment import Experiment, Sample
 from lm_jax.models import MLP, Rotary, Transformer
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import WarmupCosine
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
 
 experiment = Experiment(
     data=TokenStream(Corpus("ptb"), Words(), context=64),

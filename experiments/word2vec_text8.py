@@ -15,12 +15,14 @@ Data:    $LM_JAX_DATA/text8 (text8.prefix.gz: the first 6.9 MB of text8)
 
 from dataclasses import replace
 
-from lm_jax.data import Cooccurrences, Corpus, HuffmanTree, Noise, WordContexts, Words
+from lm_jax.data import Cooccurrences, HuffmanTree, Noise, WordContexts
 from lm_jax.experiment import Experiment
 from lm_jax.models import GlobalVectors, WordVectors
 from lm_jax.objectives import BagOfWords, GloVe, SkipGram
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import WarmupLinear
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
 
 corpus, words = Corpus("text8"), Words(size=15_000)
 contexts = WordContexts(corpus, words, window=5, targets=Noise(5, shared=32))

@@ -1,7 +1,10 @@
-"""Files that are written whole, and one message where they can't be."""
+"""Files and folders that are written whole, and one message where they can't be."""
 
 import errno
+import json
 import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,18 +12,32 @@ from pathlib import Path
 from lm_jax.errors import UserError
 
 # What the file system refuses for a reason that the user can change.
-_REMEDIES = {
+_NO_ROOM = {
     errno.ENOSPC: "the disk is full: make room and start again",
     errno.EDQUOT: "the disk quota is used up: make room and start again",
+    errno.EFBIG: "the file is too large for this disk: choose another directory",
     errno.EROFS: "the file system is read-only: choose another directory",
     errno.EACCES: "permission denied: choose a directory that you may write",
     errno.EPERM: "permission denied: choose a directory that you may write",
+}
+_NO_PLACE = {
     errno.EISDIR: "a directory is in the way: move it away",
     errno.ENOTDIR: "a file is in the way of a directory: move it away",
     errno.EEXIST: "a file is in the way of a directory: move it away",
     errno.ENOENT: "its directory does not exist: make it first",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
 }
+
+
+@contextmanager
+def _explained(path: Path, remedies: dict[int, str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in remedies:
+            raise
+        remedy = remedies[error.errno]
+        raise UserError(f"Cannot write {path}: {remedy}.") from error
 
 
 @contextmanager
@@ -31,13 +48,20 @@ def writing(path: Path) -> Iterator[None]:
         UserError: for a full disk, a read-only place, something in the way.
             Other errors pass as they are.
     """
-    try:
+    with _explained(path, _NO_ROOM | _NO_PLACE):
         yield
-    except OSError as error:
-        if error.errno not in _REMEDIES:
-            raise
-        remedy = _REMEDIES[error.errno]
-        raise UserError(f"Cannot write {path}: {remedy}.") from error
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[None]:
+    """Do as `writing` where other files are read inside, which may be missing.
+
+    Raises:
+        UserError: for a full disk or a read-only place. Other errors pass as
+            they are: they need not be about `folder`.
+    """
+    with _explained(folder, _NO_ROOM):
+        yield
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
@@ -50,7 +74,7 @@ def atomic_write(path: Path, content: str | bytes) -> None:
         UserError: where `path` cannot be written.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with writing(path):
         try:
             with open(temporary, "wb") as file:
@@ -62,3 +86,43 @@ def atomic_write(path: Path, content: str | bytes) -> None:
             with suppress(OSError):
                 temporary.unlink()
             raise
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file as `atomic_write` does, and the folders above it.
+
+    Raises:
+        UserError: where `path` cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, json.dumps(value, indent=1))
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder that takes its place when all went well.
+
+    A folder that another process put there meanwhile stays: it holds the same.
+
+    Raises:
+        UserError: where `folder` cannot be written; nothing is left of it.
+    """
+    temporary = _temporary(folder)
+    with filling(folder):
+        try:
+            with writing(folder):
+                temporary.mkdir(parents=True)
+            yield temporary
+            try:
+                os.rename(temporary, folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Give a hidden name beside a path that no other process takes."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")

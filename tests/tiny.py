@@ -20,7 +20,9 @@ Source:  none
 
 from dataclasses import replace
 
-from lm_jax.data import CarriedStream, Characters, Corpus, TokenStream
+from lm_jax.data import CarriedStream, TokenStream
+from lm_jax.tokenizers import Characters
+from lm_jax.text import Corpus
 from lm_jax.experiment import Experiment, Sample
 from lm_jax.generation import Sampling
 from lm_jax.models import Dropouts, Learned, Recurrent, Transformer

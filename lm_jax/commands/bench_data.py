@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm_jax.commands.options import read_options
-from lm_jax.data import Characters, Corpus, Subwords, TokenStream, Words
-from lm_jax.data.known import KNOWN, SHIPPED
+from lm_jax.data import TokenStream
+from lm_jax.text import Corpus
+from lm_jax.text.known import KNOWN, SHIPPED
+from lm_jax.tokenizers import Characters, Subwords, Words
 
 TOKENIZERS: dict[str, Characters | Words | Subwords] = {
     "characters": Characters(),

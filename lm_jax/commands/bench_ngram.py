@@ -16,8 +16,10 @@ import numpy as np
 
 from lm_jax.commands.options import read_options
 from lm_jax.counting import NGram
-from lm_jax.data import Corpus, Prepared, TokenStream, Words
+from lm_jax.data import Prepared, TokenStream
 from lm_jax.errors import UserError
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lm_jax.commands.options import read_options
-from lm_jax.data import Corpus, Words, batches
+from lm_jax.data import batches
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
-from lm_jax.data.known import KNOWN
-from lm_jax.data.reading import blocks, list_files
 from lm_jax.durations import Units
 from lm_jax.errors import UserError
 from lm_jax.evaluation.word_similarity import word_scores
@@ -30,6 +28,10 @@ from lm_jax.objectives.word_vectors import BagOfWords, GloVe, SkipGram
 from lm_jax.optimizers import AdamW, transformation
 from lm_jax.schedules import WarmupLinear
 from lm_jax.sharding import Sharding, make_mesh, to_mesh
+from lm_jax.text import Corpus
+from lm_jax.text.known import KNOWN
+from lm_jax.text.reading import blocks, list_files
+from lm_jax.tokenizers import Words
 from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step, named_key
 

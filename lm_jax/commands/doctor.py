@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lm_jax.data.known import KNOWN
 from lm_jax.errors import UserError
 from lm_jax.runs.environment import environment
+from lm_jax.text.known import KNOWN
 
 _GB = 1e9
 _REINSTALL = "Remove .venv beside launch.sh and start again: it is made anew."

@@ -19,7 +19,7 @@ from lm_jax.experiment import (
     differences,
     load,
 )
-from lm_jax.overrides import override
+from lm_jax.experiment.overrides import override
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import read_result
 from lm_jax.runs.sinks import check_sinks

@@ -12,14 +12,14 @@ from jaxtyping import Float32
 
 from lm_jax.commands.options import read_options
 from lm_jax.data import read_vectors, write_vectors
-from lm_jax.data.specials import WithSpecials
-from lm_jax.data.tokenizers import END_OF_DOCUMENT, UNKNOWN
-from lm_jax.data.words import END_OF_SENTENCE
 from lm_jax.errors import UserError
 from lm_jax.evaluation.word_similarity import word_scores
 from lm_jax.fitted import load_fitted
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
+from lm_jax.tokenizers import WithSpecials
+from lm_jax.tokenizers.trained import END_OF_DOCUMENT, UNKNOWN
+from lm_jax.tokenizers.words import END_OF_SENTENCE
 from lm_jax.training.run import Trained
 
 # Tokens that stand for no text of their own.

@@ -11,7 +11,6 @@ from lm_jax.counting.fitted import FittedNGram, load
 from lm_jax.counting.generate import generate
 from lm_jax.data import Prepared
 from lm_jax.data.prepared import check_varied
-from lm_jax.data.words import END_OF_SENTENCE, WordTokenizer
 from lm_jax.errors import UserError
 from lm_jax.evaluation.likelihood import likelihood
 from lm_jax.experiment import CountExperiment
@@ -22,6 +21,7 @@ from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.metrics import append_sample, truncate_samples
 from lm_jax.runs.result import about, write_result
+from lm_jax.tokenizers.trained import boundary_ids
 
 CACHE = Path(".lm_jax")
 FILE = "ngram.npz"
@@ -77,7 +77,7 @@ def count_run(experiment: CountExperiment, run: Path, display: Display) -> Count
         begin = time.perf_counter()
         ids = data.splits["train"].ids
         fitted = experiment.model.fit(
-            ids, data.vocab_size, boundary_ids(data), display.work
+            ids, data.vocab_size, boundary_ids(data.tokenizer) or None, display.work
         )
         seconds = time.perf_counter() - begin
         fitted.save(run / FILE)
@@ -112,16 +112,6 @@ def _check(experiment: CountExperiment, data: Prepared) -> None:
         raise UserError("sample.length must be 0 (no sample) or more.")
     if wanted.length:
         data.tokenizer.encode(wanted.prompt)
-
-
-def boundary_ids(data: Prepared) -> tuple[int, ...] | None:
-    """The tokens that end a sentence of words and a document, if any does."""
-    tokenizer, ends = data.tokenizer, []
-    if isinstance(tokenizer, WordTokenizer) and END_OF_SENTENCE in tokenizer.words:
-        ends.append(tokenizer.words.index(END_OF_SENTENCE))
-    if tokenizer.end_id is not None:
-        ends.append(tokenizer.end_id)
-    return tuple(ends) or None
 
 
 def load_count(experiment: CountExperiment, run: Path) -> Counted:

@@ -7,15 +7,13 @@ from pathlib import Path
 import grain
 import numpy as np
 
-from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import derive
-from lm_jax.data.subwords import Subwords
-from lm_jax.data.tokenizers import Bytes, Characters
 from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows
-from lm_jax.data.words import Words
 from lm_jax.errors import UserError
+from lm_jax.text.corpora import Corpus, find
+from lm_jax.tokenizers import Characters, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class CarriedStream:
 
     corpus: Corpus = Corpus()
     """The text."""
-    tokenizer: Characters | Bytes | Words | Subwords = Characters()
+    tokenizer: Tokenizer = Characters()
     context: int = 35
     """Tokens of a segment: how far gradients reach back."""
     jitter: int = 0

@@ -10,16 +10,15 @@ import grain
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64, Integer
 
-from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.huffman import huffman
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.randomness import Draw, endless, uniform
-from lm_jax.data.subwords import Subwords
-from lm_jax.data.tokenizers import Characters
 from lm_jax.data.tokens import Progress, Tokenized, tokenize
 from lm_jax.data.windows import Row, Windows
-from lm_jax.data.words import END_OF_SENTENCE, Words, WordTokenizer
 from lm_jax.errors import UserError
+from lm_jax.text.corpora import Corpus, find
+from lm_jax.tokenizers import Characters, Subwords, Words
+from lm_jax.tokenizers.trained import boundary_ids
 
 _BLOCK = 1 << 22  # Tokens looked at together: bounds the memory.
 
@@ -191,10 +190,7 @@ def known_words(made: Tokenized) -> Known:
     for start in range(0, len(ids), _BLOCK):
         counts += np.bincount(ids[start : start + _BLOCK], minlength=size)
     ends = np.zeros(size, bool)
-    if tokenizer.end_id is not None:
-        ends[tokenizer.end_id] = True
-    if isinstance(tokenizer, WordTokenizer) and END_OF_SENTENCE in tokenizer.words:
-        ends[tokenizer.words.index(END_OF_SENTENCE)] = True
+    ends[list(boundary_ids(tokenizer))] = True
     counts[ends] = 0
     if tokenizer.unknown_id is not None:
         counts[tokenizer.unknown_id] = 0

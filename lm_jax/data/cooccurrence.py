@@ -9,15 +9,13 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer
 
 from lm_jax.data.contexts import check_window, known_words
-from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.randomness import endless, uniform
-from lm_jax.data.subwords import Subwords
-from lm_jax.data.tokenizers import Characters
 from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows
-from lm_jax.data.words import Words
 from lm_jax.errors import UserError
+from lm_jax.text.corpora import Corpus, find
+from lm_jax.tokenizers import Characters, Subwords, Words
 
 _BLOCK = 1 << 20  # Tokens counted together: bounds the memory beside the pairs.
 

@@ -10,17 +10,14 @@ import grain
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
-from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import Draw, endless, uniform
-from lm_jax.data.specials import WithSpecials
 from lm_jax.data.streams import rows_of_epoch, stream_rows
-from lm_jax.data.subwords import Subwords
-from lm_jax.data.tokenizers import Bytes, Characters, Trained
 from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows
-from lm_jax.data.words import Words, WordTokenizer
 from lm_jax.errors import UserError
+from lm_jax.text.corpora import Corpus, find
+from lm_jax.tokenizers import Subwords, Tokenizer, Trained, WithSpecials
 
 MASK = "<mask>"
 _CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -38,7 +35,7 @@ class MaskedStream:
 
     corpus: Corpus = Corpus()
     """The text."""
-    tokenizer: Characters | Bytes | Words | Subwords = Subwords()
+    tokenizer: Tokenizer = Subwords()
     context: int = 128
     """Tokens of one example."""
     rate: float = 0.15
@@ -231,7 +228,7 @@ def hide(
 
 def word_edges(tokenizer: Trained) -> Bool[np.ndarray, "2 vocab"]:
     """Tell of each token whether a word begins with it, and whether one ends."""
-    if isinstance(tokenizer, WordTokenizer):
+    if tokenizer.joiner:  # Each token is a word.
         return np.ones((2, tokenizer.vocab_size), bool)
     texts = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
     alone = [not t or "\n" in t or bool(_CHINESE.search(t)) for t in texts]

@@ -6,7 +6,6 @@ from pathlib import Path
 import grain
 import numpy as np
 
-from lm_jax.data.corpora import find
 from lm_jax.data.prepared import Prepared, training_tokens
 from lm_jax.data.streams import (
     TokenStream,
@@ -17,6 +16,7 @@ from lm_jax.data.streams import (
 from lm_jax.data.tokens import Progress, Tokens, tokenize
 from lm_jax.data.windows import Windows
 from lm_jax.errors import UserError
+from lm_jax.text.corpora import find
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,12 @@ import grain
 import numpy as np
 from jaxtyping import Int64, UInt
 
-from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import derive, endless
-from lm_jax.data.subwords import Subwords
-from lm_jax.data.tokenizers import Bytes, Characters
 from lm_jax.data.tokens import Progress, Tokens, tokenize
 from lm_jax.data.windows import Row, Windows, windows_of
-from lm_jax.data.words import Words
+from lm_jax.text.corpora import Corpus, find
+from lm_jax.tokenizers import Characters, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class PackedDocuments:
 
     corpus: Corpus = Corpus("names")
     """The documents."""
-    tokenizer: Characters | Bytes | Words | Subwords = Characters()
+    tokenizer: Tokenizer = Characters()
     context: int = 256
     """Tokens of one example."""
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import grain
 
-from lm_jax.data.tokenizers import Trained
 from lm_jax.data.tokens import Tokenized, Tokens
 from lm_jax.data.windows import Windows
 from lm_jax.errors import UserError
+from lm_jax.tokenizers import Trained
 
 
 @dataclass(frozen=True)

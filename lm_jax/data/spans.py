@@ -9,18 +9,15 @@ import grain
 import numpy as np
 from jaxtyping import Int, Integer
 
-from lm_jax.data.corpora import Corpus, find
 from lm_jax.data.masking import check_rate
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import Draw, uniform
-from lm_jax.data.specials import WithSpecials
 from lm_jax.data.streams import rows_of_epoch, stream_rows
-from lm_jax.data.subwords import Subwords
-from lm_jax.data.tokenizers import Bytes, Characters
 from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows
-from lm_jax.data.words import Words
 from lm_jax.errors import UserError
+from lm_jax.text.corpora import Corpus, find
+from lm_jax.tokenizers import Subwords, Tokenizer, WithSpecials
 
 START = "<start>"
 
@@ -50,7 +47,7 @@ class SpanCorruption:
 
     corpus: Corpus = Corpus()
     """The text."""
-    tokenizer: Characters | Bytes | Words | Subwords = Subwords()
+    tokenizer: Tokenizer = Subwords()
     context: int = 128
     """Tokens of the text of one example."""
     rate: float = 0.15

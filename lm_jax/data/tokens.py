@@ -17,16 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lm_jax.data.corpora import Piece, Text
-from lm_jax.data.tokenizers import (
-    Tokenizer,
-    Trained,
-    describe,
-    load_tokenizer,
-    save_tokenizer,
-)
-from lm_jax.data.writing import whole_folder, write_json
 from lm_jax.errors import UserError
+from lm_jax.files import whole_folder, write_json
+from lm_jax.text.corpora import Piece, Text
+from lm_jax.tokenizers import Tokenizer, Trained, load_tokenizer, save_tokenizer
+from lm_jax.tokenizers.saved import describe
 
 SPLITS = ("train", "validation", "test")
 # Part of every folder's name: raise it when the same text would give other files.

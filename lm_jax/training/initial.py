@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from lm_jax.data.tokenizers import Trained
 from lm_jax.data.vectors import read_vectors
 from lm_jax.errors import UserError
 from lm_jax.experiment import InitialVectors
+from lm_jax.tokenizers import Trained
 
 
 class Rows(NamedTuple):

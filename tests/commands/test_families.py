@@ -14,6 +14,8 @@ from dataclasses import replace
 
 from lm_jax.counting import KneserNey, NGram
 from lm_jax.data import *
+from lm_jax.text import *
+from lm_jax.tokenizers import *
 from lm_jax.experiment import CountExperiment, Experiment, Sample
 from lm_jax.models import *
 from lm_jax.objectives import *

@@ -10,8 +10,8 @@ import pytest
 from lm_jax.__main__ import main
 from lm_jax.data import read_vectors
 from lm_jax.experiment import InitialVectors, load
+from lm_jax.experiment.overrides import override
 from lm_jax.fitted import load_fitted
-from lm_jax.overrides import override
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny
 

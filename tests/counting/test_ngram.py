@@ -18,10 +18,13 @@ from lm_jax.counting import (
     fitted,
     load,
 )
-from lm_jax.data import Corpus, TokenStream, Words
+from lm_jax.data import TokenStream
 from lm_jax.errors import UserError
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
 from tests.counting import Naive, corpora, log
-from tests.data import needs, quick
+from tests.properties import quick
+from tests.text import needs
 
 SMOOTHINGS = [
     MaximumLikelihood(),

@@ -9,12 +9,15 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.counting import NGram, load
-from lm_jax.counting.run import boundary_ids, count_run
-from lm_jax.data import Characters, Corpus, TokenStream, Words
+from lm_jax.counting.run import count_run
+from lm_jax.data import TokenStream
 from lm_jax.errors import UserError
 from lm_jax.experiment import CountExperiment, Sample
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import read_result
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters, Words
+from lm_jax.tokenizers.trained import boundary_ids
 from tests.tiny import TEXT
 
 EXPERIMENT = CountExperiment(
@@ -83,7 +86,7 @@ def test_contexts_of_words_begin_anew_at_lines_and_at_documents():
     rows = [{"text": f"a b\nc {word}"} for word in "defghijklm" * 3]
     Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = TokenStream(Corpus("rows.jsonl"), Words(), 16).prepare(Path("cache"))
-    ends = boundary_ids(data)
+    ends = boundary_ids(data.tokenizer)
     assert data.tokenizer.symbols(ends) == ["<eos>", "<|end|>"]
     fitted = NGram(3).fit(data.splits["train"].ids, data.vocab_size, ends)
     d, e = data.tokenizer.encode("d e")

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.data import Corpus, Words
 from lm_jax.data.contexts import (
     HuffmanTree,
     Noise,
@@ -16,7 +15,9 @@ from lm_jax.data.contexts import (
 )
 from lm_jax.data.randomness import uniform
 from lm_jax.errors import UserError
-from tests.data import quick
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
+from tests.properties import quick
 
 NO_ENDS = np.zeros(50, bool)
 

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.data import Corpus, Words, cooccurrence
+from lm_jax.data import cooccurrence
 from lm_jax.data.cooccurrence import Cooccurrences, count_pairs, pair_row, shuffled
 from lm_jax.errors import UserError
-from tests.data import quick
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
+from tests.properties import quick
 
 UNKNOWN, END = 0, 1
 texts = st.lists(st.integers(0, 6), max_size=60)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lm_jax.data.huffman import huffman
 from lm_jax.errors import UserError
-from tests.data import quick
+from tests.properties import quick
 
 counts = st.lists(st.integers(0, 1000), min_size=2, max_size=40)
 

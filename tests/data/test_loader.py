@@ -11,14 +11,14 @@ import pytest
 
 from lm_jax.data import (
     CarriedStream,
-    Characters,
-    Corpus,
     Mixture,
     PackedDocuments,
     TokenStream,
     batches,
     rows,
 )
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters
 
 BATCH = 8
 
@@ -120,6 +120,7 @@ def test_batches_are_made_ahead_in_threads(prepared):
 def test_other_processes_give_the_same_batches(tmp_path):
     code = (
         "import hashlib, pathlib, sys; from lm_jax.data import *;"
+        "from lm_jax.text import Corpus; from lm_jax.tokenizers import *;"
         "p = TokenStream(Corpus('tangshi300'), Characters(True), 64);"
         "d = p.prepare(pathlib.Path(sys.argv[1])).train(3, 4);"
         "h = hashlib.sha256(b''.join(rows(d, s, 8)['inputs'] for s in range(99)));"

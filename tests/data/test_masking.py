@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.data import Characters, Corpus, Subwords, Words, rows
+from lm_jax.data import rows
 from lm_jax.data.masking import (
     MaskedStream,
     choose,
@@ -16,6 +16,8 @@ from lm_jax.data.masking import (
 )
 from lm_jax.data.randomness import uniform
 from lm_jax.errors import UserError
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters, Subwords, Words
 
 # Each character of a half tells its place.
 TEXT = "".join(chr(0x100 + i) for i in range(300)) * 2

@@ -2,8 +2,10 @@
 
 import pytest
 
-from lm_jax.data import Characters, Corpus, TokenStream, Words
-from tests.data import needs
+from lm_jax.data import TokenStream
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters, Words
+from tests.text import needs
 
 PTB = (929_589, 73_760, 82_430)
 PTB_CHARACTERS = (5_017_482, 393_042, 442_423)

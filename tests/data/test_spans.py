@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.data import Characters, Corpus, rows
+from lm_jax.data import rows
 from lm_jax.data.randomness import uniform
 from lm_jax.data.spans import SpanCorruption, corrupt, divide, parts
 from lm_jax.errors import UserError
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters
 
 # Each character of a half tells its place.
 TEXT = "".join(chr(0x100 + i) for i in range(300)) * 2

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.data import Bytes, Characters, Corpus, Mixture, PackedDocuments, TokenStream
+from lm_jax.data import Mixture, PackedDocuments, TokenStream
 from lm_jax.data.packing import packed_rows, packed_windows
 from lm_jax.data.streams import rows_of_epoch, stream_rows, stream_windows
 from lm_jax.data.tokens import Tokens
 from lm_jax.errors import UserError
-from tests.data import quick
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Bytes, Characters
+from tests.properties import quick
 
 sizes = st.tuples(st.integers(1, 9), st.integers(2, 60)).filter(lambda s: s[1] > s[0])
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lm_jax.data import Characters, Subwords
 from lm_jax.data.vectors import read_vectors, write_vectors
 from lm_jax.errors import UserError
-from tests.data import quick
+from lm_jax.tokenizers import Characters, Subwords
+from tests.properties import quick
 from tests.tiny import TEXT
 
 plain = st.characters(

@@ -18,7 +18,7 @@ from lm_jax.objectives.word_vectors import (
     banded_products,
     banded_sums,
 )
-from tests.data import quick
+from tests.properties import quick
 
 VOCAB, WIDTH, WORDS, WINDOW = 9, 4, 36, 3
 COUNTS = np.arange(1, VOCAB + 1)

@@ -1,4 +1,4 @@
-"""A run's directory: whole files, one process, found by any path into it."""
+"""A run's directory: open in one process, found by any path into it."""
 
 import errno
 import os
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from lm_jax.errors import UserError
-from lm_jax.files import atomic_write
 from lm_jax.runs.directory import find_run, open_run, runs_below
 
 HOLD = """
@@ -33,45 +32,6 @@ def fails_with(code: int):
         raise OSError(code, os.strerror(code))
 
     return fail
-
-
-def test_text_and_bytes_are_written_as_they_are(tmp_path):
-    atomic_write(tmp_path / "a", "Füße, 你好\n")
-    atomic_write(tmp_path / "b", b"\x00\xff")
-    assert (tmp_path / "a").read_bytes() == "Füße, 你好\n".encode()
-    assert (tmp_path / "b").read_bytes() == b"\x00\xff"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
-
-
-@pytest.mark.parametrize("stage", ["fsync", "replace"])
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        (errno.ENOSPC, "disk is full"),
-        (errno.EROFS, "read-only"),
-        (errno.EACCES, "permission denied"),
-    ],
-)
-def test_a_refused_write_leaves_the_old_file(tmp_path, monkeypatch, stage, code, said):
-    path = tmp_path / "result.json"
-    atomic_write(path, "old")
-    monkeypatch.setattr(os, stage, fails_with(code))
-    with pytest.raises(UserError, match=said) as caught:
-        atomic_write(path, "new")
-    assert str(path) in str(caught.value)
-    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
-    assert path.read_text() == "old"
-
-
-def test_an_error_that_is_not_the_users_passes(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", fails_with(errno.EIO))
-    with pytest.raises(OSError):
-        atomic_write(tmp_path / "a", "text")
-
-
-def test_writing_into_no_directory_is_said(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
-        atomic_write(tmp_path / "none" / "a", "text")
 
 
 @pytest.mark.parametrize("depth", ["", "variant/seed0"])

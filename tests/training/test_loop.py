@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from lm_jax.experiment import load
-from lm_jax.overrides import override
+from lm_jax.experiment.overrides import override
 from lm_jax.training import loop
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny

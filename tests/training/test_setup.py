@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lm_jax.data import CarriedStream, Characters, Corpus, MaskedStream, SpanCorruption
+from lm_jax.data import CarriedStream, MaskedStream, SpanCorruption
 from lm_jax.errors import UserError
 from lm_jax.experiment import load
 from lm_jax.models import (
@@ -20,6 +20,8 @@ from lm_jax.models import (
 )
 from lm_jax.objectives import MaskedTokens, NextToken, Seq2Seq, SkipGram
 from lm_jax.optimizers import AdamW
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters
 from lm_jax.training import setup as room
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny

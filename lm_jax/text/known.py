@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lm_jax.data.reading import blocks
 from lm_jax.errors import UserError
+from lm_jax.text.reading import blocks
 
 SHIPPED = Path(__file__).parent / "shipped"
 Form = Literal["text", "stripped lines", "poems", "chapters", "tar"]

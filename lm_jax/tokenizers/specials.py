@@ -7,8 +7,7 @@ from operator import index
 import numpy as np
 from jaxtyping import Int32
 
-from lm_jax.data.tokenizers import Ids, Trained
-from lm_jax.data.words import WordTokenizer
+from lm_jax.tokenizers.trained import Ids, Trained
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,16 @@ class WithSpecials:
         """Id of everything unknown, None where nothing is."""
         return self.tokenizer.unknown_id
 
+    @property
+    def sentence_end_id(self) -> int | None:
+        """Id of the end of a sentence, None where sentences are not marked."""
+        return self.tokenizer.sentence_end_id
+
+    @property
+    def joiner(self) -> str:
+        """What stands between tokens, and around the names."""
+        return self.tokenizer.joiner
+
     def id_of(self, name: str) -> int:
         """Give the id of a name."""
         return self.tokenizer.vocab_size + self.names.index(name)
@@ -63,7 +72,7 @@ class WithSpecials:
                 parts += [self.names[i - own] for i in run]
             else:
                 parts.append(self.tokenizer.decode(list(run)))
-        return (" " if isinstance(self.tokenizer, WordTokenizer) else "").join(parts)
+        return self.joiner.join(parts)
 
     def symbols(self, ids: Ids) -> list[str]:
         """Give each id as it is to be printed."""

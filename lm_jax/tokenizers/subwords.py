@@ -19,8 +19,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int32
 
-from lm_jax.data.tokenizers import END_OF_DOCUMENT, Ids, utf8, visible
 from lm_jax.errors import UserError
+from lm_jax.tokenizers.trained import END_OF_DOCUMENT, Ids, visible
+from lm_jax.tokenizers.utf8 import utf8
 
 # SentencePiece writes a space so inside; where a text holds the sign itself, it
 # is encoded by its bytes, else it would come back as a space.
@@ -142,6 +143,8 @@ class SubwordTokenizer:
     end: bool
     # Bytes stand for whatever has no piece.
     unknown_id = None
+    sentence_end_id = None
+    joiner = ""
 
     @cached_property
     def _pieces(self) -> Any:

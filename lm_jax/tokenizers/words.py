@@ -10,8 +10,8 @@ from operator import index
 import numpy as np
 from jaxtyping import Int32
 
-from lm_jax.data.tokenizers import END_OF_DOCUMENT, UNKNOWN, Ids
 from lm_jax.errors import UserError
+from lm_jax.tokenizers.trained import END_OF_DOCUMENT, UNKNOWN, Ids
 
 END_OF_SENTENCE = "<eos>"
 
@@ -66,6 +66,7 @@ class WordTokenizer:
     words: tuple[str, ...]
     lowercase: bool
     end: bool
+    joiner = " "
 
     @property
     def vocab_size(self) -> int:
@@ -80,6 +81,11 @@ class WordTokenizer:
     def unknown_id(self) -> int:
         """Id of every word that is not in the vocabulary."""
         return self._id_of_word[UNKNOWN]
+
+    @property
+    def sentence_end_id(self) -> int | None:
+        """Id of the line end, None where no line of the training text ended."""
+        return self._id_of_word.get(END_OF_SENTENCE)
 
     @property
     def end_id(self) -> int | None:

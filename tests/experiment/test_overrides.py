@@ -1,106 +1,20 @@
-import json
+"""Any field is changed by its dotted name; what fits none is named."""
+
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from lm_jax.data import (
-    Bytes,
-    Characters,
-    Cooccurrences,
-    Corpus,
-    PackedDocuments,
-    Subwords,
-    TokenStream,
-    Words,
-)
+from lm_jax.data import Cooccurrences, PackedDocuments, TokenStream
 from lm_jax.errors import UserError
-from lm_jax.experiment import differences, flatten, from_json, load, save, to_json
+from lm_jax.experiment import differences
+from lm_jax.experiment.overrides import override
 from lm_jax.models import Gated, Rotary, Transformer
 from lm_jax.optimizers import AdamW, Lion, Muon
-from lm_jax.overrides import override
 from lm_jax.schedules import Constant, WarmupCosine
 from lm_jax.sharding import Sharding
-
-ROOT = Path(__file__).parent.parent
-FILES = sorted(ROOT.glob("experiments/*.py"))
-RECIPE = load(str(ROOT / "experiments/gpt_shakespeare.py")).experiment
-
-
-def every_experiment():
-    for file in FILES:
-        base = load(str(file))
-        yield base.experiment
-        import sys
-
-        yield from sys.modules[f"experiment_{file.stem}"].variants.values()
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_the_docstring_says_how_and_what_to_expect(file):
-    text = file.read_text()
-    for word in ("Run:", "Expect:", "Source:", f"experiments/{file.name}"):
-        assert word in text.split('"""')[1]
-
-
-def test_json_rebuilds_the_same_experiment():
-    count = 0
-    for experiment in every_experiment():
-        again = from_json(json.loads(save(experiment)))
-        assert again == experiment
-        assert type(again.model) is type(experiment.model)
-        count += 1
-    assert count > 3
-
-
-def test_json_of_a_type_that_is_gone_is_refused():
-    document = to_json(RECIPE)
-    document["objective"]["type"] = "lm_jax.objectives.next_token:LastToken"
-    with pytest.raises(UserError, match="LastToken"):
-        from_json(document)
-    document = to_json(RECIPE)
-    document["optimizer"]["warp"] = 9
-    with pytest.raises(UserError, match="warp"):
-        from_json(document)
-
-
-def test_a_value_defined_in_the_experiment_file_comes_back(tmp_path):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "from dataclasses import dataclass, replace\n"
-        "from lm_jax.models.positions import NoPositions\n"
-        "from lm_jax.experiment import load\n"
-        "@dataclass(frozen=True)\n"
-        "class Mine(NoPositions):\n"
-        "    size: int = 3\n"
-        f"base = load({str(FILES[0])!r}).experiment\n"
-        "experiment = replace(base, model=base.model.clone(positions=Mine(5)))\n"
-    )
-    experiment = load(str(file)).experiment
-    again = from_json(json.loads(save(experiment)))
-    assert again.model.positions.size == 5
-    assert not differences(again, experiment)
-
-
-def test_differences_name_what_changed_and_only_that():
-    other = replace(
-        RECIPE, seed=1, model=RECIPE.model.clone(positions=Rotary(base=500.0))
-    )
-    assert differences(RECIPE, RECIPE) == []
-    assert differences(RECIPE, other) == [
-        ("model.positions", "Learned", "Rotary"),
-        ("model.positions.length", "0", None),
-        ("seed", "0", "1"),
-        ("model.positions.base", None, "500.0"),
-    ]
-
-
-def test_flatten_reaches_every_leaf():
-    flat = flatten(RECIPE)
-    assert flat["model.layers"] == "4"
-    assert flat["data.corpus.source"] == "'tinyshakespeare'"
-    assert flat["optimizer"] == "AdamW"
-    assert not [name for name in flat if name.endswith((".parent", ".name"))]
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Bytes, Characters, Subwords, Words
+from tests.experiment import RECIPE
 
 
 @pytest.mark.parametrize(
@@ -200,30 +114,3 @@ def test_an_unknown_kind_is_named_with_the_nearest_and_help_lists_them(capsys):
     said = capsys.readouterr().out
     for kind in ("Lion", "Rotary", "Gated", "Subwords", "PackedDocuments"):
         assert kind in said
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("x = Charactrs()", "line 2: NameError"),
-        ("from lm_jax.models import Transformer; Transformer(layer=2)", "line 2"),
-        ("x = (", "line 2: SyntaxError"),
-    ],
-)
-def test_a_mistake_in_the_file_is_one_message_with_its_line(line, words, tmp_path):
-    file = tmp_path / "bad.py"
-    file.write_text(f'"""Bad."""\n{line}\n')
-    with pytest.raises(UserError, match=words):
-        load(str(file))
-
-
-@pytest.mark.parametrize(
-    ("address", "words"),
-    [
-        ("experiments/gpt_shakespear.py", "gpt_shakespeare.py"),
-        ("experiments/gpt_shakespeare.py:rotari", "Did you mean 'rotary'"),
-    ],
-)
-def test_an_unknown_file_or_variant_is_named_with_the_nearest(address, words):
-    with pytest.raises(UserError, match="(?s)" + words):
-        load(address)

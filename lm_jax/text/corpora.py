@@ -10,9 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from lm_jax.data import reading, tables
-from lm_jax.data.known import DOCUMENTS, KNOWN, Form, Known, available, stripped_lines
-from lm_jax.data.splitting import (
+from lm_jax.errors import UserError, nearest
+from lm_jax.text import reading, tables
+from lm_jax.text.known import DOCUMENTS, KNOWN, Form, Known, available, stripped_lines
+from lm_jax.text.splitting import (
     Piece,
     Shares,
     bounds,
@@ -21,7 +22,6 @@ from lm_jax.data.splitting import (
     ended,
     share,
 )
-from lm_jax.errors import UserError, nearest
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from lm_jax.data.writing import write_json
 from lm_jax.errors import UserError
+from lm_jax.files import write_json
 
 BLOCK_BYTES = 1 << 20
 # A text with no line end and no space in so many characters is cut anywhere.

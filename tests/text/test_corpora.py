@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.data import Corpus
-from lm_jax.data.corpora import find
-from lm_jax.data.reading import blocks, cut_documents, cut_safely, measure
-from lm_jax.data.splitting import Shares, by_digest, by_position
 from lm_jax.errors import UserError
-from tests.data import quick
+from lm_jax.text import Corpus
+from lm_jax.text.corpora import find
+from lm_jax.text.reading import blocks, cut_documents, cut_safely, measure
+from lm_jax.text.splitting import Shares, by_digest, by_position
+from tests.properties import quick
 
 
 def splits_of(corpus, cache):
@@ -241,7 +241,7 @@ def test_a_line_that_is_no_poem_is_named(tmp_path, monkeypatch):
 def test_hub_data_are_kept_and_read_without_a_network(tmp_path, monkeypatch):
     import datasets
 
-    from lm_jax.data import tables
+    from lm_jax.text import tables
 
     asked = []
 
@@ -265,7 +265,7 @@ def test_hub_data_are_kept_and_read_without_a_network(tmp_path, monkeypatch):
 
 
 def test_hub_data_without_a_network(tmp_path, monkeypatch):
-    from lm_jax.data import tables
+    from lm_jax.text import tables
 
     monkeypatch.setattr(tables, "_network", lambda endpoint: False)
     with pytest.raises(UserError, match=r"'owner/data' cannot be fetched.*Shipped:"):
@@ -327,7 +327,7 @@ def test_shares_that_leave_nothing(shares):
 
 
 def test_a_file_is_measured_once_until_it_changes(tmp_path, monkeypatch):
-    from lm_jax.data import reading
+    from lm_jax.text import reading
 
     path = tmp_path / "a.txt"
     path.write_text("abc")

@@ -3,9 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.data import Bytes, Characters, Subwords, Words
-from lm_jax.data.specials import WithSpecials
-from lm_jax.data.tokenizers import Trained
+from lm_jax.tokenizers import Bytes, Characters, Subwords, Trained, WithSpecials, Words
+from lm_jax.tokenizers.trained import boundary_ids
 from tests.tiny import TEXT
 
 INNER = [
@@ -33,6 +32,7 @@ def test_names_follow_the_ids_of_the_tokenizer():
         assert special.id_of("<mask>") == inner.vocab_size
         assert special.id_of("<span_0>") == inner.vocab_size + 1
         assert (special.end_id, special.unknown_id) == (inner.end_id, inner.unknown_id)
+        assert boundary_ids(special) == boundary_ids(inner)
 
 
 def test_names_are_printed_where_they_stand():

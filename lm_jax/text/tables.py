@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lm_jax.data.writing import cache_errors, whole_folder
 from lm_jax.errors import UserError, nearest
+from lm_jax.files import filling, whole_folder
 
 READERS = {
     ".jsonl": "json",
@@ -46,7 +46,7 @@ def table_documents(path: Path, column: str, cache: Path) -> Iterator[str]:
     reader = READERS[suffix(path)]
     options = {"delimiter": "\t"} if suffix(path) == ".tsv" else {}
     try:
-        with cache_errors(cache):
+        with filling(cache):
             table = datasets.load_dataset(
                 reader,
                 data_files=str(path),
@@ -106,7 +106,7 @@ def _load_hub(source: str, config: str, cache: Path) -> Any:
             f"{datasets.config.HF_ENDPOINT} cannot be reached from here."
         )
     try:
-        with cache_errors(cache):
+        with filling(cache):
             return datasets.load_dataset(
                 source, config or None, cache_dir=str(cache / "datasets")
             )

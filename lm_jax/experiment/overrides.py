@@ -9,7 +9,8 @@ from typing import Any
 import tyro
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.experiment import AnyExperiment, flatten
+from lm_jax.experiment.comparing import flatten
+from lm_jax.experiment.value import AnyExperiment
 
 # What another kind of data takes from the one before, where it has such a field.
 _CARRIED = ("corpus", "tokenizer", "context")

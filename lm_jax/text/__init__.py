@@ -1,0 +1,5 @@
+"""Which text, where it lies, how it is split; never imports jax."""
+
+from lm_jax.text.corpora import Corpus
+
+__all__ = ["Corpus"]

@@ -1,0 +1,23 @@
+"""Text to tokens and back: trained, saved, read back; never imports jax."""
+
+from lm_jax.tokenizers.characters import Characters
+from lm_jax.tokenizers.saved import load_tokenizer, save_tokenizer
+from lm_jax.tokenizers.specials import WithSpecials
+from lm_jax.tokenizers.subwords import Subwords
+from lm_jax.tokenizers.trained import Trained
+from lm_jax.tokenizers.utf8 import Bytes
+from lm_jax.tokenizers.words import Words
+
+Tokenizer = Characters | Bytes | Words | Subwords
+
+__all__ = [
+    "Bytes",
+    "Characters",
+    "Subwords",
+    "Tokenizer",
+    "Trained",
+    "WithSpecials",
+    "Words",
+    "load_tokenizer",
+    "save_tokenizer",
+]

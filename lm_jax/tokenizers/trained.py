@@ -1,0 +1,70 @@
+"""What every trained tokenizer offers, and what all kinds share.
+
+A value such as `Words(size=10_000)` is part of an experiment. Its `train` reads
+the training split and gives a trained tokenizer: a frozen value that a run
+keeps as JSON. Ids are int32 arrays of shape (tokens,).
+"""
+
+from collections.abc import Iterable
+from typing import Protocol, SupportsIndex, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int32
+
+UNKNOWN = "<unk>"
+# Ends a document; no text spells it, and it is decoded to nothing.
+END_OF_DOCUMENT = "<|end|>"
+# Ids come as a list or as an array.
+Ids = Iterable[SupportsIndex]
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """What every trained tokenizer offers."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+
+    @property
+    def end_id(self) -> int | None:
+        """Id of the end of a document, None where documents are not marked."""
+
+    @property
+    def unknown_id(self) -> int | None:
+        """Id of everything unknown, None where nothing is."""
+
+    @property
+    def sentence_end_id(self) -> int | None:
+        """Id of the end of a sentence, None where sentences are not marked."""
+
+    @property
+    def joiner(self) -> str:
+        """What `decode` puts between tokens: a space where they are words."""
+
+    def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
+        """Give the ids of a text.
+
+        Raises:
+            UserError: the vocabulary lacks something and has no unknown token.
+        """
+
+    def unspelled(self, text: str) -> int:
+        """Count the UTF-8 bytes of a text that become <unk>: no token spells them."""
+
+    def decode(self, ids: Ids) -> str:
+        """Give the text of ids."""
+
+    def symbols(self, ids: Ids) -> list[str]:
+        """Give each id as it is to be printed."""
+
+
+def boundary_ids(tokenizer: Trained) -> tuple[int, ...]:
+    """Give the ids of the tokens that end a sentence or a document."""
+    ends = (tokenizer.sentence_end_id, tokenizer.end_id)
+    return tuple(end for end in ends if end is not None)
+
+
+def visible(text: str) -> str:
+    """Spell out what cannot be seen in print, such as a line end."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,100 @@
+"""Files and folders are whole or not there, and what hinders them is said."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from lm_jax.errors import UserError
+from lm_jax.files import atomic_write, filling, whole_folder, write_json
+
+
+def fails_with(code: int):
+    def fail(*arguments, **named):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_text_and_bytes_are_written_as_they_are(tmp_path):
+    atomic_write(tmp_path / "a", "Füße, 你好\n")
+    atomic_write(tmp_path / "b", b"\x00\xff")
+    assert (tmp_path / "a").read_bytes() == "Füße, 你好\n".encode()
+    assert (tmp_path / "b").read_bytes() == b"\x00\xff"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("stage", ["fsync", "replace"])
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "permission denied"),
+    ],
+)
+def test_a_refused_write_leaves_the_old_file(tmp_path, monkeypatch, stage, code, said):
+    path = tmp_path / "result.json"
+    atomic_write(path, "old")
+    monkeypatch.setattr(os, stage, fails_with(code))
+    with pytest.raises(UserError, match=said) as caught:
+        atomic_write(path, "new")
+    assert str(path) in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+    assert path.read_text() == "old"
+
+
+def test_an_error_that_is_not_the_users_passes(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", fails_with(errno.EIO))
+    with pytest.raises(OSError):
+        atomic_write(tmp_path / "a", "text")
+
+
+def test_writing_into_no_directory_is_said(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        atomic_write(tmp_path / "none" / "a", "text")
+
+
+def test_json_is_written_with_the_folders_above_it(tmp_path):
+    path = tmp_path / "a" / "b.json"
+    write_json(path, {"a": [1, "春"]})
+    assert json.loads(path.read_text()) == {"a": [1, "春"]}
+    assert list(path.parent.iterdir()) == [path]
+    with pytest.raises(UserError, match=f"Cannot write {path}/c.json: a file is in"):
+        write_json(path / "c.json", {})
+
+
+def test_a_folder_that_fails_is_not_there(tmp_path):
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "a") as folder:
+        (folder / "half").touch()
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_of_two_writers_stays(tmp_path):
+    place = tmp_path / "a"
+    with whole_folder(place) as slow:
+        (slow / "slow").touch()
+        with whole_folder(place) as fast:
+            (fast / "fast").touch()
+    assert [path.name for path in place.iterdir()] == ["fast"]
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_place_that_takes_no_folder_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UserError, match=f"Cannot write {tmp_path}/file/a: a file is in"),
+        whole_folder(tmp_path / "file" / "a"),
+    ):
+        pass
+    monkeypatch.setattr(os, "rename", fails_with(errno.ENOSPC))
+    with pytest.raises(UserError, match="disk is full"), whole_folder(tmp_path / "a"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_is_missing_inside_is_no_fault_of_the_folder(tmp_path):
+    with pytest.raises(FileNotFoundError), filling(tmp_path):
+        (tmp_path / "none").read_text()

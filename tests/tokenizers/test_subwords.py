@@ -1,0 +1,75 @@
+"""Subwords give back every text, wherever it is cut."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lm_jax.errors import UserError
+from lm_jax.text.known import SHIPPED
+from lm_jax.text.reading import blocks
+from lm_jax.tokenizers import Subwords
+from lm_jax.tokenizers.subwords import sample
+from tests.properties import quick
+from tests.tokenizers import ENGLISH, anything, texts
+
+
+@pytest.fixture(scope="module", params=["bpe", "unigram"])
+def subwords(request):
+    files = ("tinyshakespeare.txt.gz", "tangshi300.tsv.gz")
+    learned = [next(blocks(SHIPPED / name))[:30_000] for name in files]
+    return Subwords(size=3000, kind=request.param).train(learned, end=True)
+
+
+@quick
+@given(anything)
+@example("a▁b ▁▁ c▁\n▁\0")
+def test_subwords_come_back(subwords, text):
+    ids = subwords.encode(text)
+    assert subwords.decode(ids) == text
+    assert subwords.end_id not in ids
+
+
+@quick
+@given(texts, texts)
+def test_subwords_can_be_cut_at_line_ends_and_before_spaces(subwords, a, b):
+    for start in ("\n", "x "):
+        left, right = (a + "\n", b) if start == "\n" else (a + "x", " " + b)
+        parts = [*subwords.encode(left), *subwords.encode(right)]
+        assert subwords.encode(left + right).tolist() == parts
+
+
+def test_long_lines_are_cut_without_effect(subwords):
+    text = "that is the question  or  not " * 400
+    whole = subwords._pieces.encode(text)
+    assert subwords.encode(text).tolist() == whole
+
+
+def test_subwords_that_cannot_be_had():
+    with pytest.raises(UserError, match="or less"):
+        Subwords(size=30_000).train([ENGLISH])
+    with pytest.raises(UserError, match="or more"):
+        Subwords(size=300).train([chr(0x4E00 + i) * 2 for i in range(900)])
+    with pytest.raises(UserError, match="size=300"):
+        Subwords(size=10)
+
+
+@quick
+@given(st.lists(st.text(max_size=9)), st.integers(0, 60))
+def test_the_sample_keeps_its_budget_and_order(lines, budget):
+    kept = sample(lines, budget)
+    assert sum(len(line.encode()) for line in kept) <= budget
+    assert kept == sample(lines, budget)
+    rest = iter(lines)
+    assert all(line in rest for line in kept)
+    if sum(len(line.encode()) for line in lines) <= budget:
+        assert kept == lines
+
+
+def test_the_sample_uses_its_budget_evenly():
+    lines = [f"{i:09d}" for i in range(20_000)]
+    kept = sample(lines, 18_000)
+    assert sum(map(len, kept)) > 15_000
+    places = Counter(int(line) // 5000 for line in kept)
+    assert min(places.values()) > 0.2 * len(kept)
