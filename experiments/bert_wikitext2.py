@@ -16,6 +16,7 @@ Data:    $LM_JAX_DATA/wikitext-2
 from dataclasses import replace
 
 from lm_jax.data import MaskedStream
+from lm_jax.evaluation import Likelihood
 from lm_jax.experiment import Experiment
 from lm_jax.models import Encoder, Learned, Rotary
 from lm_jax.objectives import MaskedTokens
@@ -39,7 +40,7 @@ experiment = Experiment(
     schedule=WarmupLinear(peak=2e-3, warmup="100 steps"),
     batch=16,
     budget="1500 steps",
-    evaluate_every="250 steps",
+    evaluations={"likelihood": Likelihood("250 steps")},
 )
 
 data, model = experiment.data, experiment.model

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from lm_jax.counting import KneserNey, NGram
 from lm_jax.data import CarriedStream, TokenStream
-from lm_jax.experiment import CountExperiment, Experiment, Sample
+from lm_jax.evaluation import Likelihood, Sample
+from lm_jax.experiment import CountExperiment, Experiment
 from lm_jax.models import (
     GRU,
     LSTM,
@@ -32,6 +33,7 @@ from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters
 
 corpus, sample = Corpus("tinyshakespeare"), Sample(prompt="ROMEO:", length=200)
+once = {"likelihood": Likelihood(), "sample": sample}
 windows = TokenStream(corpus, Characters(), context=64)
 experiment = Experiment(
     data=CarriedStream(corpus, Characters(), context=64),
@@ -41,8 +43,7 @@ experiment = Experiment(
     schedule=WarmupCosine(peak=5e-3, warmup="100 steps", final=1e-4),
     batch=12,
     budget="2000 steps",
-    evaluate_every="250 steps",
-    sample=sample,
+    evaluations={"likelihood": Likelihood("250 steps"), "sample": sample},
 )
 variants = {
     "lstm": experiment,
@@ -65,5 +66,5 @@ variants = {
         ),
         schedule=replace(experiment.schedule, peak=2e-3),
     ),
-    "ngram": CountExperiment(windows, NGram(5, KneserNey()), sample=sample),
+    "ngram": CountExperiment(windows, NGram(5, KneserNey()), evaluations=once),
 }

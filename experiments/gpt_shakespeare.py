@@ -9,7 +9,8 @@ Source:  nanoGPT, README, the CPU recipe (1.88, on 20 random batches)
 from dataclasses import replace
 
 from lm_jax.data import TokenStream
-from lm_jax.experiment import Experiment, Published, Sample
+from lm_jax.evaluation import Likelihood, Sample
+from lm_jax.experiment import Experiment, Published
 from lm_jax.models import Gated, Learned, Rotary, Transformer
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW, Muon
@@ -25,8 +26,10 @@ experiment = Experiment(
     schedule=WarmupCosine(peak=1e-3, warmup="100 steps", final=1e-4),
     batch=12,
     budget="2000 steps",
-    evaluate_every="250 steps",
-    sample=Sample(prompt="ROMEO:", length=200),
+    evaluations={
+        "likelihood": Likelihood("250 steps"),
+        "sample": Sample(prompt="ROMEO:", length=200),
+    },
     published=Published(1.88, "nanoGPT, README, CPU recipe"),
 )
 

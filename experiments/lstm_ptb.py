@@ -15,7 +15,8 @@ Data:    $LM_JAX_DATA/ptb (Mikolov's ptb.{train,valid,test}.txt.gz)
 from dataclasses import replace
 
 from lm_jax.data import CarriedStream
-from lm_jax.experiment import Experiment, Published, Sample
+from lm_jax.evaluation import Likelihood, Sample
+from lm_jax.experiment import Experiment, Published
 from lm_jax.models import GRU, LSTM, Dropouts, Elman, Recurrent
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import SGD
@@ -40,8 +41,10 @@ experiment = Experiment(
     schedule=ReduceOnPlateau(peak=20.0, factor=0.25, patience=1, threshold=0.0),
     batch=20,
     budget="6 epochs",
-    evaluate_every="1 epoch",
-    sample=Sample(prompt="the company", length=40),
+    evaluations={
+        "likelihood": Likelihood("1 epoch"),
+        "sample": Sample(prompt="the company", length=40),
+    },
     published=Published(117.61, SOURCE, "test", "perplexity"),
 )
 variants = {

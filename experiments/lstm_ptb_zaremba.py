@@ -10,7 +10,8 @@ Data:    $LM_JAX_DATA/ptb (Mikolov's ptb.{train,valid,test}.txt.gz)
 """
 
 from lm_jax.data import CarriedStream
-from lm_jax.experiment import Experiment, Published, Sample
+from lm_jax.evaluation import Likelihood, Sample
+from lm_jax.experiment import Experiment, Published
 from lm_jax.models import LSTM, Recurrent
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import SGD
@@ -30,8 +31,10 @@ experiment = Experiment(
     schedule=StepDecay(peak=20.0, factor=0.5, after="4 epochs", every="1 epoch"),
     batch=20,
     budget="13 epochs",
-    evaluate_every="1 epoch",
-    sample=Sample(prompt="the company", length=40),
+    evaluations={
+        "likelihood": Likelihood("1 epoch"),
+        "sample": Sample(prompt="the company", length=40),
+    },
     published=Published(114.5, "Zaremba et al. 2014, table 1", "test", "perplexity"),
 )
 variants = {}

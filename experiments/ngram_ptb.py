@@ -11,14 +11,18 @@ from dataclasses import replace
 
 from lm_jax.counting import AddK, KneserNey, NGram, StupidBackoff
 from lm_jax.data import TokenStream
-from lm_jax.experiment import CountExperiment, Published, Sample
+from lm_jax.evaluation import Likelihood, Sample
+from lm_jax.experiment import CountExperiment, Published
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Words
 
 experiment = CountExperiment(
     data=TokenStream(Corpus("ptb"), Words()),
     model=NGram(order=5, smoothing=KneserNey()),
-    sample=Sample(prompt="the company", length=40),
+    evaluations={
+        "likelihood": Likelihood(),
+        "sample": Sample(prompt="the company", length=40),
+    },
     published=Published(141.2, "Mikolov et al. 2011", "test", "perplexity"),
 )
 variants = {

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from lm_jax.counting import KneserNey, NGram
 from lm_jax.data import CarriedStream, TokenStream
-from lm_jax.experiment import CountExperiment, Experiment, Sample
+from lm_jax.evaluation import Likelihood, Sample
+from lm_jax.experiment import CountExperiment, Experiment
 from lm_jax.generation import Sampling
 from lm_jax.models import LSTM, Dropouts, Gated, Recurrent, Rotary, Transformer
 from lm_jax.objectives import NextToken
@@ -26,6 +27,7 @@ from lm_jax.tokenizers import Characters
 
 corpus, tokenizer = Corpus("quantangshi"), Characters(unknown=True)
 sample = Sample(prompt="春", length=80, sampling=Sampling(temperature=0.7))
+once = {"likelihood": Likelihood(), "sample": sample}
 experiment = Experiment(
     data=TokenStream(corpus, tokenizer, context=128),
     model=Transformer(
@@ -42,8 +44,7 @@ experiment = Experiment(
     schedule=WarmupCosine(peak=2e-3, warmup="100 steps", final=1e-4),
     batch=16,
     budget="4M tokens",
-    evaluate_every="1M tokens",
-    sample=sample,
+    evaluations={"likelihood": Likelihood("1M tokens"), "sample": sample},
 )
 dropout = Dropouts(input=0.1, between=0.1, output=0.1)
 variants = {
@@ -62,6 +63,6 @@ variants = {
         schedule=replace(experiment.schedule, peak=4e-3),
     ),
     "ngram": CountExperiment(
-        TokenStream(corpus, tokenizer), NGram(5, KneserNey()), sample=sample
+        TokenStream(corpus, tokenizer), NGram(5, KneserNey()), evaluations=once
     ),
 }

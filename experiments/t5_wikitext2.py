@@ -16,6 +16,7 @@ Data:    $LM_JAX_DATA/wikitext-2
 from dataclasses import replace
 
 from lm_jax.data import SpanCorruption
+from lm_jax.evaluation import Likelihood
 from lm_jax.experiment import Experiment
 from lm_jax.models import EncoderDecoder, Relative
 from lm_jax.objectives import Seq2Seq
@@ -34,7 +35,7 @@ experiment = Experiment(
     schedule=WarmupLinear(peak=2e-3, warmup="100 steps"),
     batch=16,
     budget="3000 steps",
-    evaluate_every="500 steps",
+    evaluations={"likelihood": Likelihood("500 steps")},
 )
 
 variants = {

@@ -9,7 +9,8 @@ Data:    $LM_JAX_DATA/ptb (Mikolov's ptb.{train,valid,test}.txt.gz)
 """
 
 from lm_jax.data import TokenStream
-from lm_jax.experiment import Experiment, Sample
+from lm_jax.evaluation import Likelihood, Sample
+from lm_jax.experiment import Experiment
 from lm_jax.models import MLP, Rotary, Transformer
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW
@@ -34,7 +35,9 @@ experiment = Experiment(
     schedule=WarmupCosine(peak=2e-3, warmup="200 steps", final=1e-5),
     batch=16,
     budget="13 epochs",
-    evaluate_every="1 epoch",
-    sample=Sample(prompt="the company", length=40),
+    evaluations={
+        "likelihood": Likelihood("1 epoch"),
+        "sample": Sample(prompt="the company", length=40),
+    },
 )
 variants = {}

@@ -16,6 +16,7 @@ Data:    $LM_JAX_DATA/text8 (text8.prefix.gz: the first 6.9 MB of text8)
 from dataclasses import replace
 
 from lm_jax.data import Cooccurrences, HuffmanTree, Noise, WordContexts
+from lm_jax.evaluation import Likelihood
 from lm_jax.experiment import Experiment
 from lm_jax.models import GlobalVectors, WordVectors
 from lm_jax.objectives import BagOfWords, GloVe, SkipGram
@@ -36,7 +37,7 @@ experiment = Experiment(
     schedule=WarmupLinear(peak=1e-2),
     batch=4,
     budget="15 epochs",
-    evaluate_every="5 epochs",
+    evaluations={"likelihood": Likelihood("5 epochs")},
 )
 variants = {
     "cbow": replace(experiment, objective=BagOfWords()),

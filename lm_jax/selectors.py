@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from lm_jax.errors import UserError
+from lm_jax.errors import UserError, nearest
 
 Value = TypeVar("Value")
 Selector = Sequence[tuple[str, Value]]
@@ -21,11 +21,43 @@ def path_name(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def select(selector: Selector, tree: Any, what: str) -> Any:
+def _check_each_matches(compiled: list, tree: Any, what: str) -> None:
+    names = [
+        name
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        for name in _unrolled_names(path_name(path), leaf)
+    ]
+    for expression, _ in compiled:
+        found = any(expression.search(name) for name in names)
+        if not found and expression.pattern != ".*":
+            raise UserError(
+                f"'{expression.pattern}' in {what} matches no parameter."
+                f"{nearest(expression.pattern, names)}"
+            )
+
+
+def _unrolled_names(name: str, leaf: Any) -> list[str]:
+    """The names of an array of a scanned stack as if it were not scanned."""
+    found = re.search(r"blocks(?=/)", name)
+    if not found or not getattr(leaf, "shape", ()):
+        return [name]
+    start, end = found.span()
+    layers = range(leaf.shape[0])
+    return [f"{name[:start]}block_{layer}{name[end:]}" for layer in layers]
+
+
+def select(selector: Selector, tree: Any, what: str, strict: bool = False) -> Any:
     """Replace each leaf by the value of the first expression found in its path.
 
+    Args:
+        selector: the expressions and their values, in order.
+        tree: of arrays, or of their shapes.
+        what: the field that the selector stands in.
+        strict: whether each expression must match something; ".*" need not.
+
     Raises:
-        UserError: when nothing matches a path, or an expression is malformed.
+        UserError: when nothing matches a path, or an expression is malformed, or
+            matches nothing.
     """
     compiled = []
     for expression, value in selector:
@@ -36,8 +68,10 @@ def select(selector: Selector, tree: Any, what: str) -> Any:
                 f"'{expression}' in {what} is not a regular expression: {error}."
             ) from None
 
-    def choose(path, _):
-        name = path_name(path)
+    if strict:
+        _check_each_matches(compiled, tree, what)
+
+    def of_name(name):
         for expression, value in compiled:
             if expression.search(name):
                 return value
@@ -46,4 +80,35 @@ def select(selector: Selector, tree: Any, what: str) -> Any:
             "End the list with ('.*', value) to cover the rest."
         )
 
+    def choose(path, leaf):
+        values = [of_name(name) for name in _unrolled_names(path_name(path), leaf)]
+        if any(value != values[0] for value in values):
+            raise UserError(
+                f"{what} gives the layers of '{path_name(path)}' different values, and "
+                "execution.compute.scan computes them as one. Leave scan out."
+            )
+        return values[0]
+
     return jax.tree_util.tree_map_with_path(choose, tree)
+
+
+def parted(tree: Any, chosen: Any) -> tuple[Any, Any]:
+    """Part a tree by a tree of booleans: what is chosen, and the rest.
+
+    Both have None where the other has a leaf, so that whoever maps over one of them
+    doesn't see the other's.
+    """
+
+    def keep(wanted: bool) -> Any:
+        return jax.tree.map(
+            lambda leaf, yes: leaf if yes is wanted else None, tree, chosen
+        )
+
+    return keep(True), keep(False)
+
+
+def together(a: Any, b: Any) -> Any:
+    """Put together what `parted` parted."""
+    return jax.tree.map(
+        lambda x, y: y if x is None else x, a, b, is_leaf=lambda x: x is None
+    )

@@ -17,7 +17,7 @@ LINES = [
     if kind == "sh"
     for line in block.splitlines()
 ]
-SHORT = ["--budget", "2 steps", "--evaluate-every", "2 steps"]
+SHORT = ["--budget", "2 steps", "--evaluations.likelihood.every", "2 steps"]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,8 @@ from dataclasses import replace
 from lm_jax.data import CarriedStream, TokenStream
 from lm_jax.tokenizers import Characters
 from lm_jax.text import Corpus
-from lm_jax.experiment import Experiment, Sample
+from lm_jax.evaluation import Likelihood, Sample
+from lm_jax.experiment import Experiment
 from lm_jax.generation import Sampling
 from lm_jax.models import Dropouts, Learned, Recurrent, Transformer
 from lm_jax.objectives import NextToken
@@ -38,9 +39,11 @@ experiment = Experiment(
     schedule=WarmupCosine(peak=1e-2, warmup="2 steps"),
     batch=8,
     budget="12 steps",
-    evaluate_every="4 steps",
+    evaluations={
+        "likelihood": Likelihood("4 steps"),
+        "sample": Sample(prompt="the ", length=20, sampling=Sampling(temperature=0.5)),
+    },
     average=0.5,
-    sample=Sample(prompt="the ", length=20, sampling=Sampling(temperature=0.5)),
 )
 variants = {
     "recurrent": replace(

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.experiment import AnyExperiment, differences, load
-from lm_jax.runs.claim import read_experiment
+from lm_jax.experiment import AnyExperiment, Difference, differences, load
+from lm_jax.experiment import read as read_experiment
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.result import read_result
 
@@ -27,15 +27,25 @@ def main(args: list[str]) -> int:
         return 0 if args in (["-h"], ["--help"]) else 2
     (a, run_a), (b, run_b) = (read(name) for name in args)
     changed = differences(a, b)
-    for name, left, right in changed:
-        print(name)
-        print(f"  - {'(not there)' if left is None else left}")
-        print(f"  + {'(not there)' if right is None else right}")
-    if not changed:
-        print("The experiments are equal.")
+    recipe = [each for each in changed if each.part == "recipe"]
+    _print(recipe)
+    if not recipe:
+        print("The recipes are equal.")
+    for part in ("execution", "notes"):
+        others = [each for each in changed if each.part == part]
+        if others:
+            print(f"{part}, which decides no number")
+            _print(others)
     if run_a and run_b:
         _compare_results(run_a, run_b)
     return 0
+
+
+def _print(changed: list[Difference]) -> None:
+    for name, left, right, _ in changed:
+        print(name)
+        print(f"  - {'(not there)' if left is None else left}")
+        print(f"  + {'(not there)' if right is None else right}")
 
 
 def read(name: str) -> tuple[AnyExperiment, Path | None]:

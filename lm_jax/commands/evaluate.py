@@ -1,19 +1,23 @@
 """Score a trained model on a whole split of its corpus."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from lm_jax.commands.options import read_options
-from lm_jax.errors import UserError
-from lm_jax.evaluation.neural_cache import NeuralCache
-from lm_jax.fitted import Fitted, load_fitted
+from lm_jax.evaluation import Evaluation, Fitted, Found, NeuralCache
+from lm_jax.experiment import AnyExperiment, read
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import read_result, record_score
-from lm_jax.training.run import Trained
+from lm_jax.training.fitting import (
+    Elsewhere,
+    load_fitted,
+    named_evaluation,
+    split_of,
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,15 @@ class Options:
     """Look at "test" once, when the recipe is fixed."""
     step: int | None = None
     """Checkpoint to score; the best one if not given."""
+    evaluation: str = ""
+    """Which of the run's evaluations to make; the one it watches if not given."""
+    corpus: str = ""
+    """Another text: a name, a path or an id; whole, where it has no splits."""
+    context: int | None = None
+    """Tokens that the model sees at most, where it can see others than in training."""
+    stride: int | None = None
+    """Score each token with at least context - stride before it: slower, and fairer
+    to what reads windows. The context, if not given."""
     cache: int = 0
     """Words that a neural cache remembers, where a model carries its state."""
     cache_theta: float = NeuralCache().theta
@@ -38,37 +51,45 @@ class Options:
     """Share of the cache in the probabilities. Choose both on "validation"."""
 
 
-def _record(options: Options, run: Path, scores: dict[str, float]) -> None:
-    """Add scores to the run's result: those of the best and of the last step."""
-    if options.step is None:
-        record_score(run, f"best_{options.split}", scores)
-    elif options.step == read_result(run)["steps"]:
-        record_score(run, options.split, scores)
-
-
-def _score_with_cache(
-    options: Options, fitted: Fitted, display: Display
-) -> dict[str, float]:
-    if not isinstance(fitted, Trained):
-        raise UserError("--cache needs a trained model: this one was counted.")
-    cache = NeuralCache(options.cache, options.cache_theta, options.cache_weight)
-    return fitted.score_with_cache(options.split, cache, display.work)
-
-
 def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "evaluate", args)
     run = find_run(options.run)
-    experiment, fitted = load_fitted(run, options.step)
+    experiment = read(run)
+    evaluation = _chosen(options, experiment)
+    elsewhere = Elsewhere(options.corpus, options.context, options.stride)
+    fitted = load_fitted(run, options.step, elsewhere)
+    split: Any = split_of(fitted, options.split) if options.corpus else options.split
     display = Display(0)
-    if options.cache:
-        scores = _score_with_cache(options, fitted, display)
-    else:
-        scores = fitted.score(options.split, display.work)
+    found = evaluation.run(fitted, split, display.work)
     display.close()
-    size = fitted.data.splits[options.split].bytes
+    _show(replace(options, split=split), run, experiment, fitted, found, display)
+    asked = options.cache or options.evaluation not in ("", experiment.watch)
+    asked = asked or elsewhere != Elsewhere()
+    if not asked and (run / "result.json").exists():
+        _record(options, run, found.scores)
+
+
+def _chosen(options: Options, experiment: AnyExperiment) -> Evaluation:
+    """The evaluation that the options ask for."""
+    if options.cache:
+        return NeuralCache(options.cache, options.cache_theta, options.cache_weight)
+    return named_evaluation(experiment, options.evaluation)
+
+
+def _show(
+    options: Options,
+    run: Path,
+    experiment: AnyExperiment,
+    fitted: Fitted,
+    found: Found,
+    display: Display,
+) -> None:
+    """Print what was found, and what was published."""
+    scores, size = found.scores, fitted.data.splits[options.split].bytes
     tokens = f"{scores['tokens']:,} tokens of " if "tokens" in scores else ""
-    rows = [("scored", f"{tokens}{size:,} bytes")]
+    rows = [("text", fitted.data.statement.split("\n")[0])] if options.corpus else []
+    rows.append(("scored", f"{tokens}{size:,} bytes"))
     cached = f", and a cache of {options.cache} words" if options.cache else ""
     rows.append(("seen before each", fitted.policy + cached))
     names = {"loss": "nats per token"} if "bits_per_byte" in scores else {}
@@ -78,9 +99,18 @@ def main(args: list[str]) -> None:
         if name != "tokens"
     ]
     published = experiment.published
-    if published and published.split == options.split:
+    same = not (options.corpus or options.context or options.stride)
+    if same and published and published.split == options.split:
         name = published.score.replace("_", " ")
         rows.append(("published", f"{name} {published.value} ({published.source})"))
     display.header(f"{run}, step {fitted.step}, {options.split} split", rows)
-    if not options.cache and (run / "result.json").exists():
-        _record(options, run, scores)
+    for text in found.texts:
+        print(text)
+
+
+def _record(options: Options, run: Path, scores: dict[str, float]) -> None:
+    """Add scores to the run's result: those of the best and of the last step."""
+    if options.step is None:
+        record_score(run, f"best_{options.split}", scores)
+    elif options.step == read_result(run)["steps"]:
+        record_score(run, options.split, scores)

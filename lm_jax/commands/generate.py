@@ -4,21 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 
 from lm_jax.commands.options import read_options
-from lm_jax.experiment import Experiment
-from lm_jax.fitted import load_fitted
+from lm_jax.commands.train import prompt_of
 from lm_jax.generation import Sampling
-from lm_jax.runs.claim import read_experiment
 from lm_jax.runs.directory import find_run
-from lm_jax.training.run import check_writes
+from lm_jax.runs.model import load_model
 
 
 @dataclass(frozen=True)
 class Options:
-    """Let a trained model continue one or more prompts of any length."""
+    """Let a trained model continue one or more prompts of any length.
+
+    The run's directory is all that is needed: no corpus, no cache.
+    """
 
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
@@ -37,16 +37,10 @@ class Options:
 def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "generate", args)
-    run = find_run(options.run)
-    experiment = read_experiment(run)
-    if isinstance(experiment, Experiment):
-        check_writes(experiment)
-    _, fitted = load_fitted(run, options.step)
-    tokenizer = fitted.data.tokenizer
-    texts = options.prompt or (experiment.sample.prompt,)
-    prompts = [tokenizer.encode(text) for text in texts]
-    new = fitted.generate(prompts, options.length, options.sampling, options.seed)
-    for index, (prompt, row) in enumerate(zip(prompts, new, strict=True)):
-        if len(prompts) > 1:
-            print(f"--- prompt {index + 1} ---")
-        print(tokenizer.decode(np.concatenate([prompt, row])))
+    model = load_model(find_run(options.run), options.step)
+    prompts = options.prompt or (prompt_of(model.experiment),)
+    texts = model.generate(prompts, options.length, options.sampling, options.seed)
+    for index, text in enumerate(texts, 1):
+        if len(texts) > 1:
+            print(f"--- prompt {index} ---")
+        print(text)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -10,8 +10,8 @@ import tyro
 from lm_jax.commands.options import read_options
 from lm_jax.data.loader import rows
 from lm_jax.errors import UserError
-from lm_jax.experiment import CountExperiment
-from lm_jax.runs.claim import check_data, read_experiment
+from lm_jax.experiment import read
+from lm_jax.runs.claim import check_data
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.training.setup import CACHE
@@ -36,8 +36,8 @@ def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "inspect", args)
     run = find_run(options.run)
-    experiment = read_experiment(run)
-    if isinstance(experiment, CountExperiment):
+    experiment: Any = read(run)
+    if not experiment.in_steps:
         raise UserError(
             f"{options.run} was fitted by counting its whole training split, "
             "without steps."

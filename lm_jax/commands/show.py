@@ -1,11 +1,12 @@
 """What an experiment resolves to, before it runs."""
 
 import math
+from typing import Any
 
 import jax
 
 from lm_jax.commands.train import describe, resolve
-from lm_jax.experiment import CountExperiment, flatten
+from lm_jax.experiment import flatten
 from lm_jax.runs.display import Display
 from lm_jax.selectors import path_name, select
 from lm_jax.training.loop import compile_functions
@@ -28,12 +29,13 @@ def main(args: list[str]) -> int:
     display = Display(0)
     fields = [(k, v) for k, v in flatten(named.experiment).items() if v]
     display.header("experiment", fields)
-    if isinstance(named.experiment, CountExperiment):
+    if not named.experiment.in_steps:
         data = named.experiment.data.prepare(CACHE, display.work)
         display.close()
         display.header("resolved", [("data", data.statement)])
         return 0
-    setup = set_up(named.experiment, progress=display.work)
+    experiment: Any = named.experiment
+    setup = set_up(experiment, progress=display.work)
     display.close()
     _parameters(setup)
     rows = describe(setup)
@@ -45,7 +47,7 @@ def main(args: list[str]) -> int:
 
 def _parameters(setup: Setup) -> None:
     """A line for each parameter: name, shape, count, whether it decays."""
-    optimizer, params = setup.experiment.optimizer, setup.shapes.params
+    optimizer, params = setup.experiment.optimizer, setup.saved_shapes().params
     decays = select(optimizer.decays, params, "optimizer.decays")
     rates = select(optimizer.rates, params, "optimizer.rates")
     leaves = jax.tree_util.tree_leaves_with_path(params)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import jax
 
-from lm_jax.counting.run import count_run
 from lm_jax.errors import UserError
+from lm_jax.evaluation import Sample
 from lm_jax.experiment import (
+    AnyExperiment,
     CountExperiment,
     Experiment,
     Named,
@@ -20,49 +21,65 @@ from lm_jax.experiment import (
     load,
 )
 from lm_jax.experiment.overrides import override
+from lm_jax.runs.checkpoints import has_checkpoint
+from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import read_result
 from lm_jax.runs.sinks import check_sinks
+from lm_jax.training.counting import count_run
 from lm_jax.training.loop import Outcome
 from lm_jax.training.run import train_run
 from lm_jax.training.setup import Setup, set_up
 
 USAGE = """\
-usage: ./launch.sh train FILE[:VARIANT] [--run DIRECTORY] [--FIELD VALUE ...]
+usage: ./launch.sh train FILE[:VARIANT] [--run DIRECTORY] [--from RUN]
+                         [--FIELD VALUE ...]
 
 Trains the experiment of a file, or one of its variants. Any field can be
-changed by its dotted name; a run that was started before goes on.
+changed by its dotted name; a run that was started before goes on. With --from,
+a new run begins with the parameters of another: those of the same path and
+shape, and what --initial.renamed, .resized, .new and .dropped name.
 
   ./launch.sh train experiments/gpt_shakespeare.py
   ./launch.sh train experiments/gpt_shakespeare.py:rotary --seed 1
   ./launch.sh train experiments/gpt_shakespeare.py --model.layers 6 \\
       --run runs/deeper
+  ./launch.sh train experiments/gpt_shakespeare.py --from \\
+      runs/gpt_shakespeare/base/seed0 --run runs/further
   ./launch.sh train experiments/gpt_shakespeare.py --help    (all fields)"""
-
-# Fields that may change and leave a published figure comparable.
-SAME_RECIPE = {"seed", "outputs", "keep", "sharding", "sample"}
 
 
 def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
-    """Read FILE[:VARIANT], --run and overrides from the command line.
+    """Read FILE[:VARIANT], --run, --from and overrides from the command line.
 
     A recipe that was changed has no published figure any more.
     """
     address, rest = args[0], args[1:]
-    run = None
-    if "--run" in rest:
-        index = rest.index("--run")
-        if index + 1 == len(rest):
-            raise UserError("--run needs a directory after it.")
-        run = Path(rest[index + 1])
-        rest = rest[:index] + rest[index + 2 :]
+    run, rest = _taken("--run", rest)
+    source, rest = _taken("--from", rest)
     named = load(address)
+    if source is not None:
+        # A run that goes on does without what it began with.
+        source = find_run(source) if source.exists() else source
+        rest = ["--initial", "FromRun", "--initial.run", str(source), *rest]
     program = f"./launch.sh {command} {address}"
     changed = override(named.experiment, rest, program)
-    fields = {name.split(".")[0] for name, *_ in differences(named.experiment, changed)}
-    if "published" not in fields and not fields <= SAME_RECIPE:
+    found = differences(named.experiment, changed)
+    recipe = {each.name for each in found if each.part == "recipe"} - {"seed"}
+    told = any(each.name.startswith("published") for each in found)
+    if recipe and not told:
         changed = replace(changed, published=None)
     return Named(changed, named.name, named.variant), run
+
+
+def _taken(flag: str, args: list[str]) -> tuple[Path | None, list[str]]:
+    """Take a flag and the directory after it out of arguments."""
+    if flag not in args:
+        return None, args
+    index = args.index(flag)
+    if index + 1 == len(args):
+        raise UserError(f"{flag} needs a directory after it.")
+    return Path(args[index + 1]), args[:index] + args[index + 2 :]
 
 
 def main(args: list[str]) -> int:
@@ -78,12 +95,15 @@ def main(args: list[str]) -> int:
         return 0
     check_sinks(experiment.outputs)
     display = Display(0)
-    setup = set_up(experiment, progress=display.work)
+    fresh = not has_checkpoint(run)
+    setup = set_up(experiment, progress=display.work, fresh=fresh)
     display.close()
     display = Display(setup.total)
     display.header(
         f"{named.name}, {named.variant}", [*describe(setup), ("run", str(run))]
     )
+    if setup.start is not None:
+        display.header("parameters", setup.start.table)
     outcome = train_run(experiment, run, setup, display)
     if outcome.signal is not None:
         print(f"Stopped and saved at step {int(outcome.state.step)}. To go on:")
@@ -99,19 +119,20 @@ def _count(experiment: CountExperiment, named: Named, run: Path) -> None:
     counted = count_run(experiment, run, display)
     rows = [
         ("data", counted.data.statement),
-        ("model", counted.fitted.statement),
+        ("model", counted.loaded.fitted.statement),
         ("run", str(run)),
     ]
     display.header(f"{named.name}, {named.variant}", rows)
     result = read_result(run)
     _say_scores(display.message, result["validation"])
     _say_published(display.message, experiment.published)
-    _say_next(display.message, run, experiment.sample.prompt)
+    _say_next(display.message, run, prompt_of(experiment))
 
 
 def describe(setup: Setup) -> list[tuple[str, str]]:
     """What was resolved, as names and values."""
     experiment = setup.experiment
+    parts = experiment.execution.accumulate
     devices = jax.devices()
     shape = {axis: n for axis, n in setup.mesh.shape.items() if n > 1}
     mesh = " x ".join(f"{n} {axis}" for axis, n in shape.items()) or "one device"
@@ -121,7 +142,7 @@ def describe(setup: Setup) -> list[tuple[str, str]]:
         (
             "step",
             f"{setup.units.tokens:,} tokens, {experiment.batch} x {setup.data.context}"
-            + (f", in {experiment.accumulate} parts" * (experiment.accumulate > 1)),
+            + (f", in {parts} parts" * (parts > 1)),
         ),
         (
             "budget",
@@ -139,14 +160,20 @@ def _conclude(
     """Say what came out, what was published, and what to type next."""
     best = outcome.progress.best
     say = Display(setup.total).message
-    _say_scores(say, outcome.scores)
+    _say_scores(say, outcome.scores[experiment.watch])
     if best:
-        say(f"Best: {best[1]:.4f} at step {best[0]}.")
+        say(f"Best: {abs(best[1]):.4f} at step {best[0]}.")
     _say_published(say, experiment.published)
-    _say_next(say, run, experiment.sample.prompt, experiment.objective.generates)
+    _say_next(say, run, prompt_of(experiment), experiment.objective.generates)
     if hasattr(setup.model, "vectors"):
         say(f"  ./launch.sh vectors {shlex.quote(str(run))} --out vectors.txt")
     say(f"  {_beside_python('tensorboard')} --logdir {shlex.quote(str(run))}")
+
+
+def prompt_of(experiment: AnyExperiment) -> str:
+    """The prompt of an experiment's first sample; a newline where it has none."""
+    samples = [e for e in experiment.evaluations.values() if isinstance(e, Sample)]
+    return (samples or [Sample()])[0].prompt
 
 
 def _say_scores(say: Callable[[str], None], scores: dict[str, float]) -> None:
@@ -157,7 +184,10 @@ def _say_scores(say: Callable[[str], None], scores: dict[str, float]) -> None:
     )
     over = f" ({scores['tokens']:,} tokens)" if "tokens" in scores else ""
     more = f": {others}" if others else ""
-    say(f"Validation loss {scores['loss']:.4f} over the whole split{over}{more}.")
+    if "loss" in scores:
+        say(f"Validation loss {scores['loss']:.4f} over the whole split{over}{more}.")
+    else:
+        say(f"Validation, the whole split{over}{more}.")
 
 
 def _say_published(say: Callable[[str], None], published: Published | None) -> None:

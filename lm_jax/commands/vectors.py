@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import numpy as np
 import tyro
 from jaxtyping import Float32
@@ -13,17 +12,10 @@ from jaxtyping import Float32
 from lm_jax.commands.options import read_options
 from lm_jax.data import read_vectors, write_vectors
 from lm_jax.errors import UserError
-from lm_jax.evaluation.word_similarity import word_scores
-from lm_jax.fitted import load_fitted
+from lm_jax.evaluation.word_similarity import whole_words, word_scores
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
-from lm_jax.tokenizers import WithSpecials
-from lm_jax.tokenizers.trained import END_OF_DOCUMENT, UNKNOWN
-from lm_jax.tokenizers.words import END_OF_SENTENCE
-from lm_jax.training.run import Trained
-
-# Tokens that stand for no text of their own.
-SPECIAL = (UNKNOWN, END_OF_SENTENCE, END_OF_DOCUMENT)
+from lm_jax.runs.model import load_model
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ def main(args: list[str]) -> None:
             )
         return
     folder = Path(data).expanduser() / "wordvectors"
-    scores = word_scores(*_whole_words(words, vectors), folder)
+    scores = word_scores(*whole_words(words, vectors), folder)
     shown = {
         name: value
         for name, value in scores.items()
@@ -78,31 +70,7 @@ def main(args: list[str]) -> None:
     Display(0).header(f"{options.source}, {len(words):,} words", rows)
 
 
-def _whole_words(
-    words: list[str], vectors: Float32[np.ndarray, "rows width"]
-) -> tuple[list[str], Float32[np.ndarray, "rows width"]]:
-    """Take a token that begins with a space for the word after it.
-
-    They come first: the same letters without the space are part of a word.
-    """
-    order = sorted(range(len(words)), key=lambda i: not words[i].startswith(" "))
-    return [words[i].removeprefix(" ") for i in order], vectors[order]
-
-
 def _vectors(source: Path) -> tuple[list[str], Float32[np.ndarray, "rows width"]]:
     if source.is_file():
         return read_vectors(source)
-    _, fitted = load_fitted(find_run(source))
-    if not isinstance(fitted, Trained):
-        raise UserError(f"{source} was fitted by counting: it has no vectors.")
-    model, tokenizer = fitted.setup.model, fitted.data.tokenizer
-    if hasattr(model, "vectors"):
-        table = model.apply({"params": fitted.params}, method="vectors")
-    else:
-        table = fitted.params["embedding"]
-    table = np.asarray(jax.device_get(table), np.float32)
-    if isinstance(tokenizer, WithSpecials):
-        tokenizer = tokenizer.tokenizer
-    symbols = tokenizer.symbols(range(tokenizer.vocab_size))
-    spelled = [i for i, symbol in enumerate(symbols) if symbol not in SPECIAL]
-    return [symbols[i] for i in spelled], table[spelled]
+    return load_model(find_run(source)).vectors()

@@ -13,9 +13,21 @@ from lm_jax.data.streams import TokenStream
 from lm_jax.data.tokens import Tokens
 from lm_jax.data.vectors import read_vectors, write_vectors
 
+Data = (
+    TokenStream
+    | CarriedStream
+    | PackedDocuments
+    | Mixture
+    | MaskedStream
+    | SpanCorruption
+    | WordContexts
+    | Cooccurrences
+)
+
 __all__ = [
     "CarriedStream",
     "Cooccurrences",
+    "Data",
     "HuffmanTree",
     "MaskedStream",
     "Mixture",

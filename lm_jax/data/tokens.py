@@ -22,6 +22,7 @@ from lm_jax.files import whole_folder, write_json
 from lm_jax.text.corpora import Piece, Text
 from lm_jax.tokenizers import Tokenizer, Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.saved import describe
+from lm_jax.tokenizers.saved import digest as tokenizer_digest
 
 SPLITS = ("train", "validation", "test")
 # Part of every folder's name: raise it when the same text would give other files.
@@ -59,7 +60,8 @@ class Tokenized(NamedTuple):
     splits: dict[str, Tokens]
     statement: str
     digest: str
-    """Of the texts, how they were split and the tokenizer as it was asked for."""
+    """Of the texts, how they were split, the tokenizer as it was asked for and as it
+    was trained."""
 
 
 def tokenize(
@@ -93,13 +95,17 @@ def tokenize(
         made = _load(folder)
     trained, splits = made
     statement += [describe(trained), *map(_sizes, splits, splits.values())]
-    return Tokenized(trained, splits, "\n".join(statement), digest)
+    # What was trained counts too: the same text can give other pieces elsewhere.
+    whole = sha256(f"{digest} {tokenizer_digest(trained)}".encode()).hexdigest()[:20]
+    return Tokenized(trained, splits, "\n".join(statement), whole)
 
 
 def _digest(texts: Sequence[Text], tokenizer: Tokenizer, end: bool) -> str:
     value = dataclasses.asdict(tokenizer)  # type: ignore[call-overload]
     kind = type(tokenizer).__name__
-    what = [[text.digest for text in texts], kind, value, end]
+    # A kept tokenizer is what it holds, not where it lies.
+    kept = tokenizer_digest(tokenizer.train(())) if kind == "Kept" else ""
+    what = [[text.digest for text in texts], kind, value, end, *[kept] * bool(kept)]
     return sha256(json.dumps(what).encode()).hexdigest()[:20]
 
 

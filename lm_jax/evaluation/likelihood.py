@@ -1,29 +1,63 @@
-"""How well a model predicts a text, whatever its family and its tokens."""
+"""Sums over a whole split, as the objective counts them."""
 
-import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lm_jax.errors import UserError
+from lm_jax.evaluation.fitted import Fitted, Found, Progress
 
 
-def likelihood(nats: float, tokens: int | float, text_bytes: int) -> dict[str, float]:
-    """Give nats per token ("loss"), "perplexity", "bits_per_byte" and "tokens".
+@dataclass(frozen=True)
+class Likelihood:
+    """The objective's own scores over a whole split, each token once.
 
-    Bits per byte compare models with different tokenizers: all nats, in bits,
-    over the bytes of the text (Gao et al. 2020, 3.1). Bytes that became <unk> are
-    not counted: a tokenizer gains nothing by what it doesn't spell.
+    Of a language model: nats per token, perplexity and bits per byte.
 
-    Args:
-        nats: summed over all tokens but the first.
-        tokens: that were predicted.
-        text_bytes: UTF-8 bytes of the text that its tokens give back.
+    Attributes:
+        every: how often; None is whenever the watched evaluation is made.
     """
-    loss = nats / tokens
-    return {
-        "loss": loss,
-        "perplexity": perplexity(loss),
-        "bits_per_byte": nats / math.log(2.0) / text_bytes,
-        "tokens": int(tokens),
-    }
+
+    every: str | None = None
+
+    watched: ClassVar[str] = "loss"
+    """The score that schedule, patience and the best checkpoint can go by."""
+    larger_is_better: ClassVar[bool] = False
+
+    def run(
+        self, fitted: Fitted, split: str, progress: Progress | None = None
+    ) -> Found:
+        """Score a whole split."""
+        return Found(fitted.score(split, progress))
 
 
-def perplexity(loss: float) -> float:
-    """Give e to the nats per token; infinite where no float can hold it."""
-    return math.exp(loss) if loss < 700.0 else math.inf
+@dataclass(frozen=True)
+class Accuracy:
+    """The share of the targets of a whole split that are predicted right.
+
+    For objectives that count them: masked tokens, targets of sources, labels.
+
+    Attributes:
+        every: how often; None is whenever the watched evaluation is made.
+    """
+
+    every: str | None = None
+
+    watched: ClassVar[str] = "accuracy"
+    larger_is_better: ClassVar[bool] = True
+
+    def run(
+        self, fitted: Fitted, split: str, progress: Progress | None = None
+    ) -> Found:
+        """Score a whole split.
+
+        Raises:
+            UserError: when the objective doesn't count what is right.
+        """
+        scores = fitted.score(split, progress)
+        right = [value for name, value in scores.items() if name.endswith("accuracy")]
+        if not right:
+            raise UserError(
+                "Accuracy counts what is predicted right, and this objective gives "
+                f"{', '.join(scores)}. Use Likelihood()."
+            )
+        return Found({"accuracy": right[0]})

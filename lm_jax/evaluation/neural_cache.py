@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.errors import UserError
+from lm_jax.evaluation.fitted import Fitted, Found, Progress
 from lm_jax.models.cache import continued
 
 Batch = dict[str, Array]
@@ -31,6 +32,11 @@ class NeuralCache:
     """How much more alike features count; 0 counts words."""
     weight: float = 0.1
     """Share of the cache: lambda in the paper."""
+    every: str | None = None
+    """How often; None is whenever the watched evaluation is made."""
+
+    watched: ClassVar[str] = "loss"
+    larger_is_better: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse what is no cache, or no probability."""
@@ -40,6 +46,13 @@ class NeuralCache:
             raise UserError(f"cache.theta={self.theta} must be 0 or more.")
         if not 0 <= self.weight < 1:
             raise UserError(f"cache.weight={self.weight} is not in [0, 1).")
+
+    def run(
+        self, fitted: Fitted, split: str, progress: Progress | None = None
+    ) -> Found:
+        """Score a whole split with a cache of the words before."""
+        sizes = self.size, self.theta, self.weight
+        return Found(fitted.score_with_cache(split, *sizes, progress))
 
 
 class CacheCarry(NamedTuple):

@@ -1,16 +1,18 @@
 """How well word vectors agree with people: similarities and analogies."""
 
 import gzip
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int
 from scipy.stats import spearmanr
 
 from lm_jax.errors import UserError
+from lm_jax.evaluation.fitted import Fitted, Found, Progress
 
 SIMILARITIES = {
     "wordsim353": "EN-WS-353-ALL.txt",
@@ -175,6 +177,61 @@ def word_scores(
         files = ", ".join([*SIMILARITIES.values(), *ANALOGIES.values()])
         raise UserError(f"{folder} has none of the files {files}.")
     return scores
+
+
+@dataclass(frozen=True)
+class WordSimilarity:
+    """How well a model's word vectors agree with people; see `word_scores`.
+
+    Attributes:
+        folder: of the files that words are judged by; "" is $LM_JAX_DATA/wordvectors.
+        every: how often; None is whenever the watched evaluation is made.
+    """
+
+    folder: str = ""
+    every: str | None = None
+
+    watched: ClassVar[str] = "wordsim353/spearman"
+    larger_is_better: ClassVar[bool] = True
+
+    def run(
+        self, fitted: Fitted, split: str, progress: Progress | None = None
+    ) -> Found:
+        """Score the vectors; of analogies, all sections together.
+
+        Raises:
+            UserError: the model has no vectors, or there is nothing to judge by.
+        """
+        scores = word_scores(
+            *whole_words(*fitted.vectors()), judging_folder(self.folder)
+        )
+        return Found({k: v for k, v in scores.items() if k.count("/") == 1})
+
+
+def judging_folder(folder: str = "") -> Path:
+    """Give the folder of the files that words are judged by.
+
+    Raises:
+        UserError: none was named, and $LM_JAX_DATA is not set.
+    """
+    data = os.environ.get("LM_JAX_DATA")
+    if not folder and data is None:
+        raise UserError(
+            "There is nothing to score word vectors by: set LM_JAX_DATA to a folder "
+            "with wordvectors/ in it."
+        )
+    return Path(folder or f"{data}/wordvectors").expanduser()
+
+
+def whole_words(
+    words: list[str], vectors: Float32[np.ndarray, "rows width"]
+) -> tuple[list[str], Float32[np.ndarray, "rows width"]]:
+    """Take a token that begins with a space for the word after it.
+
+    They come first: the same letters without the space are part of a word.
+    """
+    order = sorted(range(len(words)), key=lambda i: not words[i].startswith(" "))
+    return [words[i].removeprefix(" ") for i in order], vectors[order]
 
 
 def read_pairs(path: Path) -> list[Pair]:

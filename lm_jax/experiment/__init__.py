@@ -1,30 +1,46 @@
 """The value that defines a run: loaded, written, overridden, compared."""
 
-from lm_jax.experiment.comparing import differences, fields, flatten
+from lm_jax.experiment.comparing import (
+    Difference,
+    differences,
+    digest,
+    fields,
+    flatten,
+    leaves,
+)
 from lm_jax.experiment.loading import Named, load
-from lm_jax.experiment.names import from_json, save, to_json
+from lm_jax.experiment.names import from_json, own_source, read, save, to_json
 from lm_jax.experiment.value import (
     AnyExperiment,
+    Compute,
     CountExperiment,
+    Execution,
     Experiment,
+    FromRun,
     InitialVectors,
     Published,
-    Sample,
 )
 
 __all__ = [
     "AnyExperiment",
+    "Compute",
     "CountExperiment",
+    "Difference",
+    "Execution",
     "Experiment",
+    "FromRun",
     "InitialVectors",
     "Named",
     "Published",
-    "Sample",
     "differences",
+    "digest",
     "fields",
     "flatten",
     "from_json",
+    "leaves",
     "load",
+    "own_source",
+    "read",
     "save",
     "to_json",
 ]

@@ -4,13 +4,14 @@ import dataclasses
 import textwrap
 import types
 import typing
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tyro
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment.comparing import flatten
-from lm_jax.experiment.value import AnyExperiment
+from lm_jax.experiment.value import AnyExperiment, Execution
 
 # What another kind of data takes from the one before, where it has such a field.
 _CARRIED = ("corpus", "tokenizer", "context")
@@ -28,7 +29,7 @@ def override(experiment: AnyExperiment, args: list[str], program: str) -> AnyExp
     """
     if {"-h", "--help"} & set(args):
         print(_kinds_help(experiment))
-    args, experiment = _choose_kinds(list(args), experiment)
+    args, experiment = _choose_kinds(_whole_names(args, experiment), experiment)
     return tyro.cli(
         type(experiment),
         prog=program,
@@ -36,6 +37,26 @@ def override(experiment: AnyExperiment, args: list[str], program: str) -> AnyExp
         default=experiment,
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
     )
+
+
+def _whole_names(args: list[str], experiment: AnyExperiment) -> list[str]:
+    """Write the short names of an execution's fields out: ``--fsdp``."""
+    names = {f.name for f in dataclasses.fields(experiment)}
+    if "execution" not in names:
+        return list(args)
+    paths = _execution_paths(Execution(), "execution")
+    short = {f"--{p.split('.')[-1]}": f"--{p}" for p in paths}
+    short = {k: v for k, v in short.items() if k.removeprefix("--") not in names}
+    return [short.get(arg, arg) for arg in args]
+
+
+def _execution_paths(value: Any, path: str) -> Iterator[str]:
+    for field in dataclasses.fields(value):
+        inner, below = getattr(value, field.name), f"{path}.{field.name}"
+        if dataclasses.is_dataclass(inner):
+            yield from _execution_paths(inner, below)
+        else:
+            yield below
 
 
 def _kinds_help(experiment: AnyExperiment) -> str:
@@ -77,7 +98,10 @@ def _choose_kinds(args: list[str], value: Any) -> tuple[list[str], Any]:
 def _at(value: Any, path: list[str]) -> Any:
     """The value at a path; None where there is no such field."""
     for name in path:
-        value = getattr(value, name, None)
+        if isinstance(value, Mapping):
+            value = value.get(name)
+        else:
+            value = getattr(value, name, None)
     return value
 
 
@@ -94,10 +118,14 @@ def _refuse_whole(flag: str, held: Any) -> None:
 
 def _kinds(value: Any, path: list[str]) -> dict[str, type]:
     """The kinds that the field at a path may hold, by name."""
-    value = _at(value, path[:-1])
-    if not dataclasses.is_dataclass(value):
+    holder = _at(value, path[:-1])
+    if isinstance(holder, Mapping):
+        hints = typing.get_type_hints(type(_at(value, path[:-2])))
+        annotation = typing.get_args(hints[path[-2]])[1]
+    elif dataclasses.is_dataclass(holder):
+        annotation = typing.get_type_hints(type(holder)).get(path[-1])
+    else:
         return {}
-    annotation = typing.get_type_hints(type(value)).get(path[-1])
     if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
         return {}
     options = typing.get_args(annotation)
@@ -130,7 +158,9 @@ def _replace(value: Any, path: list[str], kind: type) -> Any:
                 f"experiment's file, as {kind.__name__}({', '.join(needed)})."
             )
         return kind(**{name: getattr(value, name) for name in needed})
-    inner = _replace(getattr(value, path[0]), path[1:], kind)
+    inner = _replace(_at(value, path[:1]), path[1:], kind)
+    if isinstance(value, Mapping):
+        return {**value, path[0]: inner}
     return dataclasses.replace(value, **{path[0]: inner})
 
 

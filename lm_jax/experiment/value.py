@@ -1,41 +1,20 @@
 """An experiment: one frozen value that defines a run."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import flax.linen as nn
+from flax.core import FrozenDict
 
 from lm_jax.counting import NGram
-from lm_jax.data import (
-    CarriedStream,
-    Cooccurrences,
-    MaskedStream,
-    Mixture,
-    PackedDocuments,
-    SpanCorruption,
-    TokenStream,
-    WordContexts,
-)
-from lm_jax.generation import Sampling
+from lm_jax.data import Data, TokenStream
+from lm_jax.errors import UserError, nearest
+from lm_jax.evaluation import Evaluation, Likelihood, Sample
 from lm_jax.objectives import Objective
 from lm_jax.optimizers import Optimizer
 from lm_jax.schedules import Schedule
 from lm_jax.sharding import Sharding
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The text that is generated at each evaluation.
-
-    Attributes:
-        prompt: what the model continues.
-        length: tokens to generate; 0 generates nothing.
-        sampling: how each token is drawn.
-    """
-
-    prompt: str = "\n"
-    length: int = 200
-    sampling: Sampling = Sampling(temperature=0.8)
 
 
 @dataclass(frozen=True)
@@ -60,7 +39,7 @@ class Published:
 class InitialVectors:
     """Word vectors that the embedding begins as.
 
-    To keep them as they are: ``optimizer.rates=(("^embedding$", 0.0), (".*", 1.0))``.
+    To keep them as they are: ``frozen=(("^embedding$", True), (".*", False))``.
 
     Attributes:
         path: a file in word2vec's or GloVe's text format. Tokens that it lacks
@@ -73,8 +52,73 @@ class InitialVectors:
 
 
 @dataclass(frozen=True)
+class FromRun:
+    """The parameters of a run, which this one begins with.
+
+    What has the same path and shape in both is taken; each parameter that differs
+    must be named, so that none is forgotten. Expressions are searched in paths, as
+    "block_0/attention/query/kernel".
+
+    Attributes:
+        run: its directory.
+        step: of the checkpoint; None takes the best one.
+        renamed: (expression, replacement) pairs that turn paths of the run into
+            paths of this model.
+        resized: expressions of parameters of another shape, of which the part that
+            both shapes have is taken; the rest begins anew.
+        new: expressions of parameters of this model that begin anew.
+        dropped: expressions of parameters of the run that are not taken.
+    """
+
+    run: str = ""
+    step: int | None = None
+    renamed: tuple[tuple[str, str], ...] = ()
+    resized: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a model's operations are laid out: the numbers differ by rounding alone.
+
+    Attributes:
+        scan: compile one block and loop over it: compile time then does not grow
+            with depth.
+    """
+
+    scan: bool = False
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How and where a recipe is computed.
+
+    It may change each time that a run is started, and decides no number beyond
+    rounding. On the command line the last name is enough: ``--fsdp 4``.
+
+    Attributes:
+        sharding: the mesh, and what lies where on it.
+        accumulate: parts that a batch is computed in, one after the other.
+        keep: checkpoints kept beside the best.
+        compute: how the model's operations are laid out.
+    """
+
+    sharding: Sharding = Sharding()
+    accumulate: int = 1
+    keep: int = 2
+    compute: Compute = Compute()
+
+
+# What a field is part of: the recipe, if its metadata doesn't say. The entry of a
+# mapping that ``recipe`` names is part of the recipe too.
+EXECUTION = {"part": "execution"}
+NOTES = {"part": "notes"}
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """All that decides a run's numbers.
+    """A recipe, which decides a run's numbers; its execution; and notes.
 
     Attributes:
         data: corpus, tokenizer and how they become batches.
@@ -84,54 +128,55 @@ class Experiment:
         schedule: the learning rate over the run.
         batch: examples a step.
         budget: length of the run: "2000 steps", "3 epochs", "10M tokens",
-            "1e16 flops".
-        evaluate_every: how often the whole validation split is scored, a
-            sample is drawn and a checkpoint is saved.
-        accumulate: parts that a batch is computed in, one after the other.
+            "1e16 flops". A run that has ended goes on with a longer one, where the
+            steps that were made would have been the same.
+        evaluations: what is measured, by name, and how often.
+        watch: the evaluation that schedule, patience and the best checkpoint go by;
+            a checkpoint is saved whenever it is made. It is part of the recipe, the
+            others are notes.
         average: decay of the moving average of the weights that is evaluated
             in their place; 0 is off.
         average_after: evaluations without a loss better than the best of those
             before them until the plain average of all later weights is
             evaluated in their place (NT-ASGD, Merity et al. 2018, 3); None is off.
-        initial: word vectors that the embedding begins as.
+        initial: word vectors that the embedding begins as, or the run whose
+            parameters this one begins with; None begins anew.
+        frozen: which parameters are not trained: (expression, true or false) pairs.
+            They have no gradient, no optimizer state and no share in the norm that
+            gradients are clipped by.
         patience: evaluations without a better loss before the run stops
             early; None never does.
-        keep: checkpoints kept beside the best.
         seed: of initial values, order of the data, dropout and samples.
-        sharding: the mesh, and what lies where on it.
-        sample: the text generated at each evaluation.
+        execution: how and where it is computed.
         outputs: beside metrics.jsonl: "tensorboard", "wandb", "mlflow".
         published: the figure to compare with.
     """
 
-    data: (
-        TokenStream
-        | CarriedStream
-        | PackedDocuments
-        | Mixture
-        | MaskedStream
-        | SpanCorruption
-        | WordContexts
-        | Cooccurrences
-    )
+    in_steps: ClassVar[bool] = True
+
+    data: Data
     model: nn.Module
     objective: Objective
     optimizer: Optimizer
     schedule: Schedule
     batch: int
     budget: str
-    evaluate_every: str
-    accumulate: int = 1
+    evaluations: Mapping[str, Evaluation] = field(metadata=NOTES | {"recipe": "watch"})
+    watch: str = "likelihood"
     average: float = 0.0
     average_after: int | None = None
-    initial: InitialVectors | None = None
+    initial: InitialVectors | FromRun | None = None
+    frozen: tuple[tuple[str, bool], ...] = ((".*", False),)
     patience: int | None = None
-    keep: int = 2
     seed: int = 0
-    sharding: Sharding = Sharding()
-    sample: Sample = Sample()
-    outputs: tuple[str, ...] = ("tensorboard",)
-    published: Published | None = None
+    execution: Execution = field(default=Execution(), metadata=EXECUTION)
+    outputs: tuple[str, ...] = field(default=("tensorboard",), metadata=NOTES)
+    published: Published | None = field(default=None, metadata=NOTES)
+
+    def __post_init__(self) -> None:
+        """Freeze the evaluations; refuse to watch one that isn't there."""
+        object.__setattr__(self, "evaluations", FrozenDict(self.evaluations))
+        check_watched(self.evaluations, self.watch)
 
 
 @dataclass(frozen=True)
@@ -141,16 +186,43 @@ class CountExperiment:
     Attributes:
         data: corpus and tokenizer; what is counted is its whole stream.
         model: order and smoothing.
+        evaluations: what is measured once it is fitted, by name.
+        watch: the evaluation that its result is known by.
         seed: of the sample.
-        sample: the text generated once it is fitted.
         published: the figure to compare with.
     """
 
+    in_steps: ClassVar[bool] = False
+
     data: TokenStream
     model: NGram
+    evaluations: Mapping[str, Evaluation] = field(
+        default=FrozenDict({"likelihood": Likelihood(), "sample": Sample()}),
+        metadata=NOTES | {"recipe": "watch"},
+    )
+    watch: str = "likelihood"
     seed: int = 0
-    sample: Sample = Sample()
-    published: Published | None = None
+    published: Published | None = field(default=None, metadata=NOTES)
+
+    def __post_init__(self) -> None:
+        """Freeze the evaluations; refuse to watch one that isn't there."""
+        object.__setattr__(self, "evaluations", FrozenDict(self.evaluations))
+        check_watched(self.evaluations, self.watch)
 
 
 AnyExperiment = Experiment | CountExperiment
+
+
+def check_watched(evaluations: Mapping[str, Evaluation], watch: str) -> None:
+    """Refuse to go by an evaluation that isn't there or gives no score.
+
+    Raises:
+        UserError: with the nearest that does.
+    """
+    scored = [name for name, value in evaluations.items() if value.watched]
+    if watch not in scored:
+        there = nearest(watch, scored) if scored else ""
+        raise UserError(
+            f"watch='{watch}': no evaluation of that name gives a score to go by."
+            f"{there}"
+        )

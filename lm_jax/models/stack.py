@@ -1,7 +1,8 @@
 """What decoders, encoders and encoder-decoders share around their blocks."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import field
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -29,8 +30,8 @@ class Stack(BlockFields, Part):
         tied: whether the embedding also makes the logits.
         logit_bias: whether logits have a bias (BERT, Phi).
         logit_softcap: largest logit; None has no limit (Gemma 2).
-        scan: compile one block and loop over it: compile time then does not
-            grow with depth. Same values either way.
+        scan: compile one block and loop over it; an execution's ``compute`` says
+            so when a run is set up.
         vocab_size: number of tokens; 0 takes the size of the tokenizer.
     """
 
@@ -41,7 +42,7 @@ class Stack(BlockFields, Part):
     tied: bool = True
     logit_bias: bool = False
     logit_softcap: float | None = None
-    scan: bool = False
+    scan: bool = field(default=False, metadata={"part": "set up"})
     vocab_size: int = 0
 
     def setup(self):
@@ -173,8 +174,48 @@ def capped(logits: Float[Array, "*batch"], cap: float | None) -> Float[Array, "*
     return logits if cap is None else cap * jnp.tanh(logits / cap)
 
 
-def stack_blocks(params: dict) -> dict:
-    """Turn unrolled parameters (block_0, block_1, ...) into scanned ones (blocks)."""
+def laid_out(model: nn.Module, scan: bool) -> nn.Module:
+    """The same model, its blocks scanned or not.
+
+    Raises:
+        ValueError: it has no blocks to scan.
+    """
+    if isinstance(model, Stack):
+        return model.clone(scan=scan)
+    if scan:
+        raise ValueError(
+            "execution.compute.scan loops over equal blocks, and "
+            f"{type(model).__name__} has none. Leave scan out."
+        )
+    return model
+
+
+def stack_blocks(tree: Any) -> Any:
+    """Turn unrolled parameters (block_0, block_1, ...) into scanned ones (blocks).
+
+    Args:
+        tree: parameters, or anything that holds trees of their form.
+    """
+    return _in_each(tree, r".*block_0", _stacked)
+
+
+def unstack_blocks(tree: Any) -> Any:
+    """Turn scanned parameters into unrolled ones; see `stack_blocks`."""
+    return _in_each(tree, r".*blocks", _unstacked)
+
+
+def _in_each(tree: Any, name: str, change: Callable[[dict], dict]) -> Any:
+    """Change the dictionaries that have such a name in them."""
+
+    def has_it(node: Any) -> bool:
+        return isinstance(node, dict) and any(re.fullmatch(name, key) for key in node)
+
+    return jax.tree.map(
+        lambda node: change(node) if has_it(node) else node, tree, is_leaf=has_it
+    )
+
+
+def _stacked(params: dict) -> dict:
     stacks: dict[str, list] = {}
     for name in sorted(params, key=lambda name: (len(name), name)):
         if found := re.fullmatch(r"(.*block)_\d+", name):
@@ -187,14 +228,14 @@ def stack_blocks(params: dict) -> dict:
     return rest | stacked
 
 
-def unstack_blocks(params: dict) -> dict:
-    """Turn scanned parameters into unrolled ones."""
+def _unstacked(params: dict) -> dict:
     unrolled = {}
     for name, value in params.items():
         if not name.endswith("blocks"):
             unrolled[name] = value
             continue
-        for index in range(jax.tree.leaves(value)[0].shape[0]):
+        layers = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+        for index in range(layers):
             block = jax.tree.map(lambda part: part[index], value)  # noqa: B023
             unrolled[f"{name.removesuffix('s')}_{index}"] = block
     return unrolled

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from lm_jax.evaluation.likelihood import likelihood
 from lm_jax.models.encoder_decoder import EncoderDecoder
+from lm_jax.objectives.scores import likelihood
 from lm_jax.objectives.sums import Sums, applied, penalties
 
 

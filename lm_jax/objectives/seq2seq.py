@@ -8,8 +8,8 @@ import jax
 import optax
 from jaxtyping import Array, Float, Key
 
-from lm_jax.evaluation.likelihood import perplexity
 from lm_jax.models.encoder_decoder import EncoderDecoder
+from lm_jax.objectives.scores import perplexity
 from lm_jax.objectives.sums import Sums, applied, penalties
 
 

@@ -1,40 +1,77 @@
-"""A run directory belongs to one experiment and one text."""
+"""A run directory belongs to one recipe and one text."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from lm_jax.data import Prepared
 from lm_jax.errors import UserError
-from lm_jax.experiment import AnyExperiment, differences, from_json, save
+from lm_jax.experiment import AnyExperiment, differences, own_source, read, save
+from lm_jax.experiment.names import COPY
 from lm_jax.files import atomic_write
 
+# Fields of a recipe that may change where the steps already made stay the same;
+# whoever trains checks that.
+EXTENDS = ("budget", "patience")
 
-def claim(experiment: AnyExperiment, data: Prepared, run: Path) -> None:
-    """Write experiment.json and data.json, or see that those there are the same.
+
+def claim(
+    experiment: AnyExperiment,
+    data: Prepared,
+    run: Path,
+    check: Callable[[AnyExperiment], None] = lambda before: None,
+) -> AnyExperiment | None:
+    """Write what a run keeps of its experiment, or see that its recipe is the same.
+
+    Execution and notes may be others than they were: what is there now is written.
+
+    Args:
+        experiment: that is to be trained.
+        data: its text.
+        run: the directory.
+        check: refuses what may change only under conditions (`EXTENDS`), by the
+            experiment as it was.
+
+    Returns:
+        The experiment as it was, where the run had begun.
 
     Raises:
-        UserError: with the differences, when they aren't.
+        UserError: with the differences, when another recipe is there.
     """
-    path = run / "experiment.json"
-    if path.exists():
-        _check_experiment(experiment, run)
+    before = None
+    if (run / "experiment.json").exists():
+        before = read(run)
+        _check_recipe(before, experiment, run)
         check_data(data, run)
-    else:
-        atomic_write(path, save(experiment))
+        check(before)
+    for name, content in save(experiment).items():
+        atomic_write(run / name, content)
     if not (run / "data.json").exists():
         about = {"digest": data.digest, "statement": data.statement.split("\n")}
         text = json.dumps(about, indent=2, ensure_ascii=False)
         atomic_write(run / "data.json", text + "\n")
+    return before
 
 
-def _check_experiment(experiment: AnyExperiment, run: Path) -> None:
-    there = read_experiment(run)
-    changed = differences(there, experiment)
+def _check_recipe(before: AnyExperiment, now: AnyExperiment, run: Path) -> None:
+    changed = [
+        each
+        for each in differences(before, now)
+        if each.part == "recipe" and each.name not in EXTENDS
+    ]
     if changed:
-        lines = "\n".join(f"  {name}: {a} there, {b} now" for name, a, b in changed)
+        lines = "\n".join(f"  {name}: {a} there, {b} now" for name, a, b, _ in changed)
         raise UserError(
             f"{run} holds another experiment:\n{lines}\n"
             "Train this one elsewhere with --run DIRECTORY."
+        )
+    source = own_source(now)
+    if source is not None and source != (run / COPY).read_bytes():
+        raise UserError(
+            f"The experiment's file defines kinds of value of its own, and it has "
+            f"changed since {run} was begun. To go on with the code as it was, train "
+            f"the copy that the run keeps: {run / COPY}. To train the new code, use "
+            "--run DIRECTORY."
         )
 
 
@@ -47,7 +84,10 @@ def check_data(data: Prepared, run: Path) -> None:
     path = run / "data.json"
     if not path.exists():
         return
-    about = _read(path)
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read: {error}.") from error
     if about.get("digest") != data.digest:
         lines = "\n".join(f"  {line}" for line in about.get("statement", []))
         raise UserError(
@@ -55,19 +95,3 @@ def check_data(data: Prepared, run: Path) -> None:
             f"otherwise. It was:\n{lines}\n"
             "Put it back as it was, or train on the new one with --run DIRECTORY."
         )
-
-
-def read_experiment(run: Path) -> AnyExperiment:
-    """The experiment of a run.
-
-    Raises:
-        UserError: when it can't be read.
-    """
-    return from_json(_read(run / "experiment.json"))
-
-
-def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read: {error}.") from error

@@ -115,9 +115,9 @@ class Display:
             pieces.append(self._harmless(note))
         self._draw(f"{step}/{self._total}", step, self._total, pieces)
 
-    def evaluation(self, step: int, metrics: dict, best: bool) -> None:
+    def evaluation(self, step: int, name: str, metrics: dict, best: bool) -> None:
         """What an evaluation found, in a line that stays."""
-        pieces = [f"step {step}"]
+        pieces = [f"step {step}", name]
         for name, value in metrics.items():
             pieces.append(f"{name.replace('_', ' ')} {_number(value)}")
         lines = _flow([*pieces, "best so far"] if best else pieces)

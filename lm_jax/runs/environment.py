@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
@@ -58,10 +59,14 @@ def environment() -> dict:
     }
 
 
-def record_environment(run: Path) -> None:
+def record_environment(run: Path, execution: Any = None) -> None:
     """Append where this process runs to `<run>/environment.json`.
 
     The file is a list with one entry for each time the run was started.
+
+    Args:
+        run: its directory.
+        execution: how the experiment is computed this time, as JSON has it.
 
     Raises:
         UserError: if the file is there and is not such a list.
@@ -73,7 +78,7 @@ def record_environment(run: Path) -> None:
         starts = None
     if not isinstance(starts, list):
         raise UserError(f"{path} is damaged: mend it or move it away.")
-    starts.append(environment())
+    starts.append(environment() | {"execution": execution})
     atomic_write(path, json.dumps(starts, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_jax.errors import UserError
-from lm_jax.experiment import AnyExperiment
+from lm_jax.experiment import AnyExperiment, digest
 from lm_jax.files import atomic_write
 
 
@@ -18,6 +18,8 @@ def about(experiment: AnyExperiment, model: Any) -> dict:
     return {
         "corpus": " + ".join(part.corpus.source for part in corpora),
         "model": type(model).__name__,
+        "recipe": digest(experiment),
+        "watch": experiment.watch,
         "published": dataclasses.asdict(published) if published else None,
     }
 

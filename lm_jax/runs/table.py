@@ -23,8 +23,6 @@ DEFAULTS: tuple[Measure, ...] = (
 # What every result has.
 LOSS: Measure = ("validation", "loss")
 _NAME = 27  # Columns of a row's name.
-# Fields of an experiment in which the seeds of a row may differ.
-_NO_RECIPE = ("seed", "outputs", "keep", "sharding", "sample", "published")
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def rows_below(folder: Path) -> dict[str, list[Row]]:
         run, result = path.parent, read_result(path.parent)
         if "corpus" in result:  # Other programs write files of this name too.
             place = run.parent if _is_seed(run) else run
-            found[place, _recipe(run, result)].append((run, result))
+            found[place, _recipe(result)].append((run, result))
     if not found:
         raise UserError(
             f"There are no results below {folder}: a result lies at "
@@ -106,18 +104,12 @@ def _name(run: Path) -> str:
     return name if variant == "base" else f"{name}:{variant}"
 
 
-def _recipe(run: Path, result: dict) -> str:
-    """What the seeds of a row share; a result kept alone tells less of it."""
-    path = run / "experiment.json"
-    if not path.exists():
-        told = ("corpus", "model", "parameters", "steps", "published")
-        return json.dumps([result.get(name) for name in told], sort_keys=True)
-    try:
-        fields = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} can't be read: {error}.") from error
-    shared = {name: value for name, value in fields.items() if name not in _NO_RECIPE}
-    return json.dumps(shared, sort_keys=True)
+def _recipe(result: dict) -> str:
+    """What the seeds of a row share: the digest, or what older results tell."""
+    if "recipe" in result:
+        return result["recipe"]
+    told = ("corpus", "model", "parameters", "steps", "published")
+    return json.dumps([result.get(name) for name in told], sort_keys=True)
 
 
 def measures(rows: list[Row]) -> list[Measure]:

@@ -1,6 +1,7 @@
 """Text to tokens and back: trained, saved, read back; never imports jax."""
 
 from lm_jax.tokenizers.characters import Characters
+from lm_jax.tokenizers.kept import Kept
 from lm_jax.tokenizers.saved import load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
 from lm_jax.tokenizers.subwords import Subwords
@@ -8,11 +9,12 @@ from lm_jax.tokenizers.trained import Trained
 from lm_jax.tokenizers.utf8 import Bytes
 from lm_jax.tokenizers.words import Words
 
-Tokenizer = Characters | Bytes | Words | Subwords
+Tokenizer = Characters | Bytes | Words | Subwords | Kept
 
 __all__ = [
     "Bytes",
     "Characters",
+    "Kept",
     "Subwords",
     "Tokenizer",
     "Trained",

@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from lm_jax.errors import UserError
 from lm_jax.files import write_json
 from lm_jax.tokenizers.characters import CharacterTokenizer
+from lm_jax.tokenizers.specials import WithSpecials
 from lm_jax.tokenizers.subwords import SubwordTokenizer
 from lm_jax.tokenizers.trained import UNKNOWN, Trained
 from lm_jax.tokenizers.utf8 import ByteTokenizer
@@ -14,7 +17,13 @@ from lm_jax.tokenizers.words import WordTokenizer
 
 _KINDS: dict[str, type] = {
     kind.__name__: kind
-    for kind in (CharacterTokenizer, ByteTokenizer, WordTokenizer, SubwordTokenizer)
+    for kind in (
+        CharacterTokenizer,
+        ByteTokenizer,
+        WordTokenizer,
+        SubwordTokenizer,
+        WithSpecials,
+    )
 }
 
 
@@ -31,8 +40,23 @@ def describe(tokenizer: Trained) -> str:
 
 def save_tokenizer(tokenizer: Trained, path: Path) -> None:
     """Write a trained tokenizer as one JSON file."""
-    fields = dataclasses.asdict(tokenizer)  # type: ignore[call-overload]
-    write_json(path, {"kind": type(tokenizer).__name__, **fields})
+    write_json(path, _document(tokenizer))
+
+
+def digest(tokenizer: Trained) -> str:
+    """Give the sha256 of a trained tokenizer: of all that its ids depend on."""
+    text = json.dumps(_document(tokenizer), sort_keys=True)
+    return sha256(text.encode()).hexdigest()
+
+
+def _document(tokenizer: Any) -> dict[str, Any]:
+    fields = {f.name: getattr(tokenizer, f.name) for f in dataclasses.fields(tokenizer)}
+    inner = {
+        name: _document(value)
+        for name, value in fields.items()
+        if dataclasses.is_dataclass(value)
+    }
+    return {"kind": type(tokenizer).__name__, **fields, **inner}
 
 
 def load_tokenizer(path: Path) -> Trained:
@@ -42,11 +66,19 @@ def load_tokenizer(path: Path) -> Trained:
         UserError: the file is missing or is no such tokenizer.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        kind = _KINDS[fields.pop("kind")]
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return kind(**values)
+        return _rebuilt(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise UserError(f"There is no tokenizer at {path}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: it holds no tokenizer.") from error
+
+
+def _rebuilt(document: dict[str, Any]) -> Any:
+    kind = _KINDS[document.pop("kind")]
+    values = {
+        name: _rebuilt(value) if isinstance(value, dict) else value
+        for name, value in document.items()
+    }
+    return kind(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    )

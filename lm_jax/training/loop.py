@@ -1,12 +1,10 @@
 """The loop: steps, evaluations, samples and checkpoints of one run."""
 
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grain
 import jax
@@ -14,25 +12,20 @@ import numpy as np
 
 from lm_jax.data.loader import batches, rows
 from lm_jax.errors import Diverged
-from lm_jax.evaluation.whole_split import summed
-from lm_jax.generation import generate
+from lm_jax.evaluation import Found
+from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.display import Display
 from lm_jax.runs.metrics import MetricsLog, append_sample
+from lm_jax.runs.model import NeuralModel
 from lm_jax.runs.sinks import Sink
-from lm_jax.sharding import batch_sharding, batch_ways, to_mesh
-from lm_jax.training.checkpoints import Checkpoints
+from lm_jax.sharding import to_mesh
 from lm_jax.training.guards import CompileGuard, Interrupt, save_blame
 from lm_jax.training.progress import Clock, Progress
+from lm_jax.training.scoring import Scored, compile_evaluation
 from lm_jax.training.setup import Setup
-from lm_jax.training.state import TrainState
-from lm_jax.training.step import (
-    continued,
-    make_evaluation_step,
-    make_train_step,
-    named_key,
-)
+from lm_jax.training.state import TrainState, split
+from lm_jax.training.step import make_gradients, make_train_step
 
-EVALUATION_TOKENS = 8192
 SHOWN = ("loss", "bits_per_byte", "masked_accuracy", "accuracy")
 
 
@@ -51,6 +44,15 @@ class Outputs:
         for sink in self.sinks:
             sink.write(step, values)
 
+    def show(self, step: int, name: str, found: Found, best: bool) -> None:
+        """What an evaluation found, for people; texts go to samples.txt too."""
+        shown = {key: found.scores[key] for key in SHOWN if key in found.scores}
+        if shown or found.scores:
+            self.display.evaluation(step, name, shown or found.scores, best)
+        for text in found.texts:
+            append_sample(self.run / "samples.txt", step, text)
+            self.display.sample(step, text)
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -67,14 +69,14 @@ class Outcome:
 
     Attributes:
         state, progress, clock: at the end.
-        scores: of the last evaluation; empty when interrupted.
+        scores: of each evaluation, the last that was made; empty when interrupted.
         signal: that ended it, or None.
     """
 
     state: TrainState
     progress: Progress
     clock: Clock
-    scores: dict[str, float]
+    scores: dict[str, dict[str, float]]
     signal: int | None
 
 
@@ -87,19 +89,14 @@ def compile_functions(setup: Setup) -> Compiled:
         setup.transformation,
         setup.curve,
         seed=experiment.seed,
-        accumulate=experiment.accumulate,
+        accumulate=experiment.execution.accumulate,
         average=experiment.average,
+        frozen=setup.frozen,
     )
     train_step = jax.jit(step, donate_argnums=0, out_shardings=(setup.shardings, None))
-    evaluation_step = compile_evaluation(setup)
+    evaluation_step = compile_evaluation(setup.model, experiment.objective, setup.mesh)
     guard = CompileGuard({"train_step": train_step, "evaluation_step": evaluation_step})
     return Compiled(train_step, evaluation_step, guard)
-
-
-def compile_evaluation(setup: Setup) -> jax.stages.Wrapped:
-    """Jit the evaluation step; nothing is compiled yet."""
-    step = make_evaluation_step(setup.model, setup.experiment.objective)
-    return jax.jit(step, out_shardings=(None, batch_sharding(setup.mesh)))
 
 
 def train(
@@ -121,7 +118,7 @@ def train(
     """
     compiled, clock = compile_functions(setup), Clock()
     began = time.perf_counter() - progress.seconds
-    scores: dict[str, float] = {}
+    scores: dict[str, dict[str, float]] = {}
     order = setup.data.train(setup.experiment.seed, setup.experiment.batch)
     pending: tuple[int, dict] | None = None
     first = int(state.step)
@@ -129,7 +126,11 @@ def train(
         first = setup.total
     for done, batch, waited in _feed(setup, order, first):
         state, metrics = compiled.step(state, batch)
-        due = done % setup.every == 0 or done == setup.total
+        due = [
+            name
+            for name, every in setup.every.items()
+            if done % every == 0 or done == setup.total
+        ]
         stop = interrupt.received is not None
         late, pending = pending, (done, metrics)
         for item in (late, pending if due or stop else None):
@@ -141,17 +142,26 @@ def train(
         pending = None
         if due:
             with clock.paused():
-                scores = _evaluate(setup, compiled, state, progress, outputs, clock)
-                state = _rescaled(setup, state, progress)
+                found = _evaluate(setup, compiled, state, progress, outputs, clock, due)
+                scores |= found
+        if setup.experiment.watch in due:
+            state = _rescaled(setup, state, progress)
             compiled.guard.check()
+        elif not stop:
+            continue
         progress.seconds = time.perf_counter() - began
-        _save(done, state, progress, checkpoints)
+        _save(setup, done, state, progress, checkpoints)
         if stop or _out_of_patience(setup, progress, outputs.display):
             break
     checkpoints.wait()
     if not scores and interrupt.received is None:
         # Ended before, perhaps without having written its result.
-        scores = _scores(setup, compiled, state, outputs)
+        fitted, work = scored(setup, compiled, state), outputs.display.work
+        scores = {
+            name: evaluation.run(fitted, "validation", work).scores
+            for name, evaluation in setup.experiment.evaluations.items()
+            if evaluation.watched
+        }
     return Outcome(state, progress, clock, scores, interrupt.received)
 
 
@@ -191,11 +201,17 @@ def _record(
     return math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])
 
 
-def _scores(
-    setup: Setup, compiled: Compiled, state: TrainState, outputs: Outputs
-) -> dict[str, float]:
-    params, work = state.evaluated, outputs.display.work
-    return evaluate(setup, compiled.evaluation, params, "validation", work)
+def scored(setup: Setup, compiled: Compiled, state: TrainState) -> Scored:
+    """A state's model beside its text, as evaluations see it."""
+    loaded = NeuralModel(
+        experiment=setup.experiment,
+        tokenizer=setup.data.tokenizer,
+        model=setup.model,
+        params=state.evaluated,
+        context=setup.data.context,
+        step=int(state.step),
+    )
+    return Scored(loaded, setup.data, setup.mesh, compiled.evaluation)
 
 
 def _evaluate(
@@ -205,74 +221,32 @@ def _evaluate(
     progress: Progress,
     outputs: Outputs,
     clock: Clock,
-) -> dict[str, float]:
-    """Score the validation split, draw a sample, and write both down."""
-    step = int(state.step)
-    scores = _scores(setup, compiled, state, outputs)
-    values = {f"validation_{name}": value for name, value in scores.items()}
+    due: list[str],
+) -> dict[str, dict[str, float]]:
+    """Make the evaluations that are due, write down and show what they found."""
+    fitted, step = scored(setup, compiled, state), int(state.step)
+    watch = setup.experiment.watch
+    values: dict[str, float] = {}
+    found: dict[str, dict[str, float]] = {}
+    for name in due:
+        evaluation = setup.experiment.evaluations[name]
+        made = evaluation.run(fitted, "validation", outputs.display.work)
+        found[name] = made.scores
+        prefix = "validation" if name == watch else name
+        values |= {f"{prefix}_{key}": value for key, value in made.scores.items()}
+        if name == watch:
+            sign = -1 if evaluation.larger_is_better else 1
+            progress.validation.append((step, sign * made.scores[evaluation.watched]))
+        outputs.show(step, name, made, best=name == watch and progress.is_best(step))
     rate = clock.steps_per_second()
-    if rate:
+    if rate and watch in due:
         values |= {
             "tokens_per_second": rate * setup.units.tokens,
             "data_wait": clock.data_wait(),
         }
-    outputs.write(step, values)
-    progress.validation.append((step, scores["loss"]))
-    shown = {f"validation_{name}": scores[name] for name in SHOWN if name in scores}
-    best = progress.best is not None and progress.best[0] == step
-    outputs.display.evaluation(step, shown, best)
-    text = sample(setup, state.evaluated)
-    if text:
-        append_sample(outputs.run / "samples.txt", step, text)
-        outputs.display.sample(step, text)
-    return scores
-
-
-def evaluate(
-    setup: Setup,
-    evaluation_step: Callable[[Any, dict, Any], tuple[dict, Any]],
-    params: Any,
-    split: str,
-    progress: Callable[[str, int, int], None] | None = None,
-    empty: Callable[[int], Any] | None = None,
-) -> dict[str, float]:
-    """Score a whole split with some parameters, as the objective says.
-
-    Args:
-        setup, params: what is scored.
-        evaluation_step: how.
-        split: which.
-        progress: told (description, done, total).
-        empty: of a number of rows, the carry before the first batch where
-            batches continue each other; the model's own if None.
-    """
-    ways, lanes = batch_ways(setup.mesh), setup.data.lanes
-    size = max(setup.experiment.batch, EVALUATION_TOKENS // setup.data.context)
-    size = -(-(lanes or size) // ways) * ways
-    windows = setup.data.evaluation(split, size)
-    empty = empty or (lambda rows: setup.model.empty_cache(rows, 0))
-    carry = to_mesh(empty(size), setup.mesh) if lanes else None
-    sums = summed(evaluation_step, params, windows, setup.mesh, carry, progress)
-    return setup.experiment.objective.scores(sums, setup.data.splits[split].spelled)
-
-
-def sample(setup: Setup, params: Any) -> str:
-    """Continue the experiment's prompt; empty when it asks for no sample."""
-    wanted = setup.experiment.sample
-    if not wanted.length or not setup.experiment.objective.generates:
-        return ""
-    tokenizer = setup.data.tokenizer
-    prompt = tokenizer.encode(wanted.prompt)
-    new = generate(
-        setup.model,
-        params,
-        [prompt],
-        wanted.length,
-        setup.data.context,
-        wanted.sampling,
-        setup.experiment.seed,
-    )
-    return tokenizer.decode(np.concatenate([prompt, new[0]]))
+    if values:
+        outputs.write(step, values)
+    return found
 
 
 def _rescaled(setup: Setup, state: TrainState, progress: Progress) -> TrainState:
@@ -299,10 +273,15 @@ def stuck(losses: list[float], after: int) -> bool:
 
 
 def _save(
-    done: int, state: TrainState, progress: Progress, checkpoints: Checkpoints
+    setup: Setup,
+    done: int,
+    state: TrainState,
+    progress: Progress,
+    checkpoints: Checkpoints,
 ) -> None:
-    best = progress.best[0] if progress.best else None
-    checkpoints.save(done, state, dataclasses.asdict(progress), best)
+    saved = progress.to_json()
+    params, rest = split(setup.to_saved(state))
+    checkpoints.save(done, params, rest, saved, saved["best"])
 
 
 def _out_of_patience(setup: Setup, progress: Progress, display: Display) -> bool:
@@ -326,23 +305,22 @@ def _save_divergence(
     Raises:
         Diverged: always.
     """
-    order = setup.data.train(setup.experiment.seed, setup.experiment.batch)
-    batch = rows(order, step - 1, setup.experiment.batch)
-    objective, model = setup.experiment.objective, setup.model
-    root = named_key(setup.experiment.seed, "dropout")
-    key = jax.random.fold_in(root, state.step)
-    numbered = to_mesh(batch | {"row": np.arange(len(batch["inputs"]))}, setup.mesh)
-    carry = continued(state.carry, numbered)
-
-    def loss(params):
-        return objective(model, params, numbered, key, carry).loss
-
-    gradient = jax.jit(jax.grad(loss))(state.params)
+    mended = state.replace(finite=jax.device_put(True, setup.shardings.finite))
+    _save(setup, int(state.step), mended, progress, checkpoints)
+    checkpoints.wait()
+    experiment = setup.experiment
+    order = setup.data.train(experiment.seed, experiment.batch)
+    batch = rows(order, step - 1, experiment.batch)
+    gradients = make_gradients(
+        setup.model,
+        experiment.objective,
+        seed=experiment.seed,
+        accumulate=experiment.execution.accumulate,
+        frozen=setup.frozen,
+    )
+    (*_, gradient), _ = jax.jit(gradients)(state, to_mesh(batch, setup.mesh))
     folder = outputs.run / f"diverged_at_step_{step}"
     save_blame(folder, step, batch, state.params, gradient)
-    mended = state.replace(finite=jax.device_put(True, setup.shardings.finite))
-    _save(int(state.step), mended, progress, checkpoints)
-    checkpoints.wait()
     raise Diverged(
         f"The loss or gradient of step {step} is not finite. The state before it is "
         f"checkpoint {int(state.step)}; the batch and the statistics of each "

@@ -1,5 +1,6 @@
 """What a run knows of itself while it trains: its evaluations and its time."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ class Progress:
     """What evaluations have found; a checkpoint holds it as JSON.
 
     Attributes:
-        validation: (step, loss) of each evaluation.
+        validation: (step, loss) of each evaluation that is watched; of a score
+            that is better when larger, what is missing to nothing (-score).
         seconds: of all the processes that trained this run, up to the last
             checkpoint; compiling and evaluations count.
     """
@@ -22,9 +24,14 @@ class Progress:
 
     @classmethod
     def from_json(cls, saved: dict) -> "Progress":
-        """What ``dataclasses.asdict`` and JSON made of it, as it was."""
+        """What `to_json` and JSON made of it, as it was."""
         pairs = [(step, loss) for step, loss in saved["validation"]]
         return cls(pairs, saved["seconds"])
+
+    def to_json(self) -> dict:
+        """What a checkpoint keeps of it; "best" is the step of the best one."""
+        best = self.best[0] if self.best else None
+        return dataclasses.asdict(self) | {"best": best}
 
     @property
     def losses(self) -> list[float]:
@@ -36,6 +43,10 @@ class Progress:
         """Step and loss of the best evaluation."""
         finite = [pair for pair in self.validation if math.isfinite(pair[1])]
         return min(finite, key=lambda pair: pair[1], default=None)
+
+    def is_best(self, step: int) -> bool:
+        """Whether the best evaluation is the one of this step."""
+        return self.best is not None and self.best[0] == step
 
     def waited(self) -> int:
         """Evaluations since the best one."""

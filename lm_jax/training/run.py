@@ -1,44 +1,29 @@
-"""Start a run, go on with it, or read it back."""
+"""Start a run, or go on with it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from lm_jax.data import Prepared
 from lm_jax.errors import UserError
-from lm_jax.evaluation.neural_cache import (
-    CacheCarry,
-    NeuralCache,
-    empty_cache_carry,
-    make_cache_step,
-)
 from lm_jax.experiment import Experiment, to_json
-from lm_jax.generation import Sampling, generate
-from lm_jax.runs.claim import check_data, claim
+from lm_jax.runs.checkpoints import Checkpoints
+from lm_jax.runs.claim import claim
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.metrics import MetricsLog, truncate_samples
+from lm_jax.runs.model import keep_model
 from lm_jax.runs.picture import draw_run
 from lm_jax.runs.result import about, write_result
 from lm_jax.runs.sinks import open_sinks
-from lm_jax.sharding import Sharding
-from lm_jax.training.checkpoints import Checkpoints
 from lm_jax.training.guards import Interrupt
-from lm_jax.training.loop import (
-    Outcome,
-    Outputs,
-    compile_evaluation,
-    evaluate,
-    train,
-)
+from lm_jax.training.loop import Outcome, Outputs, train
 from lm_jax.training.progress import Progress
-from lm_jax.training.setup import Setup, check_devices, set_up
-from lm_jax.training.state import TrainState
+from lm_jax.training.setup import Setup, length_of
+from lm_jax.training.state import TrainState, joined, split
 
 
 def train_run(
@@ -51,10 +36,13 @@ def train_run(
             a damaged checkpoint, or can't be written.
     """
     with open_run(run), Interrupt() as interrupt:
-        claim(experiment, setup.data, run)
-        record_environment(run)
-        checkpoints = Checkpoints(run / "checkpoints", experiment.keep)
-        state, progress = _start(setup, checkpoints, display)
+        checkpoints = Checkpoints(run / "checkpoints", experiment.execution.keep)
+        before = claim(
+            experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
+        )
+        keep_model(run, setup.data.tokenizer, setup.model, setup.data.context)
+        record_environment(run, to_json(experiment.execution))
+        state, progress = _start(setup, checkpoints, before, display)
         first = int(state.step)
         log = MetricsLog(run / "metrics.jsonl")
         log.truncate_after(first)
@@ -77,29 +65,81 @@ def train_run(
         return outcome
 
 
+def _check(before: Any, setup: Setup, checkpoints: Checkpoints) -> None:
+    """See that another budget leaves the steps that were made as they are.
+
+    Raises:
+        UserError: it doesn't, and how to start from the run instead.
+    """
+    steps = checkpoints.steps()
+    done = steps[-1] if steps else 0
+    if before.budget == setup.experiment.budget or not done:
+        return
+    advice = (
+        "To train longer from what it has learnt, begin another run from it: train "
+        f"FILE --from {checkpoints.directory.parent} --run DIRECTORY."
+    )
+    if setup.total < done:
+        raise UserError(
+            f"The budget '{setup.experiment.budget}' is {setup.total:,} steps, and the "
+            f"run has made {done:,} already. Give it as many or more."
+        )
+    old, _ = length_of(before, setup.units)
+    made = jnp.arange(done)
+    if not np.array_equal(jax.vmap(old)(made), jax.vmap(setup.curve)(made)):
+        raise UserError(
+            f"The run can't go on with a budget of '{setup.experiment.budget}': under "
+            f"{type(setup.experiment.schedule).__name__} the learning rates of the "
+            f"{done:,} steps made would have been others than with '{before.budget}'. "
+            f"{advice}"
+        )
+
+
 def _start(
-    setup: Setup, checkpoints: Checkpoints, display: Display
+    setup: Setup,
+    checkpoints: Checkpoints,
+    before: Any,
+    display: Display,
 ) -> tuple[TrainState, Progress]:
     """The first state, or the last one saved."""
     steps = checkpoints.steps()
     if not steps:
         return setup.first_state(), Progress()
-    like = setup.placed_shapes()
-    state, saved = checkpoints.restore(steps[-1], like)
+    params, rest = split(setup.saved_shapes())
+    items, saved = checkpoints.restore(steps[-1], params | {"rest": rest})
+    rest = items.pop("rest")
+    state = setup.from_saved(joined(items, rest))
+    progress = Progress.from_json(saved)
+    if before is not None and before.budget != setup.experiment.budget:
+        state = _lengthened(setup, state, progress, steps[-1])
     display.message(f"Going on from the checkpoint of step {steps[-1]}.")
-    return state, Progress.from_json(saved)
+    return state, progress
+
+
+def _lengthened(
+    setup: Setup, state: TrainState, progress: Progress, done: int
+) -> TrainState:
+    """Forget the evaluation that was made only because the budget ended there."""
+    every = setup.every[setup.experiment.watch]
+    if done % every and done < setup.total:
+        progress.validation = [e for e in progress.validation if e[0] != done]
+    scale = setup.experiment.schedule.scale(progress.losses)
+    placed: Any = jax.device_put(np.float32(scale), setup.shardings.scale)
+    return state.replace(scale=placed)
 
 
 def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     """Write result.json and curve.png of a run that reached its end."""
-    steps = int(outcome.state.step)
+    steps, watch = int(outcome.state.step), setup.experiment.watch
     best = outcome.progress.best
     rate = outcome.clock.steps_per_second() or 0.0
+    others = {k: v for k, v in outcome.scores.items() if k != watch and v}
     result = about(setup.experiment, setup.model) | {
         "steps": steps,
         "tokens": steps * setup.units.tokens,
         "parameters": setup.parameters,
-        "validation": outcome.scores,
+        "validation": outcome.scores[watch],
+        "evaluations": others,
         "best": {"step": best[0], "loss": best[1]} if best else None,
         "seconds": outcome.progress.seconds,
         "tokens_per_second": rate * setup.units.tokens,
@@ -113,133 +153,3 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     if published and (published.split, published.score) == ("validation", "loss"):
         reference = (published.source, published.value)
     draw_run(run, run / "curve.png", reference)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained model, on the devices that are here now.
-
-    Attributes:
-        setup: of its experiment.
-        params: to evaluate.
-        step: that they are of.
-    """
-
-    setup: Setup
-    params: Any
-    step: int
-
-    @property
-    def data(self) -> Prepared:
-        """The corpus that it was trained on."""
-        return self.setup.data
-
-    @property
-    def policy(self) -> str:
-        """What the model sees before a token that it is scored on."""
-        lanes, context = self.setup.data.lanes, self.setup.data.context
-        if lanes:
-            return f"all tokens before, in {lanes} lanes read side by side"
-        return f"disjoint windows of {context} tokens"
-
-    def score(
-        self, split: str, progress: Callable[[str, int, int], None] | None = None
-    ) -> dict[str, float]:
-        """Score a whole split, as the objective says."""
-        return evaluate(
-            self.setup, compile_evaluation(self.setup), self.params, split, progress
-        )
-
-    def score_with_cache(
-        self,
-        split: str,
-        cache: NeuralCache,
-        progress: Callable[[str, int, int], None] | None = None,
-    ) -> dict[str, float]:
-        """Score a whole split with a cache of the words before.
-
-        Raises:
-            UserError: when the batches of an evaluation don't continue each other.
-        """
-        if not self.setup.data.lanes:
-            raise UserError(
-                "A cache remembers what was read before, and this run's data is "
-                "read in windows apart from each other. Train on a CarriedStream."
-            )
-        setup, model = self.setup, self.setup.model
-        step = jax.jit(make_cache_step(model, cache))
-
-        def empty(rows: int) -> CacheCarry:
-            return empty_cache_carry(model, self.params, cache, rows)
-
-        return evaluate(setup, step, self.params, split, progress, empty)
-
-    def generate(
-        self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
-    ) -> np.ndarray:
-        """Continue prompts of (tokens,): new tokens (batch, length).
-
-        Raises:
-            UserError: when the model writes no text.
-        """
-        check_writes(self.setup.experiment)
-        context = self.setup.data.context
-        return generate(
-            self.setup.model, self.params, prompts, length, context, sampling, seed
-        )
-
-
-def check_writes(experiment: Experiment) -> None:
-    """Refuse an experiment whose model doesn't continue text.
-
-    Raises:
-        UserError: when its objective isn't one of writing.
-    """
-    objective = experiment.objective
-    if not objective.generates:
-        raise UserError(
-            f"This model was trained by {type(objective).__name__}: it predicts "
-            f"{objective.task} and doesn't continue text. `evaluate` scores it."
-        )
-
-
-def _here(experiment: Experiment) -> tuple[Experiment, list[jax.Device]]:
-    """Where to read a run: on its own mesh if the devices allow it, else on one.
-
-    What was saved is read onto any mesh, and needs no initial vectors.
-    """
-    experiment, devices = replace(experiment, initial=None), jax.devices()
-    try:
-        check_devices(experiment, devices)
-    except UserError:
-        return replace(experiment, sharding=Sharding()), devices[:1]
-    return experiment, devices
-
-
-def load_run(experiment: Experiment, run: Path, step: int | None = None) -> Trained:
-    """Read a trained model back, onto the devices that are here now.
-
-    Args:
-        experiment: of the run.
-        run: its directory.
-        step: of the checkpoint; None takes the best one.
-
-    Raises:
-        UserError: when there is no such checkpoint, it can't be read, or the
-            text is another now.
-    """
-    setup = set_up(*_here(experiment))
-    check_data(setup.data, run)
-    checkpoints = Checkpoints(run / "checkpoints", experiment.keep)
-    steps = checkpoints.steps()
-    if not steps:
-        raise UserError(f"{run} has no checkpoint yet.")
-    if step is not None and step not in steps:
-        raise UserError(f"{run} has checkpoints of steps {steps}, none of {step}.")
-    like = setup.placed_shapes()
-    state, saved = checkpoints.restore(step or steps[-1], like)
-    if step is None:
-        best = Progress.from_json(saved).best
-        if best and best[0] in steps and best[0] != steps[-1]:
-            state, _ = checkpoints.restore(best[0], like)
-    return Trained(setup, state.evaluated, int(state.step))

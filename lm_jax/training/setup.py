@@ -16,13 +16,15 @@ from lm_jax.data import Prepared
 from lm_jax.data.prepared import check_varied
 from lm_jax.durations import Units, parse_duration, steps
 from lm_jax.errors import UserError
-from lm_jax.experiment import Experiment
+from lm_jax.evaluation import Sample
+from lm_jax.experiment import AnyExperiment, Compute, Experiment
 from lm_jax.models.initial import stale_rates
-from lm_jax.models.stack import initialise
+from lm_jax.models.stack import initialise, laid_out, stack_blocks, unstack_blocks
 from lm_jax.optimizers import transformation
 from lm_jax.schedules import Curve
+from lm_jax.selectors import parted, select
 from lm_jax.sharding import batch_ways, make_mesh, state_shardings
-from lm_jax.training.initial import find_rows, placed
+from lm_jax.training.initial import Start, find_start
 from lm_jax.training.state import TrainState, first_state
 from lm_jax.training.step import named_key
 
@@ -40,13 +42,14 @@ class Setup:
         example: a batch of one row of zeros, as the model will see them.
         units: what a step amounts to.
         total: steps of the budget.
-        every: steps between evaluations.
+        every: steps between evaluations, by their names.
         curve: learning rate of each step.
         transformation: optax's update rule.
         mesh: the devices.
         shapes: of the train state, nothing allocated.
         shardings: where each array of the state lies.
-        vectors: puts word vectors into the first parameters, if there are any.
+        start: what the first parameters begin with, if not with random values.
+        frozen: true for each parameter that is not trained.
     """
 
     experiment: Experiment
@@ -55,13 +58,14 @@ class Setup:
     example: dict[str, jax.Array]
     units: Units
     total: int
-    every: int
+    every: dict[str, int]
     curve: Curve
     transformation: optax.GradientTransformation
     mesh: Mesh
     shapes: TrainState
     shardings: TrainState
-    vectors: Callable[[Any], Any] | None
+    start: Start | None
+    frozen: Any
 
     def first_state(self) -> TrainState:
         """The state before the first step, made where it will lie.
@@ -71,26 +75,46 @@ class Setup:
         """
         key = named_key(self.experiment.seed, "parameters")
 
-        def make():
+        arrays = None if self.start is None else self.start.arrays
+
+        def make(arrays):
             objective = self.experiment.objective
             params = initialise(self.model, key, self.example, method=objective.predict)
-            if self.vectors is not None:
-                params = self.vectors(params)
+            if self.start is not None:
+                params = _started(self.start, params, arrays)
             return _first_state(
-                self.experiment, self.data, self.model, self.transformation, params
+                self.experiment,
+                self.data,
+                self.model,
+                self.transformation,
+                params,
+                self.frozen,
             )
 
-        return jax.jit(make, out_shardings=self.shardings)()
+        return jax.jit(make, out_shardings=self.shardings)(arrays)
 
     def placed_shapes(self) -> TrainState:
         """The shapes of the state, each with where it lies."""
-        return jax.tree.map(
-            lambda shape, placed: jax.ShapeDtypeStruct(
-                shape.shape, shape.dtype, sharding=placed
-            ),
-            self.shapes,
-            self.shardings,
-        )
+        return _placed(self.shapes, self.shardings)
+
+    def saved_shapes(self) -> TrainState:
+        """The shapes of the state as checkpoints hold it: its layers unrolled."""
+        shapes = jax.eval_shape(unstack_blocks, self.shapes)
+        rules = self.experiment.execution.sharding
+        return _placed(shapes, state_shardings(rules, self.mesh, shapes))
+
+    def to_saved(self, state: TrainState) -> TrainState:
+        """The state as checkpoints hold it; itself where nothing is scanned."""
+        if not self.experiment.execution.compute.scan:
+            return state
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.saved_shapes())
+        return jax.jit(unstack_blocks, out_shardings=shardings)(state)
+
+    def from_saved(self, state: TrainState) -> TrainState:
+        """The state of a checkpoint as it is trained."""
+        if not self.experiment.execution.compute.scan:
+            return state
+        return jax.jit(stack_blocks, out_shardings=self.shardings)(state)
 
     @property
     def parameters(self) -> int:
@@ -98,11 +122,22 @@ class Setup:
         return sum(math.prod(p.shape) for p in jax.tree.leaves(self.shapes.params))
 
 
+def _placed(shapes: Any, shardings: Any) -> Any:
+    return jax.tree.map(
+        lambda shape, placed: jax.ShapeDtypeStruct(
+            shape.shape, shape.dtype, sharding=placed
+        ),
+        shapes,
+        shardings,
+    )
+
+
 def set_up(
     experiment: Experiment,
     devices: list[jax.Device] | None = None,
     cache: Path = CACHE,
     progress: Callable[[str, int, int], None] | None = None,
+    fresh: bool = True,
 ) -> Setup:
     """Prepare the data and resolve everything that it decides.
 
@@ -111,6 +146,8 @@ def set_up(
         devices: to run it on; all, if None.
         cache: folder of tokens.
         progress: told (description, done, total).
+        fresh: whether the first parameters are still needed: of a run that goes on,
+            what it began with is not read again.
 
     Raises:
         UserError: for anything that the user can mend.
@@ -119,8 +156,9 @@ def set_up(
     mesh = check_devices(experiment, devices or jax.devices())
     data = experiment.data.prepare(cache, progress)
     model = fill_in(experiment.model, data.vocab_size, data.context)
+    model = lay_out(model, experiment.execution.compute)
     _check_model(experiment, data, model)
-    _check_sample(experiment, data)
+    check_samples(experiment, data, not experiment.objective.generates)
     data.evaluation("validation", 1)
     check_varied(data)
     tokens = experiment.batch * data.context
@@ -129,19 +167,20 @@ def set_up(
         steps_per_epoch=data.examples(experiment.batch) / experiment.batch,
         flops=tokens * model.flops_per_token(data.context),
     )
-    total = steps(experiment.budget, units)
-    every = max(1, min(total, steps(experiment.evaluate_every, units)))
-    curve = experiment.schedule.curve(total, units)
+    curve, total = length_of(experiment, units)
+    every = cadences(experiment, units, total)
     example, predict = _example(experiment, data), experiment.objective.predict
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), example, method=predict)
     )
-    vectors, initial = None, experiment.initial
-    if initial is not None:
-        vectors = placed(initial, find_rows(initial, data.tokenizer, params))
-    rule = transformation(experiment.optimizer, curve, params)
+    start = None
+    if experiment.initial is not None and fresh:
+        unrolled = jax.eval_shape(unstack_blocks, params)
+        start = find_start(experiment.initial, data.tokenizer, unrolled)
+    frozen = _frozen(experiment, params)
+    rule = transformation(experiment.optimizer, curve, parted(params, frozen)[1])
     shapes = jax.eval_shape(
-        lambda p: _first_state(experiment, data, model, rule, p), params
+        lambda p: _first_state(experiment, data, model, rule, p, frozen), params
     )
     return Setup(
         experiment=experiment,
@@ -155,9 +194,16 @@ def set_up(
         transformation=rule,
         mesh=mesh,
         shapes=shapes,
-        shardings=state_shardings(experiment.sharding, mesh, shapes),
-        vectors=vectors,
+        shardings=state_shardings(experiment.execution.sharding, mesh, shapes),
+        start=start,
+        frozen=frozen,
     )
+
+
+def length_of(experiment: Experiment, units: Units) -> tuple[Curve, int]:
+    """The learning rate of each step, and how many there are."""
+    total = steps(experiment.budget, units)
+    return experiment.schedule.curve(total, units), total
 
 
 def _example(experiment: Experiment, data: Prepared) -> dict[str, jax.Array]:
@@ -172,10 +218,37 @@ def _first_state(
     model: Any,
     rule: optax.GradientTransformation,
     params: Any,
+    frozen: Any,
 ) -> TrainState:
     carry = model.empty_cache(experiment.batch, 0) if data.lanes else None
     plain = experiment.average_after is not None
-    return first_state(params, rule, experiment.average > 0, plain, carry)
+    trained = parted(params, frozen)[1]
+    return first_state(params, rule, experiment.average > 0, plain, carry, trained)
+
+
+def _frozen(experiment: Experiment, params: Any) -> Any:
+    """True for each parameter that is not trained.
+
+    Raises:
+        UserError: an expression matches nothing, or nothing is left to train.
+    """
+    frozen = select(experiment.frozen, params, "frozen", strict=True)
+    if all(jax.tree.leaves(frozen)):
+        raise UserError("frozen leaves no parameter to train.")
+    for expression, rate in experiment.optimizer.rates:
+        if rate == 0.0:
+            raise UserError(
+                f"optimizer.rates: '{expression}' has a rate of 0. Say what is not "
+                f"trained by frozen=(('{expression}', True), ('.*', False))."
+            )
+    return frozen
+
+
+def _started(start: Start, params: Any, arrays: Any) -> Any:
+    """Put what a run begins with into its first parameters, scanned or not."""
+    placed = start.place(unstack_blocks(params), arrays)
+    scanned = any(name.endswith("blocks") for name in params)
+    return stack_blocks(placed) if scanned else placed
 
 
 def _check_model(experiment: Experiment, data: Prepared, model: Any) -> None:
@@ -198,8 +271,11 @@ def _check_model(experiment: Experiment, data: Prepared, model: Any) -> None:
             "constant size to carry from batch to batch. Use TokenStream, or a "
             "recurrent model."
         )
-    if data.lanes and getattr(model, "scan", False):
-        raise UserError("A model with scan=True can't carry its state: leave it out.")
+    if data.lanes and experiment.execution.compute.scan:
+        raise UserError(
+            "execution.compute.scan: a scanned model can't carry its state from batch "
+            "to batch. Leave scan out."
+        )
 
 
 def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:
@@ -224,20 +300,33 @@ def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:
         raise UserError(str(error)) from error
 
 
+def lay_out(model: Any, compute: Compute) -> nn.Module:
+    """Lay a model's operations out as the execution asks.
+
+    Raises:
+        UserError: the model can't be laid out so.
+    """
+    try:
+        return laid_out(model, compute.scan)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
 def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
     """Arrange the devices as the experiment asks.
 
     Raises:
         UserError: they can't be, or the batch can't be divided among them.
     """
-    mesh = make_mesh(experiment.sharding, devices)
-    ways = batch_ways(mesh) * experiment.accumulate
+    mesh = make_mesh(experiment.execution.sharding, devices)
+    accumulate = experiment.execution.accumulate
+    ways = batch_ways(mesh) * accumulate
     if experiment.batch % ways:
         below = experiment.batch // ways * ways
         near = " or ".join(str(n) for n in (below, below + ways) if n)
         raise UserError(
             f"A batch of {experiment.batch} can't be divided among "
-            f"{batch_ways(mesh)} devices in {experiment.accumulate} parts. "
+            f"{batch_ways(mesh)} devices in {accumulate} parts. "
             f"The nearest that can: {near} (--batch)."
         )
     return mesh
@@ -245,8 +334,8 @@ def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
 
 def _check(experiment: Experiment) -> None:
     """Refuse what no data can mend, before the data is read."""
-    if experiment.accumulate < 1 or experiment.batch < 1:
-        raise UserError("batch and accumulate must be 1 or more.")
+    if experiment.execution.accumulate < 1 or experiment.batch < 1:
+        raise UserError("batch and execution.accumulate must be 1 or more.")
     if not 0 <= experiment.average < 1:
         raise UserError("average is a decay: from 0 (off) to less than 1.")
     after = experiment.average_after
@@ -257,24 +346,46 @@ def _check(experiment: Experiment) -> None:
         )
     if experiment.patience is not None and experiment.patience < 1:
         raise UserError("patience must be 1 or more, or None.")
-    if experiment.keep < 1:
-        raise UserError("keep must be 1 or more.")
-    for field in ("budget", "evaluate_every"):
-        parse_duration(getattr(experiment, field), field)
+    if experiment.execution.keep < 1:
+        raise UserError("execution.keep must be 1 or more.")
+    parse_duration(experiment.budget, "budget")
+    for name, evaluation in experiment.evaluations.items():
+        if evaluation.every is not None:
+            parse_duration(evaluation.every, f"evaluations.{name}.every")
+    if experiment.evaluations[experiment.watch].every is None:
+        raise UserError(
+            f"evaluations.{experiment.watch}.every is needed: the evaluation that is "
+            'watched says how often, as in "250 steps" or "1 epoch".'
+        )
+    if getattr(experiment.model, "scan", False):
+        raise UserError(
+            "model.scan is part of the execution: leave it out and give "
+            "execution=Execution(compute=Compute(scan=True)), or --scan True."
+        )
     if not experiment.schedule.peak > 0:
         raise UserError("schedule.peak, the highest learning rate, must be positive.")
 
 
-def _check_sample(experiment: Experiment, data: Prepared) -> None:
-    """Refuse a prompt or a sampling now, not at the first evaluation."""
-    wanted = experiment.sample
-    if not experiment.objective.generates:
-        return
-    wanted.sampling.check(data.vocab_size)
-    if wanted.length < 0:
-        raise UserError("sample.length must be 0 (no sample) or more.")
-    if wanted.length and not len(data.tokenizer.encode(wanted.prompt)):
-        raise UserError(
-            "sample.prompt is empty, and a model continues at least one token. "
-            "A newline is a good beginning; sample.length 0 draws no sample."
-        )
+def check_samples(
+    experiment: AnyExperiment, data: Prepared, silent: bool, empty: bool = False
+) -> None:
+    """Refuse prompts and samplings now, not at the first evaluation.
+
+    Args:
+        experiment: whose evaluations are looked at.
+        data: its tokenizer.
+        silent: whether the model writes no text, so that nothing is sampled.
+        empty: whether the model continues no token too.
+    """
+    for name, evaluation in experiment.evaluations.items():
+        if isinstance(evaluation, Sample) and not silent:
+            evaluation.check(data.tokenizer, name, empty)
+
+
+def cadences(experiment: Experiment, units: Units, total: int) -> dict[str, int]:
+    """Steps between evaluations; those that don't say go with the watched one."""
+    watched = experiment.evaluations[experiment.watch].every or ""
+    return {
+        name: max(1, min(total, steps(evaluation.every or watched, units)))
+        for name, evaluation in experiment.evaluations.items()
+    }

@@ -47,15 +47,42 @@ def first_state(
     average: bool,
     plain: bool = False,
     carry: Any = None,
+    trained: Any = None,
 ) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step.
+
+    Args:
+        params: all parameters.
+        transformation: optax's update rule.
+        average: whether there is a moving average of the parameters.
+        plain: whether there is a plain one.
+        carry: what is left of no batch yet.
+        trained: the parameters that are trained; all, if None.
+    """
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        opt_state=transformation.init(params),
+        opt_state=transformation.init(params if trained is None else trained),
         average=jax.tree.map(jnp.copy, params) if average or plain else None,
         averaged=jnp.zeros((), jnp.int32) if plain else None,
         scale=jnp.ones(()),
         finite=jnp.ones((), bool),
         carry=carry,
     )
+
+
+def split(state: TrainState) -> tuple[dict[str, Any], TrainState]:
+    """Part a state into what a model needs to be used, and the rest.
+
+    Returns:
+        "params", and "average" where there is one; and the state without them.
+    """
+    params = {"params": state.params}
+    if state.average is not None:
+        params["average"] = state.average
+    return params, state.replace(params=None, average=None)
+
+
+def joined(params: dict[str, Any], rest: TrainState) -> TrainState:
+    """Put together what `split` parted."""
+    return rest.replace(params=params["params"], average=params.get("average"))

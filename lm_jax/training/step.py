@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 from lm_jax.models.cache import continued
 from lm_jax.objectives import Objective
 from lm_jax.schedules import Curve
+from lm_jax.selectors import parted, together
 from lm_jax.training.state import TrainState
 
 Batch = dict[str, Array]
@@ -32,6 +33,7 @@ def make_train_step(
     seed: int,
     accumulate: int = 1,
     average: float = 0.0,
+    frozen: Any = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """Make ``train_step(state, batch) -> (state, metrics)``.
 
@@ -48,37 +50,21 @@ def make_train_step(
         accumulate: parts that a batch is computed in; must divide its rows.
         average: decay of the moving average of the weights; 0 has none. A state
             that counts its ``averaged`` weights has a plain average instead.
+        frozen: true for each parameter that is not trained; None trains all.
     """
-    root = named_key(seed, "dropout")
-
-    def loss_of(params: Any, batch: Batch, key: Array, carry: Any):
-        sums = objective(model, params, batch, key, carry)
-        return sums.loss, (sums.weight, sums.carry)
-
-    def gradients(params: Any, batch: Batch, key: Array, carry: Any):
-        value, gradient = jax.value_and_grad(loss_of, has_aux=True)(
-            params, batch, key, carry
-        )
-        loss, (weight, carry) = value
-        return (loss, weight, gradient), carry
+    gradients = make_gradients(
+        model, objective, seed=seed, accumulate=accumulate, frozen=frozen
+    )
 
     def train_step(state: TrainState, batch: Batch):
-        key = jax.random.fold_in(root, state.step)
-        rows = batch["inputs"].shape[0]
-        batch = batch | {"row": jnp.arange(rows)}
-        carry = continued(state.carry, batch)
-        if accumulate == 1:
-            sums, carry = gradients(state.params, batch, key, carry)
-        else:
-            parts = _parts(batch, accumulate), _parts(carry, accumulate)
-            sums, carry = _accumulated(gradients, state.params, *parts, key)
+        sums, carry = gradients(state, batch)
         loss, weight, gradient = sums
         weight = jnp.maximum(weight, 1.0)
         loss = loss / weight
         gradient = jax.tree.map(lambda g: g / weight, gradient)
         norm = optax.tree.norm(gradient)
         finite = state.finite & jnp.isfinite(loss) & jnp.isfinite(norm)
-        new = _updated(state, gradient, transformation, average)
+        new = _updated(state, gradient, transformation, average, frozen)
         new = new.replace(carry=carry)
         new = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state)
         metrics = {
@@ -89,6 +75,47 @@ def make_train_step(
         return new.replace(finite=finite), metrics
 
     return train_step
+
+
+def make_gradients(
+    model: nn.Module,
+    objective: Objective,
+    *,
+    seed: int,
+    accumulate: int = 1,
+    frozen: Any = None,
+) -> Callable[[TrainState, Batch], tuple[tuple[Array, Array, Any], Any]]:
+    """Make ``gradients(state, batch) -> ((loss, weight, gradient), carry)``.
+
+    All three are sums over the batch, taken in ``accumulate`` parts one after the
+    other. See `make_train_step` for the arguments.
+    """
+    root = named_key(seed, "dropout")
+
+    def loss_of(trained: Any, fixed: Any, batch: Batch, key: Array, carry: Any):
+        params = together(trained, fixed)
+        sums = objective(model, params, batch, key, carry)
+        return sums.loss, (sums.weight, sums.carry)
+
+    def of_part(params: Any, batch: Batch, key: Array, carry: Any):
+        fixed, trained = _by_training(params, frozen)
+        value, gradient = jax.value_and_grad(loss_of, has_aux=True)(
+            trained, fixed, batch, key, carry
+        )
+        loss, (weight, carry) = value
+        return (loss, weight, gradient), carry
+
+    def gradients(state: TrainState, batch: Batch):
+        key = jax.random.fold_in(root, state.step)
+        rows = jax.tree.leaves(batch)[0].shape[0]
+        batch = batch | {"row": jnp.arange(rows)}
+        carry = continued(state.carry, batch)
+        if accumulate == 1:
+            return of_part(state.params, batch, key, carry)
+        parts = _parts(batch, accumulate), _parts(carry, accumulate)
+        return _accumulated(of_part, state.params, *parts, key)
+
+    return gradients
 
 
 def _parts(rows: Any, parts: int) -> Any:
@@ -118,20 +145,29 @@ def _accumulated(gradients, params, batch: Batch, carry: Any, key: Array):
     return sums, whole
 
 
-def _updated(state: TrainState, gradient, transformation, average: float):
-    updates, opt_state = transformation.update(gradient, state.opt_state, state.params)
+def _by_training(params: Any, frozen: Any) -> tuple[Any, Any]:
+    """Part parameters into those that are frozen and those that are trained."""
+    if frozen is None:
+        frozen = jax.tree.map(lambda _: False, params)
+    return parted(params, frozen)
+
+
+def _updated(state: TrainState, gradient, transformation, average: float, frozen):
+    fixed, trained = _by_training(state.params, frozen)
+    updates, opt_state = transformation.update(gradient, state.opt_state, trained)
     updates = jax.tree.map(lambda u: u * state.scale, updates)
-    params = optax.apply_updates(state.params, updates)
+    trained = optax.apply_updates(trained, updates)
     mean, count = state.average, state.averaged
     if mean is not None:
+        _, mean = _by_training(mean, frozen)
         share: Any = 1.0 - average
         if count is not None:
             count = jnp.where(count > 0, count + 1, 0)
             share = 1.0 / jnp.maximum(1, count)
-        mean = optax.incremental_update(params, mean, share)
+        mean = together(optax.incremental_update(trained, mean, share), fixed)
     return state.replace(
         step=state.step + 1,
-        params=params,
+        params=together(trained, fixed),
         opt_state=opt_state,
         average=mean,
         averaged=count,

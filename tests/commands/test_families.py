@@ -16,13 +16,15 @@ from lm_jax.counting import KneserNey, NGram
 from lm_jax.data import *
 from lm_jax.text import *
 from lm_jax.tokenizers import *
-from lm_jax.experiment import CountExperiment, Experiment, Sample
+from lm_jax.evaluation import Likelihood, Sample
+from lm_jax.experiment import CountExperiment, Experiment
 from lm_jax.models import *
 from lm_jax.objectives import *
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import WarmupCosine
 
 text, sample = Corpus("text.txt"), Sample(prompt="the ", length=12)
+once = {"likelihood": Likelihood(), "sample": sample}
 characters, words = Characters(), Words()
 small = {"layers": 1, "heads": 2, "width": 16}
 experiment = Experiment(
@@ -33,8 +35,7 @@ experiment = Experiment(
     schedule=WarmupCosine(peak=1e-2),
     batch=8,
     budget="4 steps",
-    evaluate_every="2 steps",
-    sample=sample,
+    evaluations={"likelihood": Likelihood("2 steps"), "sample": sample},
     outputs=(),
 )
 skipgram = replace(
@@ -44,7 +45,7 @@ skipgram = replace(
     objective=SkipGram(),
 )
 variants = {
-    "ngram": CountExperiment(experiment.data, NGram(3, KneserNey()), sample=sample),
+    "ngram": CountExperiment(experiment.data, NGram(3, KneserNey()), evaluations=once),
     "linear": replace(
         experiment,
         model=Transformer(**small, positions=NoPositions(), mixer=GatedLinear(chunk=8)),
@@ -53,7 +54,7 @@ variants = {
         experiment,
         model=Transformer(**small, feedforward=MoE(experts=4, k=2), dropout=0.1),
         batch=16,
-        accumulate=2,
+        execution=Execution(accumulate=2),
     ),
     "bert": replace(
         experiment,

@@ -11,7 +11,7 @@ from lm_jax.__main__ import main
 from lm_jax.data import read_vectors
 from lm_jax.experiment import InitialVectors, load
 from lm_jax.experiment.overrides import override
-from lm_jax.fitted import load_fitted
+from lm_jax.training.fitting import load_fitted
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny
 
@@ -28,7 +28,7 @@ def in_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("tokens", [SUBWORDS, WORDS], ids=["Subwords", "Words"])
 def test_the_embedding_of_a_run_begins_another(tokens):
-    args = [*tokens, "--budget", "1 steps", "--sample.length", "0"]
+    args = [*tokens, "--budget", "1 steps", "--evaluations.sample.length", "0"]
     assert main(["train", "tiny.py", *args, "--run", "run"]) == 0
     assert main(["vectors", "run", "--out", "v.txt"]) == 0
     words, vectors = read_vectors(Path("v.txt"))

@@ -2,8 +2,20 @@
 
 from dataclasses import replace
 
-from lm_jax.experiment import differences, flatten
-from lm_jax.models import Rotary
+import pytest
+
+from lm_jax.errors import UserError
+from lm_jax.evaluation import Accuracy, Likelihood, Sample
+from lm_jax.experiment import (
+    Compute,
+    Execution,
+    Published,
+    differences,
+    digest,
+    flatten,
+)
+from lm_jax.models import Learned, Rotary
+from lm_jax.sharding import Sharding
 from tests.experiment import RECIPE
 
 
@@ -13,10 +25,10 @@ def test_differences_name_what_changed_and_only_that():
     )
     assert differences(RECIPE, RECIPE) == []
     assert differences(RECIPE, other) == [
-        ("model.positions", "Learned", "Rotary"),
-        ("model.positions.length", "0", None),
-        ("seed", "0", "1"),
-        ("model.positions.base", None, "500.0"),
+        ("model.positions", "Learned", "Rotary", "recipe"),
+        ("model.positions.length", "0", None, "recipe"),
+        ("seed", "0", "1", "recipe"),
+        ("model.positions.base", None, "500.0", "recipe"),
     ]
 
 
@@ -26,3 +38,53 @@ def test_flatten_reaches_every_leaf():
     assert flat["data.corpus.source"] == "'tinyshakespeare'"
     assert flat["optimizer"] == "AdamW"
     assert not [name for name in flat if name.endswith((".parent", ".name"))]
+
+
+EVALUATIONS = dict(RECIPE.evaluations)
+NOT_RECIPE = {
+    "execution": replace(
+        RECIPE,
+        execution=Execution(Sharding(fsdp=4), accumulate=2, compute=Compute(True)),
+    ),
+    "outputs": replace(RECIPE, outputs=()),
+    "published": replace(RECIPE, published=Published(1.0, "nowhere")),
+    "a sample": replace(RECIPE, evaluations=EVALUATIONS | {"sample": Sample("x")}),
+    "another evaluation": replace(
+        RECIPE, evaluations=EVALUATIONS | {"right": Accuracy("3 steps")}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_RECIPE)
+def test_execution_and_notes_are_no_difference_of_recipes(name):
+    other = NOT_RECIPE[name]
+    part = "execution" if name == "execution" else "notes"
+    found = differences(RECIPE, other)
+    assert found and {each.part for each in found} == {part}
+    assert digest(other) == digest(RECIPE)
+
+
+def test_the_watched_evaluation_is_part_of_the_recipe():
+    often = replace(
+        RECIPE, evaluations=EVALUATIONS | {"likelihood": Likelihood("1 step")}
+    )
+    (found,) = differences(RECIPE, often)
+    assert (found.name, found.part) == ("evaluations.likelihood.every", "recipe")
+    assert digest(often) != digest(RECIPE)
+    more = EVALUATIONS | {"other": Likelihood("7 steps")}
+    watching = replace(RECIPE, evaluations=more, watch="other")
+    parts = {each.name: each.part for each in differences(RECIPE, watching)}
+    assert parts["evaluations.other.every"] == parts["watch"] == "recipe"
+
+
+def test_the_digest_names_the_recipe_whatever_the_seed_and_the_defaults():
+    assert digest(replace(RECIPE, seed=5)) == digest(RECIPE)
+    spelled = RECIPE.model.clone(positions=Learned(length=0), dropout=0.0)
+    assert digest(replace(RECIPE, model=spelled)) == digest(RECIPE)
+    assert digest(replace(RECIPE, batch=13)) != digest(RECIPE)
+
+
+@pytest.mark.parametrize("watch", ["sample", "liklihood"])
+def test_what_gives_no_score_cannot_be_watched(watch):
+    with pytest.raises(UserError, match="likelihood"):
+        replace(RECIPE, watch=watch)

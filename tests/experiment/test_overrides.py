@@ -6,7 +6,7 @@ import pytest
 
 from lm_jax.data import Cooccurrences, PackedDocuments, TokenStream
 from lm_jax.errors import UserError
-from lm_jax.experiment import differences
+from lm_jax.experiment import Execution, differences
 from lm_jax.experiment.overrides import override
 from lm_jax.models import Gated, Rotary, Transformer
 from lm_jax.optimizers import AdamW, Lion, Muon
@@ -29,7 +29,7 @@ from tests.experiment import RECIPE
             {"schedule": replace(RECIPE.schedule, warmup="5 steps")},
         ),
         ("--data.context 32", {"data": replace(RECIPE.data, context=32)}),
-        ("--sharding.fsdp 2", {"sharding": Sharding(fsdp=2)}),
+        ("--fsdp 2", {"execution": Execution(Sharding(fsdp=2))}),
         ("--outputs wandb mlflow", {"outputs": ("wandb", "mlflow")}),
         ("--optimizer Lion", {"optimizer": Lion()}),
         (

@@ -124,10 +124,10 @@ def test_the_live_line_fits_the_terminal(clock, terminal, monkeypatch, columns, 
 def test_what_stays_is_printed_above_the_live_line(clock, terminal):
     display = Display(10, terminal)
     display.progress(1, 2.0)
-    display.evaluation(1, {"validation_loss": 1.5}, best=True)
+    display.evaluation(1, "validation", {"loss": 1.5}, best=True)
     display.close()
     shown = terminal.getvalue()
-    assert "validation loss 1.5000" in shown
+    assert "validation  loss 1.5000" in shown
     assert "best so far" in shown
     assert shown.rindex("validation loss") < shown.rindex("1/10")
 
@@ -146,7 +146,7 @@ def test_forced_colour_puts_no_control_characters_into_a_file(clock, monkeypatch
     display = Display(10, stream)
     display.header("title", [("a", "b")])
     display.progress(1, 2.0)
-    display.evaluation(1, {"loss": 2.0}, best=True)
+    display.evaluation(1, "likelihood", {"loss": 2.0}, best=True)
     display.close()
     assert "\x1b" not in stream.getvalue()
 

@@ -1,4 +1,8 @@
-"""Word vectors as the first embedding."""
+"""Parameters that begin as what was learnt elsewhere, and those that stay."""
+
+import os
+import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -7,6 +11,10 @@ import pytest
 from lm_jax.__main__ import main
 from lm_jax.data.vectors import write_vectors
 from lm_jax.experiment import InitialVectors, load
+from lm_jax.experiment.overrides import override
+from lm_jax.runs.metrics import read_metrics
+from lm_jax.runs.model import load_model
+from lm_jax.selectors import path_name
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny
 
@@ -40,17 +48,13 @@ def test_known_tokens_begin_as_their_vectors_and_no_other_changes(in_folder):
 
 
 def test_frozen_vectors_stay(in_folder):
-    from lm_jax.fitted import load_fitted
-
     args = ["--initial", "InitialVectors", "--initial.path", "v.txt", "--run", "run"]
-    frozen = ["--optimizer.rates", "^embedding$", "0.0", ".*", "1.0"]
+    frozen = ["--frozen", "^embedding$", "True", ".*", "False"]
     assert main(["train", "tiny.py", *args, *frozen]) == 0
-    from pathlib import Path
-
     Path("v.txt").unlink()  # A trained model needs it no more.
 
-    _, fitted = load_fitted(Path("run"), 12)
-    ids = fitted.data.tokenizer.encode("th")
+    fitted = load_model(Path("run"), 12)
+    ids = fitted.tokenizer.encode("th")
     table = jax.device_get(fitted.params["embedding"])
     np.testing.assert_array_equal(table[ids], in_folder[:2])
 
@@ -67,3 +71,130 @@ def test_what_does_not_fit_is_refused(change, said, capsys):
     args = ["--initial", "InitialVectors", "--initial.path", "v.txt"]
     assert main(["train", "tiny.py", *args, *change, "--run", "run"]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that others begin from, trained once."""
+    folder, here = tmp_path_factory.mktemp("source"), Path.cwd()
+    write_tiny(folder)
+    os.chdir(folder)
+    try:
+        assert main(["train", "tiny.py", "--run", "source", "--budget", "4 steps"]) == 0
+    finally:
+        os.chdir(here)
+    return folder / "source"
+
+
+@pytest.fixture
+def source(trained, in_folder):
+    """The parameters of a run in "source", which others begin from."""
+    shutil.copytree(trained, "source")
+    return load_model(Path("source")).params
+
+
+def begin(*args, run="next"):
+    more = ["--average", "0", "--budget", "3 steps", "--run", run]
+    return main(["train", "tiny.py", "--from", "source", *more, *args])
+
+
+def paths(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_name(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def first_parameters(*args):
+    experiment = override(load("tiny.py").experiment, list(args), "train")
+    return paths(set_up(experiment).first_state().params)
+
+
+def test_a_run_begins_with_the_parameters_of_another(source, capsys):
+    taken = first_parameters("--initial", "FromRun", "--initial.run", "source")
+    there = paths(source)
+    assert taken.keys() == there.keys()
+    for path, array in taken.items():
+        np.testing.assert_array_equal(array, there[path])
+    assert begin() == 0
+    assert "block_0/down/kernel" in capsys.readouterr().out
+    shutil.rmtree("source")  # A run that was begun needs it no more.
+    assert begin() == 0
+    assert begin(run="other") == 2
+    assert "source" in capsys.readouterr().err and not Path("other").exists()
+
+
+def test_what_differs_is_named_or_refused(source, capsys):
+    deeper = ["--model.layers", "2", "--model.tied", "False"]
+    assert begin(*deeper) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "block_1/up/kernel: the run has none" in said and "lm_head/kernel" in said
+    assert not Path("next").exists()
+    assert begin(*deeper, "--initial.new", "block_1", "lm_hed") == 2
+    assert "'lm_hed' in initial.new matches no" in capsys.readouterr().err
+    assert begin(*deeper, "--initial.new", "block_1", "lm_head") == 0
+
+
+def test_parameters_are_renamed_resized_and_dropped(source):
+    there = paths(source)
+    args = ["--initial", "FromRun", "--initial.run", "source"]
+    wide = first_parameters(
+        *args,
+        *("--model.feedforward.ratio", "6", "--initial.resized", "(up|down)/kernel"),
+        *("--model.positions", "Rotary", "--initial.dropped", "positions"),
+        *("--model.norm-at", "both"),
+        *("--initial.renamed", "feedforward_norm", "feedforward_after"),
+        *("--initial.new", "feedforward_norm", "attention_after"),
+    )
+    up = there["block_0/up/kernel"]
+    np.testing.assert_array_equal(wide["block_0/up/kernel"][:, : up.shape[1]], up)
+    assert wide["block_0/up/kernel"].shape[1] == 6 * 16
+    assert (wide["block_0/up/kernel"][:, up.shape[1] :] != 0).any()
+    np.testing.assert_array_equal(
+        wide["block_0/feedforward_after/scale"], there["block_0/feedforward_norm/scale"]
+    )
+    assert "positions/embedding" not in wide
+
+
+def test_rows_of_other_tokens_are_not_taken(source, capsys):
+    Path("text.txt").write_text(Path("text.txt").read_text().replace("moon", "xylo"))
+    assert begin() == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "embedding: has a row for each token" in said
+    assert begin("--initial.new", "^embedding") == 0
+
+
+@pytest.mark.parametrize("average", ["0.5", "0"])
+def test_what_is_frozen_stays_and_has_no_state(source, average):
+    """Bit for bit; and clipping is as if it did not exist."""
+    frozen = ["--frozen", "^embedding$|up/", "True", ".*", "False"]
+    assert begin(*frozen, "--average", average) == 0
+    there, here = paths(source), paths(load_model(Path("next")).params)
+    for path, array in here.items():
+        same = path == "embedding" or "up/" in path
+        assert (array == there[path]).all() == same, path
+    experiment = override(load("tiny.py").experiment, frozen, "train")
+    shapes = set_up(experiment).shapes
+    names = " ".join(paths(shapes.opt_state))
+    assert "down/kernel" in names and "up/kernel" not in names
+    assert "embedding" not in names.replace("positions/embedding", "")
+
+
+def test_frozen_parameters_have_no_share_in_the_clipped_norm(source):
+    """The norm that is logged is of the trained gradients alone."""
+    frozen = ["--frozen", "^embedding$", "True", ".*", "False"]
+    assert begin(*frozen, run="a") == 0 and begin(run="b") == 0
+    a, b = (read_metrics(Path(run, "metrics.jsonl"))[0] for run in "ab")
+    assert a["loss"] == b["loss"] and 0 < a["grad_norm"] < b["grad_norm"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--frozen", "^embeding$", "True", ".*", "False"], "Did you mean 'embedding'"),
+        (["--frozen", ".*", "True"], "leaves no parameter"),
+        (["--optimizer.rates", "down", "0.0", ".*", "1.0"], "frozen=(('down', True)"),
+    ],
+)
+def test_what_cannot_be_frozen_is_refused(args, said, capsys):
+    assert main(["train", "tiny.py", *args, "--run", "run"]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not Path("run").exists()

@@ -17,7 +17,7 @@ def setup(tmp_path, monkeypatch, request):
     write_tiny(tmp_path)
     monkeypatch.chdir(tmp_path)
     experiment = load(getattr(request, "param", "tiny.py")).experiment
-    return set_up(override(experiment, ["--sharding.fsdp", "2"], "train"))
+    return set_up(override(experiment, ["--fsdp", "2"], "train"))
 
 
 @pytest.mark.parametrize("setup", ["tiny.py", "tiny.py:recurrent"], indirect=True)

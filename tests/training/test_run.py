@@ -15,8 +15,8 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.errors import UserError
-from lm_jax.fitted import load_fitted
 from lm_jax.runs.metrics import read_metrics
+from lm_jax.runs.model import load_model
 from lm_jax.runs.result import read_result
 from tests.tiny import write_tiny
 
@@ -59,7 +59,7 @@ def curve(run):
 
 
 def final_parameters(run):
-    return jax.device_get(load_fitted(Path(run), 12)[1].params)
+    return jax.device_get(load_model(Path(run), 12).params)
 
 
 def same_run(a, b):
@@ -150,7 +150,7 @@ def test_ctrl_c_saves_and_ends_with_130(monkeypatch, capsys):
     assert train("stopped") == 130
     said = capsys.readouterr().out
     assert "step 3" in said and "./launch.sh train tiny.py --run stopped" in said
-    assert load_fitted(Path("stopped"), 3)[1].step == 3
+    assert load_model(Path("stopped"), 3).step == 3
 
 
 def test_killed_at_any_moment_equals_uninterrupted(whole):
@@ -261,18 +261,32 @@ def test_what_diverges_is_saved_with_its_batch(capsys):
 
 
 def test_patience_stops_early(capsys):
-    args = ("--budget", "60 steps", "--evaluate-every", "2 steps", "--patience", "2")
+    args = (
+        "--budget",
+        "60 steps",
+        "--evaluations.likelihood.every",
+        "2 steps",
+        "--patience",
+        "2",
+    )
     assert train("early", *args, "--schedule.peak", "1e-9", "--average", "0") == 0
     assert "no better validation loss in 2" in capsys.readouterr().out
     steps = read_result(Path("early"))["steps"]
     assert steps < 60
     assert train("early", *args, "--schedule.peak", "1e-9", "--average", "0") == 0
-    assert load_fitted(Path("early"), steps)[1].step == steps
+    assert load_model(Path("early"), steps).step == steps
     assert max(int(p.name) for p in Path("early/checkpoints").iterdir()) == steps
 
 
 def test_the_last_and_the_best_checkpoints_are_kept():
-    args = ("--evaluate-every", "2 steps", "--keep", "1", "--schedule.peak", "3")
+    args = (
+        "--evaluations.likelihood.every",
+        "2 steps",
+        "--keep",
+        "1",
+        "--schedule.peak",
+        "3",
+    )
     assert train("kept", *args, "--average", "0", "--optimizer.clip", "None") == 0
     rows = read_metrics(Path("kept/metrics.jsonl"))
     scores = {r["step"]: r["validation_loss"] for r in rows if "validation_loss" in r}
@@ -280,6 +294,6 @@ def test_the_last_and_the_best_checkpoints_are_kept():
     assert best != 12
     kept = {int(p.name) for p in Path("kept/checkpoints").iterdir()}
     assert kept == {best, 12}
-    assert load_fitted(Path("kept"))[1].step == best
+    assert load_model(Path("kept")).step == best
     with pytest.raises(UserError, match="none of 7"):
-        load_fitted(Path("kept"), 7)
+        load_model(Path("kept"), 7)

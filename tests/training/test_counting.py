@@ -9,22 +9,27 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.counting import NGram, load
-from lm_jax.counting.run import count_run
 from lm_jax.data import TokenStream
 from lm_jax.errors import UserError
-from lm_jax.experiment import CountExperiment, Sample
+from lm_jax.evaluation import Likelihood, Sample
+from lm_jax.experiment import CountExperiment
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import read_result
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters, Words
 from lm_jax.tokenizers.trained import boundary_ids
+from lm_jax.training.counting import count_run
 from tests.tiny import TEXT
 
 EXPERIMENT = CountExperiment(
     TokenStream(Corpus("text.txt", test=0.1), Characters(), 16),
     NGram(3),
-    sample=Sample("the ", 5),
+    evaluations={"likelihood": Likelihood(), "sample": Sample("the ", 5)},
 )
+
+
+def sampling(sample):
+    return {"evaluations": {"likelihood": Likelihood(), "sample": sample}}
 
 
 @pytest.fixture(autouse=True)
@@ -55,14 +60,14 @@ def test_a_run_stopped_before_its_result_is_counted_again():
         count_run(EXPERIMENT, Path("run"), Display(0))
     Path("run/ngram.npz").unlink()
     again = count_run(EXPERIMENT, Path("run"), Display(0))
-    assert again.fitted.parameters == whole.fitted.parameters
+    assert again.loaded.fitted.parameters == whole.loaded.fitted.parameters
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sample": Sample("THE 9")}, "lacks '9', 'E', 'H', 'T'"),
-        ({"sample": Sample(length=-1)}, "sample.length must be 0"),
+        (sampling(Sample("THE 9")), "lacks '9', 'E', 'H', 'T'"),
+        (sampling(Sample(length=-1)), "sample.length must be 0"),
         (
             {"data": TokenStream(Corpus("text.txt", validation=0.0), Characters(), 16)},
             "The split 'validation' has 0 tokens",

@@ -25,6 +25,11 @@ _TEMPORARY = ".orbax-checkpoint-tmp"
 _SPARE = 1_000_000
 
 
+def has_checkpoint(run: Path) -> bool:
+    """Whether a run has begun to keep what it learns, readable or not."""
+    return any(run.glob("checkpoints/[0-9]*"))
+
+
 class _LastAndBest:
     """Orbax's preservation policy: the last n and the one that scored best."""
 
@@ -62,12 +67,16 @@ class Checkpoints:
         """Steps that have a whole checkpoint, in order."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: Any, progress: dict, best: int | None) -> None:
+    def save(
+        self, step: int, params: Any, rest: Any, progress: dict, best: int | None
+    ) -> None:
         """Begin to save; the disk is written while training goes on.
 
         Args:
             step: names the checkpoint.
-            state: any tree of arrays.
+            params: what a model needs to be used: items by name, each a tree of
+                arrays, that can be read without the rest.
+            rest: what training needs beside them: any tree of arrays.
             progress: what JSON can hold.
             best: the step whose checkpoint is to be kept for its score.
 
@@ -77,14 +86,13 @@ class Checkpoints:
         if step in self.steps():
             return
         self._policy.best = best
-        self._check_room(state)
+        self._check_room((params, rest))
+        trees = {**params, "rest": rest}
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         with _disk_errors(self.directory):
             self._manager.save(
                 step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    progress=ocp.args.JsonSave(progress),
-                ),
+                args=ocp.args.Composite(progress=ocp.args.JsonSave(progress), **items),
             )
 
     def wait(self) -> None:
@@ -97,36 +105,86 @@ class Checkpoints:
         self.wait()
         self._manager.close()
 
-    def restore(self, step: int, like: Any) -> tuple[Any, dict]:
-        """Read a checkpoint onto whatever devices ``like`` names.
+    def choose(self, step: int | None = None) -> int:
+        """Give a step that has a checkpoint: the one asked for, or the best.
+
+        The best is the one that the last checkpoint knows as such.
+
+        Raises:
+            UserError: when there is none, or it can't be read.
+        """
+        steps = self.steps()
+        if not steps:
+            raise UserError(f"{self.directory.parent} has no checkpoint yet.")
+        if step is not None and step not in steps:
+            raise UserError(
+                f"{self.directory.parent} has checkpoints of steps {steps}, none of "
+                f"{step}."
+            )
+        if step is not None:
+            return step
+        verify(self.directory / str(steps[-1]))
+        best = self._read(steps[-1], progress=ocp.args.JsonRestore()).progress["best"]
+        return best if best in steps else steps[-1]
+
+    def items(self, step: int) -> list[str]:
+        """The names of what a checkpoint holds."""
+        folder = self.directory / str(step)
+        return sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+    def restore(self, step: int, like: dict[str, Any]) -> tuple[dict[str, Any], dict]:
+        """Read items of a checkpoint onto whatever devices ``like`` names.
 
         Args:
             step: which.
-            like: shapes, types and shardings of the state.
+            like: of each item, its shapes, types and shardings.
 
         Returns:
-            The state and the progress.
+            The items, and the progress.
 
         Raises:
             UserError: when it is missing, incomplete, changed since it was
                 written, or of another experiment. Nothing is deleted.
         """
+        verify(self.directory / str(step))
+        found = self._read(
+            step,
+            progress=ocp.args.JsonRestore(),
+            **{name: ocp.args.StandardRestore(tree) for name, tree in like.items()},
+        )
+        return {name: found[name] for name in like}, found.progress
+
+    def restore_params(self, step: int, device: jax.Device | None = None) -> Any:
+        """Read the parameters to use: the average where one was kept.
+
+        Nothing else is read, and nothing need be known of them.
+
+        Args:
+            step: which.
+            device: to read them onto; the first, if None.
+
+        Raises:
+            UserError: as `restore`.
+        """
         folder = self.directory / str(step)
         verify(folder)
+        item = "average" if "average" in self.items(step) else "params"
+        place = jax.sharding.SingleDeviceSharding(device or jax.devices()[0])
+        reader = ocp.StandardCheckpointHandler()
+        like = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            dict(reader.metadata(folder / item)),
+        )
+        return reader.restore(folder / item, args=ocp.args.StandardRestore(like))
+
+    def _read(self, step: int, **items: Any) -> Any:
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(like),
-                    progress=ocp.args.JsonRestore(),
-                ),
-            )
-        except (ValueError, KeyError, TypeError) as error:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             raise UserError(
-                f"The checkpoint {folder} is whole but doesn't fit this experiment: "
-                f"{str(error).splitlines()[0]}"
+                f"The checkpoint {self.directory / str(step)} is whole but doesn't fit "
+                f"this experiment: {str(error).splitlines()[0]}"
             ) from error
-        return restored.state, restored.progress
 
     def _check_room(self, state: Any) -> None:
         """See that the disk has room, before Orbax begins to write.

@@ -1,0 +1,78 @@
+"""What an evaluation needs of a model, whatever its family."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+from lm_jax.data import Prepared
+from lm_jax.generation import Sampling
+
+Progress = Callable[[str, int, int], None]
+"""Told a description, what is done and what there is in all."""
+
+
+class Found(NamedTuple):
+    """What an evaluation found.
+
+    Attributes:
+        scores: numbers by name.
+        texts: for people to read.
+    """
+
+    scores: dict[str, float]
+    texts: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """What every family offers once it is fitted.
+
+    Attributes:
+        data: the corpus that it was fitted to.
+        step: of the checkpoint; 1 of a model that counts.
+        policy: what the model sees before a token that it is scored on.
+        writes: whether it continues text.
+        seed: of its experiment.
+    """
+
+    @property
+    def data(self) -> Prepared: ...  # noqa: D102
+    @property
+    def step(self) -> int: ...  # noqa: D102
+    @property
+    def policy(self) -> str: ...  # noqa: D102
+    @property
+    def writes(self) -> bool: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+    def score(self, split: str, progress: Progress | None = None) -> dict[str, float]:
+        """Score a whole split; "loss" is one of the scores."""
+
+    def score_with_cache(
+        self,
+        split: str,
+        size: int,
+        theta: float,
+        weight: float,
+        progress: Progress | None = None,
+    ) -> dict[str, float]:
+        """Score a whole split with a cache of the words before.
+
+        Raises:
+            UserError: where there are no features to remember.
+        """
+
+    def generate(
+        self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
+    ) -> np.ndarray:
+        """Continue prompts of (tokens,): new tokens (batch, length)."""
+
+    def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
+        """Give the words that have a vector, and the vectors.
+
+        Raises:
+            UserError: where there are none.
+        """

@@ -1,0 +1,66 @@
+"""Text that a model writes, for people to read."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lm_jax.errors import UserError
+from lm_jax.evaluation.fitted import Fitted, Found, Progress
+from lm_jax.generation import Sampling
+from lm_jax.tokenizers import Trained
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A prompt and what the model continues it with.
+
+    Attributes:
+        prompt: what the model continues.
+        length: tokens to generate; 0 generates nothing.
+        sampling: how each token is drawn.
+        every: how often; None is whenever the watched evaluation is made.
+    """
+
+    prompt: str = "\n"
+    length: int = 200
+    sampling: Sampling = Sampling(temperature=0.8)
+    every: str | None = None
+
+    watched: ClassVar[str] = ""
+    larger_is_better: ClassVar[bool] = False
+
+    def run(
+        self, fitted: Fitted, split: str, progress: Progress | None = None
+    ) -> Found:
+        """Continue the prompt; nothing where the model writes no text."""
+        if not self.length or not fitted.writes:
+            return Found({})
+        tokenizer = fitted.data.tokenizer
+        prompt = tokenizer.encode(self.prompt)
+        new = fitted.generate([prompt], self.length, self.sampling, fitted.seed)
+        return Found({}, (tokenizer.decode(np.concatenate([prompt, new[0]])),))
+
+    def check(self, tokenizer: Trained, name: str, empty: bool = False) -> None:
+        """Refuse a prompt or a sampling now, not at the first evaluation.
+
+        Args:
+            tokenizer: of the run.
+            name: of the evaluation.
+            empty: whether the model continues no token too.
+
+        Raises:
+            UserError: naming the field.
+        """
+        self.sampling.check(tokenizer.vocab_size)
+        field = f"evaluations.{name}"
+        if self.length < 0:
+            raise UserError(f"{field}.length must be 0 (no sample) or more.")
+        if not self.length:
+            return
+        found = len(tokenizer.encode(self.prompt))
+        if not found and not empty:
+            raise UserError(
+                f"{field}.prompt is empty, and a model continues at least one token. "
+                f"A newline is a good beginning; {field}.length 0 draws no sample."
+            )

@@ -1,0 +1,192 @@
+"""Fit an experiment of either kind, and score what was fitted: what Python calls."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from lm_jax.data import Prepared
+from lm_jax.errors import UserError, nearest
+from lm_jax.evaluation import Evaluation, Fitted, Found
+from lm_jax.experiment import AnyExperiment, CountExperiment, read
+from lm_jax.runs.checkpoints import has_checkpoint
+from lm_jax.runs.claim import check_data
+from lm_jax.runs.display import Display
+from lm_jax.runs.model import CountedModel, NeuralModel, load_model
+from lm_jax.runs.result import read_result
+from lm_jax.sharding import Sharding, make_mesh, state_shardings
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Kept
+from lm_jax.training.counting import ScoredCounts, count_run
+from lm_jax.training.run import train_run
+from lm_jax.training.scoring import Scored, compile_evaluation
+from lm_jax.training.setup import CACHE, set_up
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a model is scored on in place of what it was fitted to.
+
+    Attributes:
+        corpus: a name, path or id, as of `Corpus`; "" is the run's own.
+        context: tokens that the model sees at most; None is as in training.
+        stride: tokens between two windows: each token is scored once, with at least
+            context - stride before it but at the beginning. None is the context.
+    """
+
+    corpus: str = ""
+    context: int | None = None
+    stride: int | None = None
+
+
+def train(
+    experiment: AnyExperiment, run: Path | str, display: Display | None = None
+) -> dict[str, Any]:
+    """Train an experiment in a run directory, or go on with it.
+
+    Args:
+        experiment: by steps or by counting.
+        run: its directory.
+        display: what a person sees; lines of progress, if None.
+
+    Returns:
+        What result.json says; of a run that was interrupted, nothing.
+
+    Raises:
+        UserError: for anything that the user can mend.
+    """
+    run = Path(run)
+    if isinstance(experiment, CountExperiment):
+        count_run(experiment, run, display or Display(0))
+        return read_result(run)
+    display = display or Display(0)
+    setup = set_up(experiment, progress=display.work, fresh=not has_checkpoint(run))
+    display.close()
+    outcome = train_run(experiment, run, setup, Display(setup.total))
+    return {} if outcome.signal is not None else read_result(run)
+
+
+def evaluate(
+    run: Path | str,
+    evaluation: Evaluation | str = "",
+    split: str = "validation",
+    step: int | None = None,
+    elsewhere: Elsewhere = Elsewhere(),
+) -> Found:
+    """Make an evaluation of a run.
+
+    Args:
+        run: its directory.
+        evaluation: a value, or the name of one of the run's; what it watches, if "".
+        split: of its corpus.
+        step: of the checkpoint; None takes the best one.
+        elsewhere: another text, or other windows of it.
+
+    Raises:
+        UserError: when it can't be made.
+    """
+    run = Path(run)
+    if isinstance(evaluation, str):
+        evaluation = named_evaluation(read(run), evaluation)
+    fitted = load_fitted(run, step, elsewhere)
+    split = split_of(fitted, split) if elsewhere.corpus else split
+    return evaluation.run(fitted, split)
+
+
+def split_of(fitted: Fitted, split: str) -> str:
+    """The split to score: all of a text that has no splits of its own."""
+    whole = list(fitted.data.splits) == ["train"]
+    return "train" if whole else split
+
+
+def named_evaluation(experiment: AnyExperiment, name: str) -> Evaluation:
+    """One of an experiment's evaluations; the one that it watches, if "".
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    name = name or experiment.watch
+    if name not in experiment.evaluations:
+        there = nearest(name, experiment.evaluations)
+        raise UserError(f"The run has no evaluation '{name}'.{there}")
+    return experiment.evaluations[name]
+
+
+def beside(loaded: NeuralModel | CountedModel, data: Prepared) -> Fitted:
+    """Put a model beside a text that it can be scored on, on all devices."""
+    if isinstance(loaded, CountedModel):
+        return ScoredCounts(loaded, data)
+    loaded, mesh = _spread(loaded)
+    step = compile_evaluation(loaded.model, loaded.experiment.objective, mesh)
+    return Scored(loaded, data, mesh, step)
+
+
+def _spread(loaded: NeuralModel) -> tuple[NeuralModel, Mesh]:
+    """Spread a model over the devices that are here, as its run did if they allow."""
+
+    def over(sharding: Sharding) -> tuple[NeuralModel, Mesh]:
+        mesh = make_mesh(sharding, jax.devices())
+        tree = {"params": loaded.params}
+        placed = jax.device_put(tree, state_shardings(sharding, mesh, tree))
+        return replace(loaded, params=placed["params"]), mesh
+
+    try:
+        return over(loaded.experiment.execution.sharding)
+    except UserError:
+        return over(Sharding())
+
+
+def load_fitted(
+    run: Path, step: int | None = None, elsewhere: Elsewhere = Elsewhere()
+) -> Fitted:
+    """Read the fitted model of a run, beside a text.
+
+    Args:
+        run: its directory.
+        step: of the checkpoint; None takes the best one.
+        elsewhere: another text, or other windows of it.
+
+    Raises:
+        UserError: when it can't be read, the text is another now, or can't be read
+            in such windows.
+    """
+    loaded = load_model(run, step)
+    data = _text_of(loaded.experiment.data, run, elsewhere).prepare(CACHE)
+    if not elsewhere.corpus:
+        check_data(data, run)
+    if isinstance(loaded, NeuralModel) and elsewhere.context is not None:
+        loaded = replace(loaded, model=refilled(loaded, data.context))
+    return beside(loaded, data)
+
+
+def _text_of(data: Any, run: Path, elsewhere: Elsewhere) -> Any:
+    """The data value that a model is scored on."""
+    changes: dict[str, Any] = {}
+    if elsewhere.corpus:
+        corpus = Corpus(elsewhere.corpus, validation=0.0)
+        changes |= {"corpus": corpus, "tokenizer": Kept(str(run))}
+    for name in ("context", "stride"):
+        value = getattr(elsewhere, name)
+        if value is None:
+            continue
+        if name not in {field.name for field in fields(data)}:
+            raise UserError(
+                f"--{name}: {type(data).__name__} is not read in windows that could be "
+                "others. Leave it out."
+            )
+        changes[name] = value
+    return replace(data, **changes)
+
+
+def refilled(loaded: NeuralModel, context: int) -> Any:
+    """The model for texts of another length.
+
+    Raises:
+        UserError: its positions end before.
+    """
+    try:
+        return loaded.model.filled(loaded.model.vocab_size, context)
+    except ValueError as error:
+        raise UserError(f"--context {context}: {error}") from error

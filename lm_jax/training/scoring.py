@@ -1,0 +1,136 @@
+"""A trained model beside the text that it is scored on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float32
+
+from lm_jax.data import Prepared
+from lm_jax.errors import UserError
+from lm_jax.evaluation.fitted import Progress
+from lm_jax.evaluation.neural_cache import (
+    NeuralCache,
+    empty_cache_carry,
+    make_cache_step,
+)
+from lm_jax.evaluation.whole_split import summed
+from lm_jax.generation import Sampling
+from lm_jax.runs.model import NeuralModel
+from lm_jax.sharding import batch_sharding, batch_ways, to_mesh
+from lm_jax.training.step import make_evaluation_step
+
+EVALUATION_TOKENS = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What evaluations see of a trained model; see `Fitted`.
+
+    Attributes:
+        loaded: the model.
+        data: the text.
+        mesh: where it is scored.
+        step_function: the compiled evaluation step.
+    """
+
+    loaded: NeuralModel
+    data: Prepared
+    mesh: Mesh
+    step_function: Callable[[Any, dict, Any], tuple[dict, Any]]
+    _found: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """Of the parameters."""
+        return self.loaded.step
+
+    @property
+    def seed(self) -> int:
+        """Of the experiment."""
+        return self.loaded.experiment.seed
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model continues text."""
+        return self.loaded.writes
+
+    @property
+    def policy(self) -> str:
+        """What the model sees before a token that it is scored on."""
+        lanes, context = self.data.lanes, self.data.context
+        if lanes:
+            return f"all tokens before, in {lanes} lanes read side by side"
+        return f"disjoint windows of {context} tokens"
+
+    def generate(
+        self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
+    ) -> np.ndarray:
+        """Continue prompts of (tokens,): new tokens (batch, length)."""
+        return self.loaded.generate_ids(prompts, length, sampling, seed)
+
+    def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
+        """Give the words that have a vector of their own, and the vectors."""
+        return self.loaded.vectors()
+
+    def score(self, split: str, progress: Progress | None = None) -> dict[str, float]:
+        """Score a whole split, as the objective says; once, however often asked."""
+        if split not in self._found:
+            empty = self.loaded.model.empty_cache if self.data.lanes else None
+            self._found[split] = self._sums(
+                split, self.step_function, progress, empty and (lambda n: empty(n, 0))
+            )
+        return self._found[split]
+
+    def score_with_cache(
+        self,
+        split: str,
+        size: int,
+        theta: float,
+        weight: float,
+        progress: Progress | None = None,
+    ) -> dict[str, float]:
+        """Score a whole split with a cache of the words before.
+
+        Raises:
+            UserError: when the batches of an evaluation don't continue each other.
+        """
+        if not self.data.lanes:
+            raise UserError(
+                "A cache remembers what was read before, and this run's data is "
+                "read in windows apart from each other. Train on a CarriedStream."
+            )
+        cache, model = NeuralCache(size, theta, weight), self.loaded.model
+        return self._sums(
+            split,
+            jax.jit(make_cache_step(model, cache)),
+            progress,
+            lambda rows: empty_cache_carry(model, self.loaded.params, cache, rows),
+        )
+
+    def _sums(
+        self,
+        split: str,
+        function: Callable[[Any, dict, Any], tuple[dict, Any]],
+        progress: Progress | None,
+        empty: Callable[[int], Any] | None,
+    ) -> dict[str, float]:
+        """Sum over a split, in batches as large as a part of a training step."""
+        experiment, data = self.loaded.experiment, self.data
+        part = experiment.batch // experiment.execution.accumulate
+        ways = batch_ways(self.mesh)
+        size = data.lanes or max(part, EVALUATION_TOKENS // data.context)
+        size = -(-size // ways) * ways
+        windows = data.evaluation(split, size)
+        carry = to_mesh(empty(size), self.mesh) if empty else None
+        sums = summed(function, self.loaded.params, windows, self.mesh, carry, progress)
+        return experiment.objective.scores(sums, data.splits[split].spelled)
+
+
+def compile_evaluation(model: Any, objective: Any, mesh: Mesh) -> jax.stages.Wrapped:
+    """Jit the evaluation step; nothing is compiled yet."""
+    step = make_evaluation_step(model, objective)
+    return jax.jit(step, out_shardings=(None, batch_sharding(mesh)))

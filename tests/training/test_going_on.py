@@ -1,0 +1,182 @@
+"""A run goes on elsewhere and longer, where the past would have been the same."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from lm_jax.__main__ import main
+from lm_jax.runs.metrics import read_metrics
+from lm_jax.runs.model import load_model
+from tests.tiny import write_tiny
+
+ROOT = Path(__file__).parents[2]
+CONSTANT = ("--schedule", "Constant", "--schedule.peak", "1e-2")
+DEVICES = jax.devices()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory):
+    folder, here = tmp_path_factory.mktemp("runs"), Path.cwd()
+    write_tiny(folder)
+    os.chdir(folder)
+    yield folder
+    os.chdir(here)
+
+
+def train(run, *args, devices=1, file="tiny.py"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "devices", lambda *_: DEVICES[:devices])
+        return main(["train", file, "--run", run, *args])
+
+
+def losses(run):
+    rows = read_metrics(Path(run) / "metrics.jsonl")
+    return np.array([row["loss"] for row in rows if "loss" in row])
+
+
+def scores(run):
+    rows = read_metrics(Path(run) / "metrics.jsonl")
+    return [
+        (row["step"], row["validation_loss"])
+        for row in rows
+        if "validation_loss" in row
+    ]
+
+
+def refused(capsys, *words):
+    said = " ".join(capsys.readouterr().err.split())
+    assert not [word for word in words if word not in said], said
+
+
+@pytest.fixture(scope="module")
+def unmoved(folder):
+    """Sixteen steps in one go on one device."""
+    assert train("unmoved", *CONSTANT, "--budget", "16 steps") == 0
+    return losses("unmoved")
+
+
+def test_other_devices_and_another_layout_go_on_as_if_never_moved(unmoved):
+    """fsdp 4 of 8 devices, then 2, then 1 in two parts, then scanned."""
+    stages = [
+        (8, ["--fsdp", "4", "--budget", "4 steps"]),
+        (2, ["--fsdp", "2", "--budget", "8 steps"]),
+        (1, ["--accumulate", "2", "--budget", "12 steps"]),
+        (1, ["--scan", "True", "--budget", "16 steps"]),
+    ]
+    for devices, args in stages:
+        assert train("moved", *CONSTANT, *args, devices=devices) == 0
+    np.testing.assert_allclose(losses("moved"), unmoved, rtol=1e-5)
+    params = load_model(Path("moved"), 16).params
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        params,
+        load_model(Path("unmoved"), 16).params,
+    )
+    starts = json.loads(Path("moved/environment.json").read_text())
+    executions = [start["execution"] for start in starts]
+    assert [e["sharding"]["fsdp"] for e in executions] == [4, 2, 1, 1]
+    assert [e["compute"]["scan"] for e in executions] == [False] * 3 + [True]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        ["WarmupStableDecay", "--schedule.decay", "4 steps"],
+        ["InverseSquareRoot", "--schedule.warmup", "2 steps"],
+        ["ReduceOnPlateau", "--schedule.patience", "1", "--schedule.threshold", "9"],
+    ],
+    ids=lambda args: args[0],
+)
+def test_a_longer_budget_is_that_from_the_beginning(schedule):
+    args = ["--schedule", *schedule, "--schedule.peak", "1e-2"]
+    name = schedule[0]
+    if name == "WarmupStableDecay":  # before its decay
+        with pytest.MonkeyPatch.context() as patch:
+            stopped_at(patch, 7)
+            assert train(name, *args, "--budget", "13 steps") == 0
+    else:  # its last evaluation is one that the longer run doesn't make
+        assert train(name, *args, "--budget", "7 steps") == 0
+    assert train(name, *args, "--budget", "16 steps") == 0
+    assert train(f"{name} at once", *args, "--budget", "16 steps") == 0
+    np.testing.assert_array_equal(losses(name), losses(f"{name} at once"))
+    steps = [4, 8, 12, 16]
+    assert [pair for pair in scores(name) if pair[0] in steps] == scores(
+        f"{name} at once"
+    )
+
+
+def stopped_at(patch, step):
+    """Let a run be interrupted after a step."""
+    from lm_jax.training import loop
+
+    feed = loop._feed
+
+    def interrupted(setup, order, first):
+        for item in feed(setup, order, first):
+            if item[0] == step:
+                os.kill(os.getpid(), 15)
+            yield item
+
+    patch.setattr(loop, "_feed", interrupted)
+
+
+def test_a_budget_that_would_have_been_another_past_is_refused(capsys):
+    assert train("cosine") == 0
+    before = losses("cosine")
+    assert train("cosine", "--budget", "16 steps") == 2
+    refused(capsys, "WarmupCosine", "'12 steps'", "--from", "cosine")
+    assert train("cosine", "--budget", "8 steps") == 2
+    refused(capsys, "8 steps, and the run has made 12")
+    assert train("cosine", "--model.width", "8") == 2
+    refused(capsys, "another experiment", "model.width: 16 there, 8 now")
+    assert train("cosine", "--evaluations.likelihood.every", "3 steps") == 2
+    refused(capsys, "evaluations.likelihood.every")
+    np.testing.assert_array_equal(losses("cosine"), before)
+
+
+def test_notes_and_patience_may_change(capsys):
+    args = [*CONSTANT, "--budget", "4 steps"]
+    assert train("noted", *args) == 0
+    more = ["--evaluations.sample.length", "3", "--evaluations.more", "Likelihood"]
+    args[-1] = "8 steps"
+    assert train("noted", *args, *more, "--patience", "9") == 0
+    result = json.loads(Path("noted/result.json").read_text())
+    assert result["evaluations"]["more"] == result["validation"]
+    kept = json.loads(Path("noted/experiment.json").read_text())["experiment"]
+    assert kept["evaluations"]["sample"]["length"] == 3 and kept["patience"] == 9
+
+
+def test_a_run_stands_alone(folder, unmoved, capsys):
+    """Copied, and no corpus, cache or home left: it writes, is scored, goes on."""
+    alone = folder / "alone"
+    alone.mkdir()
+    shutil.copytree("unmoved", alone / "copy")
+    (alone / "other.txt").write_text("the cat likes the moon. " * 40)
+    (alone / "tiny.py").write_text(Path("tiny.py").read_text())
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(alone / "nowhere"),
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+    }
+
+    def run(*args):
+        command = [sys.executable, "-m", "lm_jax", *args]
+        return subprocess.run(
+            command, cwd=alone, env=environment, capture_output=True, text=True
+        )
+
+    here = main(["generate", "unmoved", "--prompt", "the ", "--length", "9"])
+    said = capsys.readouterr().out
+    made = run("generate", "copy", "--prompt", "the ", "--length", "9")
+    assert here == made.returncode == 0, made.stderr
+    assert made.stdout == said
+    lost = run("evaluate", "copy")
+    assert lost.returncode == 2 and "There is no file" in lost.stderr
