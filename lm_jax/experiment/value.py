@@ -6,16 +6,7 @@ from typing import Literal
 import flax.linen as nn
 
 from lm_jax.counting import NGram
-from lm_jax.data import (
-    CarriedStream,
-    Cooccurrences,
-    MaskedStream,
-    Mixture,
-    PackedDocuments,
-    SpanCorruption,
-    TokenStream,
-    WordContexts,
-)
+from lm_jax.data import Data, TokenStream
 from lm_jax.generation import Sampling
 from lm_jax.objectives import Objective
 from lm_jax.optimizers import Optimizer
@@ -104,16 +95,7 @@ class Experiment:
         published: the figure to compare with.
     """
 
-    data: (
-        TokenStream
-        | CarriedStream
-        | PackedDocuments
-        | Mixture
-        | MaskedStream
-        | SpanCorruption
-        | WordContexts
-        | Cooccurrences
-    )
+    data: Data
     model: nn.Module
     objective: Objective
     optimizer: Optimizer

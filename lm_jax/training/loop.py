@@ -30,6 +30,7 @@ from lm_jax.training.step import (
     make_evaluation_step,
     make_train_step,
     named_key,
+    numbered,
 )
 
 EVALUATION_TOKENS = 8192
@@ -331,11 +332,11 @@ def _save_divergence(
     objective, model = setup.experiment.objective, setup.model
     root = named_key(setup.experiment.seed, "dropout")
     key = jax.random.fold_in(root, state.step)
-    numbered = to_mesh(batch | {"row": np.arange(len(batch["inputs"]))}, setup.mesh)
-    carry = continued(state.carry, numbered)
+    placed = numbered(to_mesh(batch, setup.mesh))
+    carry = continued(state.carry, placed)
 
     def loss(params):
-        return objective(model, params, numbered, key, carry).loss
+        return objective(model, params, placed, key, carry).loss
 
     gradient = jax.jit(jax.grad(loss))(state.params)
     folder = outputs.run / f"diverged_at_step_{step}"

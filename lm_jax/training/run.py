@@ -198,8 +198,8 @@ def check_writes(experiment: Experiment) -> None:
     objective = experiment.objective
     if not objective.generates:
         raise UserError(
-            f"This model was trained by {type(objective).__name__}: it predicts "
-            f"{objective.task} and doesn't continue text. `evaluate` scores it."
+            f"This model was trained by {type(objective).__name__}, which doesn't "
+            "continue text. `evaluate` scores it."
         )
 
 

@@ -17,11 +17,11 @@ from lm_jax.data.prepared import check_varied
 from lm_jax.durations import Units, parse_duration, steps
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
-from lm_jax.models.initial import stale_rates
 from lm_jax.models.stack import initialise
 from lm_jax.optimizers import transformation
 from lm_jax.schedules import Curve
 from lm_jax.sharding import batch_ways, make_mesh, state_shardings
+from lm_jax.training.fit import check_fit
 from lm_jax.training.initial import find_rows, placed
 from lm_jax.training.state import TrainState, first_state
 from lm_jax.training.step import named_key
@@ -119,7 +119,7 @@ def set_up(
     mesh = check_devices(experiment, devices or jax.devices())
     data = experiment.data.prepare(cache, progress)
     model = fill_in(experiment.model, data.vocab_size, data.context)
-    _check_model(experiment, data, model)
+    check_fit(experiment, data, model)
     _check_sample(experiment, data)
     data.evaluation("validation", 1)
     check_varied(data)
@@ -132,7 +132,7 @@ def set_up(
     total = steps(experiment.budget, units)
     every = max(1, min(total, steps(experiment.evaluate_every, units)))
     curve = experiment.schedule.curve(total, units)
-    example, predict = _example(experiment, data), experiment.objective.predict
+    example, predict = _example(data), experiment.objective.predict
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), example, method=predict)
     )
@@ -160,10 +160,12 @@ def set_up(
     )
 
 
-def _example(experiment: Experiment, data: Prepared) -> dict[str, jax.Array]:
+def _example(data: Prepared) -> dict[str, jax.Array]:
     """A batch of one row, all zeros, with the fields of the data."""
-    row = data.train(experiment.seed, experiment.batch)[0]
-    return {name: jnp.zeros((1, *a.shape), a.dtype) for name, a in row.items()}
+    return {
+        field.name: jnp.zeros((1, *field.sized(data.context)), field.dtype)
+        for field in data.training_fields
+    }
 
 
 def _first_state(
@@ -176,30 +178,6 @@ def _first_state(
     carry = model.empty_cache(experiment.batch, 0) if data.lanes else None
     plain = experiment.average_after is not None
     return first_state(params, rule, experiment.average > 0, plain, carry)
-
-
-def _check_model(experiment: Experiment, data: Prepared, model: Any) -> None:
-    """Refuse a model that doesn't fit itself, its objective or its data."""
-    for problem in model.problems():
-        raise UserError(problem)
-    unfit = experiment.objective.problem(model)
-    unfit = unfit or stale_rates(model, experiment.optimizer.rates)
-    if unfit:
-        raise UserError(unfit)
-    if data.task != experiment.objective.task:
-        raise UserError(
-            f"{type(experiment.objective).__name__} learns "
-            f"{experiment.objective.task}, and {type(experiment.data).__name__} gives "
-            f"{data.task}. Change one of the two."
-        )
-    if data.lanes and not getattr(model, "recurrent", False):
-        raise UserError(
-            f"The data is a CarriedStream, and {type(model).__name__} has no state of "
-            "constant size to carry from batch to batch. Use TokenStream, or a "
-            "recurrent model."
-        )
-    if data.lanes and getattr(model, "scan", False):
-        raise UserError("A model with scan=True can't carry its state: leave it out.")
 
 
 def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:

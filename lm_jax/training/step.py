@@ -23,6 +23,12 @@ def named_key(seed: int, purpose: str) -> Key[Array, ""]:
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
 
 
+def numbered(batch: Batch) -> Batch:
+    """Add "row", the number of each example: its random keys come from it."""
+    rows = next(iter(batch.values())).shape[0]
+    return batch | {"row": jnp.arange(rows)}
+
+
 def make_train_step(
     model: nn.Module,
     objective: Objective,
@@ -64,8 +70,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch):
         key = jax.random.fold_in(root, state.step)
-        rows = batch["inputs"].shape[0]
-        batch = batch | {"row": jnp.arange(rows)}
+        batch = numbered(batch)
         carry = continued(state.carry, batch)
         if accumulate == 1:
             sums, carry = gradients(state.params, batch, key, carry)
