@@ -17,7 +17,7 @@ from lm_jax.runs.metrics import read_metrics
 from lm_jax.training.setup import CACHE
 
 # The arrays of a row that are tokens.
-TEXTS = ("inputs", "contexts", "decoder_inputs", "targets")
+TEXTS = ("inputs", "contexts", "source", "decoder_inputs", "originals", "targets")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def main(args: list[str]) -> None:
         _print_row(data.tokenizer, {k: v[options.row] for k, v in batch.items()})
         return
     for index in range(experiment.batch):
-        text = data.tokenizer.decode(batch["inputs"][index])
+        text = data.tokenizer.decode(next(batch[n] for n in TEXTS if n in batch)[index])
         print(f"--- row {index} ---")
         print(text)
 
@@ -72,13 +72,15 @@ def main(args: list[str]) -> None:
 def _print_row(tokenizer, row: dict[str, np.ndarray]) -> None:
     """A line for each token: where it stands, what it is, what is predicted."""
     texts = [name for name in TEXTS if name in row]
-    if len({len(row[name]) for name in texts}) > 1 or "targets" not in row:
+    lengths = {len(row[name]) for name in texts}
+    answers = [name for name in ("targets", "originals") if name in row]
+    if len(lengths) > 1 or "inputs" not in row or not answers:
         for name in texts:
             print(f"{name}: {' '.join(map(repr, tokenizer.symbols(row[name])))}")
         return
     extra = [name for name in ("segments", "positions", "mask") if name in row]
     print("place" + "".join(f"{name:>11}" for name in extra) + "  input -> target")
-    symbols = tokenizer.symbols(row["inputs"]), tokenizer.symbols(row["targets"])
+    symbols = tokenizer.symbols(row["inputs"]), tokenizer.symbols(row[answers[0]])
     for place, (seen, wanted) in enumerate(zip(*symbols, strict=True)):
         values = "".join(f"{row[name][place]:>11}" for name in extra)
         print(f"{place:5}{values}  {seen!r} -> {wanted!r}")

@@ -3,6 +3,8 @@
 from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
+from lm_jax.data.fields import Field
+from lm_jax.data.kinds import Data, giving
 from lm_jax.data.loader import batches, rows
 from lm_jax.data.masking import MaskedStream
 from lm_jax.data.mixture import Mixture
@@ -13,21 +15,11 @@ from lm_jax.data.streams import TokenStream
 from lm_jax.data.tokens import Tokens
 from lm_jax.data.vectors import read_vectors, write_vectors
 
-Data = (
-    TokenStream
-    | CarriedStream
-    | PackedDocuments
-    | Mixture
-    | MaskedStream
-    | SpanCorruption
-    | WordContexts
-    | Cooccurrences
-)
-
 __all__ = [
     "CarriedStream",
     "Cooccurrences",
     "Data",
+    "Field",
     "HuffmanTree",
     "MaskedStream",
     "Mixture",
@@ -39,6 +31,7 @@ __all__ = [
     "Tokens",
     "WordContexts",
     "batches",
+    "giving",
     "read_vectors",
     "rows",
     "write_vectors",

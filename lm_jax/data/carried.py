@@ -3,10 +3,19 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import grain
 import numpy as np
 
+from lm_jax.data.fields import (
+    Field,
+    inputs,
+    mask,
+    segments,
+    targets,
+    text_fields,
+)
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import derive
 from lm_jax.data.tokens import Progress, tokenize
@@ -21,10 +30,19 @@ class CarriedStream:
     """One long stream in as many lanes as the batch has rows, read side by side.
 
     Row r of a batch goes on where row r of the batch before ended, so that a
-    recurrent model can carry its state (Mikolov et al. 2010). "starts" is 1 in
-    the first rows of an epoch, where it begins anew. Where the corpus is many
+    recurrent model can carry its state (Mikolov et al. 2010); it begins anew with
+    each epoch. Where the corpus is many
     documents, an end-of-document token follows each.
     """
+
+    gives: ClassVar[tuple[str, ...]] = (
+        "inputs",
+        "targets",
+        "mask",
+        "starts",
+        "segments",
+        "weight",
+    )
 
     corpus: Corpus = Corpus()
     """The text."""
@@ -73,8 +91,29 @@ class CarriedStream:
             return carried_windows(ids, self.context, self.evaluation_lanes, batch)
 
         return Prepared(
-            *made, self.context, examples, train, windows, lanes=self.evaluation_lanes
+            **made._asdict(),
+            context=self.context,
+            fields=carried_fields(self.context, self.jitter),
+            examples=examples,
+            train=train,
+            windows=windows,
+            lanes=self.evaluation_lanes,
         )
+
+
+def carried_fields(context: int, jitter: int) -> tuple[Field, ...]:
+    """Give the fields of a stream read in lanes: jitter makes lengths vary."""
+    meaning = "1 where a row begins anew, 0 where it goes on with the batch before"
+    starts = Field("starts", (), "int32", meaning)
+    if not jitter:
+        return *text_fields(context), starts
+    made = (inputs, targets, mask)
+    scored = [field(context, "evaluation") for field in made]
+    length = context + 2 * jitter
+    moved = [field(length, "training") for field in (*made, segments)]
+    meaning = "what the loss is divided by in place of the targets"
+    weight = Field("weight", (), "float32", meaning, "training")
+    return *scored, *moved, starts, weight
 
 
 def segments_of(tokens: int, context: int, lanes: int) -> int:

@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import grain
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64, Integer
 
+from lm_jax.data.fields import Field, inputs
 from lm_jax.data.huffman import huffman
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.randomness import Draw, endless, uniform
@@ -50,6 +51,17 @@ class Noise:
             if getattr(self, name) < 1:
                 raise UserError(f"Noise({name}={getattr(self, name)}): give 1 or more.")
 
+    def fields(
+        self, words: int, counts: Int64[np.ndarray, " vocab"]
+    ) -> tuple[Field, ...]:
+        """Give the fields of the answers for the words of a row."""
+        shape = (words // self.group, self.shared)
+        weighs = "how many words of noise each counts as, for a pair"
+        return (
+            Field("noise", shape, "int32", "words of noise of each group of words"),
+            Field("noise_weight", shape, "float32", weighs),
+        )
+
     def answers(self, counts: Int64[np.ndarray, " vocab"]) -> Answers:
         """Give "noise" and "noise_weight" (groups, shared) of a row."""
         chances = np.cumsum(counts**self.power)
@@ -71,6 +83,17 @@ class Noise:
 class HuffmanTree:
     """Find a word by the turns on the way to it (Mikolov et al. 2013b, eq. 3)."""
 
+    def fields(
+        self, words: int, counts: Int64[np.ndarray, " vocab"]
+    ) -> tuple[Field, ...]:
+        """Give the fields of the answers for the words of a row."""
+        depth = huffman(counts).nodes.shape[1]
+        turns = "1 or -1, the turn at each node; 0 is no node"
+        return (
+            Field("nodes", (words, depth), "int32", "the nodes on the way to a word"),
+            Field("turns", (words, depth), "float32", turns),
+        )
+
     def answers(self, counts: Int64[np.ndarray, " vocab"]) -> Answers:
         """Give "nodes" and "turns" (words, depth) of a row."""
         tree = huffman(counts)
@@ -89,6 +112,15 @@ class WordContexts:
     of documents and, with `Words`, of lines. The rows have "inputs" (words,), "near"
     (words, 2 window + 1), true for the words around, and the targets' arrays.
     """
+
+    gives: ClassVar[tuple[str, ...]] = (
+        "inputs",
+        "near",
+        "noise",
+        "noise_weight",
+        "nodes",
+        "turns",
+    )
 
     corpus: Corpus = Corpus()
     """The text."""
@@ -159,8 +191,18 @@ class WordContexts:
             return len(edges) - 1
 
         return Prepared(
-            *made, self.words, examples, train, windows, task="words around words"
+            **made._asdict(),
+            context=self.words,
+            fields=self._fields(known.counts),
+            examples=examples,
+            train=train,
+            windows=windows,
         )
+
+    def _fields(self, counts: Int64[np.ndarray, " vocab"]) -> tuple[Field, ...]:
+        around = (self.words, 2 * self.window + 1)
+        near = Field("near", around, "bool", "which words around each are near it")
+        return inputs(self.words), near, *self.targets.fields(self.words, counts)
 
 
 def check_window(window: int) -> None:

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import grain
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer
 
 from lm_jax.data.contexts import check_window, known_words
+from lm_jax.data.fields import Field, inputs
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.randomness import endless, uniform
 from lm_jax.data.tokens import Progress, tokenize
@@ -33,6 +34,8 @@ class Cooccurrences:
     `Words`, lines do. The rows have "inputs", "contexts" (int32) and "counts"
     (float32, 0 is no pair), each (pairs,).
     """
+
+    gives: ClassVar[tuple[str, ...]] = ("inputs", "contexts", "counts")
 
     corpus: Corpus = Corpus()
     """The text."""
@@ -90,8 +93,19 @@ class Cooccurrences:
 
         size = f"{len(pairs.counts):,} pairs of words meet in the split 'train'."
         made = made._replace(statement=f"{made.statement}\n{size}")
+        shape = (self.pairs,)
+        fields = (
+            inputs(self.pairs),
+            Field("contexts", shape, "int32", "the word that each input meets"),
+            Field("counts", shape, "float32", "how often they meet; 0 is no pair"),
+        )
         return Prepared(
-            *made, self.pairs, examples, train, windows, task="pairs of words"
+            **made._asdict(),
+            context=self.pairs,
+            fields=fields,
+            examples=examples,
+            train=train,
+            windows=windows,
         )
 
 

@@ -5,11 +5,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import grain
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
+from lm_jax.data.fields import Field, inputs, mask, segments
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import Draw, endless, uniform
 from lm_jax.data.streams import rows_of_epoch, stream_rows
@@ -28,10 +30,18 @@ class MaskedStream:
     """One long stream of tokens, cut into contexts with some tokens hidden.
 
     Of each row, round(rate * context) tokens are chosen (Devlin et al. 2019,
-    3.1). The rows have "inputs", with what hides them; "targets", the text;
+    3.1). The rows have "inputs", with what hides them; "originals", the text;
     "mask", 1 where a token was chosen; and "masked_positions" (chosen,), where those
     stand, so that nothing else needs logits.
     """
+
+    gives: ClassVar[tuple[str, ...]] = (
+        "inputs",
+        "originals",
+        "mask",
+        "masked_positions",
+        "segments",
+    )
 
     corpus: Corpus = Corpus()
     """The text."""
@@ -104,17 +114,16 @@ class MaskedStream:
 
         tokenizer = WithSpecials(made.tokenizer, (MASK,))
         chosen = f"Of {context} tokens, {round(self.rate * context)} are chosen."
-        statement = f"{made.statement}\n{chosen}"
         return Prepared(
-            tokenizer,
-            splits,
-            statement,
-            made.digest,
-            context,
-            examples,
-            train,
-            windows,
-            task="hidden tokens",
+            tokenizer=tokenizer,
+            splits=splits,
+            statement=f"{made.statement}\n{chosen}",
+            digest=made.digest,
+            context=context,
+            fields=masked_fields(context, round(self.rate * context)),
+            examples=examples,
+            train=train,
+            windows=windows,
         )
 
     def _masked(self, tokenizer: Trained) -> Callable[[np.ndarray, Draw], Row]:
@@ -129,10 +138,10 @@ class MaskedStream:
                 words = numbered_words(ids, edges)
             chosen = choose(words, max(1, round(self.rate * len(ids))), draw)
             size, shares = tokenizer.vocab_size, (self.mask, self.random)
-            inputs = hide(ids, chosen, size, *shares, draw)
+            shown = hide(ids, chosen, size, *shares, draw)
             row = {
-                "inputs": inputs,
-                "targets": ids,
+                "inputs": shown,
+                "originals": ids,
                 "mask": chosen.astype(np.float32),
             }
             missing = self.context - len(ids)
@@ -142,6 +151,15 @@ class MaskedStream:
             return row | {"masked_positions": positions.astype(np.int32)}
 
         return masked
+
+
+def masked_fields(context: int, chosen: int) -> tuple[Field, ...]:
+    """Give the fields of texts of which so many tokens are hidden."""
+    originals = Field("originals", (context,), "int32", "the text, nothing hidden")
+    meaning = "where the hidden tokens stand"
+    positions = Field("masked_positions", (chosen,), "int32", meaning)
+    read = inputs(context), segments(context, "evaluation")
+    return (*read, originals, mask(context), positions)
 
 
 def check_rate(rate: float) -> None:

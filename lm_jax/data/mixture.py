@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import grain
 import numpy as np
 
+from lm_jax.data.fields import text_fields
 from lm_jax.data.prepared import Prepared, training_tokens
 from lm_jax.data.streams import (
     TokenStream,
@@ -26,6 +28,8 @@ class Mixture:
     One tokenizer is trained on the training text of all. Evaluation covers the
     split of every part, one part after the other, whatever the weights.
     """
+
+    gives: ClassVar[tuple[str, ...]] = TokenStream.gives
 
     parts: tuple[TokenStream, ...] = (TokenStream(),)
     """The streams, with the same context and tokenizer."""
@@ -98,7 +102,14 @@ class Mixture:
             for share, part in zip(shares, self.parts, strict=True)
         )
         made = made._replace(statement=f"{made.statement}\nMixed: {mixed}.")
-        return Prepared(*made, context, examples, train, windows)
+        return Prepared(
+            **made._asdict(),
+            context=context,
+            fields=text_fields(context),
+            examples=examples,
+            train=train,
+            windows=windows,
+        )
 
 
 def _by_part(tokens: Tokens) -> list[np.ndarray]:

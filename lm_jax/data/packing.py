@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import grain
 import numpy as np
 from jaxtyping import Int64, UInt
 
+from lm_jax.data.fields import Field, inputs, mask, segments, targets
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import derive, endless
 from lm_jax.data.tokens import Progress, Tokens, tokenize
@@ -22,9 +24,16 @@ class PackedDocuments:
 
     Each epoch takes the documents in an order of its own. A document is read from
     the end token before it, so that its first token is predicted too, as a stream's
-    is. A row tells its documents apart by "segments" (from 1; 0 is padding) and
-    "positions" (from 0 in each document of the row).
+    is. A row tells its documents apart by "segments" and "positions".
     """
+
+    gives: ClassVar[tuple[str, ...]] = (
+        "inputs",
+        "targets",
+        "mask",
+        "segments",
+        "positions",
+    )
 
     corpus: Corpus = Corpus("names")
     """The documents."""
@@ -57,7 +66,22 @@ class PackedDocuments:
         def examples(batch: int) -> int:
             return rows
 
-        return Prepared(*made, context, examples, train, windows)
+        return Prepared(
+            **made._asdict(),
+            context=context,
+            fields=packed_fields(context),
+            examples=examples,
+            train=train,
+            windows=windows,
+        )
+
+
+def packed_fields(context: int) -> tuple[Field, ...]:
+    """Give the fields of packed documents."""
+    meaning = "where each input stands in its document, from 0"
+    positions = Field("positions", (context,), "int32", meaning)
+    arrays = (inputs(context), targets(context), segments(context), mask(context))
+    return (*arrays, positions)
 
 
 def packed_rows(tokens: Tokens, context: int, seed: int) -> grain.MapDataset:

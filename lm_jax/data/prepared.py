@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import grain
 
+from lm_jax.data.fields import Field, named
 from lm_jax.data.tokens import Tokenized, Tokens
 from lm_jax.data.windows import Windows
 from lm_jax.errors import UserError
 from lm_jax.tokenizers import Trained
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """What training and evaluation need of the data."""
 
@@ -22,16 +23,15 @@ class Prepared:
     digest: str
     """Of the texts, how they were split and the tokenizer as it was asked for."""
     context: int
+    """Tokens of an example, at most."""
+    fields: tuple[Field, ...]
+    """The arrays of the examples."""
     examples: Callable[[int], int]
     """Of the rows of a batch: rows of one epoch of the training split."""
     train: Callable[[int, int], grain.MapDataset]
     """Of a seed and the rows of a batch, which only carried streams look at: the
-    endless rows of training. Row i depends on these and i only. Each has int32
-    "inputs" and "targets" (context,); packed documents have "segments",
-    "positions" (int32) and "mask" (float32) too, carried streams "starts"."""
+    endless rows of training. Row i depends on these and i only."""
     windows: Callable[[str, int], Windows]
-    task: str = "next tokens"
-    """What can be learnt from the rows; an objective names the same."""
     lanes: int | None = None
     """Rows of an evaluation batch where batches continue each other, else None."""
 
@@ -40,10 +40,18 @@ class Prepared:
         """Number of ids."""
         return self.tokenizer.vocab_size
 
+    @property
+    def training_fields(self) -> tuple[Field, ...]:
+        """The arrays of each row of training."""
+        return named(self.fields, "training")
+
+    @property
+    def evaluation_fields(self) -> tuple[Field, ...]:
+        """The arrays of each row of an evaluation."""
+        return named(self.fields, "evaluation")
+
     def evaluation(self, split: str, batch: int) -> Windows:
         """Give batches of (batch, context) that cover a split exactly once.
-
-        Each has "mask" (float32), 1 where the target is real.
 
         Raises:
             UserError: there is no such split, or it has no two tokens.

@@ -3,12 +3,13 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import grain
 import numpy as np
 from jaxtyping import Int, Integer
 
+from lm_jax.data.fields import Field, mask, targets
 from lm_jax.data.masking import check_rate
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import Draw, uniform
@@ -42,8 +43,16 @@ class SpanCorruption:
     what it hides, and one more (Raffel et al. 2020, 3.1.4). As in T5's own
     program, a text begins with what is read and ends with a span; the number of
     spans and of hidden tokens is fixed, so all rows have the same shapes:
-    "inputs" (source,), "decoder_inputs", "targets" and "mask" (target,).
+    "source" (source,), "decoder_inputs", "targets" and "mask" (target,).
     """
+
+    gives: ClassVar[tuple[str, ...]] = (
+        "source",
+        "source_mask",
+        "decoder_inputs",
+        "targets",
+        "mask",
+    )
 
     corpus: Corpus = Corpus()
     """The text."""
@@ -122,16 +131,29 @@ class SpanCorruption:
             "written."
         )
         return Prepared(
-            tokenizer,
-            splits,
-            statement,
-            made.digest,
-            context,
-            examples,
-            train,
-            windows,
-            task="targets of sources",
+            tokenizer=tokenizer,
+            splits=splits,
+            statement=statement,
+            digest=made.digest,
+            context=context,
+            fields=span_fields(lengths),
+            examples=examples,
+            train=train,
+            windows=windows,
         )
+
+
+def span_fields(lengths: Lengths) -> tuple[Field, ...]:
+    """Give the fields of texts with spans hidden."""
+    read, written = (lengths.source,), (lengths.target,)
+    meaning = "true where the source has a token"
+    return (
+        Field("source", read, "int32", "the tokens that are read, from both sides"),
+        Field("source_mask", read, "bool", meaning, "evaluation"),
+        Field("decoder_inputs", written, "int32", "the token before each target"),
+        targets(lengths.target),
+        mask(lengths.target),
+    )
 
 
 def divide(tokens: int, rate: float, span: float) -> Lengths:
@@ -160,7 +182,7 @@ def corrupted_row(
     """
     source, target = corrupt(window, lengths, start + 1, draw)
     return {
-        "inputs": source,
+        "source": source,
         "decoder_inputs": np.concatenate([[start], target[:-1]]).astype(np.int32),
         "targets": target,
         "mask": np.ones(len(target), np.float32),
@@ -197,9 +219,9 @@ def parts(whole: int, count: int, draw: Draw) -> Int[np.ndarray, " count"]:
 
 def padded(row: Row, lengths: Lengths) -> Row:
     """Pad a row by zeros to some lengths; "source_mask" is true up to there."""
-    missing = lengths.source - len(row["inputs"])
-    source_mask = np.ones(len(row["inputs"]), bool)
+    missing = lengths.source - len(row["source"])
+    source_mask = np.ones(len(row["source"]), bool)
     wanted = {name: lengths.target - len(row["targets"]) for name in row}
-    wanted |= {"inputs": missing, "source_mask": missing}
+    wanted |= {"source": missing, "source_mask": missing}
     row = row | {"source_mask": source_mask}
     return {name: np.pad(array, (0, wanted[name])) for name, array in row.items()}

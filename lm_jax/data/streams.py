@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import grain
 import numpy as np
 
+from lm_jax.data.fields import text_fields
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import derive, endless
 from lm_jax.data.tokens import Progress, tokenize
@@ -20,6 +22,8 @@ class TokenStream:
 
     Where the corpus is many documents, an end-of-document token follows each.
     """
+
+    gives: ClassVar[tuple[str, ...]] = ("inputs", "targets", "mask")
 
     corpus: Corpus = Corpus()
     """The text."""
@@ -52,7 +56,14 @@ class TokenStream:
         def examples(batch: int) -> int:
             return rows_of_epoch(tokens, context)
 
-        return Prepared(*made, context, examples, train, windows)
+        return Prepared(
+            **made._asdict(),
+            context=context,
+            fields=text_fields(context),
+            examples=examples,
+            train=train,
+            windows=windows,
+        )
 
 
 def rows_of_epoch(tokens: int, context: int) -> int:

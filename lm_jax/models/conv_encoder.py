@@ -1,7 +1,7 @@
 """The convolutional sentence encoder (Kim 2014)."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -27,6 +27,10 @@ class ConvEncoder(nn.Module):
         dtype: type to compute in; parameters stay float32.
         vocab_size: number of tokens; 0 takes the size of the tokenizer.
     """
+
+    causal: ClassVar[None] = None
+    recurrent: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ()
 
     width: int = 300
     kernels: tuple[int, ...] = (3, 4, 5)

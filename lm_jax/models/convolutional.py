@@ -170,6 +170,7 @@ class GatedConv(nn.Module):
 
     causal: ClassVar[bool] = True
     recurrent: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ()
     initial: ClassVar[FanIn] = FanIn()
 
     layers: int = 8

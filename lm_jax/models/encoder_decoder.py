@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -69,6 +69,8 @@ class EncoderDecoder(Stack):
     Attributes:
         encoder: what the encoder has of its own.
     """
+
+    reads: ClassVar[tuple[str, ...]] = ("source",)
 
     layers: int = 6
     heads: int = 8

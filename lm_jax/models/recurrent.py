@@ -134,6 +134,7 @@ class Recurrent(nn.Module):
 
     causal = True
     recurrent = True
+    reads = ()
 
     def setup(self):
         """Declare the embedding, and what makes the logits."""

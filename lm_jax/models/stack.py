@@ -36,6 +36,7 @@ class Stack(BlockFields, Part):
     """
 
     causal: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ()
 
     embedding_scale: bool = False
     embedding_norm: bool = False

@@ -1,6 +1,7 @@
 """Word vectors: tables of vectors, and nothing between them."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -29,6 +30,10 @@ class WordVectors(nn.Module):
         width: width of a vector.
         vocab_size: number of words; 0 takes the size of the tokenizer.
     """
+
+    causal: ClassVar[None] = None
+    recurrent: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ()
 
     width: int = 100
     vocab_size: int = 0
@@ -74,6 +79,10 @@ class GlobalVectors(nn.Module):
         width: width of a vector.
         vocab_size: number of words; 0 takes the size of the tokenizer.
     """
+
+    causal: ClassVar[None] = None
+    recurrent: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ()
 
     width: int = 100
     vocab_size: int = 0

@@ -1,5 +1,6 @@
 """What is learnt: (model, params, batch, key, carry) -> sums."""
 
+from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.next_token import NextToken
 from lm_jax.objectives.seq2seq import Seq2Seq
@@ -14,6 +15,7 @@ __all__ = [
     "MaskedTokens",
     "NextToken",
     "Objective",
+    "ObjectiveBase",
     "Seq2Seq",
     "SkipGram",
     "Sums",

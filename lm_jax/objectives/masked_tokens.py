@@ -8,16 +8,19 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.scores import perplexity
 from lm_jax.objectives.sums import Sums, applied, penalties
 
 
 @dataclass(frozen=True)
-class MaskedTokens:
+class MaskedTokens(ObjectiveBase):
     """Cross-entropy of hidden tokens given all others (Devlin et al. 2019, 3.1)."""
 
-    generates = False
-    task = "hidden tokens"
+    reads = ("inputs", "originals", "mask", "masked_positions")
+    may_read = ("segments",)
+    calls = {"features": ("segments", "dropout_keys"), "logits": ()}
+    causal = False
 
     def predict(
         self,
@@ -47,7 +50,7 @@ class MaskedTokens:
             model: maps tokens to features and these to logits, and sees the whole
                 text.
             params: its parameters.
-            batch: of a MaskedStream: "inputs", "targets" and "mask" (batch, time);
+            batch: of a MaskedStream: "inputs", "originals" and "mask" (batch, time);
                 "masked_positions" (batch, chosen), which tokens are predicted; "row"
                 (batch,), the number of each example in the step's batch; perhaps
                 "segments".
@@ -59,7 +62,7 @@ class MaskedTokens:
         """
         (logits, carry), sown = applied(self, model, params, batch, key, carry)
         chosen = batch["masked_positions"]
-        targets = jnp.take_along_axis(batch["targets"], chosen, axis=1)
+        targets = jnp.take_along_axis(batch["originals"], chosen, axis=1)
         mask = jnp.take_along_axis(batch["mask"], chosen, axis=1)
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
         nats_sum = (nats * mask).sum()
@@ -81,13 +84,3 @@ class MaskedTokens:
             "perplexity": perplexity(loss),
             "tokens": int(sums["weight"]),
         }
-
-    def problem(self, model: nn.Module) -> str | None:
-        """Say why this objective can't train a model."""
-        if getattr(model, "causal", None) is False:
-            return None
-        return (
-            "MaskedTokens predicts from both sides of a hidden token, and "
-            f"{type(model).__name__} does not read a text so. Use an Encoder, or "
-            "another objective."
-        )

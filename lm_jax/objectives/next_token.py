@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from lm_jax.models.encoder_decoder import EncoderDecoder
+from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.scores import likelihood
 from lm_jax.objectives.sums import Sums, applied, penalties
 
 
 @dataclass(frozen=True)
-class NextToken:
+class NextToken(ObjectiveBase):
     """Cross-entropy of each token given those before it (Bengio et al. 2003).
 
     Attributes:
@@ -24,8 +24,13 @@ class NextToken:
 
     z_loss: float = 0.0
 
+    may_read = ("mask", "positions", "segments", "weight")
+    calls = {
+        "features": ("positions", "segments", "cache", "dropout_keys"),
+        "logits": (),
+    }
+    causal = True
     generates = True
-    task = "next tokens"
 
     def predict(
         self,
@@ -87,18 +92,3 @@ class NextToken:
     def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
         """Give nats per token, perplexity and bits per byte of a whole split."""
         return likelihood(sums["nats"], sums["weight"], text_bytes)
-
-    def problem(self, model: nn.Module) -> str | None:
-        """Say why this objective can't train a model."""
-        if isinstance(model, EncoderDecoder):
-            return (
-                "NextToken predicts from one text, and an EncoderDecoder reads a "
-                "source beside it. Use Seq2Seq, or a Transformer."
-            )
-        if getattr(model, "causal", False):
-            return None
-        return (
-            f"NextToken predicts from what came before, and "
-            f"{type(model).__name__} sees the whole text. Use a causal model "
-            "(Transformer, Recurrent) or another objective."
-        )

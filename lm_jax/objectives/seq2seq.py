@@ -1,5 +1,6 @@
 """Predict a text from another text."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +9,13 @@ import jax
 import optax
 from jaxtyping import Array, Float, Key
 
-from lm_jax.models.encoder_decoder import EncoderDecoder
+from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.scores import perplexity
 from lm_jax.objectives.sums import Sums, applied, penalties
 
 
 @dataclass(frozen=True)
-class Seq2Seq:
+class Seq2Seq(ObjectiveBase):
     """Cross-entropy of a target given its source (Sutskever et al. 2014).
 
     Attributes:
@@ -24,8 +25,10 @@ class Seq2Seq:
 
     label_smoothing: float = 0.0
 
-    generates = False
-    task = "targets of sources"
+    reads = ("source", "decoder_inputs", "targets", "mask")
+    may_read = ("source_mask",)
+    calls = {"features": ("dropout_keys", "source", "source_mask"), "logits": ()}
+    causal = True
 
     def predict(
         self,
@@ -38,7 +41,7 @@ class Seq2Seq:
         hidden, _ = model.features(
             batch["decoder_inputs"],
             dropout_keys=dropout_keys,
-            source=batch["inputs"],
+            source=batch["source"],
             source_mask=batch.get("source_mask"),
         )
         return model.logits(hidden), carry
@@ -56,7 +59,7 @@ class Seq2Seq:
         Args:
             model: maps a source and what was written to logits of what follows.
             params: its parameters.
-            batch: "inputs" (batch, source), the source; "decoder_inputs",
+            batch: "source" (batch, source); "decoder_inputs",
                 "targets" and "mask" (batch, target); "row" (batch,), the number of
                 each example in the step's batch; perhaps "source_mask", true where
                 the source has a token.
@@ -90,16 +93,10 @@ class Seq2Seq:
             "tokens": int(sums["weight"]),
         }
 
-    def problem(self, model: nn.Module) -> str | None:
-        """Say why this objective can't train a model."""
+    def problems(self) -> Iterator[str]:
+        """Say, in a sentence each, why these fields can't be."""
         if not 0 <= self.label_smoothing < 1:
-            return (
+            yield (
                 f"objective.label_smoothing={self.label_smoothing}: give 0 or more, "
                 "and less than 1 (0.1 is usual)."
             )
-        if isinstance(model, EncoderDecoder):
-            return None
-        return (
-            f"Seq2Seq predicts a target from its source, and {type(model).__name__} "
-            "reads one text. Use an EncoderDecoder, or another objective."
-        )

@@ -1,5 +1,6 @@
 """Learn word vectors from the words around each word, or from counts of them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,22 +9,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from lm_jax.models.word_vectors import GlobalVectors, WordVectors
+from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.sums import Sums
 
 _BLOCK = 32  # Words whose products with their surroundings are one small matrix.
 
 
 @dataclass(frozen=True)
-class SkipGram:
+class SkipGram(ObjectiveBase):
     """Each word is predicted by each word around it (Mikolov et al. 2013a, b).
 
     The batch decides how: with "noise" it is told from noise words (2013b, eq.
     4), with "nodes" it is found in a tree (eq. 3).
     """
 
-    generates = False
-    task = "words around words"
+    reads = ("inputs", "near")
+    may_read = ("noise", "noise_weight", "nodes", "turns")
+    calls = {"__call__": (), "outputs": ()}
 
     def predict(
         self,
@@ -74,20 +76,17 @@ class SkipGram:
         """Give the nats of a pair over a whole split."""
         return _nats_each(sums)
 
-    def problem(self, model: nn.Module) -> str | None:
-        """Say why this objective can't train a model."""
-        return _unfit(self, model, WordVectors)
-
 
 @dataclass(frozen=True)
-class BagOfWords:
+class BagOfWords(ObjectiveBase):
     """Each word is predicted by the mean of the words around it: CBOW.
 
     Mikolov et al. 2013a, 3.1. The batch decides how, as in SkipGram.
     """
 
-    generates = False
-    task = "words around words"
+    reads = ("inputs", "near")
+    may_read = ("noise", "noise_weight", "nodes", "turns")
+    calls = {"__call__": (), "outputs": ()}
 
     def predict(
         self,
@@ -131,13 +130,9 @@ class BagOfWords:
         """Give the nats of a word over a whole split."""
         return _nats_each(sums)
 
-    def problem(self, model: nn.Module) -> str | None:
-        """Say why this objective can't train a model."""
-        return _unfit(self, model, WordVectors)
-
 
 @dataclass(frozen=True)
-class GloVe:
+class GloVe(ObjectiveBase):
     """The logarithm of how often two words meet (Pennington et al. 2014).
 
     Attributes:
@@ -148,8 +143,8 @@ class GloVe:
     most: float = 100.0
     power: float = 0.75
 
-    generates = False
-    task = "pairs of words"
+    reads = ("inputs", "contexts", "counts")
+    calls = {"log_counts": ()}
 
     def predict(
         self,
@@ -193,24 +188,14 @@ class GloVe:
         """Give the weighted square of a pair over a whole split."""
         return {"loss": sums["squares"] / max(sums["weight"], 1.0)}
 
-    def problem(self, model: nn.Module) -> str | None:
-        """Say why this objective can't train a model."""
+    def problems(self) -> Iterator[str]:
+        """Say, in a sentence each, why these fields can't be."""
         if self.most <= 0:
-            return f"objective.most={self.most}: the count of full weight is above 0."
-        return _unfit(self, model, GlobalVectors)
+            yield f"objective.most={self.most}: the count of full weight is above 0."
 
 
 def _nats_each(sums: dict[str, float]) -> dict[str, float]:
     return {"loss": sums["nats"] / max(sums["weight"], 1.0)}
-
-
-def _unfit(objective: Any, model: nn.Module, kind: type) -> str | None:
-    if isinstance(model, kind):
-        return None
-    return (
-        f"{type(objective).__name__} trains {kind.__name__}, and the model is "
-        f"{type(model).__name__}."
-    )
 
 
 def _apply(model: nn.Module, params: Any, *ids: Array, method: str = "__call__") -> Any:

@@ -18,12 +18,12 @@ from lm_jax.durations import Units, parse_duration, steps
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Sample
 from lm_jax.experiment import AnyExperiment, Compute, Experiment
-from lm_jax.models.initial import stale_rates
 from lm_jax.models.stack import initialise, laid_out, stack_blocks, unstack_blocks
 from lm_jax.optimizers import transformation
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted, select
 from lm_jax.sharding import batch_ways, make_mesh, state_shardings
+from lm_jax.training.fit import check_fit
 from lm_jax.training.initial import Start, find_start
 from lm_jax.training.state import TrainState, first_state
 from lm_jax.training.step import named_key
@@ -157,7 +157,7 @@ def set_up(
     data = experiment.data.prepare(cache, progress)
     model = fill_in(experiment.model, data.vocab_size, data.context)
     model = lay_out(model, experiment.execution.compute)
-    _check_model(experiment, data, model)
+    check_fit(experiment, data, model)
     check_samples(experiment, data, not experiment.objective.generates)
     data.evaluation("validation", 1)
     check_varied(data)
@@ -169,7 +169,7 @@ def set_up(
     )
     curve, total = length_of(experiment, units)
     every = cadences(experiment, units, total)
-    example, predict = _example(experiment, data), experiment.objective.predict
+    example, predict = _example(data), experiment.objective.predict
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), example, method=predict)
     )
@@ -206,10 +206,12 @@ def length_of(experiment: Experiment, units: Units) -> tuple[Curve, int]:
     return experiment.schedule.curve(total, units), total
 
 
-def _example(experiment: Experiment, data: Prepared) -> dict[str, jax.Array]:
+def _example(data: Prepared) -> dict[str, jax.Array]:
     """A batch of one row, all zeros, with the fields of the data."""
-    row = data.train(experiment.seed, experiment.batch)[0]
-    return {name: jnp.zeros((1, *a.shape), a.dtype) for name, a in row.items()}
+    return {
+        field.name: jnp.zeros((1, *field.sized(data.context)), field.dtype)
+        for field in data.training_fields
+    }
 
 
 def _first_state(
@@ -249,33 +251,6 @@ def _started(start: Start, params: Any, arrays: Any) -> Any:
     placed = start.place(unstack_blocks(params), arrays)
     scanned = any(name.endswith("blocks") for name in params)
     return stack_blocks(placed) if scanned else placed
-
-
-def _check_model(experiment: Experiment, data: Prepared, model: Any) -> None:
-    """Refuse a model that doesn't fit itself, its objective or its data."""
-    for problem in model.problems():
-        raise UserError(problem)
-    unfit = experiment.objective.problem(model)
-    unfit = unfit or stale_rates(model, experiment.optimizer.rates)
-    if unfit:
-        raise UserError(unfit)
-    if data.task != experiment.objective.task:
-        raise UserError(
-            f"{type(experiment.objective).__name__} learns "
-            f"{experiment.objective.task}, and {type(experiment.data).__name__} gives "
-            f"{data.task}. Change one of the two."
-        )
-    if data.lanes and not getattr(model, "recurrent", False):
-        raise UserError(
-            f"The data is a CarriedStream, and {type(model).__name__} has no state of "
-            "constant size to carry from batch to batch. Use TokenStream, or a "
-            "recurrent model."
-        )
-    if data.lanes and experiment.execution.compute.scan:
-        raise UserError(
-            "execution.compute.scan: a scanned model can't carry its state from batch "
-            "to batch. Leave scan out."
-        )
 
 
 def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:

@@ -24,6 +24,12 @@ def named_key(seed: int, purpose: str) -> Key[Array, ""]:
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
 
 
+def numbered(batch: Batch) -> Batch:
+    """Add "row", the number of each example: its random keys come from it."""
+    rows = next(iter(batch.values())).shape[0]
+    return batch | {"row": jnp.arange(rows)}
+
+
 def make_train_step(
     model: nn.Module,
     objective: Objective,
@@ -107,8 +113,7 @@ def make_gradients(
 
     def gradients(state: TrainState, batch: Batch):
         key = jax.random.fold_in(root, state.step)
-        rows = jax.tree.leaves(batch)[0].shape[0]
-        batch = batch | {"row": jnp.arange(rows)}
+        batch = numbered(batch)
         carry = continued(state.carry, batch)
         if accumulate == 1:
             return of_part(state.params, batch, key, carry)

@@ -48,11 +48,11 @@ def test_a_row_hides_as_many_as_the_rate_says_and_keeps_the_text(
     row = stream._masked(Characters().train([TEXT]))(
         np.arange(length, dtype=np.uint16), uniform(seed)
     )
-    assert row["targets"].tolist() == [*range(length), *[0] * (context - length)]
+    assert row["originals"].tolist() == [*range(length), *[0] * (context - length)]
     assert row["mask"].sum() == max(1, round(rate * length))
     assert not row["mask"][length:].any()
     kept = row["mask"] == 0
-    assert (row["inputs"][kept] == row["targets"][kept]).all()
+    assert (row["inputs"][kept] == row["originals"][kept]).all()
     places = row["masked_positions"]
     assert len(places) == chosen == len(set(places.tolist()))
     assert row["mask"][places].sum() == row["mask"].sum()
@@ -96,7 +96,7 @@ def masks_by_text(data, epochs):
     found = {}
     for index in range(count * epochs):
         row = order[index]
-        found.setdefault(row["targets"].tobytes(), []).append(row["inputs"].tolist())
+        found.setdefault(row["originals"].tobytes(), []).append(row["inputs"].tolist())
     return found
 
 
@@ -130,7 +130,7 @@ def test_an_evaluation_has_every_token_once_under_masks_that_stay(
         return {name: np.concatenate([b[name] for b in found]) for name in found[0]}
 
     found, alone = read(batch), read(1)
-    assert found["targets"][found["segments"] == 1].tolist() == list(range(tokens))
+    assert found["originals"][found["segments"] == 1].tolist() == list(range(tokens))
     assert not found["mask"][found["segments"] == 0].any()
     for name, array in alone.items():
         assert (found[name][: len(array)] == array).all()
@@ -184,7 +184,7 @@ def test_whole_words_hide_all_pieces_or_none(tmp_path):
     shares = []
     for index in range(50):
         row = data.train(0, 1)[index]
-        words = numbered_words(row["targets"], edges)
+        words = numbered_words(row["originals"], edges)
         for word in range(words.max() + 1):
             assert len(set(row["mask"][words == word])) == 1
         assert row["mask"].sum() <= 16

@@ -87,7 +87,7 @@ def test_rows_have_one_shape_and_the_target_shifted(tmp_path):
     data = prepared(tmp_path)
     batch = rows(data.train(0, 1), 0, 100)
     lengths = divide(32, 0.15, 3.0)
-    assert batch["inputs"].shape == (100, lengths.source)
+    assert batch["source"].shape == (100, lengths.source)
     for name in ("decoder_inputs", "targets", "mask"):
         assert batch[name].shape == (100, lengths.target)
     assert (batch["decoder_inputs"][:, 1:] == batch["targets"][:, :-1]).all()
@@ -104,7 +104,7 @@ def test_rows_are_a_function_of_the_seed_and_their_number(tmp_path):
     other = rows(data.train(1, 4), 9, 4)
     for name, array in last.items():
         assert (array == whole[name][36:]).all()
-    assert (last["inputs"] != other["inputs"]).any()
+    assert (last["source"] != other["source"]).any()
     count = data.examples(1)
     spans = [data.train(0, 1)[i]["targets"].tobytes() for i in range(4 * count)]
     assert len(set(spans)) == len(spans)
@@ -121,14 +121,14 @@ def test_an_evaluation_has_every_token_once(tmp_path_factory, context, batch):
     for index in range(len(windows)):
         found = windows[index]
         for row in range(batch):
-            source = found["inputs"][row][found["source_mask"][row]]
+            source = found["source"][row][found["source_mask"][row]]
             real = found["mask"][row] > 0
             target = found["targets"][row][real]
             text += restored(source, target, first)
             if real.any():
                 assert found["decoder_inputs"][row][0] == start
                 alone = fixed[index * batch + row]
-                assert (alone["inputs"][0] == found["inputs"][row]).all()
+                assert (alone["source"][0] == found["source"][row]).all()
     assert text == data.splits["validation"].ids.tolist()
 
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from lm_jax.data.contexts import HuffmanTree, Noise, context_row, uniform
 from lm_jax.data.huffman import huffman
-from lm_jax.models.transformer import Transformer
 from lm_jax.models.word_vectors import GlobalVectors, WordVectors
 from lm_jax.objectives.word_vectors import (
     BagOfWords,
@@ -176,10 +175,7 @@ def test_scores_are_means_and_need_no_pairs():
         assert not objective.generates
 
 
-def test_models_that_do_not_fit():
-    assert SkipGram().problem(WordVectors()) is None
-    assert GloVe().problem(GlobalVectors()) is None
-    wrong = BagOfWords().problem(Transformer())
-    assert wrong == "BagOfWords trains WordVectors, and the model is Transformer."
-    assert "trains GlobalVectors" in GloVe().problem(WordVectors())
-    assert "objective.most=0.0" in GloVe(most=0.0).problem(GlobalVectors())
+def test_a_full_weight_of_no_count_is_refused():
+    assert not list(GloVe().problems())
+    (problem,) = GloVe(most=0.0).problems()
+    assert "objective.most=0.0" in problem

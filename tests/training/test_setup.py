@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from lm_jax.data import CarriedStream, MaskedStream, SpanCorruption
+from lm_jax.data import CarriedStream, MaskedStream, SpanCorruption, WordContexts
 from lm_jax.errors import UserError
 from lm_jax.experiment import load
 from lm_jax.models import (
@@ -31,14 +31,14 @@ SMALL = {"layers": 1, "heads": 2, "width": 16}
 CASES = {
     "a decoder's objective on an encoder": (
         {"model": Encoder(**SMALL)},
-        "Encoder sees the whole text",
+        r"Encoder sees the whole text\. Models that fit: .*Transformer",
     ),
     "an encoder's objective on a decoder": (
         {
             "data": MaskedStream(TEXT, Characters(), 16),
             "objective": MaskedTokens(),
         },
-        "Use an Encoder",
+        r"Transformer sees what came before\. Models that fit: Encoder\.",
     ),
     "an encoder's objective on a sentence encoder": (
         {
@@ -46,18 +46,18 @@ CASES = {
             "model": ConvEncoder(),
             "objective": MaskedTokens(),
         },
-        "Use an Encoder",
+        'calls "features", "logits", which ConvEncoder lacks. Models that fit: Encoder',
     ),
     "a decoder's objective on an encoder-decoder": (
         {"model": EncoderDecoder(**SMALL)},
-        "Use Seq2Seq",
+        'EncoderDecoder reads "source" too, which NextToken doesn\'t hand on',
     ),
     "seq2seq on a decoder": (
         {
             "data": SpanCorruption(TEXT, Characters(), 32),
             "objective": Seq2Seq(),
         },
-        "Use an EncoderDecoder",
+        'Seq2Seq calls "source in features".*Models that fit: EncoderDecoder\\.',
     ),
     "muP's rates for another width": (
         {
@@ -66,13 +66,25 @@ CASES = {
         },
         "8 / 16 = 0.5",
     ),
-    "data of another task": (
+    "data without a field, and what gives it": (
         {"data": MaskedStream(TEXT, Characters(), 16)},
-        "NextToken learns next tokens, and MaskedStream gives hidden tokens",
+        'NextToken reads "targets", and the examples of MaskedStream have "inputs", '
+        '"originals".*Data that gives it: TokenStream, CarriedStream',
     ),
     "word vectors on a text": (
         {"model": WordVectors(16), "objective": SkipGram()},
-        "SkipGram learns words around words",
+        'SkipGram reads "near".*gives it: WordContexts',
+    ),
+    "a decoder's objective on word vectors' data": (
+        {"data": WordContexts(TEXT, Characters(), words=256)},
+        'NextToken reads "targets"',
+    ),
+    "an objective of another model": (
+        {
+            "data": WordContexts(TEXT, Characters(), words=256),
+            "objective": SkipGram(),
+        },
+        'calls "outputs", which Transformer lacks. Models that fit: WordVectors\\.',
     ),
     "a state carried by a Transformer": (
         {"data": CarriedStream(TEXT, Characters(), 16)},

@@ -1,0 +1,33 @@
+"""What every objective says of itself, and what most say alike."""
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+
+class ObjectiveBase:
+    """The base of objectives: frozen dataclasses that add up what is learnt.
+
+    An objective has ``predict``, which calls the model, ``__call__``, which sums a
+    loss, and ``scores``, which turns the sums over a split into figures. What it
+    needs of data and model it says in the attributes here, and one check compares
+    them before anything is compiled.
+
+    Attributes:
+        reads: fields of the examples that it can't do without.
+        may_read: fields that it reads where they are.
+        calls: methods of the model that it calls, and the arguments that it hands
+            each by name.
+        causal: whether the model must see only what came before each token; None
+            where it doesn't matter.
+        generates: whether a model that has learnt it continues text.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("inputs", "targets")
+    may_read: ClassVar[tuple[str, ...]] = ()
+    calls: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    causal: ClassVar[bool | None] = None
+    generates: ClassVar[bool] = False
+
+    def problems(self) -> Iterator[str]:
+        """Say, in a sentence each, why these fields can't be."""
+        yield from ()
