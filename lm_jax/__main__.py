@@ -75,5 +75,10 @@ def main(args: list[str]) -> int:
         return 1
 
 
+def command() -> None:
+    """Run the console script ``lm_jax``."""
+    sys.exit(main(sys.argv[1:]))
+
+
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

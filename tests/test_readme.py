@@ -1,5 +1,6 @@
 """Every command block of the README runs; long trainings are cut short."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -17,6 +18,7 @@ LINES = [
     if kind == "sh"
     for line in block.splitlines()
 ]
+PYTHON = [block for kind, block in BLOCKS if kind == "python"]
 SHORT = ["--budget", "2 steps", "--evaluations.likelihood.every", "2 steps"]
 
 
@@ -47,11 +49,41 @@ def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys):
 
 
 def test_the_experiment_of_the_readme_trains(folder, monkeypatch, capsys):
-    (source,) = [block for kind, block in BLOCKS if kind == "python"]
+    source = next(block for block in PYTHON if block.startswith('"""GPT'))
     monkeypatch.chdir(folder)
     Path("tang.py").write_text(source, encoding="utf-8")
     assert main(["train", "tang.py", *SHORT]) == 0
     assert "春" in capsys.readouterr().out
+
+
+def executed(code):
+    """Execute lines of Python as they stand, but for the length of the training."""
+    loading = 'experiment = load("experiments/gpt_shakespeare.py:rotary").experiment'
+    assert loading in code and "200 steps" in code
+    less = "corpus = replace(experiment.data.corpus, validation=0.002)\n"
+    less += "experiment = replace(\n    experiment, data=replace(experiment.data, "
+    code = code.replace(loading, f"{loading}\n{less}corpus=corpus)\n)")
+    names = {}
+    exec(code.replace("200 steps", "2 steps"), names)
+    return names
+
+
+def test_the_lines_of_python_run(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    executed(next(block for block in PYTHON if "from lm_jax import" in block))
+    said = capsys.readouterr().out
+    assert "ROMEO:" in said and "(19, 128)" in said
+
+
+def test_the_notebook_runs(folder, monkeypatch, capsys):
+    path = Path(__file__).parent.parent / "experiments" / "from_python.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    assert not [c for c in cells if c.get("outputs")]
+    monkeypatch.chdir(folder)
+    names = executed("\n".join(code))
+    assert "ROMEO:" in capsys.readouterr().out
+    assert names["fairer"]["tokens"] == names["windows"]["tokens"]
 
 
 def test_every_command_and_folder_is_explained():

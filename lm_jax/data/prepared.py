@@ -34,6 +34,8 @@ class Prepared:
     windows: Callable[[str, int], Windows]
     lanes: int | None = None
     """Rows of an evaluation batch where batches continue each other, else None."""
+    policy: str = ""
+    """What is seen before a token that is scored; "" is windows side by side."""
 
     @property
     def vocab_size(self) -> int:

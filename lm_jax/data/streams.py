@@ -12,6 +12,7 @@ from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import derive, endless
 from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows, stream_window, windows_of
+from lm_jax.errors import UserError
 from lm_jax.text.corpora import Corpus, find
 from lm_jax.tokenizers import Characters, Tokenizer
 
@@ -30,10 +31,18 @@ class TokenStream:
     tokenizer: Tokenizer = Characters()
     context: int = 256
     """Tokens of one example."""
+    stride: int | None = None
+    """Tokens between the starts of two windows of an evaluation: each token is scored
+    once, with at least context - stride before it. None is the context."""
 
     def __post_init__(self) -> None:
-        """Refuse a context without tokens."""
+        """Refuse a context without tokens, and windows with gaps between them."""
         check_context(self.context)
+        if self.stride is not None and not 1 <= self.stride <= self.context:
+            raise UserError(
+                f"data.stride={self.stride}: give 1 to data.context={self.context}, or "
+                "None for windows side by side."
+            )
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
         """Read, train the tokenizer and tokenize, or find what is in the cache.
@@ -51,7 +60,7 @@ class TokenStream:
             return stream_rows(splits["train"].ids, context, seed)
 
         def windows(split: str, batch: int) -> Windows:
-            return stream_windows([splits[split].ids], context, batch)
+            return stream_windows([splits[split].ids], context, batch, self.stride)
 
         def examples(batch: int) -> int:
             return rows_of_epoch(tokens, context)
@@ -63,6 +72,15 @@ class TokenStream:
             examples=examples,
             train=train,
             windows=windows,
+            policy=self._policy(),
+        )
+
+    def _policy(self) -> str:
+        if self.stride in (None, self.context):
+            return ""
+        return (
+            f"windows of {self.context} tokens, {self.stride} of them scored: at least "
+            f"{self.context - (self.stride or 0)} before each but the first tokens'"
         )
 
 
@@ -97,21 +115,23 @@ def stream_rows(
     return endless(count, seed, purpose, row)
 
 
-def stream_windows(streams: list[np.ndarray], context: int, batch: int) -> Windows:
+def stream_windows(
+    streams: list[np.ndarray], context: int, batch: int, stride: int | None = None
+) -> Windows:
     """Give the evaluation batches of streams, one after the other.
 
     Args:
         streams: arrays of (tokens,).
         context: tokens of a window.
         batch: windows of a batch.
+        stride: tokens between the starts of two windows; None is the context.
     """
-    counts = [windows_of(len(ids), context) for ids in streams]
+    counts = [windows_of(len(ids), context, stride) for ids in streams]
     ends = np.cumsum(counts)
 
     def row(index: int) -> Row:
         part = int(np.searchsorted(ends, index, "right"))
-        return stream_window(
-            streams[part], context, index - int(ends[part]) + counts[part]
-        )
+        own = index - int(ends[part]) + counts[part]
+        return stream_window(streams[part], context, own, stride)
 
     return Windows(sum(counts), row, batch)

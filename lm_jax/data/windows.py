@@ -43,26 +43,34 @@ def _padded(stacked: np.ndarray, missing: int) -> np.ndarray:
     return np.pad(stacked, [(0, missing), *[(0, 0)] * (stacked.ndim - 1)])
 
 
-def stream_window(ids: np.ndarray, context: int, index: int) -> Row:
+def stream_window(
+    ids: np.ndarray, context: int, index: int, stride: int | None = None
+) -> Row:
     """Give window `index` of a stream of tokens, padded by zeros at its end.
 
-    Each token but the first of the stream is the target of one window.
+    Each token but the first of the stream is the target of one window ("mask" is 1
+    there), with at least context - stride tokens before it but in the first window.
 
     Args:
         ids: (tokens,).
         context: tokens of a window.
-        index: 0 to `windows_of(ids, context) - 1`.
+        index: 0 to `windows_of(ids, context, stride) - 1`.
+        stride: tokens between the starts of two windows; None is the context.
     """
-    window = ids[index * context : (index + 1) * context + 1].astype(np.int32)
+    step = stride or context
+    window = ids[index * step : index * step + context + 1].astype(np.int32)
     real = len(window) - 1
-    missing = context - real
+    missing, scored_before = context - real, context - step if index else 0
+    mask = np.ones(real, np.float32)
+    mask[:scored_before] = 0.0
     return {
         "inputs": np.pad(window[:-1], (0, missing)),
         "targets": np.pad(window[1:], (0, missing)),
-        "mask": np.pad(np.ones(real, np.float32), (0, missing)),
+        "mask": np.pad(mask, (0, missing)),
     }
 
 
-def windows_of(tokens: int, context: int) -> int:
+def windows_of(tokens: int, context: int, stride: int | None = None) -> int:
     """Give the number of windows of a stream."""
-    return max(0, -(-(tokens - 1) // context))
+    after_first = max(0, tokens - 1 - context)
+    return (tokens > 1) - (-after_first // (stride or context))

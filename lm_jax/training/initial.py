@@ -118,7 +118,11 @@ def from_run(initial: FromRun, tokenizer: Trained, params: Any) -> Start:
         elif how != "new":
             taken[path] = np.asarray(there[path])
     left = [path for path in there if path not in taken]
-    unnamed = [path for path in left if not _matches(initial.dropped, path)]
+    unnamed = [
+        path
+        for path in left
+        if path not in here and not _matches(initial.dropped, path)
+    ]
     problems += [f"  {path}: of the run, and of no use here" for path in unnamed]
     if problems:
         raise UserError(

@@ -61,10 +61,9 @@ class Scored:
     @property
     def policy(self) -> str:
         """What the model sees before a token that it is scored on."""
-        lanes, context = self.data.lanes, self.data.context
-        if lanes:
-            return f"all tokens before, in {lanes} lanes read side by side"
-        return f"disjoint windows of {context} tokens"
+        if self.data.lanes:
+            return f"all tokens before, in {self.data.lanes} lanes read side by side"
+        return self.data.policy or f"disjoint windows of {self.data.context} tokens"
 
     def generate(
         self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int

@@ -11,6 +11,7 @@ from lm_jax.data import Mixture, PackedDocuments, TokenStream
 from lm_jax.data.packing import packed_rows, packed_windows
 from lm_jax.data.streams import rows_of_epoch, stream_rows, stream_windows
 from lm_jax.data.tokens import Tokens
+from lm_jax.data.windows import stream_window, windows_of
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Bytes, Characters
@@ -224,3 +225,22 @@ def test_mixtures_that_do_not_fit():
     other = TokenStream(Corpus(), Bytes(), 32)
     with pytest.raises(UserError, match="same tokenizer"):
         Mixture((*parts(32, 32), other), (1.0, 1.0, 1.0))
+
+
+@quick
+@given(tokens=st.integers(2, 90), context=st.integers(1, 12), stride=st.integers(1, 12))
+def test_with_a_stride_each_token_is_scored_once_with_enough_before_it(
+    tokens, context, stride
+):
+    stride, ids = min(stride, context), np.arange(tokens)
+    scored = []
+    for index in range(windows_of(tokens, context, stride)):
+        row = stream_window(ids, context, index, stride)
+        assert len(row["inputs"]) == context
+        for place in np.flatnonzero(row["mask"]):
+            target = row["targets"][place]
+            before = row["inputs"][: place + 1]
+            np.testing.assert_array_equal(before, ids[target - len(before) : target])
+            assert len(before) >= min(target, context - stride)
+            scored.append(target)
+    assert scored == list(range(1, tokens))

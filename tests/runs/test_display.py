@@ -129,7 +129,7 @@ def test_what_stays_is_printed_above_the_live_line(clock, terminal):
     shown = terminal.getvalue()
     assert "validation  loss 1.5000" in shown
     assert "best so far" in shown
-    assert shown.rindex("validation loss") < shown.rindex("1/10")
+    assert shown.rindex("validation  loss") < shown.rindex("1/10")
 
 
 def test_a_dumb_terminal_is_a_file(clock, terminal, monkeypatch):

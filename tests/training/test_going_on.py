@@ -180,3 +180,34 @@ def test_a_run_stands_alone(folder, unmoved, capsys):
     assert made.stdout == said
     lost = run("evaluate", "copy")
     assert lost.returncode == 2 and "There is no file" in lost.stderr
+    scored = run("evaluate", "copy", "--corpus", "other.txt")
+    assert scored.returncode == 0, scored.stderr
+    assert "959 tokens of 960 bytes" in scored.stdout
+    (alone / "text.txt").write_text(Path("text.txt").read_text())
+    args = ["tiny.py", "--run", "copy", *CONSTANT, "--budget", "18 steps"]
+    more = run("train", *args)
+    assert more.returncode == 0, more.stderr
+    np.testing.assert_allclose(losses(alone / "copy")[:16], losses("unmoved"))
+    assert main(["train", *args[:2], "unmoved", *args[3:]]) == 0
+    np.testing.assert_allclose(losses(alone / "copy"), losses("unmoved"), rtol=1e-4)
+
+
+def evaluated(capsys, *args):
+    code = main(["evaluate", "unmoved", *args])
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+def test_other_windows_score_the_same_tokens_with_more_before_them(unmoved, capsys):
+    code, said = evaluated(capsys, "--stride", "4")
+    assert code == 0 and "187 tokens" in said and "at least 12 before" in said
+    result = Path("unmoved/result.json").read_bytes()
+    assert evaluated(capsys, "--context", "8")[0] == 0
+    assert Path("unmoved/result.json").read_bytes() == result
+    code, said = evaluated(capsys, "--context", "64")
+    assert code == 2 and "--context 64: model.positions.length is 16" in said
+    code, said = evaluated(capsys, "--stride", "17")
+    assert code == 2 and "data.stride=17" in said
+    rotary = ["--model.positions", "Rotary", "--budget", "2 steps"]
+    assert train("rotary", *rotary) == 0
+    assert main(["evaluate", "rotary", "--context", "64", "--stride", "16"]) == 0
