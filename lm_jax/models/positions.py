@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -18,6 +19,7 @@ from lm_jax.models.part import Part
 
 __all__ = [
     "ALiBi",
+    "KerpleLog",
     "Learned",
     "NoPositions",
     "Positions",
@@ -171,6 +173,32 @@ def _slopes(heads: int) -> list[float]:
 
 
 @dataclass(frozen=True)
+class KerpleLog(NoPositions):
+    """Scores fall with the logarithm of the distance (Chi et al. 2022, 4.2).
+
+    The bias is -r1 log(1 + r2 distance), with r1 and r2 learnt for each head. They
+    stay above 0 because their logarithms are the parameters; at first r1 is uniform
+    up to 2 and r2 up to 1, neither below 0.01, as in the authors' code.
+    """
+
+    on_scores = True
+
+    def bias(self, part, positions, key_positions):
+        """Subtract r1 log(1 + r2 distance)."""
+        heads = (part.config.heads,)
+        r1 = jnp.exp(part.param("log_r1", _log_uniform, heads, 2.0))[:, None, None]
+        r2 = jnp.exp(part.param("log_r2", _log_uniform, heads, 1.0))[:, None, None]
+        distance = jnp.abs(_distances(positions, key_positions))[:, None]
+        return -r1 * jnp.log1p(r2 * distance)
+
+
+def _log_uniform(key: Array, shape: tuple[int, ...], largest: float) -> Array:
+    """Logarithms of what is uniform up to ``largest``, and 0.01 or more."""
+    uniform = jax.random.uniform(key, shape, maxval=largest)
+    return jnp.log(jnp.maximum(uniform, 0.01))
+
+
+@dataclass(frozen=True)
 class Relative(NoPositions):
     """A learned bias for each distance and head (Raffel et al. 2020, 2.1).
 
@@ -231,4 +259,4 @@ def _angles(positions: Array, width: int, base: float) -> Array:
     return positions[..., None].astype(jnp.float32) * frequencies
 
 
-Positions = NoPositions | Learned | Sinusoidal | Rotary | ALiBi | Relative
+Positions = NoPositions | Learned | Sinusoidal | Rotary | ALiBi | KerpleLog | Relative

@@ -2,6 +2,7 @@
 
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.models import ALiBi, Encoder, Relative, Transformer
+from lm_jax.models import ALiBi, Encoder, KerpleLog, Relative, Transformer
 from lm_jax.models.block import Block
 from lm_jax.models.config import BlockConfig
+from lm_jax.models.part import BlockPart
 from lm_jax.models.positions import _slopes
 
 HERE = jnp.arange(6)[None]
@@ -34,6 +36,28 @@ def test_alibi_falls_with_the_distance():
     bias = ALiBi().bias(Block(BlockConfig(heads=8)), HERE, HERE)
     np.testing.assert_allclose(bias[0, 0, 5], -np.arange(5, -1, -1) / 2)
     np.testing.assert_allclose(bias[0, 7, 5], -np.arange(5, -1, -1) / 256, rtol=1e-6)
+
+
+class Scores(BlockPart):
+    """What positions add to the scores of six tokens."""
+
+    @nn.compact
+    def __call__(self):
+        return self.config.positions.bias(self, HERE, HERE)
+
+
+def test_kerple_is_the_papers_kernel():
+    """Chi et al. 2022, 4.2, from the values of the authors' code: U(0, 2), U(0, 1)."""
+    scores = Scores(BlockConfig(heads=200, positions=KerpleLog()))
+    bias, variables = scores.init_with_output(jax.random.key(0))
+    r1, r2 = (jnp.exp(variables["params"][f"log_{r}"]) for r in ("r1", "r2"))
+    for r, largest in ((r1, 2.0), (r2, 1.0)):
+        assert r.min() >= 0.0099 and largest * 0.9 < r.max() < largest
+        np.testing.assert_allclose(r.mean(), largest / 2, atol=0.15)
+    distance = np.abs(np.arange(6)[:, None] - np.arange(6))
+    r1, r2 = (r[:, None, None] for r in (r1, r2))
+    np.testing.assert_allclose(bias[0], -r1 * np.log(1 + r2 * distance), rtol=1e-4)
+    assert (jnp.diff(bias[0, :, 5]) > 0).all()  # nearer is higher, in each head
 
 
 def bucket_of(back, buckets, farthest, causal):
@@ -72,12 +96,36 @@ SIZES = {"layers": 1, "heads": 2, "width": 8, "vocab_size": 7}
 TOKENS = jnp.asarray([[1, 2, 3, 4, 5, 6]])
 
 
-@pytest.mark.parametrize("positions", [ALiBi(), Relative(4, 6)])
+ON_SCORES = [ALiBi(), KerpleLog(), Relative(4, 6)]
+
+
+def parameters(model, larger=20):
+    params = jax.jit(model.init)(jax.random.key(0), TOKENS)["params"]
+    kernels = {"kernel", "embedding"}
+    return jax.tree_util.tree_map_with_path(
+        lambda path, p: p * larger if path[-1].key in kernels else p, params
+    )
+
+
+@pytest.mark.parametrize("positions", ON_SCORES)
+def test_reading_in_pieces_is_reading_at_once(positions):
+    model = Transformer(**SIZES, positions=positions)
+    variables = {"params": parameters(model)}
+    cache, parts = model.empty_cache(1, 8), []
+    run = jax.jit(model.apply)
+    for start in range(0, 6, 2):
+        now = slice(start, start + 2)
+        part, cache = run(variables, TOKENS[:, now], HERE[:, now], cache=cache)
+        parts.append(part)
+    whole, _ = run(variables, TOKENS)
+    np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ON_SCORES)
 def test_biases_see_only_distances(positions):
     """Shifted positions give the same logits; packed texts those of each alone."""
     model = Transformer(**SIZES, positions=positions)
-    params = jax.jit(model.init)(jax.random.key(0), TOKENS)["params"]
-    params = jax.tree.map(lambda p: p if (p == 1).all() else p * 20, params)
+    params = parameters(model)
 
     @jax.jit
     def logits(tokens, **more):
@@ -94,16 +142,24 @@ def test_biases_see_only_distances(positions):
     assert jnp.abs(whole[:, 3:] - packed[:, 3:]).max() > 1e-3
 
 
-def test_relative_biases_are_learnt_for_both_sides():
-    model = Encoder(**SIZES, positions=Relative(4, 6), norm="rms")
-    params = jax.jit(model.init)(jax.random.key(0), TOKENS)["params"]
-
+def gradient_of_attention(model):
     def loss(params):
         return jnp.square(model.apply({"params": params}, TOKENS)[0]).sum()
 
-    params = jax.tree.map(lambda p: p if (p == 1).all() else p * 10, params)
-    gradient = jax.jit(jax.grad(loss))(params)
-    table = gradient["block_0"]["attention"]["relative"]["embedding"]
+    gradient = jax.jit(jax.grad(loss))(parameters(model, 10))
+    return gradient["block_0"]["attention"]
+
+
+def test_each_head_learns_its_kernel():
+    gradient = gradient_of_attention(Transformer(**SIZES, positions=KerpleLog()))
+    for name in ("log_r1", "log_r2"):
+        assert gradient[name].shape == (2,)
+        assert (jnp.abs(gradient[name]) > 1e-4).all()
+
+
+def test_relative_biases_are_learnt_for_both_sides():
+    model = Encoder(**SIZES, positions=Relative(4, 6), norm="rms")
+    table = gradient_of_attention(model)["relative"]["embedding"]
     assert table.shape == (4, 2)
     # Bucket 2 is distance 0 ahead of itself: nothing stands there.
     assert (jnp.abs(table[jnp.array([0, 1, 3])]) > 0).all() and (table[2] == 0).all()
