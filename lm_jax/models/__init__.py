@@ -7,6 +7,7 @@ from lm_jax.models.convolutional import *
 from lm_jax.models.encoder import *
 from lm_jax.models.encoder_decoder import *
 from lm_jax.models.feedforward import *
+from lm_jax.models.frequencies import *
 from lm_jax.models.gated_linear import *
 from lm_jax.models.initial import *
 from lm_jax.models.moe import *

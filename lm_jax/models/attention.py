@@ -69,8 +69,8 @@ class Attention(Heads):
         """Mix each token with those it sees, as layer ``index`` of the stack."""
         query, key, value = self.projections(x, "query", "key", "value")
         positions = self.config.positions
-        query = positions.turn(self, query, shared.positions)
-        key = positions.turn(self, key, shared.positions)
+        query = positions.turn(self, query, shared.positions, index)
+        key = positions.turn(self, key, shared.positions, index)
         projected = query, key, value
         mixed, cache = self.config.mixer(self, x, projected, index, shared, cache)
         return self.output(mixed), cache

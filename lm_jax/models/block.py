@@ -80,6 +80,16 @@ class Block(BlockPart):
         return self.normalise(x, f"{half}_norm")
 
 
+class Scores(BlockPart):
+    """What positions add to the scores of all blocks, in a scope of its own."""
+
+    @nn.compact
+    def __call__(self, shared: Shared) -> Float[Array, "rows heads time slots"] | None:
+        """Make it once for a stack; None leaves it to each block."""
+        positions = self.config.positions
+        return positions.shared_bias(self, shared.positions, shared.key_positions)
+
+
 def apply_blocks(
     config: BlockConfig,
     x: Float[Array, "batch time width"],
@@ -100,6 +110,8 @@ def apply_blocks(
         scan: whether one block is compiled and looped over.
         name: of a block; the index is added, or the plural made.
     """
+    scores = Scores(config, name=f"{name.removesuffix('block')}scores")
+    shared = shared._replace(bias=scores(shared))
     if scan:
         stack = nn.scan(
             Block,

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.models.block import apply_blocks
 from lm_jax.models.config import NormAt
-from lm_jax.models.feedforward import activate
+from lm_jax.models.feedforward import Activation, activate, activation_problems
 from lm_jax.models.initial import Initial, Normal
 from lm_jax.models.patterns import shared_from_both_sides
 from lm_jax.models.stack import Stack
@@ -25,6 +25,8 @@ class Encoder(Stack):
 
     Attributes:
         segment_types: kinds of sentence that tokens can belong to; 0 has none.
+        head_activation: what bends in the layer before the logits; "gelu_exact" in
+            Google's BERT.
     """
 
     causal: ClassVar[bool] = False
@@ -35,6 +37,7 @@ class Encoder(Stack):
     embedding_norm: bool = True
     logit_bias: bool = True
     segment_types: int = 0
+    head_activation: Activation = "gelu"
 
     def __call__(
         self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
@@ -90,18 +93,31 @@ class Encoder(Stack):
         super().setup()
         self.head = self.dense(self.width, self.width, "hidden", None)
         self.head_norm = self.new_norm(None)
+        self.pooler = self.dense(self.width, self.width, "hidden", None)
 
     def logits(
         self, hidden: Float[Array, "batch time width"]
     ) -> Float[Array, "batch time vocab"]:
         """A dense layer, GELU, a norm and the embedding (Devlin et al. 2019, A.2)."""
-        return super().logits(self.head_norm(activate("gelu", self.head(hidden))))
+        bent = activate(self.head_activation, self.head(hidden))
+        return super().logits(self.head_norm(bent))
+
+    def pooled(
+        self, hidden: Float[Array, "batch time width"]
+    ) -> Float[Array, "batch width"]:
+        """One vector of a text: a dense layer and tanh of its first token (BERT).
+
+        The layer has parameters where this is called when they are made.
+        """
+        first = self.pooler(hidden[:, 0]).astype(jnp.float32)
+        return jnp.tanh(first).astype(hidden.dtype)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
         yield from super().problems()
         if self.segment_types < 0:
             yield f"model.segment_types={self.segment_types} must be 0 or more."
+        yield from activation_problems("model.head_activation", self.head_activation)
 
     def flops_per_token(self, context: int) -> float:
         """As of a decoder, and the head: a bound where not all tokens have logits."""

@@ -4,6 +4,7 @@ Each choice is a value that is called with the part of the block that declares i
 layers.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from lm_jax.models.part import Part
 
 __all__ = ["MLP", "Gated"]
 
-Activation = Literal["gelu", "relu", "relu2", "silu", "identity"]
+Activation = Literal["gelu", "gelu_exact", "relu", "relu2", "silu", "identity"]
 
 
 def relu2(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -25,9 +26,11 @@ def relu2(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return jnp.square(jax.nn.relu(x))
 
 
-# GELU by its tanh form, as GPT-2 computes it.
+# GELU by its tanh form, as GPT-2 computes it, and by the error function, as BERT
+# and GPT-NeoX do.
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": jax.nn.gelu,
+    "gelu_exact": functools.partial(jax.nn.gelu, approximate=False),
     "relu": jax.nn.relu,
     "relu2": relu2,
     "silu": jax.nn.silu,
@@ -53,11 +56,14 @@ def width_problems(choice: Any, config: Any) -> Iterator[str]:
     """
     if not choice.ratio > 0 or choice.hidden(config.width) < 1:
         yield f"model.feedforward.ratio={choice.ratio} leaves no hidden width."
-    if choice.activation not in ACTIVATIONS:
+    yield from activation_problems("model.feedforward.activation", choice.activation)
+
+
+def activation_problems(field: str, name: str) -> Iterator[str]:
+    """Say where a field names no activation."""
+    if name not in ACTIVATIONS:
         known = ", ".join(f"'{name}'" for name in ACTIVATIONS)
-        yield (
-            f"model.feedforward.activation='{choice.activation}' is none of {known}."
-        )
+        yield f"{field}='{name}' is none of {known}."
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,8 @@ class MLP:
 
     Attributes:
         ratio: hidden width over model width.
-        activation: what bends.
+        activation: what bends: "gelu" by its tanh form (GPT-2) or "gelu_exact"
+            (BERT, GPT-NeoX), "relu" (T5), "relu2", "silu" or "identity".
     """
 
     ratio: float = 4.0
@@ -74,7 +81,7 @@ class MLP:
 
     def hidden(self, width: int) -> int:
         """Hidden width for a model width."""
-        return int(self.ratio * width)
+        return int(round(self.ratio * width, 6))
 
     def kernels(self, width: int) -> int:
         """Number of kernel entries."""
@@ -111,7 +118,7 @@ class Gated:
 
     def hidden(self, width: int) -> int:
         """Hidden width for a model width."""
-        return -int(-self.ratio * width // 8) * 8
+        return -int(-round(self.ratio * width, 6) // 8) * 8
 
     def kernels(self, width: int) -> int:
         """Number of kernel entries."""

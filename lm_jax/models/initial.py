@@ -134,14 +134,14 @@ class MuP(GPT2):
 Initial = Normal | GPT2 | FanIn | ZeroProjections | MuP
 
 
-# Hidden kernels, also that of an Encoder's head.
-_SCALED = "(block.*|^head/)kernel$"
+# Hidden kernels, also those of an Encoder's head and pooler.
+_SCALED = "(block.*|^head/|^pooler/)kernel$"
 
 
 def mup_rates(model: Any, base_width: int) -> tuple[tuple[str, float], ...]:
     """Rates for an optimizer like Adam, of a model with ``MuP(base_width)``.
 
-    Kernels of blocks, and of an Encoder's head, learn at base_width / width times
+    Kernels of blocks, and of an Encoder's ends, learn at base_width / width times
     the rate, all else at the whole (Yang et al. 2022, table 8). Pass them on:
     ``AdamW(rates=mup_rates(...))``. Weight decay is multiplied by them too.
     """

@@ -29,6 +29,11 @@ class MoE:
         ratio: hidden width of an expert over model width.
         activation: what bends.
         gated: whether one half of an expert gates the other (Shazeer 2020).
+        normalised: whether the weights of a token's k experts sum to one (Mixtral)
+            or are their chances among all experts (OLMoE, Qwen2-MoE, DeepSeek-V2).
+        shared: experts that serve every token beside its k, as one layer (DeepSeek).
+        shared_router: whether a sigmoid says how much of them a token takes
+            (Qwen2-MoE).
         balance: weight of the loss that keeps the experts equally busy.
     """
 
@@ -37,16 +42,20 @@ class MoE:
     ratio: float = 4.0
     activation: Activation = "gelu"
     gated: bool = False
+    normalised: bool = True
+    shared: int = 0
+    shared_router: bool = False
     balance: float = 0.01
 
     def hidden(self, width: int) -> int:
         """Hidden width of an expert for a model width."""
-        return int(self.ratio * width)
+        return int(round(self.ratio * width, 6))
 
     def kernels(self, width: int) -> int:
-        """Number of kernel entries that serve a token: the router's and k experts'."""
+        """Number of kernel entries that serve a token: the routers' and experts'."""
         matrices = 3 if self.gated else 2
-        return width * (self.experts + matrices * self.k * self.hidden(width))
+        served = matrices * (self.k + self.shared) * self.hidden(width)
+        return width * (self.experts + self.shared_router + served)
 
     def problems(self, config: Any) -> Iterator[str]:
         """Say why a block of this `BlockConfig` can't have it."""
@@ -55,6 +64,13 @@ class MoE:
             yield (
                 f"model.feedforward.k={self.k} experts for a token can't be chosen "
                 f"from model.feedforward.experts={self.experts}."
+            )
+        if self.shared < 0:
+            yield f"model.feedforward.shared={self.shared} must be 0 or more."
+        if self.shared_router and not self.shared:
+            yield (
+                "model.feedforward.shared_router says how much a token takes of shared "
+                "experts, and model.feedforward.shared=0. Choose some, or leave it out."
             )
 
     def __call__(
@@ -65,7 +81,7 @@ class MoE:
         hidden = self.hidden(width)
         router = part.dense(width, self.experts, "hidden", "router")
         chances = jax.nn.softmax(router(x).astype(jnp.float32), axis=-1)
-        weights = chosen(chances, self.k)
+        weights = chosen(chances, self.k, self.normalised)
         unequal = imbalance(chances, weights > 0, self.k)
         part.penalise("balance", self.balance * unequal)
 
@@ -82,7 +98,24 @@ class MoE:
         weights = weights.astype(x.dtype)
         kernel = down.kernel.astype(x.dtype)
         y = jnp.einsum("bteh,ehw->btw", bent * weights[..., None], kernel)
-        return y + weights @ down.bias.astype(x.dtype) if down.use_bias else y
+        y = y + weights @ down.bias.astype(x.dtype) if down.use_bias else y
+        return y + self._shared(part, x) if self.shared else y
+
+    def _shared(self, part: Part, x: Array) -> Array:
+        """What the shared experts give each token (Dai et al. 2024, 3.2)."""
+        width = x.shape[-1]
+        hidden = self.shared * self.hidden(width)
+        bent = part.dense(width, hidden, "hidden", "shared_up")(x)
+        if self.gated:
+            gate = part.dense(width, hidden, "hidden", "shared_gate")(x)
+            bent = activate(self.activation, gate) * bent
+        else:
+            bent = activate(self.activation, bent)
+        y = part.dense(hidden, width, "residual", "shared_down")(bent)
+        if not self.shared_router:
+            return y
+        share = part.dense(width, 1, "hidden", "shared_router")(x)
+        return jax.nn.sigmoid(share.astype(jnp.float32)).astype(x.dtype) * y
 
 
 def _each(layer: Dense, x: Array) -> Array:
@@ -92,16 +125,19 @@ def _each(layer: Dense, x: Array) -> Array:
 
 
 def chosen(
-    chances: Float[Array, "batch time experts"], k: int
+    chances: Float[Array, "batch time experts"], k: int, normalised: bool = True
 ) -> Float[Array, "batch time experts"]:
     """Weights of the k likeliest experts; the others are zero.
 
-    They sum to one (Lepikhin et al. 2021), but for a single expert, whose weight
-    is its chance: the router learns by it (Fedus et al. 2022, eq. 2).
+    They sum to one (Lepikhin et al. 2021), or are the chances if not normalised. A
+    single expert always has its chance: the router learns by it (Fedus et al. 2022,
+    eq. 2).
     """
     _, best = jax.lax.top_k(chances, k)
     kept = jax.nn.one_hot(best, chances.shape[-1]).sum(-2) * chances
-    return kept if k == 1 else kept / kept.sum(-1, keepdims=True)
+    if k == 1 or not normalised:
+        return kept
+    return kept / kept.sum(-1, keepdims=True)
 
 
 def imbalance(

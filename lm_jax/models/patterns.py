@@ -1,8 +1,9 @@
 """Which tokens a token sees.
 
 A pattern is a value that narrows the causal mask (or that of an encoder): its
-``sees`` tells from where tokens stand, ``reach`` how far back anything is
-seen, where that is known before the layer runs, and ``average`` counts.
+``sees`` tells from where tokens stand, ``sees_all`` which layers have no limit,
+``reach`` how far back anything is seen, where that is known before the layer runs,
+and ``average`` counts.
 """
 
 from collections.abc import Iterator
@@ -118,6 +119,10 @@ class Full:
         """
         return None
 
+    def sees_all(self, index: Index) -> Bool[Array, ""] | bool:
+        """Return whether nothing of its own text is too far for a layer."""
+        return True
+
     def reach(self, index: Index) -> int | None:
         """Return how many tokens back anything is seen, if that is known."""
         return None
@@ -147,6 +152,10 @@ class SlidingWindow:
     def sees(self, positions, key_positions, index):
         """Return what is near enough."""
         return jnp.abs(positions - key_positions) < self.window
+
+    def sees_all(self, index):
+        """Return that something is too far."""
+        return False
 
     def reach(self, index):
         """Return the window."""
@@ -181,6 +190,10 @@ class BlockLocal:
         blocks = ((p + later) // self.block for p in (positions, key_positions))
         return jnp.equal(*blocks)
 
+    def sees_all(self, index):
+        """Return that something is too far."""
+        return False
+
     def reach(self, index):
         """Return the block."""
         return self.block
@@ -211,11 +224,16 @@ class Alternating:
 
     def sees(self, positions, key_positions, index):
         """Return what is near enough, or all."""
-        return (jnp.abs(positions - key_positions) < self.window) | self._full(index)
+        near = jnp.abs(positions - key_positions) < self.window
+        return near | self.sees_all(index)
+
+    def sees_all(self, index):
+        """Return whether the layer is an ``every``-th one."""
+        return index % self.every == self.every - 1
 
     def reach(self, index):
         """Return the window, unless the layer sees all or runs in a scan."""
-        known = isinstance(index, int) and not self._full(index)
+        known = isinstance(index, int) and not self.sees_all(index)
         return self.window if known else None
 
     def average(self, context, layers):
@@ -223,9 +241,6 @@ class Alternating:
         local = SlidingWindow(self.window).average(context, layers)
         full = layers // self.every
         return (full * context / 2 + (layers - full) * local) / layers
-
-    def _full(self, index: Index) -> Array | bool:
-        return index % self.every == self.every - 1
 
 
 Pattern = Full | SlidingWindow | BlockLocal | Alternating

@@ -11,13 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lm_jax.models.frequencies import Scaling, Unscaled
 from lm_jax.models.part import Part
+from lm_jax.models.patterns import Index
 
 __all__ = [
     "ALiBi",
+    "KerpleLog",
     "Learned",
     "NoPositions",
     "Positions",
@@ -60,9 +64,19 @@ class NoPositions:
         part: Part,
         x: Float[Array, "batch heads time dim"],
         positions: Int[Array, "rows time"],
+        index: Index,
     ) -> Float[Array, "batch heads time dim"]:
-        """Return queries or keys, turned by where they stand."""
+        """Return queries or keys of a layer, turned by where they stand."""
         return x
+
+    def shared_bias(
+        self,
+        part: Part,
+        positions: Int[Array, "rows time"],
+        key_positions: Int[Array, "rows_or_1 slots"],
+    ) -> Float[Array, "rows heads time slots"] | None:
+        """Return the `bias` that all layers of a stack share; None is one each."""
+        return None
 
     def bias(
         self,
@@ -117,7 +131,8 @@ class Sinusoidal(NoPositions):
 
     def embed(self, part, x, positions):
         """Add the waves, at the scale of the initial embeddings (std 0.02)."""
-        angles = _angles(positions, x.shape[-1], self.base)
+        frequencies = _frequencies(x.shape[-1], self.base)
+        angles = positions[..., None].astype(jnp.float32) * frequencies
         waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
         return x + (0.02 * jnp.sqrt(2.0) * waves[..., : x.shape[-1]]).astype(x.dtype)
 
@@ -128,25 +143,75 @@ class Rotary(NoPositions):
 
     Attributes:
         base: the slowest pair turns once in about 2 pi times this many tokens.
+        fraction: share of a head that turns, its first components; the others know
+            no positions. GPT-NeoX turns 1/4 and Phi 1/2.
+        scaling: how much slower pairs turn than trained, for longer texts (Llama 3.1).
+        local_base: the base of layers with a window, which are not scaled; None is
+            as the others (Gemma 3).
     """
 
     base: float = 10000.0
+    fraction: float = 1.0
+    scaling: Scaling = Unscaled()
+    local_base: float | None = None
 
     def problems(self, config):
-        """Say where a head has no pairs."""
-        if config.dim % 2:
+        """Say where a head has no pairs, or nothing has the base."""
+        yield from self._pair_problems(config.dim)
+        yield from self.scaling.problems()
+        for field in ("base", "local_base"):
+            base = getattr(self, field)
+            if base is not None and not base > 1:
+                yield f"model.positions.{field}={base} must be more than 1."
+        layers = range(config.layers)
+        if self.local_base is not None and all(map(config.attention.sees_all, layers)):
             yield (
-                f"Rotary positions turn pairs, and a head is {config.dim} wide "
-                "(model.head_dim, or model.width / model.heads). Choose an even width."
+                f"model.positions.local_base={self.local_base} is for layers with a "
+                f"window, and model.attention={config.attention} gives none. Leave it "
+                "out, or choose Alternating."
             )
 
-    def turn(self, part, x, positions):
-        """Turn component i with component i + dim/2, as GPT-NeoX does."""
-        angles = _angles(positions, x.shape[-1], self.base)[:, None]
-        sin, cos = jnp.sin(angles), jnp.cos(angles)
-        a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-        turned = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
-        return turned.astype(x.dtype)
+    def _turned(self, dim: int) -> int:
+        """Components of a head that turn."""
+        return int(round(self.fraction * dim, 6))
+
+    def _pair_problems(self, dim: int) -> Iterator[str]:
+        turned = self._turned(dim)
+        if not 0 < self.fraction <= 1:
+            yield f"model.positions.fraction={self.fraction} is not in (0, 1]."
+        elif dim % 2 and turned == dim:
+            yield (
+                f"Rotary positions turn pairs, and a head is {dim} wide "
+                "(model.head_dim, or model.width / model.heads). Choose an even width."
+            )
+        elif turned % 2 or not turned:
+            near = min(range(2, dim + 1, 2), key=lambda n: abs(n - turned))
+            yield (
+                f"Rotary positions turn pairs, and model.positions.fraction="
+                f"{self.fraction} of a head of {dim} is {turned} wide. The nearest "
+                f"that leaves pairs: {near / dim}."
+            )
+
+    def turn(self, part, x, positions, index):
+        """Turn component i with component i + turned/2, as GPT-NeoX does."""
+        turned = self._turned(x.shape[-1])
+        frequencies, amplitude = self._frequencies(part, turned, index)
+        angles = positions[..., None].astype(jnp.float32) * frequencies
+        sin, cos = (amplitude * wave(angles)[:, None] for wave in (jnp.sin, jnp.cos))
+        a, b = jnp.split(x[..., :turned].astype(jnp.float32), 2, axis=-1)
+        pairs = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+        return jnp.concatenate([pairs.astype(x.dtype), x[..., turned:]], axis=-1)
+
+    def _frequencies(self, part, turned, index):
+        """How far each pair of a layer turns with each token; how large it becomes."""
+        frequencies = _frequencies(turned, self.base)
+        frequencies = self.scaling.scaled(frequencies, self.base)
+        if self.local_base is None:
+            return frequencies, self.scaling.amplitude
+        far = part.config.attention.sees_all(index)
+        local = _frequencies(turned, self.local_base)
+        amplitude = jnp.where(far, self.scaling.amplitude, 1.0)
+        return jnp.where(far, frequencies, local), amplitude
 
 
 @dataclass(frozen=True)
@@ -171,19 +236,47 @@ def _slopes(heads: int) -> list[float]:
 
 
 @dataclass(frozen=True)
+class KerpleLog(NoPositions):
+    """Scores fall with the logarithm of the distance (Chi et al. 2022, 4.2).
+
+    The bias is -r1 log(1 + r2 distance), with r1 and r2 learnt for each head. They
+    stay above 0 because their logarithms are the parameters; at first r1 is uniform
+    up to 2 and r2 up to 1, neither below 0.01, as in the authors' code.
+    """
+
+    on_scores = True
+
+    def bias(self, part, positions, key_positions):
+        """Subtract r1 log(1 + r2 distance)."""
+        heads = (part.config.heads,)
+        r1 = jnp.exp(part.param("log_r1", _log_uniform, heads, 2.0))[:, None, None]
+        r2 = jnp.exp(part.param("log_r2", _log_uniform, heads, 1.0))[:, None, None]
+        distance = jnp.abs(_distances(positions, key_positions))[:, None]
+        return -r1 * jnp.log1p(r2 * distance)
+
+
+def _log_uniform(key: Array, shape: tuple[int, ...], largest: float) -> Array:
+    """Logarithms of what is uniform up to ``largest``, and 0.01 or more."""
+    uniform = jax.random.uniform(key, shape, maxval=largest)
+    return jnp.log(jnp.maximum(uniform, 0.01))
+
+
+@dataclass(frozen=True)
 class Relative(NoPositions):
     """A learned bias for each distance and head (Raffel et al. 2020, 2.1).
 
     Distances share ``buckets``: one each for the near ones, then logarithmically
-    wider. T5's layers share one table; here each layer has its own.
+    wider.
 
     Attributes:
         buckets: number of biases in a head; an encoder takes half for each side.
         distance: all that is as far or farther shares the last bucket.
+        shared: whether all layers of a stack have one table (T5), not one each.
     """
 
     buckets: int = 32
     distance: int = 128
+    shared: bool = False
 
     on_scores = True
 
@@ -208,6 +301,10 @@ class Relative(NoPositions):
         back = _distances(positions, key_positions)
         return jnp.moveaxis(table(self.bucket(back, part.config.causal)), -1, 1)
 
+    def shared_bias(self, part, positions, key_positions):
+        """Look the biases up once, where the layers share them."""
+        return self.bias(part, positions, key_positions) if self.shared else None
+
     def bucket(self, back: Int[Array, "*batch"], causal: bool) -> Int[Array, "*batch"]:
         """Return the bucket of what stands so many tokens back."""
         side = self.buckets if causal else self.buckets // 2
@@ -224,11 +321,10 @@ def _distances(positions: Array, key_positions: Array) -> Array:
     return positions[:, :, None] - key_positions[:, None, :]
 
 
-def _angles(positions: Array, width: int, base: float) -> Array:
-    """Angle of each position for each of ceil(width / 2) wavelengths."""
+def _frequencies(width: int, base: float) -> Array:
+    """Angle from a token to the next, for each of ceil(width / 2) wavelengths."""
     half = (width + 1) // 2
-    frequencies = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    return positions[..., None].astype(jnp.float32) * frequencies
+    return base ** (-jnp.arange(half, dtype=jnp.float32) / half)
 
 
-Positions = NoPositions | Learned | Sinusoidal | Rotary | ALiBi | Relative
+Positions = NoPositions | Learned | Sinusoidal | Rotary | ALiBi | KerpleLog | Relative

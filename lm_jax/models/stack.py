@@ -29,6 +29,8 @@ class Stack(BlockFields, Part):
         embedding_norm: whether a norm follows them (BERT, BLOOM).
         tied: whether the embedding also makes the logits.
         logit_bias: whether logits have a bias (BERT, Phi).
+        logit_scale: factor on the logits before it; None is 1, or what ``initial``
+            says. 1/sqrt(width) in T5 before version 1.1.
         logit_softcap: largest logit; None has no limit (Gemma 2).
         scan: compile one block and loop over it; an execution's ``compute`` says
             so when a run is set up.
@@ -42,6 +44,7 @@ class Stack(BlockFields, Part):
     embedding_norm: bool = False
     tied: bool = True
     logit_bias: bool = False
+    logit_scale: float | None = None
     logit_softcap: float | None = None
     scan: bool = field(default=False, metadata={"part": "set up"})
     vocab_size: int = 0
@@ -79,7 +82,8 @@ class Stack(BlockFields, Part):
         else:
             logits = self.lm_head(hidden)
         logits = logits.astype(jnp.float32)
-        scale = self.initial.logit_scale(self.width)
+        scale = self.logit_scale
+        scale = self.initial.logit_scale(self.width) if scale is None else scale
         logits = logits if scale == 1.0 else logits * scale
         logits = logits + self.lm_head_bias if self.logit_bias else logits
         return capped(logits, self.logit_softcap)

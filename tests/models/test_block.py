@@ -31,9 +31,17 @@ def halves(params, x):
     return normal, attention, feedforward
 
 
-@pytest.mark.parametrize("norm_at", ["pre", "post", "both", "after"])
-@pytest.mark.parametrize("parallel", [False, True])
-def test_where_the_norm_stands(norm_at, parallel):
+PLACES = ["pre", "post", "both", "after"]
+
+
+@pytest.mark.parametrize(
+    ("norm_at", "parallel", "norms"),
+    [
+        *((place, parallel, False) for place in PLACES for parallel in (False, True)),
+        ("pre", True, True),
+    ],
+)
+def test_where_the_norm_stands(norm_at, parallel, norms):
     """A block against its equations."""
     config = BlockConfig(
         layers=1,
@@ -43,6 +51,7 @@ def test_where_the_norm_stands(norm_at, parallel):
         norm="rms",
         norm_at=norm_at,
         parallel=parallel,
+        parallel_norms=norms,
         feedforward=MLP(activation="relu2"),
     )
     block = Block(config)
@@ -60,7 +69,8 @@ def test_where_the_norm_stands(norm_at, parallel):
     if norm_at == "pre":
         first = norm(x, "attention_norm")
         if parallel:
-            expected = x + attention(first) + feedforward(first)
+            second = norm(x, "feedforward_norm") if norms else first
+            expected = x + attention(first) + feedforward(second)
         else:
             x = x + attention(first)
             expected = x + feedforward(norm(x, "feedforward_norm"))

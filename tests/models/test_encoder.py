@@ -74,6 +74,24 @@ def test_parameters_are_berts():
     assert count == 109_514_298
 
 
+def test_a_text_is_pooled_by_its_first_token():
+    """tanh of a dense layer; other calls give it no parameters."""
+    run = jax.jit(partial(MODEL.init, method="pooled"))
+    hidden = jax.random.normal(jax.random.key(3), (2, 8, 16))
+    own = run(jax.random.key(4), hidden)["params"]["pooler"]
+    assert "pooler" not in parameters(MODEL)
+    params = {"params": parameters(MODEL) | {"pooler": own}}
+    found = MODEL.apply(params, hidden, method="pooled")
+    expected = jnp.tanh(hidden[:, 0] @ own["kernel"] + own["bias"])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_head_bends_as_it_is_told(params):
+    exact = MODEL.clone(head_activation="gelu_exact")
+    a, b = (logits(m, params, TOKENS) for m in (MODEL, exact))
+    assert 1e-6 < jnp.abs(a - b).max() < 1e-2
+
+
 def test_other_choices_scan_and_take_dropout():
     unrolled = MODEL.clone(
         positions=Relative(4, 6),

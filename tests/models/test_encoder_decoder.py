@@ -22,7 +22,7 @@ MODEL = EncoderDecoder(
     dropout=0.1,
 )
 T5 = MODEL.clone(
-    positions=Relative(4, 6),
+    positions=Relative(4, 6, shared=True),
     norm="rms",
     feedforward=Gated(),
     tied=False,
@@ -97,6 +97,8 @@ def test_scanned_equals_unrolled():
     unrolled = T5.clone(scan=False)
     a, b = (parameters(m) for m in (unrolled, T5))
     jax.tree.map(np.testing.assert_array_equal, stack_blocks(a), b)
+    for stack, parts in (("encoder", 4), ("decoder", 4)):  # a table of each stack
+        assert a[f"{stack}_scores"]["relative"]["embedding"].shape == (parts, 2)
     found = logits(T5, b, TOKENS, TEXT, dropout_keys=noise)
     expected = logits(unrolled, a, TOKENS, TEXT, dropout_keys=noise)
     np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -16,13 +16,15 @@ from lm_jax.models.patterns import causally_shared
 from lm_jax.models.stack import stack_blocks
 
 WIDTH = 8
+WEIGHED = {"shared": 1, "shared_router": True, "normalised": False}
 
 
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("gated", [False, True])
-def test_each_token_is_served_by_its_experts_alone(k, gated):
-    """Against a loop over tokens and their k likeliest experts."""
-    choice = MoE(experts=4, k=k, ratio=1.5, gated=gated, activation="relu")
+@pytest.mark.parametrize("more", [{}, {"normalised": False}, {"shared": 2}, WEIGHED])
+def test_each_token_is_served_by_its_experts_alone(k, gated, more):
+    """Against a loop over tokens and their k likeliest experts, and shared ones."""
+    choice = MoE(experts=4, k=k, ratio=1.5, gated=gated, activation="relu", **more)
     config = BlockConfig(1, 1, WIDTH, positions=NoPositions(), feedforward=choice)
     block = Block(replace(config, norm="none", use_bias=True))
     x = jax.random.normal(jax.random.key(0), (2, 5, WIDTH))
@@ -43,24 +45,31 @@ def test_each_token_is_served_by_its_experts_alone(k, gated):
 
     params = jax.tree.map(np.asarray, params)
 
-    def layer(name, row, expert):
+    def layer(name, row, expert=()):
         own = params[name]
         return row @ own["kernel"][expert] + own["bias"][expert]
+
+    def bent(row, prefix="", expert=()):
+        hidden = layer(f"{prefix}up", row, expert)
+        if not gated:
+            return np.maximum(hidden, 0)
+        return hidden * np.maximum(layer(f"{prefix}gate", row, expert), 0)
 
     rows = zip(*(np.asarray(a).reshape(-1, WIDTH) for a in (found, x)), strict=True)
     for found_row, row in rows:
         scores = row @ params["router"]["kernel"] + params["router"]["bias"]
         chances = np.exp(scores) / np.exp(scores).sum()
         best = np.argsort(-chances)[:k]
-        weights = chances[best] if k == 1 else chances[best] / chances[best].sum()
+        whole = k == 1 or not choice.normalised
+        weights = chances[best] if whole else chances[best] / chances[best].sum()
         expected = np.zeros(WIDTH)
         for expert, weight in zip(best, weights, strict=True):
-            hidden = layer("up", row, expert)
-            if gated:
-                hidden = hidden * np.maximum(layer("gate", row, expert), 0)
-            else:
-                hidden = np.maximum(hidden, 0)
-            expected += weight * layer("down", hidden, expert)
+            expected += weight * layer("down", bent(row, "", expert), expert)
+        if choice.shared:
+            share = 1.0
+            if choice.shared_router:
+                share = 1 / (1 + np.exp(-layer("shared_router", row)))
+            expected += share * layer("shared_down", bent(row, "shared_"))
         np.testing.assert_allclose(found_row, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -126,3 +135,7 @@ def test_only_the_experts_that_serve_are_counted():
     few, many = MODEL, MODEL.clone(feedforward=MoE(experts=64, k=2, ratio=1.0))
     routers = 6 * MODEL.layers * WIDTH * 60
     assert many.flops_per_token(8) - few.flops_per_token(8) == routers
+    own = MoE(experts=4, k=2, ratio=1.0, shared=3, shared_router=True)
+    shared = 6 * MODEL.layers * WIDTH * (2 * 3 * WIDTH + 1)
+    with_them = MODEL.clone(feedforward=own)
+    assert with_them.flops_per_token(8) - few.flops_per_token(8) == shared

@@ -15,6 +15,7 @@ from lm_jax.models import (
     Gated,
     GatedLinear,
     Learned,
+    LinearScaling,
     MoE,
     MuP,
     NoPositions,
@@ -32,6 +33,9 @@ VOCAB, TIME = 17, 12
 SMALL = Transformer(
     layers=2, heads=4, width=16, vocab_size=VOCAB, positions=Learned(TIME)
 )
+EXPERTS = MoE(
+    4, 2, ratio=1.0, gated=True, normalised=False, shared=1, shared_router=True
+)
 # Each choice stands in one of them.
 LLAMA = SMALL.clone(
     positions=Rotary(), norm="rms", feedforward=Gated(), kv_heads=2, tied=False
@@ -47,6 +51,9 @@ CHOICES = {
         norm_at="both",
         qk_norm="head",
         attention=Alternating(window=4),
+        positions=Rotary(
+            1000.0, fraction=0.5, scaling=LinearScaling(2.0), local_base=10.0
+        ),
         softcap=2.0,
         logit_softcap=20.0,
         feedforward=Gated(activation="gelu"),
@@ -57,9 +64,7 @@ CHOICES = {
         parallel=True,
         feedforward=MLP(activation="relu2"),
     ),
-    "alibi": SMALL.clone(
-        positions=ALiBi(), norm_at="post", feedforward=MoE(4, 2, ratio=1.0, gated=True)
-    ),
+    "alibi": SMALL.clone(positions=ALiBi(), norm_at="post", feedforward=EXPERTS),
     "linear": SMALL.clone(
         mixer=GatedLinear(chunk=5),
         positions=NoPositions(),
@@ -298,6 +303,8 @@ def test_flops_count_the_compiled_products():
         ({"layers": 0}, "1 or more"),
         ({"feedforward": MLP(ratio=0.0)}, "ratio=0.0"),
         ({"feedforward": MoE(experts=2, k=3)}, "k=3"),
+        ({"feedforward": MoE(shared=-1)}, "shared=-1"),
+        ({"feedforward": MoE(shared_router=True)}, "shared=0"),
         ({"attention": SlidingWindow(0)}, "window=0"),
         ({"attention": Alternating(4, 0)}, "every=0"),
         ({"softcap": 0.0}, "model.softcap=0.0"),
@@ -403,3 +410,49 @@ def test_texts_side_by_side_in_a_cache_are_those_alone(name):
     np.testing.assert_allclose(found[0, 0], alone[0][0, 5], atol=1e-4)
     np.testing.assert_allclose(found[0, 1], alone[1][0, 6], atol=1e-4)
     assert (after.segments == cache.segments.at[0, 5].set(1).at[0, 6].set(2)).all()
+
+
+def test_both_ends_of_the_stack():
+    """Scale and norm of the embedding; scale and bias of the logits."""
+    ends = SMALL.clone(
+        layers=1,
+        positions=NoPositions(),
+        embedding_scale=True,
+        embedding_norm=True,
+        logit_scale=0.5,
+        logit_bias=True,
+        norm_epsilon=0.1,
+    )
+    params = parameters(ends)
+    params["embedding_norm"]["scale"] = jnp.linspace(0.5, 2.0, 16)
+    params["lm_head_bias"] = jnp.arange(float(VOCAB))
+    plain = SMALL.clone(layers=1, positions=NoPositions(), norm_epsilon=0.1)
+    found = logits(ends, params, tokens())
+    table = 4.0 * params["embedding"]
+    table = table - table.mean(-1, keepdims=True)
+    table = table / jnp.sqrt(jnp.square(table).mean(-1, keepdims=True) + 0.1)
+    table = table * params["embedding_norm"]["scale"]
+    apply = jax.jit(partial(plain.apply, method="features"))
+    inner = {k: v for k, v in params.items() if k in ("block_0", "norm")}
+    hidden, _ = apply({"params": inner | {"embedding": table}}, tokens())
+    expected = 0.5 * hidden @ params["embedding"].T + params["lm_head_bias"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_biases_of_queries_keys_and_values_alone():
+    model = SMALL.clone(norm="rms", qkv_bias=True)
+    paths = jax.tree_util.tree_leaves_with_path(parameters(model)["block_0"])
+    biases = {p[-2].key for p, _ in paths if p[-1].key == "bias"}
+    assert biases == {"query", "key", "value"}
+
+
+def test_heads_have_a_width_of_their_own():
+    model = SMALL.clone(head_dim=6, kv_heads=2, qk_norm="width")
+    own = parameters(model)["block_0"]["attention"]
+    assert own["query"]["kernel"].shape == (16, 24) and own["output"]["kernel"].shape
+    assert own["query_norm"]["scale"].shape == (24,)
+    assert own["key_norm"]["scale"].shape == (12,)
+    # With all queries and keys as long as each other, a scale is a temperature.
+    hot = model.clone(attention_scale=0.0)
+    a, b = (logits(m, parameters(m), tokens()) for m in (model, hot))
+    assert jnp.abs(a - b).max() > 1e-3
