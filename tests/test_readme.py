@@ -8,6 +8,7 @@ import pytest
 
 from lm_jax.__main__ import COMMANDS, main
 from lm_jax.experiment import CountExperiment, load
+from tests.properties import slow_but
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -17,6 +18,8 @@ LINES = [
     if kind == "sh"
     for line in block.splitlines()
 ]
+# What neither trains nor needs what was trained.
+LIGHT = [line for line in LINES if re.match("diff|table(?! runs)", line)]
 SHORT = ["--budget", "2 steps", "--evaluate-every", "2 steps"]
 
 
@@ -25,7 +28,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("reader")
 
 
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("line", slow_but(LINES, *LIGHT))
 def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys):
     import jax
 
@@ -46,6 +49,7 @@ def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys):
     assert code == 0, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_experiment_of_the_readme_trains(folder, monkeypatch, capsys):
     (source,) = [block for kind, block in BLOCKS if kind == "python"]
     monkeypatch.chdir(folder)

@@ -30,6 +30,7 @@ def halves(params, x):
     return normal, attention, feedforward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm_at", ["pre", "post", "both"])
 @pytest.mark.parametrize("parallel", [False, True])
 def test_where_the_norm_stands(norm_at, parallel):

@@ -15,6 +15,7 @@ from lm_jax.models.transformer import stack_blocks
 WIDTH = 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("gated", [False, True])
 def test_each_token_is_served_by_its_experts_alone(k, gated):
@@ -69,6 +70,7 @@ def test_weights_are_of_k_experts():
         np.testing.assert_allclose(total, chances.max(-1) if k == 1 else 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_imbalance_is_one_at_best_and_grows():
     """Fedus et al. 2022, 2.2: experts times the sum of share times chance."""
     even = jnp.full((1, 4, 4), 0.25)
@@ -88,6 +90,7 @@ MODEL = Transformer(
 )
 
 
+@pytest.mark.slow
 def test_the_penalty_belongs_to_the_row_and_to_training():
     tokens = jax.random.randint(jax.random.key(0), (3, 6), 0, 11)
     noise = example_keys(jax.random.key(1), jnp.arange(3))

@@ -49,6 +49,7 @@ def bucket_of(back, buckets, farthest, causal):
     return ahead + min(exact + int(share * (buckets - exact)), buckets - 1)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(back=st.integers(-300, 300), causal=st.booleans(), half=st.integers(2, 20))
 def test_buckets_are_t5s(back, causal, half):
@@ -58,6 +59,7 @@ def test_buckets_are_t5s(back, causal, half):
     assert found == bucket_of(back, 2 * half, 97, causal)
 
 
+@pytest.mark.slow
 def test_t5s_own_buckets_at_their_borders():
     """32 buckets to 128: exact to 15, then the values of T5's code."""
     buckets = Relative().bucket(jnp.asarray([0, 15, 16, 19, 127, 128, 5000]), True)
@@ -70,6 +72,7 @@ SIZES = {"layers": 1, "heads": 2, "width": 8, "vocab_size": 7}
 TOKENS = jnp.asarray([[1, 2, 3, 4, 5, 6]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positions", [ALiBi(), Relative(4, 6)])
 def test_biases_see_only_distances(positions):
     """Shifted positions give the same logits; packed texts those of each alone."""
@@ -92,6 +95,7 @@ def test_biases_see_only_distances(positions):
     assert jnp.abs(whole[:, 3:] - packed[:, 3:]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_relative_biases_are_learnt_for_both_sides():
     model = Encoder(**SIZES, positions=Relative(4, 6), norm="rms")
     params = jax.jit(model.init)(jax.random.key(0), TOKENS)["params"]

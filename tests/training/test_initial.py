@@ -39,6 +39,7 @@ def test_known_tokens_begin_as_their_vectors_and_no_other_changes(in_folder):
     np.testing.assert_array_equal(given[others], plain[others])
 
 
+@pytest.mark.slow
 def test_frozen_vectors_stay(in_folder):
     from lm_jax.fitted import load_fitted
 
