@@ -4,8 +4,15 @@ import os
 import shutil
 import tempfile
 
-# What one test compiled, the next one and its processes don't compile again.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+from jaxtyping import install_import_hook
+
+# What one test compiled, the next one and its processes don't compile again, however
+# little it was. `test --quick` names a folder that stays.
+compiled = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    compiled = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 # Before jax starts: eight virtual devices, and a compiler that hurries. Tests
 # spend their time compiling, not computing: this takes a fifth of it.
@@ -18,10 +25,9 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
-from jaxtyping import install_import_hook
-
 install_import_hook("lm_jax", "beartype.beartype")
 
 
 def pytest_unconfigure():
-    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    if compiled:
+        shutil.rmtree(compiled)

@@ -1,5 +1,6 @@
-"""How properties are tested: hypothesis's settings."""
+"""How properties are tested: hypothesis's settings, and what is left to the suite."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A busy machine is no failure.
@@ -8,3 +9,11 @@ quick = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+def slow_but(values, *few):
+    """Parameters of a test, of which `test --quick` tries a few."""
+    return [
+        value if value in few else pytest.param(value, marks=pytest.mark.slow)
+        for value in values
+    ]

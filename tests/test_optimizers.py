@@ -71,6 +71,7 @@ def test_equals_optaxs_own(value, reference):
     same(walk(ours(value)), walk(reference))
 
 
+@pytest.mark.slow
 def test_muon_orthogonalises_hidden_kernels_only():
     rule = ours(Muon(weight_decay=0.0, clip=None), lambda step: 1.0)
     updates, _ = rule.update(gradients(), rule.init(PARAMS), PARAMS)
@@ -82,6 +83,7 @@ def test_muon_orthogonalises_hidden_kernels_only():
     np.testing.assert_allclose(jnp.abs(updates["embedding"]), first, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ALL)
 def test_decay_reaches_only_its_parameters_and_rate_zero_freezes(optimizer):
     chosen = replace(
@@ -100,6 +102,7 @@ def test_decay_reaches_only_its_parameters_and_rate_zero_freezes(optimizer):
 
 
 # Adafactor normalises by the array, and a stack is one array.
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [SGD(), AdamW(), Lion(), Muon()])
 def test_scanned_blocks_are_updated_like_unrolled_ones(optimizer):
     model = Transformer(layers=2, heads=2, width=8, vocab_size=5, positions=Learned(4))

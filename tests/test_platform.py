@@ -20,6 +20,7 @@ print(min(faults() for _ in range(3)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator alone")
 def test_what_is_freed_is_kept_for_the_next_step():
     def faults(how):

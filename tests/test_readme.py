@@ -9,6 +9,7 @@ import pytest
 
 from lm_jax.__main__ import COMMANDS, main
 from lm_jax.experiment import CountExperiment, load
+from tests.properties import slow_but
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -18,6 +19,8 @@ LINES = [
     if kind == "sh"
     for line in block.splitlines()
 ]
+# What neither trains nor needs what was trained.
+LIGHT = [line for line in LINES if re.match("diff|table(?! runs)", line)]
 PYTHON = [block for kind, block in BLOCKS if kind == "python"]
 SHORT = ["--budget", "2 steps", "--evaluations.likelihood.every", "2 steps"]
 
@@ -27,7 +30,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("reader")
 
 
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("line", slow_but(LINES, *LIGHT))
 def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys):
     import jax
 
@@ -48,6 +51,7 @@ def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys):
     assert code == 0, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_experiment_of_the_readme_trains(folder, monkeypatch, capsys):
     source = next(block for block in PYTHON if block.startswith('"""GPT'))
     monkeypatch.chdir(folder)
@@ -68,6 +72,7 @@ def executed(code):
     return names
 
 
+@pytest.mark.slow
 def test_the_lines_of_python_run(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     executed(next(block for block in PYTHON if "from lm_jax import" in block))
@@ -75,6 +80,7 @@ def test_the_lines_of_python_run(folder, monkeypatch, capsys):
     assert "ROMEO:" in said and "(19, 128)" in said
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(folder, monkeypatch, capsys):
     path = Path(__file__).parent.parent / "experiments" / "from_python.ipynb"
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

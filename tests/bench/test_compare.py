@@ -74,6 +74,7 @@ def test_the_ratio_is_of_the_best_modes():
     assert ratio(timings, "10.7M") is None
 
 
+@pytest.mark.slow
 def test_lm_jax_alone_where_there_is_no_pytorch(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XLA_FLAGS", "")  # the compiler's best, as in a real run
     monkeypatch.setattr(bench_train.importlib.util, "find_spec", lambda name: None)

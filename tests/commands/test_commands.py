@@ -23,7 +23,6 @@ def trained(tmp_path_factory):
     os.chdir(folder)
     try:
         assert main(["train", "tiny.py", "--run", "run"]) == 0
-        assert main(["train", "tiny.py", "--run", "other", "--model.layers", "2"]) == 0
     finally:
         os.chdir(here)
     return folder
@@ -78,6 +77,7 @@ def test_help_names_every_command(capsys):
         assert max(map(len, said.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_generate_continues_each_prompt_and_repeats_itself(folder, capsys):
     greedy = ("generate", "run", "--length", "30", "--temperature", "0")
     said = printed(capsys, *greedy, "--prompt", "the cat")
@@ -95,6 +95,7 @@ def test_generate_continues_each_prompt_and_repeats_itself(folder, capsys):
     printed(capsys, "generate", "run", "--top-k", "3", "--top-p", "0.9")
 
 
+@pytest.mark.slow
 def test_evaluate_scores_each_split(folder, capsys):
     train, held_out = (
         printed(capsys, "evaluate", "run", "--split", split)
@@ -104,6 +105,7 @@ def test_evaluate_scores_each_split(folder, capsys):
     assert "bits per byte" in held_out
 
 
+@pytest.mark.slow
 def test_evaluate_on_one_device_what_eight_trained(folder):
     """A fresh process with one device reads the checkpoint of eight."""
     environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
@@ -141,6 +143,7 @@ def test_another_text_than_the_run_began_with_is_refused(command, folder, capsys
     assert Path("run/data.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_show_lists_every_parameter_and_whether_it_decays(folder, capsys):
     said = printed(
         capsys, "show", "tiny.py", "--optimizer.rates", "norm", "0", ".*", "1"
@@ -152,12 +155,15 @@ def test_show_lists_every_parameter_and_whether_it_decays(folder, capsys):
     assert "FLOPs a token" in said and "a device holds" in said
 
 
+@pytest.mark.slow
 def test_diff_of_runs_and_files(folder, capsys):
+    printed(capsys, "train", "tiny.py", "--run", "other", "--model.layers", "2")
     said = printed(capsys, "diff", "run", "other")
     assert "model.layers\n  - 1\n  + 2" in said and "validation loss" in said
     assert printed(capsys, "diff", "tiny.py", "run") == "The experiments are equal.\n"
 
 
+@pytest.mark.slow
 def test_a_changed_recipe_has_no_published_figure(folder, capsys):
     text = Path("tiny.py").read_text()
     text = text.replace("average=0.5,", "average=0.5, published=Published(1.0, 'us'),")
@@ -225,6 +231,7 @@ def test_a_text_that_cannot_be_read_is_named(content, words, folder, capsys):
     assert words in refused(capsys, "train", "tiny.py", "--run", "new")
 
 
+@pytest.mark.slow
 def test_commands_name_what_they_lack(folder, capsys):
     assert "train" in refused(capsys, "trian")
     assert "run" in refused(capsys, "generate", "runn")
@@ -252,6 +259,7 @@ def test_a_run_in_use_or_in_the_way_is_refused(folder, capsys):
     assert "in the way" in refused(capsys, "train", "tiny.py", "--run", "text.txt")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not shutil.which("mount") or os.geteuid() != 0, reason="mounting needs root"
 )

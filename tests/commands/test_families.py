@@ -7,6 +7,7 @@ import pytest
 from lm_jax.__main__ import main
 from lm_jax.runs.result import read_result
 from lm_jax.training import loop
+from tests.properties import slow_but
 from tests.tiny import TEXT
 
 FAMILIES = """
@@ -98,7 +99,8 @@ def said_by(capsys, *args):
 
 
 @pytest.mark.parametrize(
-    "name", ["base", *re.findall(r'^    "(\w+)":', FAMILIES, re.M)]
+    "name",
+    slow_but(["base", *re.findall(r'^    "(\w+)":', FAMILIES, re.M)], "ngram"),
 )
 def test_a_family_trains_scores_and_writes(name, capsys, tmp_path, monkeypatch):
     made, make = [], loop.compile_functions
@@ -130,6 +132,7 @@ def test_a_family_trains_scores_and_writes(name, capsys, tmp_path, monkeypatch):
         assert int(rows) > 10 and width == "8"
 
 
+@pytest.mark.slow
 def test_a_neural_cache_is_for_models_that_carry_their_state(capsys):
     assert said_by(capsys, "train", "families.py", "--run", "run")[0] == 0
     code, _, error = said_by(capsys, "evaluate", "run", "--cache", "10")

@@ -6,7 +6,8 @@ from lm_jax.commands import test as command
 
 # mypy needs a file, pytest a test, ruff both of them in order.
 FILES = {
-    "pyproject.toml": "[tool.mypy]\nfiles = ['lm_jax']\n",
+    "pyproject.toml": "[tool.mypy]\nfiles = ['lm_jax']\n"
+    "[tool.pytest.ini_options]\nmarkers = ['slow: takes long']\n",
     "lm_jax/__init__.py": "",
     "tests/test_it.py": "def test_it():\n    assert True\n",
 }
@@ -25,6 +26,7 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path / "project"
 
 
+@pytest.mark.slow
 def test_each_check_that_fails_is_named_until_all_pass(project, capfd):
     (project / "lm_jax/bad.py").write_text("import os\nx : int = ''\n")
     (project / "tests/test_it.py").write_text("def test_it():\n    assert 1 > 2\n")
@@ -37,6 +39,7 @@ def test_each_check_that_fails_is_named_until_all_pass(project, capfd):
     assert "All passed." in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_arguments_go_to_pytest_alone(project, capfd):
     (project / "lm_jax/bad.py").write_text("import os\nx : int = ''\n")
     assert command.main(["-q", "-k", "test_it"]) == 0
@@ -44,7 +47,42 @@ def test_arguments_go_to_pytest_alone(project, capfd):
     assert command.main(["-q", "-k", "no_such"]) == 1
 
 
+@pytest.mark.slow
 def test_paths_are_relative_to_the_working_directory(project, capfd):
     Path("test_mine.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
     assert command.main(["-q", "test_mine.py::test_b"]) == 0
     assert "1 passed" in capfd.readouterr().out
+
+
+SLOW = """
+import os
+
+import pytest
+
+
+@pytest.mark.slow
+def test_long():
+    raise ValueError
+
+
+def test_short():
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"].endswith("project/.lm_jax/tests")
+"""
+
+
+@pytest.mark.slow
+def test_quick_leaves_out_what_is_slow(project, capfd, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    (project / "tests/test_slow.py").write_text(SLOW.lstrip())
+    assert command.main(["--quick"]) == 0
+    assert "All passed, the slow tests left out." in capfd.readouterr().out
+    assert command.main(["--quick", "-q", str(project / "tests/test_slow.py")]) == 0
+    assert "1 passed, 1 deselected" in capfd.readouterr().out
+    assert command.main(["-q", str(project / "tests/test_slow.py")]) == 1
+
+
+def test_help_says_what_quick_does_and_runs_nothing(capfd):
+    assert command.main(["--help"]) == 0
+    said = capfd.readouterr().out
+    assert "--quick   leave out the tests that are marked slow" in said
+    assert "==" not in said

@@ -26,6 +26,7 @@ def in_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("LM_JAX_DATA", raising=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [SUBWORDS, WORDS], ids=["Subwords", "Words"])
 def test_the_embedding_of_a_run_begins_another(tokens):
     args = [*tokens, "--budget", "1 steps", "--evaluations.sample.length", "0"]

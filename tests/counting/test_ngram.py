@@ -86,6 +86,7 @@ def test_the_definitions_to_the_last_digit(smoothing, corpus, data):
     np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @every_smoothing
 @quick
 @given(corpora(), st.booleans())

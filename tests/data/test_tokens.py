@@ -47,6 +47,7 @@ def test_ids_are_stored_as_narrow_as_the_vocabulary_allows(tmp_path, poem):
     assert tokens_module._narrowest(65_537) == "<u4"
 
 
+@pytest.mark.slow
 def test_threads_and_chunks_change_nothing(tmp_path, monkeypatch):
     stream = TokenStream(Corpus("tangshi300"), Subwords(3000), 32)
     one = stream.prepare(tmp_path / "one")
@@ -73,6 +74,7 @@ def test_bytes_that_became_unknown_are_not_spelled(tmp_path, tokenizer, lost):
     assert held.bytes - held.spelled == len(lost.encode())
 
 
+@pytest.mark.slow
 def test_documents_are_followed_by_their_end(tmp_path):
     made = TokenStream(Corpus("names"), Characters(), 32).prepare(tmp_path)
     split = made.splits["train"]
@@ -147,6 +149,7 @@ def test_progress_reaches_its_total(tmp_path):
     assert told[-1][1] > 0.9 * told[-1][2]
 
 
+@pytest.mark.slow
 def test_a_warm_start_imports_no_heavy_library(tmp_path):
     TokenStream(Corpus("names"), Characters(), 32).prepare(tmp_path)
     code = (

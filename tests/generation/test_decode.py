@@ -19,6 +19,7 @@ from lm_jax.models import (
     Transformer,
 )
 from lm_jax.models.stack import initialise
+from tests.properties import slow_but
 
 VOCAB, CONTEXT = 11, 8
 GREEDY, DRAWN = Sampling(temperature=0.0), Sampling(temperature=1.5)
@@ -131,6 +132,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
 def test_with_cache_equals_without(fields):
     """Over several windows, for prompts of any length in one batch."""
@@ -145,6 +147,7 @@ def test_with_cache_equals_without(fields):
     assert len(np.unique(tokens)) > 2 and expected_logits.std() > 0.5
 
 
+@pytest.mark.slow
 def test_bfloat16_with_cache_is_near_without():
     """Within 2% of the largest logit: bfloat16 rounds to 0.4%, layer on layer."""
     model, params = made(dtype="bfloat16", positions=Rotary())
@@ -156,6 +159,7 @@ def test_bfloat16_with_cache_is_near_without():
     assert (tokens == logits.argmax(-1)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [LSTM(), GRU()])
 def test_a_recurrent_model_reads_everything_once_and_forgets_no_window(cell):
     model = Recurrent(cell, width=16, range=3.0, cell_range=2.0, vocab_size=VOCAB)
@@ -169,6 +173,7 @@ def test_a_recurrent_model_reads_everything_once_and_forgets_no_window(cell):
     assert len(np.unique(tokens)) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [1, 5])
 def test_any_context_and_any_number_of_windows(context):
     model, params = made()
@@ -176,7 +181,7 @@ def test_any_context_and_any_number_of_windows(context):
     assert (generate(*arguments) == generate_uncached(*arguments)).all()
 
 
-@pytest.mark.parametrize("length", [1, 11])
+@pytest.mark.parametrize("length", slow_but([1, 11], 11))
 def test_a_short_text_equals_without_memory(length):
     """Also where the whole text fits and the cache is smaller than the context."""
     model, params = made(positions=Learned(32))
@@ -184,6 +189,7 @@ def test_a_short_text_equals_without_memory(length):
     assert (generate(*arguments) == generate_uncached(*arguments)).all()
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_the_rows_beside_it():
     model, params = made()
     together = generate(model, params, RAGGED, 17, 5, DRAWN, 3)
@@ -194,6 +200,7 @@ def test_a_row_does_not_depend_on_the_rows_beside_it():
     assert (backwards != together).any()
 
 
+@pytest.mark.slow
 def test_a_shorter_text_is_the_beginning_of_a_longer_one():
     model, params = made()
     longer = generate(model, params, RAGGED, 17, 5, DRAWN, 0)
@@ -201,6 +208,7 @@ def test_a_shorter_text_is_the_beginning_of_a_longer_one():
     assert (shorter == longer[:, :3]).all()
 
 
+@pytest.mark.slow
 def test_the_seed_and_the_row_decide_the_draws():
     model, params = made()
     prompts = [RAGGED[1]] * 2
@@ -211,6 +219,7 @@ def test_the_seed_and_the_row_decide_the_draws():
     assert (one != other).any(axis=1).all() and (one[0] != one[1]).any()
 
 
+@pytest.mark.slow
 def test_padding_is_overwritten_before_it_is_seen():
     """Whatever stands after the prompts, the new tokens are the same."""
     model, params = made(positions=Learned(CONTEXT))
@@ -228,6 +237,7 @@ def test_padding_is_overwritten_before_it_is_seen():
     assert (texts[0] == texts[1]).all()
 
 
+@pytest.mark.slow
 def test_evaluations_do_not_compile_again():
     """Other parameters, seeds and prompts of about the same length are arguments."""
     model, params = made()

@@ -46,6 +46,7 @@ def check(found, expected, tolerance):
         np.testing.assert_allclose(one, other, atol=tolerance * scale, rtol=0)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=6)
 @given(
     batch=st.integers(1, 3),
@@ -66,6 +67,7 @@ def test_values_and_gradients_for_any_mask(batch, kv_heads, group, time, slots, 
     check(found, expected, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 2e-2)])
 @pytest.mark.parametrize("time", [5, 128, 300])
 def test_leaving_out_what_is_hidden_changes_nothing(time, dtype, tolerance):
@@ -94,6 +96,7 @@ def test_an_example_by_vmap_is_the_example_alone():
     check([x[:, 0] for x in found], expected, 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("softcap", [None, 1.5])
 def test_bias_and_softcap_and_their_gradients(rows, softcap):
@@ -117,6 +120,7 @@ def test_bias_and_softcap_and_their_gradients(rows, softcap):
     check(found, expected, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [1, 70, 400])
 def test_leaving_out_what_is_too_far_changes_nothing(window):
     arrays = inputs(1, 2, 2, 300, 300, dim=4)
@@ -128,6 +132,7 @@ def test_leaving_out_what_is_too_far_changes_nothing(window):
     check(found, all_of(lambda q, k, v: defined(q, k, v, mask), *arrays), 1e-5)
 
 
+@pytest.mark.slow
 def test_another_scale_is_another_size_of_the_query():
     query, _, key, value = inputs(1, 2, 2, 6, 6, dim=4)
     mask = causal_mask(6)

@@ -34,6 +34,7 @@ def halves(params, x):
 PLACES = ["pre", "post", "both", "after"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm_at", "parallel", "norms"),
     [

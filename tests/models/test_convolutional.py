@@ -88,6 +88,7 @@ def test_equals_pytorch(bottleneck):
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @given(cuts=st.sets(st.sampled_from([1, 3])), bottleneck=st.sampled_from(BOTTLENECKS))
 @settings(max_examples=8, deadline=None)
 def test_a_carried_cache_makes_parts_equal_the_whole(cuts, bottleneck):
@@ -101,6 +102,7 @@ def test_a_carried_cache_makes_parts_equal_the_whole(cuts, bottleneck):
     same(np.concatenate(parts, 1), whole)
 
 
+@pytest.mark.slow
 @given(
     lengths=st.lists(st.sampled_from([0, 1, 4]), min_size=3, max_size=3),
     bottleneck=st.sampled_from(BOTTLENECKS),
@@ -123,6 +125,7 @@ def test_padding_leaves_no_trace_in_ragged_rows(lengths, bottleneck):
         same([part[row] for part in after], [part[0] for part in alone])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segments", [[1, 1, 2, 2, 3, 0, 0], [1, 2, 2, 1, 1, 1, 1]])
 @pytest.mark.parametrize("bottleneck", BOTTLENECKS)
 def test_segments_are_read_apart(segments, bottleneck):
@@ -151,6 +154,7 @@ def test_without_a_cache_none_comes_back_and_logits_are_of_the_features():
     same(hidden @ params["embedding"].T, logits)
 
 
+@pytest.mark.slow
 def test_in_bfloat16_logits_stay_near_and_the_cache_keeps_its_type():
     model = small(3)
     params, tokens = drawn(model)
@@ -163,6 +167,7 @@ def test_in_bfloat16_logits_stay_near_and_the_cache_keeps_its_type():
     np.testing.assert_allclose(found, wanted, atol=0.03)
 
 
+@pytest.mark.slow
 def test_dropout_belongs_to_the_example():
     model = small(dropout=0.5)
     params, tokens = drawn(model, (4, 6))
@@ -173,6 +178,7 @@ def test_dropout_belongs_to_the_example():
     assert np.abs(whole - read(model, params, tokens)[0]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_blocks_keep_the_size_of_what_they_read_at_first():
     model = GatedConv(layers=4, width=64, kernel=4, bottleneck=32, vocab_size=50)
     tokens = jax.random.randint(jax.random.key(0), (4, 32), 0, 50)
@@ -223,6 +229,7 @@ def test_a_sentence_vector_equals_pytorchs(length):
     np.testing.assert_allclose(found, torch.cat(wanted, 1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @given(lengths=st.lists(st.sampled_from([0, 1, 4, 9]), min_size=3, max_size=3))
 @settings(max_examples=6, deadline=None)
 def test_padding_changes_no_sentence(lengths):
@@ -236,6 +243,7 @@ def test_padding_changes_no_sentence(lengths):
             same(found[row], alone[0])
 
 
+@pytest.mark.slow
 def test_classes_are_told_from_the_dropped_vector():
     model, params, tokens = sentences(classes=3)
     vectors = read(model.clone(classes=0), params, tokens)

@@ -37,6 +37,7 @@ def params():
     return parameters(MODEL)
 
 
+@pytest.mark.slow
 def test_every_token_sees_every_other(params):
     """Each token, changed, moves all logits of its row and none of the other."""
     before = logits(MODEL, params, TOKENS)
@@ -46,6 +47,7 @@ def test_every_token_sees_every_other(params):
         assert (moved[0] > 1e-4).all() and (moved[1] == 0).all()
 
 
+@pytest.mark.slow
 def test_padding_and_packing_change_nothing(params):
     segments = jnp.asarray([[1] * 5 + [2] * 3, [1] * 5 + [0] * 3])
     positions = jnp.asarray([[0, 1, 2, 3, 4, 0, 1, 2]] * 2)
@@ -74,6 +76,7 @@ def test_parameters_are_berts():
     assert count == 109_514_298
 
 
+@pytest.mark.slow
 def test_a_text_is_pooled_by_its_first_token():
     """tanh of a dense layer; other calls give it no parameters."""
     run = jax.jit(partial(MODEL.init, method="pooled"))

@@ -10,6 +10,7 @@ import pytest
 from lm_jax.models import EncoderDecoder, EncoderFields, Gated, Learned, Relative
 from lm_jax.models.dropout import example_keys
 from lm_jax.models.stack import initialise, stack_blocks
+from tests.properties import slow_but
 
 TIME, SOURCE = 6, 5
 MODEL = EncoderDecoder(
@@ -55,6 +56,7 @@ def logits(model, params, tokens, source, **more):
     return model.apply({"params": params}, tokens, source=source, **more)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_what_moves_what(name):
     """Later target tokens nothing, source tokens all, padding nothing."""
@@ -72,7 +74,7 @@ def test_what_moves_what(name):
         assert (moved[1] > 1e-4).all() if READ[1, place] else (moved[1] == 0).all()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but(MODELS, "vaswani"))
 def test_decoding_from_an_encoded_source_equals_the_whole(name):
     model = MODELS[name]
     variables = {"params": parameters(model)}
@@ -92,6 +94,7 @@ def test_decoding_from_an_encoded_source_equals_the_whole(name):
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=5e-5)
 
 
+@pytest.mark.slow
 def test_scanned_equals_unrolled():
     noise = example_keys(jax.random.key(2), jnp.arange(2))
     unrolled = T5.clone(scan=False)
@@ -105,6 +108,7 @@ def test_scanned_equals_unrolled():
     assert jnp.abs(found - logits(T5, b, TOKENS, TEXT)).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_parameters_are_the_transformers():
     """Vaswani et al. 2017, table 3: 65M with 37000 tokens."""
     base = EncoderDecoder(vocab_size=37000, use_bias=True, norm_at="post")

@@ -83,6 +83,7 @@ def read():
     )
 
 
+@pytest.mark.slow
 def test_padding_leaves_no_trace(read):
     """Wherever it stands, the tokens after it and the state are as without it."""
     real = jnp.asarray([[0, 1, 1, 0, 0, 1, 1, 1, 0, 1]])
@@ -96,6 +97,7 @@ def test_padding_leaves_no_trace(read):
     assert jnp.abs(read(TOKENS)[0][:, columns] - alone).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_segments_do_not_see_each_other(read):
     segments = jnp.asarray([[1, 1, 1, 1, 1, 1, 2, 2, 2, 0]])
     packed, _ = read(TOKENS, segments=segments)

@@ -38,6 +38,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initial", EXPECTED, ids=lambda v: type(v).__name__)
 def test_each_role_has_its_size(initial):
     params = start(MODEL.clone(initial=initial))
@@ -53,6 +54,7 @@ def test_each_role_has_its_size(initial):
     np.testing.assert_allclose(found, EXPECTED[initial], rtol=0.08)
 
 
+@pytest.mark.slow
 def test_mup_at_its_base_is_gpt2():
     base = MODEL.clone(initial=MuP(base_width=64, base_dim=32))
     params = start(MODEL)
@@ -93,6 +95,7 @@ def changes(width, muP):
     return np.array(run())
 
 
+@pytest.mark.slow
 def test_the_coordinate_check():
     """Yang et al. 2022, D.1: with muP the change doesn't grow with the width."""
     widths = 32, 128

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_jax.models.linear import over_rows, product, product_of_transpose
+from tests.properties import slow_but
 
 LEADING = [(), (6,), (2, 6), (2, 3, 4)]
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
@@ -33,6 +34,7 @@ def value_and_gradients(multiply, x, kernel, weights):
     return y, *pull(weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("leading", LEADING)
 @pytest.mark.parametrize("compiled", [False, True])
@@ -51,7 +53,7 @@ def test_the_product_and_its_gradients_are_the_plain_ones(leading, dtype, compil
         close(one, other, dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", slow_but(["float32", "bfloat16"], "bfloat16"))
 @pytest.mark.parametrize("time", [1, 5])
 def test_the_product_of_a_transpose_is_the_plain_one(time, dtype):
     shapes = (2, time, 8), (10, 8), (2, time, 10)
@@ -65,6 +67,7 @@ def test_the_product_of_a_transpose_is_the_plain_one(time, dtype):
         close(one, other, dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("leading", LEADING[:3])
 def test_a_batch_of_products_by_vmap_is_one_after_the_other(leading, dtype):
@@ -82,6 +85,7 @@ def test_a_batch_of_products_by_vmap_is_one_after_the_other(leading, dtype):
             close(one[row], other, dtype)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     batch=st.lists(st.integers(1, 3), max_size=3),

@@ -19,6 +19,7 @@ WIDTH = 8
 WEIGHED = {"shared": 1, "shared_router": True, "normalised": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("more", [{}, {"normalised": False}, {"shared": 2}, WEIGHED])
@@ -82,6 +83,7 @@ def test_weights_are_of_k_experts():
         np.testing.assert_allclose(total, chances.max(-1) if k == 1 else 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_imbalance_is_one_at_best_and_grows():
     """Fedus et al. 2022, 2.2: experts times the sum of share times chance."""
     even = jnp.full((1, 4, 4), 0.25)
@@ -101,6 +103,7 @@ MODEL = Transformer(
 )
 
 
+@pytest.mark.slow
 def test_the_penalty_belongs_to_the_row_and_to_training():
     tokens = jax.random.randint(jax.random.key(0), (3, 6), 0, 11)
     noise = example_keys(jax.random.key(1), jnp.arange(3))

@@ -133,6 +133,7 @@ def test_reading_in_pieces_is_reading_at_once(positions):
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positions", ON_SCORES)
 def test_biases_see_only_distances(positions):
     """Shifted positions give the same logits; packed texts those of each alone."""

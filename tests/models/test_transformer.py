@@ -27,6 +27,7 @@ from lm_jax.models import (
 )
 from lm_jax.models.dropout import dropout, example_keys
 from lm_jax.models.stack import initialise, stack_blocks, unstack_blocks
+from tests.properties import slow_but
 
 VOCAB, TIME = 17, 12
 
@@ -90,7 +91,7 @@ def logits(model, params, inputs, **kwargs):
     return model.apply({"params": params}, inputs, **kwargs)[0]
 
 
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("name", slow_but(CHOICES, "llama"))
 def test_causal_by_gradients(name):
     """No logit depends on the embedding of a later token; each on its own."""
     model = CHOICES[name]
@@ -116,7 +117,7 @@ def test_causal_by_gradients(name):
     assert (reach[np.tril_indices(TIME)] > 0).all()
 
 
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("name", slow_but(CHOICES, "llama"))
 def test_cache_equals_whole_text(name):
     """Reading in pieces, with a cache, gives the logits of reading at once."""
     model = CHOICES[name]
@@ -137,6 +138,7 @@ def test_cache_equals_whole_text(name):
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "gemma", "linear"])
 def test_scanned_equals_unrolled(name):
     """The same initial values, logits and gradients, with dropout on."""
@@ -161,6 +163,7 @@ def test_scanned_equals_unrolled(name):
     )
 
 
+@pytest.mark.slow
 def test_initial_values_depend_on_path_and_shape_alone():
     """Changing one choice moves no other parameter's initial value."""
     start = jax.jit(initialise, static_argnums=0)
@@ -198,6 +201,7 @@ def test_initial_values_depend_on_path_and_shape_alone():
             )
 
 
+@pytest.mark.slow
 def test_initial_values_differ_between_parameters_and_seeds():
     leaves = [
         leaf
@@ -209,6 +213,7 @@ def test_initial_values_differ_between_parameters_and_seeds():
     assert len(set(firsts)) == len(firsts)
 
 
+@pytest.mark.slow
 def test_segments_do_not_see_each_other():
     """Two documents in a row give the logits that each gives alone."""
     model = SMALL
@@ -224,6 +229,7 @@ def test_segments_do_not_see_each_other():
     np.testing.assert_allclose(packed[:, 5:], second, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_grouped_heads_equal_repeated_heads():
     """A key head shared by a group is that head, copied to each of the group."""
     grouped = SMALL.clone(kv_heads=2)
@@ -238,6 +244,7 @@ def test_grouped_heads_equal_repeated_heads():
     np.testing.assert_allclose(a, logits(SMALL, full, tokens()), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_rotary_sees_only_distances():
     model = SMALL.clone(positions=Rotary())
     params, inputs = parameters(model), tokens()
@@ -248,6 +255,7 @@ def test_rotary_sees_only_distances():
     )
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32_with_float32_parameters():
     half = SMALL.clone(dtype="bfloat16")
     params = parameters(half)
@@ -257,6 +265,7 @@ def test_bfloat16_is_near_float32_with_float32_parameters():
     assert 0 < jnp.abs(a - b).max() < 0.03 * jnp.abs(a).max()
 
 
+@pytest.mark.slow
 def test_dropout_belongs_to_the_row():
     """A row's zeros don't depend on which rows stand beside it."""
     x = jnp.ones((6, 50, 8))
@@ -280,6 +289,7 @@ def test_parameter_count_is_nanogpts():
     assert count - 64 * 128 == 795_904
 
 
+@pytest.mark.slow
 def test_flops_count_the_compiled_products():
     """The formula against XLA's own count of a forward pass, attention whole."""
     model = SMALL.clone(width=64, layers=3, positions=Rotary())
@@ -350,6 +360,7 @@ def test_only_a_state_of_constant_size_is_recurrent():
     assert {leaf.shape[0] for leaf in jax.tree.leaves(few)} == {3}
 
 
+@pytest.mark.slow
 def test_features_are_those_that_the_logits_are_made_of():
     params = parameters(SMALL)
     run = jax.jit(SMALL.apply)
@@ -358,6 +369,7 @@ def test_features_are_those_that_the_logits_are_made_of():
     np.testing.assert_allclose(features @ params["embedding"].T, logits, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_logits_stay_within_their_cap():
     params = parameters(SMALL)
     free = logits(SMALL, params, tokens())
@@ -366,6 +378,7 @@ def test_logits_stay_within_their_cap():
     np.testing.assert_allclose(held, 2 * jnp.tanh(free / 2), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_norms_of_queries_and_keys_bound_the_scores():
     """However large the projections, nothing changes: only directions count."""
     model = SMALL.clone(qk_norm="head")
@@ -384,6 +397,7 @@ def test_norms_of_queries_and_keys_bound_the_scores():
     assert scaled(model) < 1e-3 < 1e-1 < scaled(SMALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt", "gemma", "relative", "alibi", "scanned"])
 def test_texts_side_by_side_in_a_cache_are_those_alone(name):
     """Two texts in one row's slots, out of order, told apart by their segments."""

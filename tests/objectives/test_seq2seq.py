@@ -11,6 +11,7 @@ import pytest
 from lm_jax.models import EncoderDecoder
 from lm_jax.models.stack import initialise
 from lm_jax.objectives.seq2seq import Seq2Seq
+from tests.properties import slow_but
 
 VOCAB = 11
 MODEL = EncoderDecoder(layers=1, heads=2, width=16, vocab_size=VOCAB)
@@ -43,7 +44,7 @@ def sums_of(objective, model, batch, key):
     return objective(model, PARAMS, batch, key)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("smoothing", slow_but([0.0, 0.1], 0.1))
 def test_the_loss_is_the_cross_entropy_with_smoothed_labels(smoothing):
     logits, _ = jax.jit(MODEL.apply)(
         {"params": PARAMS}, BATCH["decoder_inputs"], source=BATCH["source"]
@@ -70,6 +71,7 @@ def loss(batch, objective=Seq2Seq()):
     return float(sums_of(objective, MODEL, batch, None).loss)
 
 
+@pytest.mark.slow
 def test_the_source_is_read_and_its_padding_is_not():
     other = BATCH["source"].at[:, 2].set(0)
     assert abs(loss(BATCH | {"source": other}) - loss(BATCH)) > 1e-3
@@ -81,6 +83,7 @@ def test_the_source_is_read_and_its_padding_is_not():
     assert abs(loss(BATCH | {"source": padded}) - loss(BATCH)) > 1e-3
 
 
+@pytest.mark.slow
 def test_rows_of_padding_count_nothing():
     whole = BATCH | {"source_mask": jnp.ones(BATCH["source"].shape, bool)}
     long = {
@@ -90,6 +93,7 @@ def test_rows_of_padding_count_nothing():
     assert loss(long) == pytest.approx(loss(BATCH), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_add_up_with_dropout():
     model, key = MODEL.clone(dropout=0.3), jax.random.key(1)
     objective = Seq2Seq(label_smoothing=0.1)

@@ -148,6 +148,7 @@ def test_a_full_disk_is_said():
         log.close()
 
 
+@pytest.mark.slow
 @given(samples=st.lists(texts, min_size=1, max_size=5), data=st.data())
 def test_samples_cut_anywhere_and_gone_on(tmp_path_factory, samples, data):
     path = tmp_path_factory.mktemp("run") / "samples.txt"

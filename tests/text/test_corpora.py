@@ -135,6 +135,7 @@ def write_rows(folder, names, rows=40):
         (folder / name).write_text("\n".join(texts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", ["train-0 train-1 test-0", "train/a train/b test/a"])
 def test_a_test_split_is_kept_and_validation_drawn_from_train(tmp_path, names):
     write_rows(tmp_path / "in", [f"{name}.jsonl" for name in names.split()])

@@ -16,6 +16,7 @@ from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
 from tests.tiny import write_tiny
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 CONSTANT = ("--schedule", "Constant", "--schedule.peak", "1e-2")
 DEVICES = jax.devices()

@@ -47,6 +47,7 @@ def test_known_tokens_begin_as_their_vectors_and_no_other_changes(in_folder):
     np.testing.assert_array_equal(given[others], plain[others])
 
 
+@pytest.mark.slow
 def test_frozen_vectors_stay(in_folder):
     args = ["--initial", "InitialVectors", "--initial.path", "v.txt", "--run", "run"]
     frozen = ["--frozen", "^embedding$", "True", ".*", "False"]
@@ -108,6 +109,7 @@ def first_parameters(*args):
     return paths(set_up(experiment).first_state().params)
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_parameters_of_another(source, capsys):
     taken = first_parameters("--initial", "FromRun", "--initial.run", "source")
     there = paths(source)
@@ -122,6 +124,7 @@ def test_a_run_begins_with_the_parameters_of_another(source, capsys):
     assert "source" in capsys.readouterr().err and not Path("other").exists()
 
 
+@pytest.mark.slow
 def test_what_differs_is_named_or_refused(source, capsys):
     deeper = ["--model.layers", "2", "--model.tied", "False"]
     assert begin(*deeper) == 2
@@ -133,6 +136,7 @@ def test_what_differs_is_named_or_refused(source, capsys):
     assert begin(*deeper, "--initial.new", "block_1", "lm_head") == 0
 
 
+@pytest.mark.slow
 def test_parameters_are_renamed_resized_and_dropped(source):
     there = paths(source)
     args = ["--initial", "FromRun", "--initial.run", "source"]
@@ -154,6 +158,7 @@ def test_parameters_are_renamed_resized_and_dropped(source):
     assert "positions/embedding" not in wide
 
 
+@pytest.mark.slow
 def test_rows_of_other_tokens_are_not_taken(source, capsys):
     Path("text.txt").write_text(Path("text.txt").read_text().replace("moon", "xylo"))
     assert begin() == 2
@@ -162,6 +167,7 @@ def test_rows_of_other_tokens_are_not_taken(source, capsys):
     assert begin("--initial.new", "^embedding") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", ["0.5", "0"])
 def test_what_is_frozen_stays_and_has_no_state(source, average):
     """Bit for bit; and clipping is as if it did not exist."""
@@ -178,6 +184,7 @@ def test_what_is_frozen_stays_and_has_no_state(source, average):
     assert "embedding" not in names.replace("positions/embedding", "")
 
 
+@pytest.mark.slow
 def test_frozen_parameters_have_no_share_in_the_clipped_norm(source):
     """The norm that is logged is of the trained gradients alone."""
     frozen = ["--frozen", "^embedding$", "True", ".*", "False"]

@@ -20,6 +20,7 @@ def setup(tmp_path, monkeypatch, request):
     return set_up(override(experiment, ["--fsdp", "2"], "train"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setup", ["tiny.py", "tiny.py:recurrent"], indirect=True)
 def test_steps_compile_once_and_donate_their_state(setup):
     compiled = loop.compile_functions(setup)
@@ -35,6 +36,7 @@ def test_steps_compile_once_and_donate_their_state(setup):
     assert placed == setup.shardings
 
 
+@pytest.mark.slow
 def test_metrics_are_read_one_step_late(setup, monkeypatch, capsys):
     """When step k is recorded, the loop has gone on to step k + 1."""
     from lm_jax.__main__ import main

@@ -70,6 +70,7 @@ def same_run(a, b):
     )
 
 
+@pytest.mark.slow
 def test_a_run_writes_all_its_files_and_ends_with_its_score(capsys):
     assert train("whole") == 0
     said = capsys.readouterr().out
@@ -98,6 +99,7 @@ def test_a_run_writes_all_its_files_and_ends_with_its_score(capsys):
     assert f"{min(last):.6f}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["tiny.py", "tiny.py:recurrent"])
 def test_resumed_equals_uninterrupted_after_a_stop(monkeypatch, file, whole):
     """Stopped by a signal between evaluations, and gone on with."""
@@ -135,6 +137,7 @@ def test_resumed_equals_uninterrupted_after_a_stop(monkeypatch, file, whole):
         assert again[name] == result[name]
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_ends_with_130(monkeypatch, capsys):
     from lm_jax.training import loop
 
@@ -153,6 +156,7 @@ def test_ctrl_c_saves_and_ends_with_130(monkeypatch, capsys):
     assert load_model(Path("stopped"), 3).step == 3
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_equals_uninterrupted(whole):
     """kill -9 in the midst of steps, saves and evaluations."""
     command = [sys.executable, "-m", "lm_jax", "train", "tiny.py", "--run", "killed"]
@@ -173,6 +177,7 @@ def test_killed_at_any_moment_equals_uninterrupted(whole):
     same_run(whole, "killed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_the_same_curve_on_any_number_of_devices(devices, monkeypatch, whole):
     """Sums over devices are added in another order: a few units of float32.
@@ -196,6 +201,7 @@ def test_the_same_curve_on_any_number_of_devices(devices, monkeypatch, whole):
     )
 
 
+@pytest.mark.slow
 def test_evaluations_report_their_progress(monkeypatch):
     from lm_jax.runs.display import Display
 
@@ -205,6 +211,7 @@ def test_evaluations_report_their_progress(monkeypatch):
     assert ("evaluating", 0, 1) in seen and ("evaluating", 1, 1) in seen
 
 
+@pytest.mark.slow
 def test_another_experiment_in_the_same_place_is_refused(capsys):
     assert train("here", "--budget", "4 steps") == 0
     before = Path("here/experiment.json").read_bytes()
@@ -214,6 +221,7 @@ def test_another_experiment_in_the_same_place_is_refused(capsys):
     assert Path("here/experiment.json").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "digests"])
 def test_a_damaged_checkpoint_is_named_and_kept(damage, capsys):
     assert train("here", "--budget", "8 steps") == 0
@@ -244,6 +252,7 @@ def test_a_damaged_checkpoint_is_named_and_kept(damage, capsys):
         assert before[path] == after[path]
 
 
+@pytest.mark.slow
 def test_what_diverges_is_saved_with_its_batch(capsys):
     assert train("wild", "--schedule.peak", "1e30", "--optimizer.clip", "None") == 1
     said = " ".join(capsys.readouterr().err.split())
@@ -260,6 +269,7 @@ def test_what_diverges_is_saved_with_its_batch(capsys):
     assert f"step {step} is not finite" in said
 
 
+@pytest.mark.slow
 def test_patience_stops_early(capsys):
     args = (
         "--budget",
@@ -278,6 +288,7 @@ def test_patience_stops_early(capsys):
     assert max(int(p.name) for p in Path("early/checkpoints").iterdir()) == steps
 
 
+@pytest.mark.slow
 def test_the_last_and_the_best_checkpoints_are_kept():
     args = (
         "--evaluations.likelihood.every",

@@ -57,6 +57,7 @@ def close(a, b, atol=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol), a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [False, True])
 @pytest.mark.parametrize("accumulate", [2, 8])
 def test_accumulated_equals_whole(mask, accumulate):
@@ -68,6 +69,7 @@ def test_accumulated_equals_whole(mask, accumulate):
     close(whole.params, summed.params, 2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sharding",
     [
@@ -104,6 +106,7 @@ def test_the_biases_of_two_heads_need_not_split_over_four_devices():
     assert not placed["embedding"].is_fully_replicated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["accumulated", "sharded"])
 def test_a_carried_state_is_the_same_in_parts_and_on_devices(how):
     """The second and third batch go on from the first; the fourth begins anew."""
@@ -140,6 +143,7 @@ def test_the_loss_is_optaxs_mean_over_the_mask():
     )
 
 
+@pytest.mark.slow
 def test_dropout_changes_with_the_step_and_not_with_the_order_of_seeds():
     step, state = parts()
     _, (first,) = run(step, state, [batch()])
@@ -148,6 +152,7 @@ def test_dropout_changes_with_the_step_and_not_with_the_order_of_seeds():
     assert first == again != later
 
 
+@pytest.mark.slow
 def test_average_follows_the_parameters():
     step, state = parts(average=0.75)
     after, _ = run(step, state, [batch()])
@@ -161,6 +166,7 @@ def test_average_follows_the_parameters():
     assert plain.evaluated is plain.params
 
 
+@pytest.mark.slow
 def test_a_plain_average_is_the_mean_of_the_weights_since_it_began():
     step, state = parts()
     state = state.replace(
@@ -176,6 +182,7 @@ def test_a_plain_average_is_the_mean_of_the_weights_since_it_began():
     assert two.averaged == 3
 
 
+@pytest.mark.slow
 def test_scale_multiplies_the_update():
     step, state = parts(optimizer=AdamW(weight_decay=0.0))
     full, _ = run(step, state, [batch()])
@@ -184,6 +191,7 @@ def test_scale_multiplies_the_update():
     close(half.params, expected, 1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_stops_every_later_update():
     step, state = parts()
     broken = state.replace(
@@ -199,6 +207,7 @@ def test_what_is_not_finite_stops_every_later_update():
     assert still.step == 0
 
 
+@pytest.mark.slow
 def test_z_loss_is_the_squared_log_normaliser():
     made = batch(mask=True) | {"row": jnp.arange(ROWS)}
     _, state = parts()
