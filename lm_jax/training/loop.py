@@ -195,7 +195,7 @@ def _record(
     outputs.display.progress(
         step,
         values["loss"],
-        progress.losses[-1] if progress.validation else None,
+        abs(progress.losses[-1]) if progress.validation else None,
         rate and rate * setup.units.tokens,
     )
     return math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])

@@ -133,6 +133,7 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     steps, watch = int(outcome.state.step), setup.experiment.watch
     best = outcome.progress.best
     rate = outcome.clock.steps_per_second() or 0.0
+    watched = setup.experiment.evaluations[watch].watched
     others = {k: v for k, v in outcome.scores.items() if k != watch and v}
     result = about(setup.experiment, setup.model) | {
         "steps": steps,
@@ -140,7 +141,7 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
         "parameters": setup.parameters,
         "validation": outcome.scores[watch],
         "evaluations": others,
-        "best": {"step": best[0], "loss": best[1]} if best else None,
+        "best": best and {"step": best[0], watched: abs(best[1])},
         "seconds": outcome.progress.seconds,
         "tokens_per_second": rate * setup.units.tokens,
         "data_wait": outcome.clock.data_wait(),

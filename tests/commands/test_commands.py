@@ -131,7 +131,7 @@ def test_a_run_is_read_where_its_batch_cannot_be_divided(folder, capsys, monkeyp
 
 @pytest.mark.parametrize(
     "command",
-    [("evaluate",), ("generate",), ("inspect",), ("train", "tiny.py", "--run")],
+    [("evaluate",), ("inspect",), ("train", "tiny.py", "--run")],
     ids=lambda command: command[0],
 )
 def test_another_text_than_the_run_began_with_is_refused(command, folder, capsys):
