@@ -463,10 +463,10 @@ def test_biases_of_queries_keys_and_values_alone():
 def test_heads_have_a_width_of_their_own():
     model = SMALL.clone(head_dim=6, kv_heads=2, qk_norm="width")
     own = parameters(model)["block_0"]["attention"]
-    assert own["query"]["kernel"].shape == (16, 24) and own["output"]["kernel"].shape
+    assert own["query"]["kernel"].shape == own["output"]["kernel"].shape[::-1]
+    assert own["query"]["kernel"].shape == (16, 24)
     assert own["query_norm"]["scale"].shape == (24,)
     assert own["key_norm"]["scale"].shape == (12,)
-    # With all queries and keys as long as each other, a scale is a temperature.
-    hot = model.clone(attention_scale=0.0)
+    hot = model.clone(attention_scale=0.0)  # each token sees all alike
     a, b = (logits(m, parameters(m), tokens()) for m in (model, hot))
     assert jnp.abs(a - b).max() > 1e-3
