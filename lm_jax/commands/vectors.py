@@ -15,6 +15,7 @@ from lm_jax.data import read_vectors, write_vectors
 from lm_jax.errors import UserError
 from lm_jax.evaluation.word_similarity import word_scores
 from lm_jax.fitted import load_fitted
+from lm_jax.models.model import lacking
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.tokenizers import WithSpecials
@@ -96,10 +97,12 @@ def _vectors(source: Path) -> tuple[list[str], Float32[np.ndarray, "rows width"]
     if not isinstance(fitted, Trained):
         raise UserError(f"{source} was fitted by counting: it has no vectors.")
     model, tokenizer = fitted.setup.model, fitted.data.tokenizer
-    if hasattr(model, "vectors"):
-        table = model.apply({"params": fitted.params}, method="vectors")
-    else:
-        table = fitted.params["embedding"]
+    if lacking(model, {"vectors": ()}):
+        raise UserError(
+            f"{type(model).__name__} has no vectors of tokens: give it a method "
+            "`vectors` that returns them, (vocab, width)."
+        )
+    table = model.apply({"params": fitted.params}, method="vectors")
     table = np.asarray(jax.device_get(table), np.float32)
     if isinstance(tokenizer, WithSpecials):
         tokenizer = tokenizer.tokenizer

@@ -9,9 +9,13 @@ from lm_jax.experiment.value import AnyExperiment
 
 
 def fields(value: Any) -> list[str]:
-    """Names of a value's fields, without those that Flax adds to a module."""
+    """Names of a value's fields, without those that Flax adds to a module.
+
+    What all models have, by name only, stands last.
+    """
     hidden = ("parent", "name") if isinstance(value, nn.Module) else ()
-    return [f.name for f in dataclasses.fields(value) if f.name not in hidden]
+    ordered = sorted(dataclasses.fields(value), key=lambda f: f.kw_only is True)
+    return [f.name for f in ordered if f.name not in hidden]
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, str]:

@@ -21,7 +21,7 @@ from lm_jax.models.stack import initialise
 from lm_jax.optimizers import transformation
 from lm_jax.schedules import Curve
 from lm_jax.sharding import batch_ways, make_mesh, state_shardings
-from lm_jax.training.fit import check_fit
+from lm_jax.training.fit import check_fit, check_model
 from lm_jax.training.initial import find_rows, placed
 from lm_jax.training.state import TrainState, first_state
 from lm_jax.training.step import named_key
@@ -95,7 +95,7 @@ class Setup:
     @property
     def parameters(self) -> int:
         """Number of parameters."""
-        return sum(math.prod(p.shape) for p in jax.tree.leaves(self.shapes.params))
+        return _count(self.shapes.params)
 
 
 def set_up(
@@ -116,6 +116,7 @@ def set_up(
         UserError: for anything that the user can mend.
     """
     _check(experiment)
+    check_model(experiment.model)
     mesh = check_devices(experiment, devices or jax.devices())
     data = experiment.data.prepare(cache, progress)
     model = fill_in(experiment.model, data.vocab_size, data.context)
@@ -123,19 +124,15 @@ def set_up(
     _check_sample(experiment, data)
     data.evaluation("validation", 1)
     check_varied(data)
-    tokens = experiment.batch * data.context
-    units = Units(
-        tokens=tokens,
-        steps_per_epoch=data.examples(experiment.batch) / experiment.batch,
-        flops=tokens * model.flops_per_token(data.context),
-    )
-    total = steps(experiment.budget, units)
-    every = max(1, min(total, steps(experiment.evaluate_every, units)))
-    curve = experiment.schedule.curve(total, units)
+    epoch = data.examples(experiment.batch) / experiment.batch
     example, predict = _example(data), experiment.objective.predict
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), example, method=predict)
     )
+    units = _units(experiment.batch * data.context, epoch, data, model, params)
+    total = steps(experiment.budget, units)
+    every = max(1, min(total, steps(experiment.evaluate_every, units)))
+    curve = experiment.schedule.curve(total, units)
     vectors, initial = None, experiment.initial
     if initial is not None:
         vectors = placed(initial, find_rows(initial, data.tokenizer, params))
@@ -166,6 +163,20 @@ def _example(data: Prepared) -> dict[str, jax.Array]:
         field.name: jnp.zeros((1, *field.sized(data.context)), field.dtype)
         for field in data.training_fields
     }
+
+
+def _units(tokens: int, epoch: float, data: Prepared, model: Any, params: Any) -> Units:
+    """What a step of some tokens amounts to, where an epoch has so many steps.
+
+    Six operations a parameter, where the model doesn't say.
+    """
+    flops = model.flops_per_token(data.context)
+    flops = 6.0 * _count(params) if flops is None else flops
+    return Units(tokens=tokens, steps_per_epoch=epoch, flops=tokens * flops)
+
+
+def _count(params: Any) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def _first_state(
