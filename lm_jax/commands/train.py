@@ -165,7 +165,7 @@ def _conclude(
         say(f"Best: {abs(best[1]):.4f} at step {best[0]}.")
     _say_published(say, experiment.published)
     _say_next(say, run, prompt_of(experiment), experiment.objective.generates)
-    if hasattr(setup.model, "vectors"):
+    if experiment.objective.learns_vectors:
         say(f"  ./launch.sh vectors {shlex.quote(str(run))} --out vectors.txt")
     say(f"  {_beside_python('tensorboard')} --logdir {shlex.quote(str(run))}")
 

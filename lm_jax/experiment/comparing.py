@@ -38,11 +38,15 @@ class Difference(NamedTuple):
 
 
 def fields(value: Any) -> list[dataclasses.Field]:
-    """A value's fields, without those that Flax or the set-up of a run gives."""
+    """A value's fields, without those that Flax or the set-up of a run gives.
+
+    What all models have, by name only, stands last.
+    """
     hidden = ("parent", "name") if isinstance(value, nn.Module) else ()
+    ordered = sorted(dataclasses.fields(value), key=lambda f: f.kw_only is True)
     return [
         field
-        for field in dataclasses.fields(value)
+        for field in ordered
         if field.name not in hidden and field.metadata.get("part") != "set up"
     ]
 

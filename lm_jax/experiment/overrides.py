@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.experiment.comparing import flatten
+from lm_jax.experiment.comparing import fields, flatten
 from lm_jax.experiment.value import AnyExperiment, Execution
 
 # What another kind of data takes from the one before, where it has such a field.
@@ -108,7 +108,7 @@ def _at(value: Any, path: list[str]) -> Any:
 def _refuse_whole(flag: str, held: Any) -> None:
     """Say how to change a value that is made of fields and has no other kinds."""
     if dataclasses.is_dataclass(held):
-        first = dataclasses.fields(held)[0].name.replace("_", "-")
+        first = fields(held)[0].name.replace("_", "-")
         raise UserError(
             f"{flag} holds a {type(held).__name__}, whose fields are changed one by "
             f"one: {flag}.{first} and others. To put another kind of value there, "

@@ -55,7 +55,7 @@ def generate(
     _check_prompts(prompts, model.vocab_size)
     if len(prompts) == 0 or length == 0:
         return np.zeros((len(prompts), length), np.int32)
-    if getattr(model, "recurrent", False):
+    if model.recurrent:
         context = max(map(len, prompts)) + length
     prompts = [prompt[-context:] for prompt in prompts]
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)

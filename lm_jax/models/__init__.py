@@ -10,6 +10,7 @@ from lm_jax.models.feedforward import *
 from lm_jax.models.frequencies import *
 from lm_jax.models.gated_linear import *
 from lm_jax.models.initial import *
+from lm_jax.models.model import *
 from lm_jax.models.moe import *
 from lm_jax.models.patterns import *
 from lm_jax.models.positions import *

@@ -11,11 +11,12 @@ from jaxtyping import Array, Float, Int, Key
 from lm_jax.models.convolutional import windows
 from lm_jax.models.dropout import dropout
 from lm_jax.models.linear import Dense
+from lm_jax.models.model import Model
 
 __all__ = ["ConvEncoder"]
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Model):
     """A vector, or a class, for a sentence (Kim 2014).
 
     Attributes:
@@ -25,12 +26,9 @@ class ConvEncoder(nn.Module):
         dropout: rate on the sentence's vector.
         classes: classes to tell apart; 0 gives the vector itself.
         dtype: type to compute in; parameters stay float32.
-        vocab_size: number of tokens; 0 takes the size of the tokenizer.
     """
 
     causal: ClassVar[None] = None
-    recurrent: ClassVar[bool] = False
-    reads: ClassVar[tuple[str, ...]] = ()
 
     width: int = 300
     kernels: tuple[int, ...] = (3, 4, 5)
@@ -38,7 +36,6 @@ class ConvEncoder(nn.Module):
     dropout: float = 0.5
     classes: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
-    vocab_size: int = 0
 
     @nn.compact
     def __call__(
@@ -95,10 +92,6 @@ class ConvEncoder(nn.Module):
         )
         inside = jnp.arange(x.shape[1]) <= jnp.maximum(lengths - kernel, 0)
         return jnp.where(inside[..., None], jax.nn.relu(filters(window)), 0).max(axis=1)
-
-    def filled(self, vocab_size: int, context: int) -> "ConvEncoder":
-        """The same model with what only the data knows."""
-        return self.clone(vocab_size=vocab_size)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from lm_jax.models.dropout import dropout, part_keys
 from lm_jax.models.initial import FanIn
 from lm_jax.models.linear import Dense, product_of_transpose, together
+from lm_jax.models.model import Model
 
 __all__ = ["GatedConv"]
 
@@ -149,7 +150,7 @@ class ConvBlock(nn.Module):
         return unit(x)
 
 
-class GatedConv(nn.Module):
+class GatedConv(Model):
     """The gated convolutional language model (Dauphin et al. 2017).
 
     A token sees the layers * (kernel - 1) tokens before it. Its cache is what
@@ -165,12 +166,9 @@ class GatedConv(nn.Module):
         dropout: rate after the embedding and on what each block adds.
         tied: whether the embedding also makes the logits.
         dtype: type to compute in; parameters stay float32.
-        vocab_size: number of tokens; 0 takes the size of the tokenizer.
     """
 
-    causal: ClassVar[bool] = True
     recurrent: ClassVar[bool] = True
-    reads: ClassVar[tuple[str, ...]] = ()
     initial: ClassVar[FanIn] = FanIn()
 
     layers: int = 8
@@ -180,7 +178,6 @@ class GatedConv(nn.Module):
     dropout: float = 0.0
     tied: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
-    vocab_size: int = 0
 
     def setup(self):
         """Declare the embedding and the logits' kernel."""
@@ -193,17 +190,6 @@ class GatedConv(nn.Module):
             self.lm_head = Dense(
                 self.width, self.vocab_size, of_logits, dtype=self.dtype
             )
-
-    def __call__(
-        self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
-    ) -> tuple[Float[Array, "batch time vocab"], Carry | None]:
-        """Predict the token after each token: logits of the `features`.
-
-        Returns:
-            The logits, float32, and what is left of these tokens (or None).
-        """
-        hidden, cache = self.features(tokens, *args, **kwargs)
-        return self.logits(hidden), cache
 
     @nn.compact
     def features(
@@ -257,6 +243,10 @@ class GatedConv(nn.Module):
         kernel = self.embedding.astype(self.dtype)
         return product_of_transpose(hidden, kernel).astype(jnp.float32)
 
+    def vectors(self) -> Float[Array, "vocab width"]:
+        """Give the vectors of the tokens: the embedding."""
+        return self.embedding
+
     def empty_cache(self, batch: int, slots: int) -> Carry:
         """Zeros, which stand before a text too, whatever the slots.
 
@@ -266,10 +256,6 @@ class GatedConv(nn.Module):
         """
         shape = (batch, self.kernel - 1, self.bottleneck or self.width)
         return tuple(jnp.zeros(shape, self.dtype) for _ in range(self.layers))
-
-    def filled(self, vocab_size: int, context: int) -> "GatedConv":
-        """The same model with what only the data knows."""
-        return self.clone(vocab_size=vocab_size)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""

@@ -1,7 +1,7 @@
 """The Transformer encoder: each token sees the whole text (Devlin et al. 2019)."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -38,13 +38,6 @@ class Encoder(Stack):
     logit_bias: bool = True
     segment_types: int = 0
     head_activation: Activation = "gelu"
-
-    def __call__(
-        self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
-    ) -> tuple[Float[Array, "batch time vocab"], None]:
-        """Predict each token from the whole text: logits of the `features`."""
-        hidden, _ = self.features(tokens, *args, **kwargs)
-        return self.logits(hidden), None
 
     @nn.compact
     def features(

@@ -90,17 +90,6 @@ class EncoderDecoder(Stack):
         own = {k: v for k, v in vars(self.encoder).items() if v is not None}
         return BlockConfig.of(self, causal=False, **own)
 
-    def __call__(
-        self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
-    ) -> tuple[Float[Array, "batch time vocab"], SourceCache | None]:
-        """Predict the token after each token of the target: logits of the `features`.
-
-        Returns:
-            The logits, float32, and the cache with these tokens (or None).
-        """
-        hidden, cache = self.features(tokens, *args, **kwargs)
-        return self.logits(hidden), cache
-
     @nn.compact
     def features(
         self,

@@ -1,7 +1,113 @@
 """What a model offers to those who train, evaluate and use it."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+__all__ = ["Model"]
+
+
+class Remembered(NamedTuple):
+    """The cache of a model that has none of its own: the tokens themselves."""
+
+    tokens: Int[Array, "batch slots"]
+
+
+class Model(nn.Module, kw_only=True):
+    """The base of models: what training, evaluation and generation ask of them.
+
+    A language model of one's own has its fields, ``features`` and ``logits``; the
+    rest is here, and each can be written anew. ``features(tokens, positions,
+    segments, cache, dropout_keys)`` reads tokens (batch, time) and gives a vector of
+    each (batch, time, width) and the cache with them, None without one. Arguments
+    that a model has no use for it takes as ``**_``. ``logits(hidden)`` scores the
+    vocabulary, float32, from features.
+
+    Attributes:
+        causal: whether a token's features depend on it and those before it alone;
+            None where they are not of tokens.
+        recurrent: whether the cache has one size, and the text no limit.
+        reads: fields of the examples that it can't do without, beside tokens.
+        vocab_size: number of tokens; 0 takes the size of the tokenizer.
+    """
+
+    causal: ClassVar[bool | None] = True
+    recurrent: ClassVar[Any] = False
+    reads: ClassVar[tuple[str, ...]] = ()
+    features: ClassVar[Any]
+    logits: ClassVar[Any]
+
+    vocab_size: int = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict the token after each token: logits of the ``features``.
+
+        Args:
+            args, kwargs: as of ``features``.
+
+        Returns:
+            The logits (batch, time, vocab), float32, and the cache with these tokens
+            (or None).
+        """
+        if isinstance(kwargs.get("cache"), Remembered):
+            return self._again(*args, **kwargs)
+        hidden, cache = self.features(*args, **kwargs)
+        return self.logits(hidden), cache
+
+    def _again(
+        self,
+        tokens: Int[Array, "batch time"],
+        positions: Int[Array, "batch time"],
+        segments: Int[Array, "batch time"],
+        cache: Remembered,
+    ) -> tuple[Float[Array, "batch time vocab"], Remembered]:
+        """Read all that is remembered again: what stands after a token changes nothing.
+
+        Args:
+            tokens: new ones.
+            positions: where each stands.
+            segments: 0 is padding, which is not remembered.
+            cache: the tokens before, each at its position.
+        """
+        read = cache.tokens
+        slots = jnp.where(segments == 0, read.shape[1], positions)
+        rows = jnp.arange(read.shape[0])[:, None]
+        read = read.at[rows, slots].set(tokens, mode="drop")
+        hidden, _ = self.features(read)
+        hidden = jnp.take_along_axis(hidden, positions[..., None], axis=1)
+        return self.logits(hidden), Remembered(read)
+
+    def empty_cache(self, batch: int, slots: int) -> Any:
+        """What is left of no token yet.
+
+        Args:
+            batch: number of rows.
+            slots: number of tokens that can be remembered.
+        """
+        return Remembered(jnp.zeros((batch, slots), jnp.int32))
+
+    def filled(self, vocab_size: int, context: int) -> Any:
+        """The same model with what only the data knows.
+
+        Raises:
+            ValueError: the model can't read so many tokens.
+        """
+        return self.clone(vocab_size=vocab_size)
+
+    def problems(self) -> Iterator[str]:
+        """Say, before anything is compiled, why these fields can't go together."""
+        yield from ()
+
+    def flops_per_token(self, context: int) -> float | None:
+        """Floating point operations to train on one token, forward and backward.
+
+        None is six for each parameter (Kaplan et al. 2020, 2.1).
+        """
+        return None
 
 
 def lacking(model: object, calls: Mapping[str, tuple[str, ...]]) -> list[str]:
@@ -23,3 +129,22 @@ def lacking(model: object, calls: Mapping[str, tuple[str, ...]]) -> list[str]:
         names = {argument.name for argument in taken}
         found += [f"{name} in {method}" for name in arguments if name not in names]
     return found
+
+
+def unmet(model: object) -> list[str]:
+    """Name what every `Model` has and this one lacks."""
+    return [name for name in _OFFERED if not hasattr(model, name)]
+
+
+_OFFERED = (
+    "init",
+    "apply",
+    "filled",
+    "problems",
+    "flops_per_token",
+    "empty_cache",
+    "causal",
+    "recurrent",
+    "reads",
+    "vocab_size",
+)

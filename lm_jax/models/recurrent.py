@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 from lm_jax.models.cells import LSTM, Cell, run_cell
 from lm_jax.models.dropout import dropout
 from lm_jax.models.linear import product, product_of_transpose
+from lm_jax.models.model import Model
 
 __all__ = ["Dropouts", "Recurrent"]
 
@@ -97,7 +98,7 @@ class RecurrentLayer(nn.Module):
         return jnp.swapaxes(hidden, 0, 1).astype(self.dtype), last
 
 
-class Recurrent(nn.Module):
+class Recurrent(Model):
     """Recurrent layers between an embedding and the logits of the next token.
 
     Attributes:
@@ -116,7 +117,6 @@ class Recurrent(nn.Module):
         cell_range: the layers start uniform within this; None is
             1/sqrt(a layer's width), PyTorch's.
         dtype: type of the products; parameters and states stay float32.
-        vocab_size: number of tokens; 0 takes the size of the tokenizer.
     """
 
     cell: Cell = LSTM()
@@ -130,11 +130,8 @@ class Recurrent(nn.Module):
     range: float = 0.1
     cell_range: float | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
-    vocab_size: int = 0
 
-    causal = True
     recurrent = True
-    reads = ()
 
     def setup(self):
         """Declare the embedding, and what makes the logits."""
@@ -144,17 +141,6 @@ class Recurrent(nn.Module):
         if not self.tied:
             shape = (self.widths[-1], self.vocab_size)
             self.lm_head_kernel = self.param("lm_head_kernel", self._uniform, shape)
-
-    def __call__(
-        self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
-    ) -> tuple[Float[Array, "batch time vocab"], Carry | None]:
-        """Predict the token after each token: logits of the `features`.
-
-        Returns:
-            The logits, float32, and the state after these tokens (or None).
-        """
-        hidden, carry = self.features(tokens, *args, **kwargs)
-        return self.logits(hidden), carry
 
     @nn.compact
     def features(
@@ -221,6 +207,10 @@ class Recurrent(nn.Module):
             logits = product(hidden, self.lm_head_kernel.astype(self.dtype))
         return logits.astype(jnp.float32) + self.lm_head_bias
 
+    def vectors(self) -> Float[Array, "vocab width"]:
+        """Give the vectors of the tokens: the embedding."""
+        return self.embedding
+
     @property
     def widths(self) -> list[int]:
         """Units of each layer; a tied model's last has the embedding's."""
@@ -272,10 +262,6 @@ class Recurrent(nn.Module):
             {name: jnp.zeros((batch, width)) for name in self.cell.states}
             for width in self.widths
         )
-
-    def filled(self, vocab_size: int, context: int) -> "Recurrent":
-        """The same model with what only the data knows."""
-        return self.clone(vocab_size=vocab_size)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""

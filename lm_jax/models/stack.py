@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,12 +15,13 @@ from lm_jax.models.cache import Cache, written
 from lm_jax.models.config import BlockConfig, BlockFields
 from lm_jax.models.dropout import dropout
 from lm_jax.models.linear import Dense, product_of_transpose
+from lm_jax.models.model import Model
 from lm_jax.models.part import Part
 from lm_jax.models.patterns import Shared, causally_shared
 from lm_jax.models.positions import NoPositions
 
 
-class Stack(BlockFields, Part):
+class Stack(BlockFields, Part, Model):
     """Blocks between an embedding and the logits: the base of the Transformers.
 
     Attributes:
@@ -34,11 +35,7 @@ class Stack(BlockFields, Part):
         logit_softcap: largest logit; None has no limit (Gemma 2).
         scan: compile one block and loop over it; an execution's ``compute`` says
             so when a run is set up.
-        vocab_size: number of tokens; 0 takes the size of the tokenizer.
     """
-
-    causal: ClassVar[bool] = True
-    reads: ClassVar[tuple[str, ...]] = ()
 
     embedding_scale: bool = False
     embedding_norm: bool = False
@@ -47,7 +44,6 @@ class Stack(BlockFields, Part):
     logit_scale: float | None = None
     logit_softcap: float | None = None
     scan: bool = field(default=False, metadata={"part": "set up"})
-    vocab_size: int = 0
 
     def setup(self):
         """Declare what stands at both ends: the embedding and the logits' kernel."""
@@ -87,6 +83,10 @@ class Stack(BlockFields, Part):
         logits = logits if scale == 1.0 else logits * scale
         logits = logits + self.lm_head_bias if self.logit_bias else logits
         return capped(logits, self.logit_softcap)
+
+    def vectors(self) -> Float[Array, "vocab width"]:
+        """Give the vectors of the tokens: the embedding."""
+        return self.embedding
 
     def embed(
         self,

@@ -1,7 +1,5 @@
 """The Transformer decoder: a causal language model (Radford et al. 2018)."""
 
-from typing import Any
-
 import flax.linen as nn
 from jaxtyping import Array, Float, Int, Key
 
@@ -14,17 +12,6 @@ __all__ = ["Transformer"]
 
 class Transformer(Stack):
     """A stack of blocks between an embedding and the logits of the next token."""
-
-    def __call__(
-        self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
-    ) -> tuple[Float[Array, "batch time vocab"], Cache | None]:
-        """Predict the token after each token: logits of the `features`.
-
-        Returns:
-            The logits, float32, and the cache with these tokens (or None).
-        """
-        hidden, cache = self.features(tokens, *args, **kwargs)
-        return self.logits(hidden), cache
 
     @nn.compact
     def features(

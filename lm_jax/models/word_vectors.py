@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lm_jax.models.model import Model
+
 __all__ = ["GlobalVectors", "WordVectors"]
 
 
@@ -20,7 +22,7 @@ def _uniform(width: int):
     return draw
 
 
-class WordVectors(nn.Module):
+class WordVectors(Model):
     """A vector of each word, and one of each output (Mikolov et al. 2013).
 
     An output is a word, or a node of a tree over the words. The vectors of the
@@ -28,15 +30,11 @@ class WordVectors(nn.Module):
 
     Attributes:
         width: width of a vector.
-        vocab_size: number of words; 0 takes the size of the tokenizer.
     """
 
     causal: ClassVar[None] = None
-    recurrent: ClassVar[bool] = False
-    reads: ClassVar[tuple[str, ...]] = ()
 
     width: int = 100
-    vocab_size: int = 0
 
     def setup(self):
         """Declare the tables; outputs begin at zero, as word2vec's do."""
@@ -56,10 +54,6 @@ class WordVectors(nn.Module):
         """Give the vectors to keep."""
         return self.embedding
 
-    def filled(self, vocab_size: int, context: int) -> "WordVectors":
-        """The same model with what only the data knows."""
-        return self.clone(vocab_size=vocab_size)
-
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't be."""
         yield from _problems(self)
@@ -72,20 +66,16 @@ class WordVectors(nn.Module):
         return 6.0 * self.width
 
 
-class GlobalVectors(nn.Module):
+class GlobalVectors(Model):
     """Two vectors and two biases of each word: GloVe (Pennington et al. 2014).
 
     Attributes:
         width: width of a vector.
-        vocab_size: number of words; 0 takes the size of the tokenizer.
     """
 
     causal: ClassVar[None] = None
-    recurrent: ClassVar[bool] = False
-    reads: ClassVar[tuple[str, ...]] = ()
 
     width: int = 100
-    vocab_size: int = 0
 
     def setup(self):
         """Declare the tables: a word's own, and those of a word as context."""
@@ -110,10 +100,6 @@ class GlobalVectors(nn.Module):
     def vectors(self) -> Float[Array, "vocab width"]:
         """Give the vectors to keep: w + w~ (4.2)."""
         return self.embedding + self.context
-
-    def filled(self, vocab_size: int, context: int) -> "GlobalVectors":
-        """The same model with what only the data knows."""
-        return self.clone(vocab_size=vocab_size)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't be."""

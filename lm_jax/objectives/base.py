@@ -20,6 +20,7 @@ class ObjectiveBase:
         causal: whether the model must see only what came before each token; None
             where it doesn't matter.
         generates: whether a model that has learnt it continues text.
+        learns_vectors: whether what is learnt are the vectors of words.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("inputs", "targets")
@@ -27,6 +28,7 @@ class ObjectiveBase:
     calls: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     causal: ClassVar[bool | None] = None
     generates: ClassVar[bool] = False
+    learns_vectors: ClassVar[bool] = False
 
     def problems(self) -> Iterator[str]:
         """Say, in a sentence each, why these fields can't be."""

@@ -25,7 +25,8 @@ class SkipGram(ObjectiveBase):
 
     reads = ("inputs", "near")
     may_read = ("noise", "noise_weight", "nodes", "turns")
-    calls = {"__call__": (), "outputs": ()}
+    calls = {"__call__": (), "outputs": (), "vectors": ()}
+    learns_vectors = True
 
     def predict(
         self,
@@ -86,7 +87,8 @@ class BagOfWords(ObjectiveBase):
 
     reads = ("inputs", "near")
     may_read = ("noise", "noise_weight", "nodes", "turns")
-    calls = {"__call__": (), "outputs": ()}
+    calls = {"__call__": (), "outputs": (), "vectors": ()}
+    learns_vectors = True
 
     def predict(
         self,
@@ -144,7 +146,8 @@ class GloVe(ObjectiveBase):
     power: float = 0.75
 
     reads = ("inputs", "contexts", "counts")
-    calls = {"log_counts": ()}
+    calls = {"log_counts": (), "vectors": ()}
+    learns_vectors = True
 
     def predict(
         self,

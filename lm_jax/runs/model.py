@@ -25,6 +25,7 @@ from lm_jax.experiment.names import own_module, to_json
 from lm_jax.files import atomic_write
 from lm_jax.generation import Sampling
 from lm_jax.generation import generate as continue_text
+from lm_jax.models.model import lacking
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
@@ -131,11 +132,16 @@ class NeuralModel(_Texts):
         """Give the words that have a vector of their own, and the vectors.
 
         Those of a language model are its embedding.
+
+        Raises:
+            UserError: the model has none.
         """
-        if hasattr(type(self.model), "vectors"):
-            table = self.model.apply({"params": self.params}, method="vectors")
-        else:
-            table = self.params["embedding"]
+        if lacking(self.model, {"vectors": ()}):
+            raise UserError(
+                f"{type(self.model).__name__} has no vectors of tokens: give it a "
+                "method `vectors` that returns them, (vocab, width)."
+            )
+        table = self.model.apply({"params": self.params}, method="vectors")
         table = np.asarray(jax.device_get(table), np.float32)
         tokenizer = self.tokenizer
         if isinstance(tokenizer, WithSpecials):

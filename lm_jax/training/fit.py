@@ -3,15 +3,28 @@
 from collections.abc import Iterator
 from typing import Any
 
-import flax.linen as nn
-
 import lm_jax.models
 from lm_jax.data import Prepared, giving
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
 from lm_jax.models.initial import stale_rates
-from lm_jax.models.model import lacking
+from lm_jax.models.model import Model, lacking, unmet
 from lm_jax.objectives import ObjectiveBase
+
+
+def check_model(model: Any) -> None:
+    """Refuse what doesn't offer what every model does.
+
+    Raises:
+        UserError: naming what is missing, and what to write.
+    """
+    if missing := unmet(model):
+        kind = type(model).__name__
+        raise UserError(
+            f"{kind} is no model that can be trained: it lacks {', '.join(missing)}. "
+            f"Write `class {kind}(lm_jax.models.Model)` with its fields, `features` "
+            "and `logits`: the rest comes from there."
+        )
 
 
 def check_fit(experiment: Experiment, data: Prepared, model: Any) -> None:
@@ -114,7 +127,7 @@ def _kinds() -> list[Any]:
     return [
         kind
         for kind in exported
-        if isinstance(kind, type) and issubclass(kind, nn.Module)
+        if isinstance(kind, type) and issubclass(kind, Model) and kind is not Model
     ]
 
 

@@ -23,7 +23,7 @@ from lm_jax.optimizers import transformation
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted, select
 from lm_jax.sharding import batch_ways, make_mesh, state_shardings
-from lm_jax.training.fit import check_fit
+from lm_jax.training.fit import check_fit, check_model
 from lm_jax.training.initial import Start, find_start
 from lm_jax.training.state import TrainState, first_state
 from lm_jax.training.step import named_key
@@ -119,7 +119,7 @@ class Setup:
     @property
     def parameters(self) -> int:
         """Number of parameters."""
-        return sum(math.prod(p.shape) for p in jax.tree.leaves(self.shapes.params))
+        return _count(self.shapes.params)
 
 
 def _placed(shapes: Any, shardings: Any) -> Any:
@@ -153,6 +153,7 @@ def set_up(
         UserError: for anything that the user can mend.
     """
     _check(experiment)
+    check_model(experiment.model)
     mesh = check_devices(experiment, devices or jax.devices())
     data = experiment.data.prepare(cache, progress)
     model = fill_in(experiment.model, data.vocab_size, data.context)
@@ -161,18 +162,14 @@ def set_up(
     check_samples(experiment, data, not experiment.objective.generates)
     data.evaluation("validation", 1)
     check_varied(data)
-    tokens = experiment.batch * data.context
-    units = Units(
-        tokens=tokens,
-        steps_per_epoch=data.examples(experiment.batch) / experiment.batch,
-        flops=tokens * model.flops_per_token(data.context),
-    )
-    curve, total = length_of(experiment, units)
-    every = cadences(experiment, units, total)
+    epoch = data.examples(experiment.batch) / experiment.batch
     example, predict = _example(data), experiment.objective.predict
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), example, method=predict)
     )
+    units = _units(experiment.batch * data.context, epoch, data, model, params)
+    curve, total = length_of(experiment, units)
+    every = cadences(experiment, units, total)
     start = None
     if experiment.initial is not None and fresh:
         unrolled = jax.eval_shape(unstack_blocks, params)
@@ -212,6 +209,20 @@ def _example(data: Prepared) -> dict[str, jax.Array]:
         field.name: jnp.zeros((1, *field.sized(data.context)), field.dtype)
         for field in data.training_fields
     }
+
+
+def _units(tokens: int, epoch: float, data: Prepared, model: Any, params: Any) -> Units:
+    """What a step of some tokens amounts to, where an epoch has so many steps.
+
+    Six operations a parameter, where the model doesn't say.
+    """
+    flops = model.flops_per_token(data.context)
+    flops = 6.0 * _count(params) if flops is None else flops
+    return Units(tokens=tokens, steps_per_epoch=epoch, flops=tokens * flops)
+
+
+def _count(params: Any) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def _first_state(

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -80,6 +82,8 @@ STEPS = []
 
 class Recorded(nn.Module):
     """A model that notes the position and logits of tokens it reads one by one."""
+
+    recurrent: ClassVar[bool] = False
 
     model: nn.Module
     vocab_size: int = VOCAB

@@ -11,7 +11,7 @@ TOKENS = jnp.zeros((1, 2), jnp.int32)
 
 
 def test_first_values_are_word2vecs():
-    params = initialise(WordVectors(10, 500), jax.random.key(0), TOKENS)
+    params = initialise(WordVectors(10, vocab_size=500), jax.random.key(0), TOKENS)
     assert {name: p.shape for name, p in params.items()} == {
         "embedding": (500, 10),
         "output": (500, 10),
@@ -23,7 +23,7 @@ def test_first_values_are_word2vecs():
 
 
 def test_the_vectors_to_keep():
-    model = WordVectors(3, 4)
+    model = WordVectors(3, vocab_size=4)
     params = initialise(model, jax.random.key(0), TOKENS)
     kept = model.apply({"params": params}, method="vectors")
     np.testing.assert_array_equal(kept, params["embedding"])
@@ -33,7 +33,7 @@ def test_the_vectors_to_keep():
 
 
 def test_glove_keeps_the_sum_and_predicts_by_the_parts():
-    model = GlobalVectors(3, 4)
+    model = GlobalVectors(3, vocab_size=4)
     params = initialise(model, jax.random.key(0), TOKENS)
     w, c = np.array(params["embedding"]), np.array(params["context"])
     kept = model.apply({"params": params}, method="vectors")
@@ -46,8 +46,8 @@ def test_glove_keeps_the_sum_and_predicts_by_the_parts():
 
 
 def test_problems():
-    assert list(WordVectors(2, 2).problems()) == []
-    (width,) = WordVectors(0, 2).problems()
+    assert list(WordVectors(2, vocab_size=2).problems()) == []
+    (width,) = WordVectors(0, vocab_size=2).problems()
     assert "model.width=0" in width
-    (words,) = GlobalVectors(2, 1).problems()
+    (words,) = GlobalVectors(2, vocab_size=1).problems()
     assert "2 words or more" in words

@@ -72,7 +72,7 @@ TARGETS = [Noise(negatives=3, shared=5, group=12), HuffmanTree()]
 def test_skip_gram_equals_a_loop(targets):
     params = random_params(1, "embedding", "output")
     batch = random_batch(targets)
-    sums = SkipGram()(WordVectors(WIDTH, VOCAB), params, batch, None)
+    sums = SkipGram()(WordVectors(WIDTH, vocab_size=VOCAB), params, batch, None)
     batch = {name: np.array(array) for name, array in batch.items()}
     inputs = batch["inputs"]
     vectors, total = np.array(params["embedding"], float), 0.0
@@ -89,7 +89,7 @@ def test_skip_gram_equals_a_loop(targets):
 def test_bag_of_words_equals_a_loop(targets):
     params = random_params(2, "embedding", "output")
     batch = random_batch(targets)
-    sums = BagOfWords()(WordVectors(WIDTH, VOCAB), params, batch, None)
+    sums = BagOfWords()(WordVectors(WIDTH, vocab_size=VOCAB), params, batch, None)
     batch = {name: np.array(array) for name, array in batch.items()}
     vectors, total, words = np.array(params["embedding"], float), 0.0, 0
     for r, i in np.argwhere(batch["near"].any(-1)):
@@ -125,7 +125,9 @@ def test_padding_learns_nothing():
     for objective in (SkipGram(), BagOfWords()):
 
         def loss(params, batch, objective=objective):
-            return objective(WordVectors(WIDTH, VOCAB), params, batch, None).loss
+            return objective(
+                WordVectors(WIDTH, vocab_size=VOCAB), params, batch, None
+            ).loss
 
         first, second = (jax.jit(jax.grad(loss))(params, b) for b in (batch, other))
         jax.tree.map(np.testing.assert_array_equal, first, second)
@@ -159,7 +161,7 @@ def test_glove_equals_its_equation():
     counts = np.array([[0, 0.2, 1, 5, 10, 300], [3, 0, 0.5, 2, 40, 9]], "f4")
     batch = {"inputs": jnp.array(i), "contexts": jnp.array(j)}
     batch["counts"] = jnp.array(counts)
-    sums = GloVe(most=10.0)(GlobalVectors(WIDTH, VOCAB), params, batch, None)
+    sums = GloVe(most=10.0)(GlobalVectors(WIDTH, vocab_size=VOCAB), params, batch, None)
     p = {name: np.array(value, float) for name, value in params.items()}
     total = 0.0
     for a, b, x in zip(i.flat, j.flat, counts.flat, strict=True):

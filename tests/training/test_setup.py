@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import flax.linen as nn
 import pytest
 
 from lm_jax.data import CarriedStream, MaskedStream, SpanCorruption, WordContexts
@@ -11,6 +12,7 @@ from lm_jax.models import (
     ConvEncoder,
     Encoder,
     EncoderDecoder,
+    Model,
     MoE,
     MuP,
     Recurrent,
@@ -25,6 +27,12 @@ from lm_jax.tokenizers import Characters
 from lm_jax.training import setup as room
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny
+
+
+class Bare(Model):
+    def features(self, tokens):
+        return tokens, None
+
 
 TEXT = Corpus("text.txt")
 SMALL = {"layers": 1, "heads": 2, "width": 16}
@@ -100,6 +108,14 @@ CASES = {
     "fewer experts than serve a token": (
         {"model": Transformer(**SMALL, feedforward=MoE(experts=2, k=3))},
         "experts",
+    ),
+    "a module that is no model": (
+        {"model": nn.Dense(3)},
+        r"Dense is no model .* lacks filled, .*Write `class Dense\(lm_jax.models.Model",
+    ),
+    "a model that can't be called so": (
+        {"model": Bare()},
+        'NextToken calls "positions in features", .*, "logits", which Bare lacks',
     ),
     "two kinds of average": ({"average_after": 2}, "average 0 beside it"),
 }
