@@ -25,6 +25,15 @@ PYTHON = [block for kind, block in BLOCKS if kind == "python"]
 SHORT = ["--budget", "2 steps", "--evaluations.likelihood.every", "2 steps"]
 
 
+@pytest.fixture(autouse=True)
+def four_devices(monkeypatch):
+    """As many as divide the batches of the README."""
+    import jax
+
+    devices = jax.devices()[:4]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("reader")
@@ -32,10 +41,6 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("line", slow_but(LINES, *LIGHT))
 def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys):
-    import jax
-
-    devices = jax.devices()[:4]
-    monkeypatch.setattr(jax, "devices", lambda: devices)
     monkeypatch.chdir(folder)
     name, *args = shlex.split(line)
     assert name in COMMANDS

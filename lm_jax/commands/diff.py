@@ -30,7 +30,7 @@ def main(args: list[str]) -> int:
     recipe = [each for each in changed if each.part == "recipe"]
     _print(recipe)
     if not recipe:
-        print("The recipes are equal.")
+        print(f"The {'recipes' if changed else 'experiments'} are equal.")
     for part in ("execution", "notes"):
         others = [each for each in changed if each.part == part]
         if others:

@@ -46,19 +46,20 @@ def main(args: list[str]) -> int:
 
 
 def _parameters(setup: Setup) -> None:
-    """A line for each parameter: name, shape, count, whether it decays."""
+    """A line for each parameter: name, shape, count, whether it decays or is frozen."""
     optimizer, params = setup.experiment.optimizer, setup.saved_shapes().params
     decays = select(optimizer.decays, params, "optimizer.decays")
     rates = select(optimizer.rates, params, "optimizer.rates")
+    frozen = select(setup.experiment.frozen, params, "frozen")
     leaves = jax.tree_util.tree_leaves_with_path(params)
     print("parameters")
     print(f"  {'name':34}{'shape':>14}{'count':>12}  decays")
-    for (path, leaf), decay, rate in zip(
-        leaves, jax.tree.leaves(decays), jax.tree.leaves(rates), strict=True
-    ):
+    chosen = (jax.tree.leaves(tree) for tree in (decays, rates, frozen))
+    for (path, leaf), decay, rate, fixed in zip(leaves, *chosen, strict=True):
         shape = " x ".join(str(n) for n in leaf.shape)
         word = "yes" if decay and optimizer.weight_decay else "no"
         word += "" if rate == 1.0 else f", rate x {rate}"
+        word = "frozen" if fixed else word
         print(f"  {path_name(path):34}{shape:>14}{math.prod(leaf.shape):>12,}  {word}")
     print(f"  {'total':48}{setup.parameters:>12,}")
 

@@ -145,13 +145,15 @@ def test_another_text_than_the_run_began_with_is_refused(command, folder, capsys
 
 @pytest.mark.slow
 def test_show_lists_every_parameter_and_whether_it_decays(folder, capsys):
-    said = printed(
-        capsys, "show", "tiny.py", "--optimizer.rates", "norm", "0", ".*", "1"
-    )
+    rates = ["--optimizer.rates", "norm", "0.5", ".*", "1"]
+    frozen = ["--frozen", "down/", "True", ".*", "False"]
+    said = printed(capsys, "show", "tiny.py", *rates, *frozen)
     line = next(row for row in said.splitlines() if "block_0/up/kernel" in row)
     assert "16 x 64" in line and "1,024" in line and line.endswith("yes")
     line = next(row for row in said.splitlines() if "attention_norm/scale" in row)
-    assert line.endswith("no, rate x 0.0")
+    assert line.endswith("no, rate x 0.5")
+    line = next(row for row in said.splitlines() if "block_0/down/kernel" in row)
+    assert line.endswith("frozen")
     assert "FLOPs a token" in said and "a device holds" in said
 
 
@@ -167,7 +169,9 @@ def test_diff_of_runs_and_files(folder, capsys):
 def test_a_changed_recipe_has_no_published_figure(folder, capsys):
     text = Path("tiny.py").read_text()
     text = text.replace("average=0.5,", "average=0.5, published=Published(1.0, 'us'),")
-    Path("tiny.py").write_text(text.replace(" Sample\n", " Published, Sample\n"))
+    Path("tiny.py").write_text(
+        text.replace("import Experiment\n", "import Experiment, Published\n")
+    )
     for run, args, there in (
         ("same", ["--seed", "1"], True),
         ("other", ["--model.width", "8"], False),

@@ -14,18 +14,18 @@ from lm_jax.experiment import (
     digest,
     flatten,
 )
-from lm_jax.models import Learned, Rotary
+from lm_jax.models import Learned, Sinusoidal
 from lm_jax.sharding import Sharding
 from tests.experiment import RECIPE
 
 
 def test_differences_name_what_changed_and_only_that():
     other = replace(
-        RECIPE, seed=1, model=RECIPE.model.clone(positions=Rotary(base=500.0))
+        RECIPE, seed=1, model=RECIPE.model.clone(positions=Sinusoidal(base=500.0))
     )
     assert differences(RECIPE, RECIPE) == []
     assert differences(RECIPE, other) == [
-        ("model.positions", "Learned", "Rotary", "recipe"),
+        ("model.positions", "Learned", "Sinusoidal", "recipe"),
         ("model.positions.length", "0", None, "recipe"),
         ("seed", "0", "1", "recipe"),
         ("model.positions.base", None, "500.0", "recipe"),
