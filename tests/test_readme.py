@@ -46,12 +46,26 @@ def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys):
     assert code == 0, capsys.readouterr().err
 
 
+SOURCES = [block for kind, block in BLOCKS if kind == "python"]
+
+
 def test_the_experiment_of_the_readme_trains(folder, monkeypatch, capsys):
-    (source,) = [block for kind, block in BLOCKS if kind == "python"]
     monkeypatch.chdir(folder)
-    Path("tang.py").write_text(source, encoding="utf-8")
+    Path("tang.py").write_text(SOURCES[0], encoding="utf-8")
     assert main(["train", "tang.py", *SHORT]) == 0
     assert "春" in capsys.readouterr().out
+
+
+def test_a_model_data_and_an_objective_of_ones_own_train(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    Path("neural.py").write_text(SOURCES[1], encoding="utf-8")
+    own = ["--run", "own", "--model.width", "8", "--objective.gamma", "1.0"]
+    assert main(["train", "neural.py", *SHORT, *own]) == 0
+    assert "the model writes at step 2" in capsys.readouterr().out
+    assert main(["generate", "own", "--prompt", "m", "--length", "20"]) == 0
+    assert capsys.readouterr().out.startswith("m")
+    assert main(["evaluate", "own"]) == 0
+    assert "bits per byte" in capsys.readouterr().out
 
 
 def test_every_command_and_folder_is_explained():

@@ -118,7 +118,7 @@ class Buckets:
 
     lengths: tuple[int, ...]
     """What rows are padded to, the shortest first."""
-    members: tuple[Int64[np.ndarray, " members"], ...]
+    members: tuple[Int64[np.ndarray, " _"], ...]
     """The examples that fit each, and no shorter one."""
     row: Callable[[int, int], Row]
     """Of an example and a length: its arrays, padded to it by zeros."""

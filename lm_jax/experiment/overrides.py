@@ -4,6 +4,7 @@ import dataclasses
 import textwrap
 import types
 import typing
+import warnings
 from typing import Any
 
 import tyro
@@ -29,13 +30,16 @@ def override(experiment: AnyExperiment, args: list[str], program: str) -> AnyExp
     if {"-h", "--help"} & set(args):
         print(_kinds_help(experiment))
     args, experiment = _choose_kinds(list(args), experiment)
-    return tyro.cli(
-        type(experiment),
-        prog=program,
-        args=args,
-        default=experiment,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-    )
+    with warnings.catch_warnings():
+        # A kind of the user's own is none of those that its field lists.
+        warnings.filterwarnings("ignore", "(?s).* does not match any type in Union")
+        return tyro.cli(
+            type(experiment),
+            prog=program,
+            args=args,
+            default=experiment,
+            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+        )
 
 
 def _kinds_help(experiment: AnyExperiment) -> str:

@@ -6,9 +6,9 @@ from typing import Literal
 import flax.linen as nn
 
 from lm_jax.counting import NGram
-from lm_jax.data import Data, TokenStream
+from lm_jax.data import Data, OwnData, TokenStream
 from lm_jax.generation import Sampling
-from lm_jax.objectives import Objective
+from lm_jax.objectives import Objective, ObjectiveBase
 from lm_jax.optimizers import Optimizer
 from lm_jax.schedules import Schedule
 from lm_jax.sharding import Sharding
@@ -73,7 +73,7 @@ class Experiment:
         objective: what is learnt.
         optimizer: how gradients become updates.
         schedule: the learning rate over the run.
-        batch: examples a step.
+        batch: examples a step, or their tokens at most: 32, or "4096 tokens".
         budget: length of the run: "2000 steps", "3 epochs", "10M tokens",
             "1e16 flops".
         evaluate_every: how often the whole validation split is scored, a
@@ -95,12 +95,12 @@ class Experiment:
         published: the figure to compare with.
     """
 
-    data: Data
+    data: Data | OwnData
     model: nn.Module
-    objective: Objective
+    objective: Objective | ObjectiveBase
     optimizer: Optimizer
     schedule: Schedule
-    batch: int
+    batch: int | str
     budget: str
     evaluate_every: str
     accumulate: int = 1

@@ -37,7 +37,7 @@ from lm_jax.training.loop import (
     train,
 )
 from lm_jax.training.progress import Progress
-from lm_jax.training.setup import Setup, check_devices, set_up
+from lm_jax.training.setup import Setup, set_up
 from lm_jax.training.state import TrainState
 
 
@@ -140,6 +140,8 @@ class Trained:
         lanes, context = self.setup.data.lanes, self.setup.data.context
         if lanes:
             return f"all tokens before, in {lanes} lanes read side by side"
+        if self.setup.data.buckets is not None:
+            return f"the text, up to {context} tokens"
         return f"disjoint windows of {context} tokens"
 
     def score(
@@ -203,17 +205,16 @@ def check_writes(experiment: Experiment) -> None:
         )
 
 
-def _here(experiment: Experiment) -> tuple[Experiment, list[jax.Device]]:
-    """Where to read a run: on its own mesh if the devices allow it, else on one.
+def _set_up_here(experiment: Experiment) -> Setup:
+    """Set up to read a run: on its own mesh if the devices allow it, else on one.
 
     What was saved is read onto any mesh, and needs no initial vectors.
     """
     experiment, devices = replace(experiment, initial=None), jax.devices()
     try:
-        check_devices(experiment, devices)
+        return set_up(experiment, devices)
     except UserError:
-        return replace(experiment, sharding=Sharding()), devices[:1]
-    return experiment, devices
+        return set_up(replace(experiment, sharding=Sharding()), devices[:1])
 
 
 def load_run(experiment: Experiment, run: Path, step: int | None = None) -> Trained:
@@ -228,7 +229,7 @@ def load_run(experiment: Experiment, run: Path, step: int | None = None) -> Trai
         UserError: when there is no such checkpoint, it can't be read, or the
             text is another now.
     """
-    setup = set_up(*_here(experiment))
+    setup = _set_up_here(experiment)
     check_data(setup.data, run)
     checkpoints = Checkpoints(run / "checkpoints", experiment.keep)
     steps = checkpoints.steps()

@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Key
 
 from lm_jax.models.cache import continued
-from lm_jax.objectives import Objective
+from lm_jax.objectives import ObjectiveBase
 from lm_jax.schedules import Curve
 from lm_jax.training.state import TrainState
 
@@ -31,7 +31,7 @@ def numbered(batch: Batch) -> Batch:
 
 def make_train_step(
     model: nn.Module,
-    objective: Objective,
+    objective: ObjectiveBase,
     transformation: optax.GradientTransformation,
     curve: Curve,
     *,
@@ -144,7 +144,7 @@ def _updated(state: TrainState, gradient, transformation, average: float):
 
 
 def make_evaluation_step(
-    model: nn.Module, objective: Objective
+    model: nn.Module, objective: ObjectiveBase
 ) -> Callable[[Any, Batch, Any], tuple[dict[str, Array], Any]]:
     """Make ``evaluation_step(params, batch, carry) -> (sums, carry)``.
 
