@@ -21,7 +21,7 @@ LINES = [
 ]
 # What neither trains nor needs what was trained.
 LIGHT = [line for line in LINES if re.match("diff|table(?! runs)", line)]
-PYTHON = [block for kind, block in BLOCKS if kind == "python"]
+SOURCES = [block for kind, block in BLOCKS if kind == "python"]
 SHORT = ["--budget", "2 steps", "--evaluations.likelihood.every", "2 steps"]
 
 
@@ -58,9 +58,8 @@ def test_a_command_of_the_readme_runs(line, folder, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_the_experiment_of_the_readme_trains(folder, monkeypatch, capsys):
-    source = next(block for block in PYTHON if block.startswith('"""GPT'))
     monkeypatch.chdir(folder)
-    Path("tang.py").write_text(source, encoding="utf-8")
+    Path("tang.py").write_text(SOURCES[0], encoding="utf-8")
     assert main(["train", "tang.py", *SHORT]) == 0
     assert "春" in capsys.readouterr().out
 
@@ -80,7 +79,7 @@ def executed(code):
 @pytest.mark.slow
 def test_the_lines_of_python_run(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    executed(next(block for block in PYTHON if "from lm_jax import" in block))
+    executed(next(block for block in SOURCES if "from lm_jax import" in block))
     said = capsys.readouterr().out
     assert "ROMEO:" in said and "(19, 128)" in said
 
@@ -95,6 +94,22 @@ def test_the_notebook_runs(folder, monkeypatch, capsys):
     names = executed("\n".join(code))
     assert "ROMEO:" in capsys.readouterr().out
     assert names["fairer"]["tokens"] == names["windows"]["tokens"]
+
+
+@pytest.mark.slow
+def test_a_model_data_and_an_objective_of_ones_own_train(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    Path("neural.py").write_text(SOURCES[1], encoding="utf-8")
+    own = ["--run", "own", "--model.width", "8", "--objective.gamma", "1.0"]
+    assert main(["train", "neural.py", *SHORT, *own]) == 0
+    assert "the model writes at step 2" in capsys.readouterr().out
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")  # The run keeps a copy of the classes.
+    (folder / "neural.py").unlink()
+    assert main(["generate", "../own", "--prompt", "m", "--length", "20"]) == 0
+    assert capsys.readouterr().out.startswith("m")
+    assert main(["evaluate", "../own"]) == 0
+    assert "bits per byte" in capsys.readouterr().out
 
 
 def test_every_command_and_folder_is_explained():

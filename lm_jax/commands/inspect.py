@@ -8,7 +8,6 @@ import numpy as np
 import tyro
 
 from lm_jax.commands.options import read_options
-from lm_jax.data.loader import rows
 from lm_jax.errors import UserError
 from lm_jax.experiment import read
 from lm_jax.runs.claim import check_data
@@ -44,26 +43,27 @@ def main(args: list[str]) -> None:
         )
     if options.step < 1:
         raise UserError(f"--step {options.step}: the first step is 1.")
-    if options.row is not None and not 0 <= options.row < experiment.batch:
-        raise UserError(f"--row {options.row}: rows are 0 to {experiment.batch - 1}.")
     log = read_metrics(run / "metrics.jsonl")
     last = max((row["step"] for row in log), default=0)
     if options.step > last:
         print(f"The run is at step {last}; this is what a later step sees.")
     data = experiment.data.prepare(CACHE)
     check_data(data, run)
-    order = data.train(experiment.seed, experiment.batch)
-    batch = rows(order, options.step - 1, experiment.batch)
-    first = (options.step - 1) * experiment.batch
-    epoch = first / data.examples(experiment.batch)
-    print(
-        f"step {options.step}: rows {first} to {first + experiment.batch - 1} of the "
-        f"order, epoch {epoch:.3f}"
-    )
+    order = data.order(experiment.seed, experiment.batch)
+    count = order.shape(options.step - 1).rows
+    if options.row is not None and not 0 <= options.row < count:
+        raise UserError(f"--row {options.row}: rows are 0 to {count - 1}.")
+    batch = order.batch(options.step - 1)
+    epoch = (options.step - 1) / order.steps_per_epoch
+    first, length = (options.step - 1) * count, order.shape(options.step - 1).length
+    which = f"{count} rows of {length} tokens"
+    if len(order.shapes) == 1:
+        which = f"rows {first} to {first + count - 1} of the order"
+    print(f"step {options.step}: {which}, epoch {epoch:.3f}")
     if options.row is not None:
         _print_row(data.tokenizer, {k: v[options.row] for k, v in batch.items()})
         return
-    for index in range(experiment.batch):
+    for index in range(count):
         text = data.tokenizer.decode(next(batch[n] for n in TEXTS if n in batch)[index])
         print(f"--- row {index} ---")
         print(text)

@@ -73,15 +73,7 @@ def _memory(setup: Setup) -> list[tuple[str, str]]:
             for leaf in jax.tree.leaves(tree)
         )
 
-    order = setup.data.train(setup.experiment.seed, setup.experiment.batch)
-    row = order[0]
-    batch = {
-        name: jax.ShapeDtypeStruct(
-            (setup.experiment.batch, *value.shape),
-            jax.dtypes.canonicalize_dtype(value.dtype),
-        )
-        for name, value in row.items()
-    }
+    batch = setup.placed_batch(setup.order.shapes[-1])
     step = compile_functions(setup).step
     plan = step.lower(setup.placed_shapes(), batch).compile().memory_analysis()
     rows = [

@@ -136,12 +136,13 @@ def describe(setup: Setup) -> list[tuple[str, str]]:
     devices = jax.devices()
     shape = {axis: n for axis, n in setup.mesh.shape.items() if n > 1}
     mesh = " x ".join(f"{n} {axis}" for axis, n in shape.items()) or "one device"
+    shapes = " or ".join(f"{s.rows} x {s.length}" for s in setup.order.shapes)
     return [
         ("data", setup.data.statement),
         ("model", f"{type(setup.model).__name__}, {setup.parameters:,} parameters"),
         (
             "step",
-            f"{setup.units.tokens:,} tokens, {experiment.batch} x {setup.data.context}"
+            f"{setup.units.tokens:,} tokens, {shapes}"
             + (f", in {parts} parts" * (parts > 1)),
         ),
         (

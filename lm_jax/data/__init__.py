@@ -4,35 +4,52 @@ from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
 from lm_jax.data.fields import Field
-from lm_jax.data.kinds import Data, giving
-from lm_jax.data.loader import batches, rows
+from lm_jax.data.kinds import Data, OwnData, giving
+from lm_jax.data.labelled import Labelled
+from lm_jax.data.loader import batches, feed, rows
 from lm_jax.data.masking import MaskedStream
 from lm_jax.data.mixture import Mixture
+from lm_jax.data.order import (
+    Buckets,
+    Order,
+    Shape,
+    bucket_windows,
+    sort_by_length,
+)
 from lm_jax.data.packing import PackedDocuments
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.streams import TokenStream
-from lm_jax.data.tokens import Tokens
+from lm_jax.data.tokens import Tokens, tokenize
 from lm_jax.data.vectors import read_vectors, write_vectors
 
 __all__ = [
+    "Buckets",
     "CarriedStream",
     "Cooccurrences",
     "Data",
     "Field",
     "HuffmanTree",
+    "Labelled",
     "MaskedStream",
     "Mixture",
     "Noise",
+    "Order",
+    "OwnData",
     "PackedDocuments",
     "Prepared",
+    "Shape",
     "SpanCorruption",
     "TokenStream",
     "Tokens",
     "WordContexts",
     "batches",
+    "bucket_windows",
+    "feed",
     "giving",
     "read_vectors",
     "rows",
+    "sort_by_length",
+    "tokenize",
     "write_vectors",
 ]

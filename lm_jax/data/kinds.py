@@ -1,15 +1,19 @@
 """The kinds of data value, and what each gives."""
 
-from typing import get_args
+from pathlib import Path
+from typing import Protocol, get_args, runtime_checkable
 
 from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
+from lm_jax.data.labelled import Labelled
 from lm_jax.data.masking import MaskedStream
 from lm_jax.data.mixture import Mixture
 from lm_jax.data.packing import PackedDocuments
+from lm_jax.data.prepared import Prepared
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.streams import TokenStream
+from lm_jax.data.tokens import Progress
 
 Data = (
     TokenStream
@@ -20,7 +24,16 @@ Data = (
     | SpanCorruption
     | WordContexts
     | Cooccurrences
+    | Labelled
 )
+
+
+@runtime_checkable
+class OwnData(Protocol):
+    """A kind of one's own: any value that can be prepared."""
+
+    def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
+        """Give tokens and examples, read from the cache what is there."""
 
 
 def giving(field: str) -> list[str]:

@@ -1,10 +1,11 @@
 """Batches: `batch(step)` is a pure function, and some of them ahead of time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grain
 import numpy as np
 
+from lm_jax.data.order import Order
 from lm_jax.data.windows import Row
 
 
@@ -54,7 +55,38 @@ def batches(
     if last_step <= first_step:
         return iter(())
     dataset[first_step * batch + start]  # grain's first use is not thread-safe.
-    steps = grain.MapDataset.range(first_step, last_step)
-    made = steps.map(lambda step: rows(dataset, int(step), batch, start, stop))
+
+    def make(step: int) -> Row:
+        return rows(dataset, step, batch, start, stop)
+
+    return _ahead(make, first_step, last_step, threads, ahead)
+
+
+def feed(
+    order: Order, first_step: int, last_step: int, part: int = 0, parts: int = 1
+) -> Iterator[Row]:
+    """Give the batches of steps first_step to last_step - 1, made in threads.
+
+    Args:
+        order: whose.
+        first_step: the step of the first batch.
+        last_step: the step after that of the last batch.
+        part: this process's share of the rows of each batch.
+        parts: how many shares there are.
+    """
+    if last_step <= first_step:
+        return iter(())
+    order.row(first_step, 0)  # grain's first use is not thread-safe.
+
+    def make(step: int) -> Row:
+        return order.batch(step, part, parts)
+
+    return _ahead(make, first_step, last_step)
+
+
+def _ahead(
+    make: Callable[[int], Row], first: int, last: int, threads: int = 2, ahead: int = 4
+) -> Iterator[Row]:
+    made = grain.MapDataset.range(first, last).map(lambda step: make(int(step)))
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     return iter(made.to_iter_dataset(options))

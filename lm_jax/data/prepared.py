@@ -2,14 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import grain
 
 from lm_jax.data.fields import Field, named
+from lm_jax.data.order import (
+    Buckets,
+    Order,
+    batch_size,
+    bucket_order,
+    even_order,
+)
 from lm_jax.data.tokens import Tokenized, Tokens
 from lm_jax.data.windows import Windows
 from lm_jax.errors import UserError
 from lm_jax.tokenizers import Trained
+
+
+def _varied(*_: int) -> Any:
+    raise TypeError("These examples have several lengths: ask for their order.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +38,18 @@ class Prepared:
     """Tokens of an example, at most."""
     fields: tuple[Field, ...]
     """The arrays of the examples."""
-    examples: Callable[[int], int]
+    windows: Callable[[str, int], Windows]
+    """Of a split and the rows of a batch (of the longest examples)."""
+    examples: Callable[[int], int] = _varied
     """Of the rows of a batch: rows of one epoch of the training split."""
-    train: Callable[[int, int], grain.MapDataset]
+    train: Callable[[int, int], grain.MapDataset] = _varied
     """Of a seed and the rows of a batch, which only carried streams look at: the
     endless rows of training. Row i depends on these and i only."""
-    windows: Callable[[str, int], Windows]
+    buckets: Buckets | None = None
+    """The training split, where its examples have several lengths, in place of the
+    two above."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes that examples belong to, where they have a label."""
     lanes: int | None = None
     """Rows of an evaluation batch where batches continue each other, else None."""
     policy: str = ""
@@ -51,6 +69,25 @@ class Prepared:
     def evaluation_fields(self) -> tuple[Field, ...]:
         """The arrays of each row of an evaluation."""
         return named(self.fields, "evaluation")
+
+    def order(self, seed: int, batch: int | str, ways: int = 1) -> Order:
+        """Give the batches of training.
+
+        Args:
+            seed: all that the order depends on, beside the batch.
+            batch: rows, or tokens such as "4096 tokens".
+            ways: what the rows of a batch must be divisible by, where rows of zeros
+                can make them so: where examples have several lengths.
+
+        Raises:
+            UserError: the batch is no size, or too small or large for the examples.
+        """
+        size = batch_size(batch)
+        if self.buckets is not None:
+            return bucket_order(self.buckets, seed, size, ways)
+        rows = size.of_length(self.context)
+        examples = self.examples(rows)
+        return even_order(self.train(seed, rows), rows, self.context, examples)
 
     def evaluation(self, split: str, batch: int) -> Windows:
         """Give batches of (batch, context) that cover a split exactly once.

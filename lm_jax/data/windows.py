@@ -13,30 +13,47 @@ Row = dict[str, np.ndarray]
 class Windows:
     """Batches that cover a split exactly once; the last is padded by zeros.
 
-    `windows[k]` has the arrays of a row with an axis of `batch` before them.
+    `windows[k]` has the arrays of a row with an axis of `batch` before them. Rows of
+    several lengths follow each other in groups, and no batch has two lengths.
     """
 
     count: int
     """Number of rows."""
     row: Callable[[int], Row]
     batch: int
+    groups: tuple[tuple[int, int], ...] = ()
+    """(rows, rows of a batch) of each length, where there are several."""
 
     def __len__(self) -> int:
         """Give the number of batches."""
-        return -(-self.count // self.batch)
+        return sum(-(-rows // batch) for rows, batch in self._groups)
+
+    @property
+    def _groups(self) -> tuple[tuple[int, int], ...]:
+        return self.groups or ((self.count, self.batch),)
 
     def __getitem__(self, index: int) -> Row:
         """Give the batch at an index, made anew."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
-        first = index * self.batch
-        last = min(first + self.batch, self.count)
+        first, last, batch = self._place(index)
         rows = [self.row(i) for i in range(first, last)]
-        missing = self.batch - len(rows)
+        missing = batch - len(rows)
         return {
             name: _padded(np.stack([row[name] for row in rows]), missing)
             for name in rows[0]
         }
+
+    def _place(self, index: int) -> tuple[int, int, int]:
+        """Give the first row of a batch, the row after its last, and its size."""
+        begin = 0
+        for rows, batch in self._groups:
+            batches = -(-rows // batch)
+            if index < batches:
+                first = begin + index * batch
+                return first, min(first + batch, begin + rows), batch
+            index, begin = index - batches, begin + rows
+        raise IndexError(index)
 
 
 def _padded(stacked: np.ndarray, missing: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import dataclasses
 import textwrap
 import types
 import typing
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,13 +31,16 @@ def override(experiment: AnyExperiment, args: list[str], program: str) -> AnyExp
     if {"-h", "--help"} & set(args):
         print(_kinds_help(experiment))
     args, experiment = _choose_kinds(_whole_names(args, experiment), experiment)
-    return tyro.cli(
-        type(experiment),
-        prog=program,
-        args=args,
-        default=experiment,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-    )
+    with warnings.catch_warnings():
+        # A kind of the user's own is none of those that its field lists.
+        warnings.filterwarnings("ignore", "(?s).* does not match any type in Union")
+        return tyro.cli(
+            type(experiment),
+            prog=program,
+            args=args,
+            default=experiment,
+            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+        )
 
 
 def _whole_names(args: list[str], experiment: AnyExperiment) -> list[str]:

@@ -8,10 +8,10 @@ import flax.linen as nn
 from flax.core import FrozenDict
 
 from lm_jax.counting import NGram
-from lm_jax.data import Data, TokenStream
+from lm_jax.data import Data, OwnData, TokenStream
 from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Evaluation, Likelihood, Sample
-from lm_jax.objectives import Objective
+from lm_jax.objectives import Objective, ObjectiveBase
 from lm_jax.optimizers import Optimizer
 from lm_jax.schedules import Schedule
 from lm_jax.sharding import Sharding
@@ -126,7 +126,7 @@ class Experiment:
         objective: what is learnt.
         optimizer: how gradients become updates.
         schedule: the learning rate over the run.
-        batch: examples a step.
+        batch: examples a step, or their tokens at most: 32, or "4096 tokens".
         budget: length of the run: "2000 steps", "3 epochs", "10M tokens",
             "1e16 flops". A run that has ended goes on with a longer one, where the
             steps that were made would have been the same.
@@ -154,12 +154,12 @@ class Experiment:
 
     in_steps: ClassVar[bool] = True
 
-    data: Data
+    data: Data | OwnData
     model: nn.Module
-    objective: Objective
+    objective: Objective | ObjectiveBase
     optimizer: Optimizer
     schedule: Schedule
-    batch: int
+    batch: int | str
     budget: str
     evaluations: Mapping[str, Evaluation] = field(metadata=NOTES | {"recipe": "watch"})
     watch: str = "likelihood"

@@ -1,7 +1,7 @@
 """The convolutional sentence encoder (Kim 2014)."""
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -24,7 +24,7 @@ class ConvEncoder(Model):
         kernels: tokens that a filter reads at once, for each kind of filter.
         maps: filters of each kind.
         dropout: rate on the sentence's vector.
-        classes: classes to tell apart; 0 gives the vector itself.
+        classes: classes to tell apart; 0 takes those of the data.
         dtype: type to compute in; parameters stay float32.
     """
 
@@ -37,13 +37,37 @@ class ConvEncoder(Model):
     classes: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
 
-    @nn.compact
+    def setup(self):
+        """Declare the layer from the vector to the classes."""
+        if self.classes:
+            inputs = len(self.kernels) * self.maps
+            sizes = inputs, self.classes, inputs**-0.5
+            self.lm_head = Dense(*sizes, True, self.dtype)
+
     def __call__(
+        self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
+    ) -> Float[Array, "batch features"]:
+        """Give the logits of the classes; the vectors, where there are no classes."""
+        vector, _ = self.features(tokens, *args, **kwargs)
+        return self.class_logits(vector) if self.classes else vector
+
+    def class_logits(
+        self, vector: Float[Array, "batch features"]
+    ) -> Float[Array, "batch classes"]:
+        """Score each class, float32, from features."""
+        return self.lm_head(vector.astype(self.dtype)).astype(jnp.float32)
+
+    def with_classes(self, classes: int) -> "ConvEncoder":
+        """The same model with the number of classes."""
+        return self.clone(classes=classes)
+
+    @nn.compact
+    def features(
         self,
         tokens: Int[Array, "batch time"],
         segments: Int[Array, "batch time"] | None = None,
         dropout_keys: Key[Array, " batch"] | None = None,
-    ) -> Float[Array, "batch features"]:
+    ) -> tuple[Float[Array, "batch features"], None]:
         """Take the largest answer of each filter over the sentence.
 
         A sentence shorter than a filter is read with zeros after it.
@@ -54,8 +78,7 @@ class ConvEncoder(Model):
             dropout_keys: one random key for each example switches dropout on.
 
         Returns:
-            Float32 logits of the classes; without classes the vectors, as many
-            entries as filters.
+            The vectors, float32, as many entries as filters; and None.
         """
         # Uniform as in the paper, 3.1.
         uniform = nn.initializers.uniform(0.5)
@@ -69,13 +92,7 @@ class ConvEncoder(Model):
         vector = dropout(
             jnp.concatenate(pooled, -1), self.dropout, dropout_keys, "vector"
         )
-        if self.classes:
-            inputs = vector.shape[-1]
-            layer = Dense(
-                inputs, self.classes, inputs**-0.5, True, self.dtype, name="lm_head"
-            )
-            vector = layer(vector)
-        return vector.astype(jnp.float32)
+        return vector.astype(jnp.float32), None
 
     def _largest(
         self,

@@ -1,16 +1,20 @@
 """What is learnt: (model, params, batch, key, carry) -> sums."""
 
 from lm_jax.objectives.base import ObjectiveBase
+from lm_jax.objectives.classify import Classify
 from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.next_token import NextToken
 from lm_jax.objectives.seq2seq import Seq2Seq
-from lm_jax.objectives.sums import Sums
+from lm_jax.objectives.sums import Sums, applied
 from lm_jax.objectives.word_vectors import BagOfWords, GloVe, SkipGram
 
-Objective = NextToken | MaskedTokens | Seq2Seq | SkipGram | BagOfWords | GloVe
+Objective = (
+    NextToken | MaskedTokens | Seq2Seq | Classify | SkipGram | BagOfWords | GloVe
+)
 
 __all__ = [
     "BagOfWords",
+    "Classify",
     "GloVe",
     "MaskedTokens",
     "NextToken",
@@ -19,4 +23,5 @@ __all__ = [
     "Seq2Seq",
     "SkipGram",
     "Sums",
+    "applied",
 ]

@@ -1,7 +1,7 @@
 """What every objective says of itself, and what most say alike."""
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ObjectiveBase:
@@ -29,6 +29,10 @@ class ObjectiveBase:
     causal: ClassVar[bool | None] = None
     generates: ClassVar[bool] = False
     learns_vectors: ClassVar[bool] = False
+
+    predict: ClassVar[Any]
+    scores: ClassVar[Any]
+    __call__: ClassVar[Any]
 
     def problems(self) -> Iterator[str]:
         """Say, in a sentence each, why these fields can't be."""

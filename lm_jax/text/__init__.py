@@ -1,5 +1,5 @@
 """Which text, where it lies, how it is split; never imports jax."""
 
-from lm_jax.text.corpora import Corpus
+from lm_jax.text.corpora import Corpus, find
 
-__all__ = ["Corpus"]
+__all__ = ["Corpus", "find"]

@@ -6,19 +6,29 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.text import reading, tables
-from lm_jax.text.known import DOCUMENTS, KNOWN, Form, Known, available, stripped_lines
+from lm_jax.text.known import (
+    DOCUMENTS,
+    KNOWN,
+    LABELLED,
+    Form,
+    Known,
+    available,
+    stripped_lines,
+)
 from lm_jax.text.splitting import (
     Piece,
     Shares,
     bounds,
     by_digest,
     by_position,
+    digest_of,
     ended,
     share,
 )
@@ -70,6 +80,8 @@ class Text:
     bytes: int
     """About how many bytes of text there are."""
     pieces: Callable[[], Iterator[Piece]]
+    labels: Callable[[], Iterator[tuple[str, str]]]
+    """(split, label) of each document, in the order of the pieces."""
 
 
 class _File(NamedTuple):
@@ -79,18 +91,23 @@ class _File(NamedTuple):
     measure: dict
 
 
-def find(corpus: Corpus, cache: Path) -> Text:
+def find(corpus: Corpus, cache: Path, label: str = "") -> Text:
     """Find and measure a corpus, reading as little of it as needed.
+
+    Args:
+        corpus: which.
+        cache: folder of what was read before.
+        label: column of the documents' labels, where these are asked for.
 
     Raises:
         UserError: the corpus is unknown, missing, empty or not UTF-8.
     """
     known = KNOWN.get(corpus.source)
     if known:
-        return _find_known(known, corpus, cache)
+        return _find_known(known, corpus, cache, label)
     path = Path(corpus.source).expanduser()
     if path.exists():
-        return _find_files(_files_of(path), corpus, "text", str(path), cache)
+        return _find_files(_files_of(path), corpus, "text", str(path), cache, label)
     if _looks_like_path(corpus.source):
         raise UserError(f"There is no file or folder {path}.{_neighbour(path)}")
     close = nearest(corpus.source, KNOWN)
@@ -121,14 +138,14 @@ def _neighbour(path: Path) -> str:
     return guess if "Did you mean" in guess else ""
 
 
-def _find_known(known: Known, corpus: Corpus, cache: Path) -> Text:
+def _find_known(known: Known, corpus: Corpus, cache: Path, label: str) -> Text:
     root = known.root
     files = sorted(root.glob(known.files)) if root and root.is_dir() else []
     if not files:
         where = f"it is not in {root}" if root else "$LM_JAX_DATA is not set"
         raise UserError(f"No corpus '{corpus.source}' here: {where}. {available()}")
     corpus = dataclasses.replace(corpus, separator=corpus.separator or known.separator)
-    text = _find_files(files, corpus, known.form, known.title, cache)
+    text = _find_files(files, corpus, known.form, known.title, cache, label)
     if known.sha256:
         found = reading.measure(files[0], cache)["sha256"]
         if found != known.sha256:
@@ -187,10 +204,17 @@ def _refuse_unnamed(files: list[Path], splits: list[str]) -> None:
 
 
 def _find_files(
-    files: list[Path], corpus: Corpus, form: Form, title: str, cache: Path
+    files: list[Path],
+    corpus: Corpus,
+    form: Form,
+    title: str,
+    cache: Path,
+    label: str,
 ) -> Text:
     table = tables.suffix(files[0]) in tables.READERS and form == "text"
-    plain = not (form == "tar" or (table and tables.suffix(files[0]) == ".parquet"))
+    plain = not (
+        form in ("tar", *LABELLED) or (table and tables.suffix(files[0]) == ".parquet")
+    )
     splits = _own_splits(files, corpus.validation)
     found = [
         _File(path, split, reading.measure(path, cache, text=plain))
@@ -201,6 +225,8 @@ def _find_files(
     def documents(file: _File) -> Iterator[str] | None:
         if table:
             return tables.table_documents(file.path, corpus.column, cache)
+        if form in LABELLED:
+            return (text for text, _ in LABELLED[form](file.path))
         if form == "tar":
             return reading.tar_documents(file.path)
         if form in DOCUMENTS:
@@ -210,7 +236,7 @@ def _find_files(
         return None
 
     one = len({file.split for file in found}) == len(found) or len(found) == 1
-    inside = table or form in ("tar", *DOCUMENTS) or bool(corpus.separator)
+    inside = table or form in ("tar", *DOCUMENTS, *LABELLED) or bool(corpus.separator)
     many = not one or inside
     drawn = splits.count("")
     shares = Shares(corpus.validation, 0.0 if any(splits) else corpus.test)
@@ -231,6 +257,22 @@ def _find_files(
                 total = file.measure["characters"]
                 yield from by_position(_plain(file.path, form), total, shares)
 
+    def labels() -> Iterator[tuple[str, str]]:
+        for file in found:
+            pairs = labelled(file)
+            for text, own in pairs:
+                yield share(digest_of(text), shares, file.split), own
+
+    def labelled(file: _File) -> Iterator[tuple[str, str]]:
+        if form in LABELLED:
+            return LABELLED[form](file.path)
+        if not table:
+            raise UserError(
+                f"{title} has no labels: they are read from the column '{label}' of a "
+                "jsonl, csv, tsv or parquet file."
+            )
+        return tables.table_labels(file.path, corpus.column, label, cache)
+
     count = f" in {len(found)} files" if len(found) > 1 else ""
     return Text(
         _digest(recipe, digests),
@@ -238,6 +280,7 @@ def _find_files(
         many,
         size,
         pieces,
+        labels,
     )
 
 
@@ -295,6 +338,14 @@ def _find_hub(corpus: Corpus, cache: Path) -> Text:
         True,
         size,
         pieces,
+        partial(_no_labels, corpus.source),
+    )
+
+
+def _no_labels(source: str) -> Iterator[tuple[str, str]]:
+    raise UserError(
+        f"The labels of the Hugging Face data set {source} can't be read so far: save "
+        "it as jsonl, csv or parquet files, one for each split, and give their folder."
     )
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from lm_jax.errors import UserError
-from lm_jax.text.reading import blocks
+from lm_jax.text.reading import blocks, old_lines
 
 SHIPPED = Path(__file__).parent / "shipped"
-Form = Literal["text", "stripped lines", "poems", "chapters", "tar"]
+Form = Literal["text", "stripped lines", "poems", "chapters", "tar", "label first"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ KNOWN = {
     "text8": Known("text8", "text8"),
     "gutenberg": Known("Project Gutenberg books", "gutenberg", form="tar"),
     "tinystories": Known("TinyStories", "tinystories", separator="<|endoftext|>"),
+    "trec": Known("TREC questions", "trec", files="TREC.*", form="label first"),
     "classics": Known("Four Chinese novels", "classics", form="chapters"),
 }
 
@@ -124,5 +125,23 @@ def stripped_lines(texts: Iterable[str]) -> Iterator[str]:
         yield "\n".join(line.strip(" ") for line in block.split("\n"))
 
 
+def label_first(path: Path) -> Iterator[tuple[str, str]]:
+    """Make a document and its label of each line: the label, a space and the text.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not of that form.
+    """
+    for number, line in enumerate(old_lines(path), 1):
+        if line.strip():
+            label, _, text = line.partition(" ")
+            if not text.strip():
+                raise UserError(
+                    f"{path}, line {number}: {line!r} is no label, space and text."
+                )
+            yield text.strip(), label
+
+
+# The forms of documents that have labels, and what finds both.
+LABELLED = {"label first": label_first}
 # The forms of text that are documents, and what finds them.
 DOCUMENTS = {"poems": poems, "chapters": chapters}

@@ -130,12 +130,22 @@ def tar_documents(path: Path) -> Iterator[str]:
             file = archive.extractfile(member) if member.isfile() else None
             if file is None or not member.name.endswith(".txt"):
                 continue
-            raw = file.read()
-            try:
-                text = raw.decode("utf-8-sig")
-            except UnicodeDecodeError:
-                text = raw.decode("latin-1")
-            yield text.replace("\r\n", "\n")
+            yield _decoded(file.read())
+
+
+def old_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a file (.gz too); those that are not UTF-8 are Latin-1."""
+    with reading(path), _open(path) as file:
+        for line in file:
+            yield _decoded(line).rstrip("\n")
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    return text.replace("\r\n", "\n")
 
 
 def measure(path: Path, cache: Path, text: bool = True) -> dict:

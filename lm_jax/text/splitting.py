@@ -56,8 +56,12 @@ def by_digest(documents: Iterator[str], own: str, shares: Shares) -> Iterator[Pi
     of it are never on both sides.
     """
     for document in documents:
-        digest = sha256(document.encode("utf-8", "surrogatepass")).hexdigest()
-        yield Piece(share(digest, shares, own), document, True)
+        yield Piece(share(digest_of(document), shares, own), document, True)
+
+
+def digest_of(document: str) -> str:
+    """Give the digest that a document is split by."""
+    return sha256(document.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def ended(split: str, blocks: Iterator[str]) -> Iterator[Piece]:

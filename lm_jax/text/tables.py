@@ -42,12 +42,35 @@ def table_documents(path: Path, column: str, cache: Path) -> Iterator[str]:
     Raises:
         UserError: the file has no such column of text, or cannot be read.
     """
+    yield from _column(_table(path, cache), column, str(path))
+
+
+def table_labels(
+    path: Path, column: str, label: str, cache: Path
+) -> Iterator[tuple[str, str]]:
+    """Yield the texts of one column, each with what stands in another.
+
+    Raises:
+        UserError: the file has no such columns, or cannot be read.
+    """
+    table = _table(path, cache)
+    _check_column(table, column, str(path))
+    if label not in table.features:
+        found = nearest(label, table.features)
+        raise UserError(f"{path} has no column '{label}' of labels.{found}")
+    for rows in table.select_columns([column, label]).iter(1000):
+        for text, own in zip(rows[column], rows[label], strict=True):
+            if text:
+                yield text, str(own)
+
+
+def _table(path: Path, cache: Path) -> Any:
     datasets = _datasets()
     reader = READERS[suffix(path)]
     options = {"delimiter": "\t"} if suffix(path) == ".tsv" else {}
     try:
         with filling(cache):
-            table = datasets.load_dataset(
+            return datasets.load_dataset(
                 reader,
                 data_files=str(path),
                 split="train",
@@ -58,7 +81,6 @@ def table_documents(path: Path, column: str, cache: Path) -> Iterator[str]:
     except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(f"{path} cannot be read as {reader}: {reason}") from error
-    yield from _column(table, column, str(path))
 
 
 def hub_tables(source: str, config: str, column: str, cache: Path) -> dict[str, Path]:

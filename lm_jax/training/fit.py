@@ -27,6 +27,25 @@ def check_model(model: Any) -> None:
         )
 
 
+def check_objective(objective: Any) -> None:
+    """Refuse what doesn't offer what every objective does.
+
+    Raises:
+        UserError: naming what is missing, and what to write.
+    """
+    kind = type(objective).__name__
+    if not isinstance(objective, ObjectiveBase):
+        raise UserError(
+            f"{kind} is no objective: write it as a frozen dataclass "
+            f"`class {kind}(lm_jax.objectives.ObjectiveBase)`."
+        )
+    if missing := lacking(objective, {"predict": (), "__call__": (), "scores": ()}):
+        raise UserError(
+            f"The objective {kind} lacks {', '.join(missing)}: see "
+            "lm_jax.objectives.ObjectiveBase, and NextToken for one that has all."
+        )
+
+
 def check_fit(experiment: Experiment, data: Prepared, model: Any) -> None:
     """Refuse what doesn't fit itself, or the others.
 

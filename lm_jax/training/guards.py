@@ -52,10 +52,18 @@ class CompileGuard:
 
     A second compilation in mid-run is a wait that nobody asked for: a shape or
     a type changed, and at scale it costs minutes at every change.
+
+    Args:
+        functions: by name.
+        shapes: of a function, how many shapes of input are known; one that isn't
+            named has those that it had at the first check.
     """
 
-    def __init__(self, functions: dict[str, Callable]):
+    def __init__(
+        self, functions: dict[str, Callable], shapes: dict[str, int] | None = None
+    ):
         self._functions = functions
+        self._shapes = shapes or {}
         self._known: dict[str, int] | None = None
 
     def check(self) -> None:
@@ -66,7 +74,7 @@ class CompileGuard:
         """
         counts = {name: f._cache_size() for name, f in self._functions.items()}  # type: ignore[attr-defined]
         if self._known is None:
-            self._known = counts
+            self._known = counts | self._shapes
         for name, count in counts.items():
             if count > self._known[name]:
                 raise Recompiled(

@@ -2,15 +2,14 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import grain
 import jax
 import numpy as np
 
-from lm_jax.data.loader import batches, rows
+from lm_jax.data import feed
 from lm_jax.errors import Diverged
 from lm_jax.evaluation import Found
 from lm_jax.runs.checkpoints import Checkpoints
@@ -95,8 +94,24 @@ def compile_functions(setup: Setup) -> Compiled:
     )
     train_step = jax.jit(step, donate_argnums=0, out_shardings=(setup.shardings, None))
     evaluation_step = compile_evaluation(setup.model, experiment.objective, setup.mesh)
-    guard = CompileGuard({"train_step": train_step, "evaluation_step": evaluation_step})
-    return Compiled(train_step, evaluation_step, guard)
+    shapes = {"train_step": len(setup.order.shapes)}
+    functions: dict[str, Callable] = {
+        "train_step": train_step,
+        "evaluation_step": evaluation_step,
+    }
+    return Compiled(train_step, evaluation_step, CompileGuard(functions, shapes))
+
+
+def compile_shapes(setup: Setup, compiled: Compiled) -> None:
+    """Compile the training step for every shape of a batch, before one is needed.
+
+    A later call of a shape finds what was compiled here. Where all batches have one
+    shape, the first step compiles it.
+    """
+    if len(setup.order.shapes) > 1:
+        state = setup.placed_shapes()
+        for shape in setup.order.shapes:
+            compiled.step.lower(state, setup.placed_batch(shape)).compile()
 
 
 def train(
@@ -117,14 +132,14 @@ def train(
         UserError: when the disk is full.
     """
     compiled, clock = compile_functions(setup), Clock()
+    compile_shapes(setup, compiled)
     began = time.perf_counter() - progress.seconds
     scores: dict[str, dict[str, float]] = {}
-    order = setup.data.train(setup.experiment.seed, setup.experiment.batch)
     pending: tuple[int, dict] | None = None
     first = int(state.step)
     if _out_of_patience(setup, progress, outputs.display):
         first = setup.total
-    for done, batch, waited in _feed(setup, order, first):
+    for done, batch, waited in _feed(setup, first):
         state, metrics = compiled.step(state, batch)
         due = [
             name
@@ -165,17 +180,13 @@ def train(
     return Outcome(state, progress, clock, scores, interrupt.received)
 
 
-def _feed(
-    setup: Setup, order: grain.MapDataset, first: int
-) -> Iterator[tuple[int, dict, float]]:
+def _feed(setup: Setup, first: int) -> Iterator[tuple[int, dict, float]]:
     """Batches from a step on: (steps done after it, batch, seconds waited)."""
-    size = setup.experiment.batch
-    own = size // jax.process_count()
-    start = own * jax.process_index()
-    feed = batches(order, size, first, setup.total, start, start + own)
+    part, parts = jax.process_index(), jax.process_count()
+    batches = feed(setup.order, first, setup.total, part, parts)
     for done in range(first + 1, setup.total + 1):
         begin = time.perf_counter()
-        batch = next(feed)
+        batch = next(batches)
         waited = time.perf_counter() - begin
         yield done, to_mesh(batch, setup.mesh), waited
 
@@ -308,9 +319,7 @@ def _save_divergence(
     mended = state.replace(finite=jax.device_put(True, setup.shardings.finite))
     _save(setup, int(state.step), mended, progress, checkpoints)
     checkpoints.wait()
-    experiment = setup.experiment
-    order = setup.data.train(experiment.seed, experiment.batch)
-    batch = rows(order, step - 1, experiment.batch)
+    experiment, batch = setup.experiment, setup.order.batch(step - 1)
     gradients = make_gradients(
         setup.model,
         experiment.objective,

@@ -63,6 +63,8 @@ class Scored:
         """What the model sees before a token that it is scored on."""
         if self.data.lanes:
             return f"all tokens before, in {self.data.lanes} lanes read side by side"
+        if self.data.buckets is not None:
+            return f"the text, up to {self.data.context} tokens"
         return self.data.policy or f"disjoint windows of {self.data.context} tokens"
 
     def generate(
@@ -119,7 +121,8 @@ class Scored:
     ) -> dict[str, float]:
         """Sum over a split, in batches as large as a part of a training step."""
         experiment, data = self.loaded.experiment, self.data
-        part = experiment.batch // experiment.execution.accumulate
+        rows = data.order(experiment.seed, experiment.batch).shapes[-1].rows
+        part = rows // experiment.execution.accumulate
         ways = batch_ways(self.mesh)
         size = data.lanes or max(part, EVALUATION_TOKENS // data.context)
         size = -(-size // ways) * ways

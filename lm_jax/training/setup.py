@@ -12,18 +12,20 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from lm_jax.data import Prepared
+from lm_jax.data import Order, Prepared, Shape
+from lm_jax.data.order import batch_size
 from lm_jax.data.prepared import check_varied
 from lm_jax.durations import Units, parse_duration, steps
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Sample
 from lm_jax.experiment import AnyExperiment, Compute, Experiment
+from lm_jax.models.model import lacking
 from lm_jax.models.stack import initialise, laid_out, stack_blocks, unstack_blocks
 from lm_jax.optimizers import transformation
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted, select
-from lm_jax.sharding import batch_ways, make_mesh, state_shardings
-from lm_jax.training.fit import check_fit, check_model
+from lm_jax.sharding import batch_sharding, batch_ways, make_mesh, state_shardings
+from lm_jax.training.fit import check_fit, check_model, check_objective
 from lm_jax.training.initial import Start, find_start
 from lm_jax.training.state import TrainState, first_state
 from lm_jax.training.step import named_key
@@ -38,6 +40,7 @@ class Setup:
     Attributes:
         experiment: as it was asked for.
         data: tokens and tokenizer.
+        order: the batches of training.
         model: with vocabulary and context filled in.
         example: a batch of one row of zeros, as the model will see them.
         units: what a step amounts to.
@@ -54,6 +57,7 @@ class Setup:
 
     experiment: Experiment
     data: Prepared
+    order: Order
     model: nn.Module
     example: dict[str, jax.Array]
     units: Units
@@ -84,7 +88,7 @@ class Setup:
                 params = _started(self.start, params, arrays)
             return _first_state(
                 self.experiment,
-                self.data,
+                self.carried,
                 self.model,
                 self.transformation,
                 params,
@@ -115,6 +119,27 @@ class Setup:
         if not self.experiment.execution.compute.scan:
             return state
         return jax.jit(stack_blocks, out_shardings=self.shardings)(state)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a batch of the longest examples."""
+        return self.order.shapes[-1].rows
+
+    @property
+    def carried(self) -> int:
+        """Rows whose state goes on from batch to batch; 0 where none does."""
+        return self.rows if self.data.lanes else 0
+
+    def placed_batch(self, shape: Shape) -> dict[str, jax.ShapeDtypeStruct]:
+        """The arrays of a batch of some shape, each with where it lies."""
+        return {
+            field.name: jax.ShapeDtypeStruct(
+                (shape.rows, *field.sized(shape.length)),
+                jax.dtypes.canonicalize_dtype(field.dtype),
+                sharding=batch_sharding(self.mesh),
+            )
+            for field in self.data.training_fields
+        }
 
     @property
     def parameters(self) -> int:
@@ -154,20 +179,24 @@ def set_up(
     """
     _check(experiment)
     check_model(experiment.model)
+    check_objective(experiment.objective)
     mesh = check_devices(experiment, devices or jax.devices())
     data = experiment.data.prepare(cache, progress)
     model = fill_in(experiment.model, data.vocab_size, data.context)
+    model = fill_in_classes(model, len(data.labels))
     model = lay_out(model, experiment.execution.compute)
     check_fit(experiment, data, model)
     check_samples(experiment, data, not experiment.objective.generates)
     data.evaluation("validation", 1)
     check_varied(data)
-    epoch = data.examples(experiment.batch) / experiment.batch
+    ways = batch_ways(mesh) * experiment.execution.accumulate
+    order = data.order(experiment.seed, experiment.batch, ways)
+    check_rows(order.shapes[-1].rows, experiment, mesh)
     example, predict = _example(data), experiment.objective.predict
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), example, method=predict)
     )
-    units = _units(experiment.batch * data.context, epoch, data, model, params)
+    units = _units(order, data, model, params)
     curve, total = length_of(experiment, units)
     every = cadences(experiment, units, total)
     start = None
@@ -175,13 +204,15 @@ def set_up(
         unrolled = jax.eval_shape(unstack_blocks, params)
         start = find_start(experiment.initial, data.tokenizer, unrolled)
     frozen = _frozen(experiment, params)
+    carried = order.shapes[-1].rows if data.lanes else 0
     rule = transformation(experiment.optimizer, curve, parted(params, frozen)[1])
     shapes = jax.eval_shape(
-        lambda p: _first_state(experiment, data, model, rule, p, frozen), params
+        lambda p: _first_state(experiment, carried, model, rule, p, frozen), params
     )
     return Setup(
         experiment=experiment,
         data=data,
+        order=order,
         model=model,
         example=example,
         units=units,
@@ -211,14 +242,15 @@ def _example(data: Prepared) -> dict[str, jax.Array]:
     }
 
 
-def _units(tokens: int, epoch: float, data: Prepared, model: Any, params: Any) -> Units:
-    """What a step of some tokens amounts to, where an epoch has so many steps.
-
-    Six operations a parameter, where the model doesn't say.
-    """
+def _units(order: Order, data: Prepared, model: Any, params: Any) -> Units:
+    """What a step amounts to; six operations a parameter where the model says none."""
     flops = model.flops_per_token(data.context)
     flops = 6.0 * _count(params) if flops is None else flops
-    return Units(tokens=tokens, steps_per_epoch=epoch, flops=tokens * flops)
+    return Units(
+        tokens=order.tokens,
+        steps_per_epoch=order.steps_per_epoch,
+        flops=order.tokens * flops,
+    )
 
 
 def _count(params: Any) -> int:
@@ -227,13 +259,13 @@ def _count(params: Any) -> int:
 
 def _first_state(
     experiment: Experiment,
-    data: Prepared,
+    carried: int,
     model: Any,
     rule: optax.GradientTransformation,
     params: Any,
     frozen: Any,
 ) -> TrainState:
-    carry = model.empty_cache(experiment.batch, 0) if data.lanes else None
+    carry = model.empty_cache(carried, 0) if carried else None
     plain = experiment.average_after is not None
     trained = parted(params, frozen)[1]
     return first_state(params, rule, experiment.average > 0, plain, carry, trained)
@@ -298,6 +330,22 @@ def lay_out(model: Any, compute: Compute) -> nn.Module:
         raise UserError(str(error)) from error
 
 
+def fill_in_classes(model: Any, classes: int) -> Any:
+    """Give a model that tells classes apart the number that the data has.
+
+    Raises:
+        UserError: when the model was given another.
+    """
+    if not classes or lacking(model, {"with_classes": ()}):
+        return model
+    if model.classes not in (0, classes):
+        raise UserError(
+            f"model.classes is {model.classes}, and the data has {classes} labels. "
+            "Leave it out: it is taken from the data."
+        )
+    return model.with_classes(classes)
+
+
 def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
     """Arrange the devices as the experiment asks.
 
@@ -305,23 +353,35 @@ def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
         UserError: they can't be, or the batch can't be divided among them.
     """
     mesh = make_mesh(experiment.execution.sharding, devices)
+    size = batch_size(experiment.batch)
+    if size.rows is not None:
+        check_rows(size.rows, experiment, mesh)
+    return mesh
+
+
+def check_rows(rows: int, experiment: Experiment, mesh: Mesh) -> None:
+    """Refuse a batch that can't be divided among the devices.
+
+    Raises:
+        UserError: with the nearest that can.
+    """
     accumulate = experiment.execution.accumulate
     ways = batch_ways(mesh) * accumulate
-    if experiment.batch % ways:
-        below = experiment.batch // ways * ways
+    if rows % ways:
+        below = rows // ways * ways
         near = " or ".join(str(n) for n in (below, below + ways) if n)
         raise UserError(
-            f"A batch of {experiment.batch} can't be divided among "
+            f"A batch of {rows} rows can't be divided among "
             f"{batch_ways(mesh)} devices in {accumulate} parts. "
             f"The nearest that can: {near} (--batch)."
         )
-    return mesh
 
 
 def _check(experiment: Experiment) -> None:
     """Refuse what no data can mend, before the data is read."""
-    if experiment.execution.accumulate < 1 or experiment.batch < 1:
-        raise UserError("batch and execution.accumulate must be 1 or more.")
+    if experiment.execution.accumulate < 1:
+        raise UserError("execution.accumulate must be 1 or more.")
+    batch_size(experiment.batch)
     if not 0 <= experiment.average < 1:
         raise UserError("average is a decay: from 0 (off) to less than 1.")
     after = experiment.average_after

@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Key
 
 from lm_jax.models.cache import continued
-from lm_jax.objectives import Objective
+from lm_jax.objectives import ObjectiveBase
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted, together
 from lm_jax.training.state import TrainState
@@ -32,7 +32,7 @@ def numbered(batch: Batch) -> Batch:
 
 def make_train_step(
     model: nn.Module,
-    objective: Objective,
+    objective: ObjectiveBase,
     transformation: optax.GradientTransformation,
     curve: Curve,
     *,
@@ -85,7 +85,7 @@ def make_train_step(
 
 def make_gradients(
     model: nn.Module,
-    objective: Objective,
+    objective: ObjectiveBase,
     *,
     seed: int,
     accumulate: int = 1,
@@ -180,7 +180,7 @@ def _updated(state: TrainState, gradient, transformation, average: float, frozen
 
 
 def make_evaluation_step(
-    model: nn.Module, objective: Objective
+    model: nn.Module, objective: ObjectiveBase
 ) -> Callable[[Any, Batch, Any], tuple[dict[str, Array], Any]]:
     """Make ``evaluation_step(params, batch, carry) -> (sums, carry)``.
 

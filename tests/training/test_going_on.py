@@ -119,8 +119,8 @@ def stopped_at(patch, step):
 
     feed = loop._feed
 
-    def interrupted(setup, order, first):
-        for item in feed(setup, order, first):
+    def interrupted(setup, first):
+        for item in feed(setup, first):
             if item[0] == step:
                 os.kill(os.getpid(), 15)
             yield item

@@ -25,7 +25,7 @@ def setup(tmp_path, monkeypatch, request):
 def test_steps_compile_once_and_donate_their_state(setup):
     compiled = loop.compile_functions(setup)
     state = setup.first_state()
-    feed = loop._feed(setup, setup.data.train(0, 8), 0)
+    feed = loop._feed(setup, 0)
     for _ in range(3):
         _, batch, _ = next(feed)
         old = state
@@ -44,9 +44,9 @@ def test_metrics_are_read_one_step_late(setup, monkeypatch, capsys):
     seen, dispatched = [], []
     feed = loop._feed
 
-    def fed(setup, order, first):
+    def fed(setup, first):
         # The loop asks for the next batch when it is done with this step.
-        for item in feed(setup, order, first):
+        for item in feed(setup, first):
             dispatched.append(item[0])
             yield item
 
@@ -65,13 +65,13 @@ def test_metrics_are_read_one_step_late(setup, monkeypatch, capsys):
 
 
 def test_batches_of_all_processes_make_the_whole(setup, monkeypatch):
-    whole = [batch for _, batch, _ in loop._feed(setup, setup.data.train(0, 8), 0)]
+    whole = [batch for _, batch, _ in loop._feed(setup, 0)]
     parts = []
     for index in range(2):
         monkeypatch.setattr(jax, "process_count", lambda: 2)
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
         monkeypatch.setattr(loop, "to_mesh", lambda rows, mesh: rows)
-        own = [batch for _, batch, _ in loop._feed(setup, setup.data.train(0, 8), 0)]
+        own = [batch for _, batch, _ in loop._feed(setup, 0)]
         parts.append(own)
     monkeypatch.undo()
     for step, batch in enumerate(whole):

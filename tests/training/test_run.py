@@ -111,8 +111,8 @@ def test_resumed_equals_uninterrupted_after_a_stop(monkeypatch, file, whole):
 
     feed = loop._feed
 
-    def interrupted(setup, order, first):
-        for item in feed(setup, order, first):
+    def interrupted(setup, first):
+        for item in feed(setup, first):
             if item[0] == first + 5:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield item
@@ -143,8 +143,8 @@ def test_ctrl_c_saves_and_ends_with_130(monkeypatch, capsys):
 
     feed = loop._feed
 
-    def interrupted(setup, order, first):
-        for item in feed(setup, order, first):
+    def interrupted(setup, first):
+        for item in feed(setup, first):
             if item[0] == 3:
                 os.kill(os.getpid(), signal.SIGINT)
             yield item

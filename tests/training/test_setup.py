@@ -20,7 +20,13 @@ from lm_jax.models import (
     WordVectors,
     mup_rates,
 )
-from lm_jax.objectives import MaskedTokens, NextToken, Seq2Seq, SkipGram
+from lm_jax.objectives import (
+    MaskedTokens,
+    NextToken,
+    ObjectiveBase,
+    Seq2Seq,
+    SkipGram,
+)
 from lm_jax.optimizers import AdamW
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters
@@ -54,7 +60,7 @@ CASES = {
             "model": ConvEncoder(),
             "objective": MaskedTokens(),
         },
-        'calls "features", "logits", which ConvEncoder lacks. Models that fit: Encoder',
+        'calls "logits", which ConvEncoder lacks. Models that fit: Encoder',
     ),
     "a decoder's objective on an encoder-decoder": (
         {"model": EncoderDecoder(**SMALL)},
@@ -116,6 +122,10 @@ CASES = {
     "a model that can't be called so": (
         {"model": Bare()},
         'NextToken calls "positions in features", .*, "logits", which Bare lacks',
+    ),
+    "an objective without a loss": (
+        {"objective": ObjectiveBase()},
+        "ObjectiveBase lacks predict, __call__, scores",
     ),
     "two kinds of average": ({"average_after": 2}, "average 0 beside it"),
 }

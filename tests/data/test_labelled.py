@@ -1,0 +1,112 @@
+"""Texts with labels: each keeps its own, in the rows that it fits."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lm_jax.data import Labelled
+from lm_jax.errors import UserError
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
+
+WORDS = ("red", "green", "blue")
+
+
+def write_table(path, rows=60):
+    """Lines of one colour, as often as the line is long; the colour is the label."""
+    with path.open("w") as file:
+        for number in range(rows):
+            word = WORDS[number % 3]
+            text = " ".join([word] * (1 + number % 7) + [f"n{number}"])
+            file.write(json.dumps({"text": text, "kind": word}) + "\n")
+
+
+@pytest.fixture
+def table(tmp_path):
+    write_table(tmp_path / "table.jsonl")
+    return tmp_path / "table.jsonl"
+
+
+def prepared(path, cache, **fields):
+    data = Labelled(Corpus(str(path)), Words(), "kind", (2, 4, 6), **fields)
+    return data.prepare(cache)
+
+
+def test_each_text_keeps_its_label_and_is_padded_to_the_length_it_fits(table, tmp_path):
+    made = prepared(table, tmp_path / "cache")
+    assert made.labels == ("red", "blue", "green")  # the shortest first
+    order, seen = made.order(0, "12 tokens"), 0
+    for step in range(int(order.steps_per_epoch)):
+        batch = order.batch(step)
+        for ids, segments, label, real in zip(*batch.values(), strict=True):
+            if not real:
+                continue
+            seen += 1
+            words = made.tokenizer.symbols(ids[segments > 0])
+            assert words[0] == made.labels[label]
+            # Cut at 6 tokens; a text of n tokens is in the shortest row that holds it.
+            assert len(ids) == next(n for n in (2, 4, 6) if len(words) <= n)
+    assert seen == len(made.splits["train"].documents) - 1
+    assert "cut to 6 tokens" in made.statement
+    assert "Labels of the training split: " in made.statement
+
+
+def test_an_evaluation_has_the_labels_of_its_split(table, tmp_path):
+    made = prepared(table, tmp_path / "cache")
+    windows, seen = made.evaluation("validation", 2), 0
+    for k in range(len(windows)):
+        batch = windows[k]
+        for ids, _, label, real in zip(*batch.values(), strict=True):
+            if real:
+                seen += 1
+                assert made.tokenizer.symbols(ids[:1]) == [made.labels[label]]
+    assert seen == len(made.splits["validation"].documents) - 1 > 0
+
+
+def test_trec_lines_begin_with_their_label(tmp_path, monkeypatch):
+    folder = tmp_path / "data" / "trec"
+    folder.mkdir(parents=True)
+    lines = [f"{k % 2} what is {WORDS[k % 2]} {k} ?" for k in range(40)]
+    # As in the real file, a line or two is Latin-1.
+    text = "\n".join([*lines, "1 what is green Itaip\xfa ?"])
+    (folder / "TREC.train.all").write_bytes(text.encode("latin-1"))
+    (folder / "TREC.test.all").write_text("1 what is green now ?\n")
+    monkeypatch.setenv("LM_JAX_DATA", str(tmp_path / "data"))
+    made = Labelled(Corpus("trec"), lengths=(8,)).prepare(tmp_path / "cache")
+    (batch,) = (made.evaluation("test", 1)[0],)
+    assert made.labels == ("0", "1") and batch["label"].tolist() == [1]
+    batch = made.order(0, 36).batch(0)
+    for ids, label in zip(batch["inputs"], batch["label"], strict=True):
+        words = made.tokenizer.symbols(ids)
+        if words[0] == "what":  # rows of zeros follow where there are fewer
+            assert WORDS[label] in words
+    assert np.isin(["red", "green"], made.tokenizer.symbols(range(9))).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p: Labelled(Corpus(str(p)), label="king"), "no column 'king'.*kind"),
+        (lambda p: Labelled(Corpus("names")), "has no labels"),
+        (lambda p: Labelled(lengths=()), "the shortest first"),
+        (lambda p: Labelled(lengths=(8, 8)), "the shortest first"),
+        (lambda p: Labelled(lengths=(0, 8)), "1 token or more"),
+    ],
+)
+def test_what_has_no_labels_is_refused(make, said, table, tmp_path):
+    with pytest.raises(UserError, match=said):
+        make(table).prepare(tmp_path / "cache")
+
+
+def test_labels_that_training_lacks_are_refused(tmp_path):
+    for split, kind in (("train", "a"), ("train", "b"), ("test", "c")):
+        with (tmp_path / f"{split}.jsonl").open("a") as file:
+            for number in range(20):
+                row = {"text": f"{kind} text {number}", "kind": kind}
+                file.write(json.dumps(row) + "\n")
+    (tmp_path / "tables").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").rename(tmp_path / "tables" / f"{split}.jsonl")
+    with pytest.raises(UserError, match="'test' has labels that training lacks: c"):
+        prepared(tmp_path / "tables", tmp_path / "cache")
