@@ -95,7 +95,7 @@ class Display:
 
         Args:
             step: steps done, of `total_steps`.
-            loss: of this step, nats per token.
+            loss: of this step, nats per token or per text.
             validation: the last validation loss, once there is one.
             note: a word about what is going on.
         """

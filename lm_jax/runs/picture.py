@@ -59,7 +59,7 @@ def _draw_losses(
     validation: Series,
     reference: tuple[str, float] | None,
 ) -> None:
-    """The upper panel: losses in nats per token."""
+    """The upper panel: losses in nats."""
     if train[0]:
         axes.plot(*_thinned(train), color=_TRAIN, alpha=0.25, linewidth=0.7)
         axes.plot(*_thinned(_smoothed(train)), color=_TRAIN, label="training, smoothed")
@@ -88,7 +88,7 @@ def _draw_losses(
             zorder=1,
             label=f"{name}: {figure:g}",
         )
-    axes.set_ylabel("loss (nats per token)")
+    axes.set_ylabel("loss (nats)")
     axes.legend(frameon=False, loc="upper right")
     _plain(axes)
 
