@@ -18,7 +18,7 @@ from lm_jax.data import *
 from lm_jax.text import *
 from lm_jax.tokenizers import *
 from lm_jax.evaluation import Likelihood, Sample
-from lm_jax.experiment import CountExperiment, Experiment
+from lm_jax.experiment import CountExperiment, Execution, Experiment
 from lm_jax.models import *
 from lm_jax.objectives import *
 from lm_jax.optimizers import AdamW

@@ -11,7 +11,7 @@ from lm_jax.__main__ import main
 from lm_jax.data import read_vectors
 from lm_jax.experiment import InitialVectors, load
 from lm_jax.experiment.overrides import override
-from lm_jax.training.fitting import load_fitted
+from lm_jax.runs.model import load_model
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny
 
@@ -35,8 +35,8 @@ def test_the_embedding_of_a_run_begins_another(tokens):
     words, vectors = read_vectors(Path("v.txt"))
     assert not {"<unk>", "<eos>", "<|end|>"} & set(words)
     assert ("\n▁the " in Path("v.txt").read_text()) == (tokens is SUBWORDS)
-    _, fitted = load_fitted(Path("run"))
-    trained = np.asarray(jax.device_get(fitted.params["embedding"]))
+    loaded = load_model(Path("run"))
+    trained = np.asarray(jax.device_get(loaded.params["embedding"]))
     experiment = override(load("tiny.py").experiment, args, "train")
     setup = set_up(replace(experiment, initial=InitialVectors("v.txt")))
     first = jax.device_get(setup.first_state().params["embedding"])
