@@ -1,7 +1,7 @@
 """What an evaluation needs of a model, whatever its family."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -54,12 +54,10 @@ class Fitted(Protocol):
     def score_with_cache(
         self,
         split: str,
-        size: int,
-        theta: float,
-        weight: float,
+        cache: Any,
         progress: Progress | None = None,
     ) -> dict[str, float]:
-        """Score a whole split with a cache of the words before.
+        """Score a whole split with a `NeuralCache` of the words before.
 
         Raises:
             UserError: where there are no features to remember.

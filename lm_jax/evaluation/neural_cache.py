@@ -51,8 +51,7 @@ class NeuralCache:
         self, fitted: Fitted, split: str, progress: Progress | None = None
     ) -> Found:
         """Score a whole split with a cache of the words before."""
-        sizes = self.size, self.theta, self.weight
-        return Found(fitted.score_with_cache(split, *sizes, progress))
+        return Found(fitted.score_with_cache(split, self, progress))
 
 
 class CacheCarry(NamedTuple):

@@ -15,13 +15,8 @@ from lm_jax.objectives.sums import Sums
 _BLOCK = 32  # Words whose products with their surroundings are one small matrix.
 
 
-@dataclass(frozen=True)
-class SkipGram(ObjectiveBase):
-    """Each word is predicted by each word around it (Mikolov et al. 2013a, b).
-
-    The batch decides how: with "noise" it is told from noise words (2013b, eq.
-    4), with "nodes" it is found in a tree (eq. 3).
-    """
+class _Neighbours(ObjectiveBase):
+    """What SkipGram and BagOfWords share: words and those near them."""
 
     reads = ("inputs", "near")
     may_read = ("noise", "noise_weight", "nodes", "turns")
@@ -37,6 +32,19 @@ class SkipGram(ObjectiveBase):
     ) -> tuple[Float[Array, "batch words width"], Any]:
         """Give the vectors of the words; see `NextToken.predict`."""
         return model(batch["inputs"]), carry
+
+    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+        """Give the nats of a pair, or of a word, over a whole split."""
+        return {"loss": sums["nats"] / max(sums["weight"], 1.0)}
+
+
+@dataclass(frozen=True)
+class SkipGram(_Neighbours):
+    """Each word is predicted by each word around it (Mikolov et al. 2013a, b).
+
+    The batch decides how: with "noise" it is told from noise words (2013b, eq.
+    4), with "nodes" it is found in a tree (eq. 3).
+    """
 
     def __call__(
         self,
@@ -73,32 +81,13 @@ class SkipGram(ObjectiveBase):
         weight = near.sum().astype(jnp.float32)
         return Sums(nats, weight, {"nats": nats}, carry)
 
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
-        """Give the nats of a pair over a whole split."""
-        return _nats_each(sums)
-
 
 @dataclass(frozen=True)
-class BagOfWords(ObjectiveBase):
+class BagOfWords(_Neighbours):
     """Each word is predicted by the mean of the words around it: CBOW.
 
     Mikolov et al. 2013a, 3.1. The batch decides how, as in SkipGram.
     """
-
-    reads = ("inputs", "near")
-    may_read = ("noise", "noise_weight", "nodes", "turns")
-    calls = {"__call__": (), "outputs": (), "vectors": ()}
-    learns_vectors = True
-
-    def predict(
-        self,
-        model: nn.Module,
-        batch: dict[str, Array],
-        carry: Any = None,
-        dropout_keys: None = None,
-    ) -> tuple[Float[Array, "batch words width"], Any]:
-        """Give the vectors of the words; see `NextToken.predict`."""
-        return model(batch["inputs"]), carry
 
     def __call__(
         self,
@@ -127,10 +116,6 @@ class BagOfWords(ObjectiveBase):
         predicted = around[..., 0] > 0
         total, weight = (nats * predicted).sum(), predicted.sum().astype(jnp.float32)
         return Sums(total, weight, {"nats": total}, carry)
-
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
-        """Give the nats of a word over a whole split."""
-        return _nats_each(sums)
 
 
 @dataclass(frozen=True)
@@ -195,10 +180,6 @@ class GloVe(ObjectiveBase):
         """Say, in a sentence each, why these fields can't be."""
         if self.most <= 0:
             yield f"objective.most={self.most}: the count of full weight is above 0."
-
-
-def _nats_each(sums: dict[str, float]) -> dict[str, float]:
-    return {"loss": sums["nats"] / max(sums["weight"], 1.0)}
 
 
 def _apply(model: nn.Module, params: Any, *ids: Array, method: str = "__call__") -> Any:

@@ -5,6 +5,7 @@ training are needed: a run directory that was copied elsewhere works there.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ SPECIAL = ("<unk>", "<eos>", "<|end|>")
 
 
 @dataclass(frozen=True)
-class _Texts:
+class _Texts(ABC):
     """What models of every family do with texts."""
 
     experiment: Any
@@ -62,6 +63,7 @@ class _Texts:
         rows = zip(ids, new, strict=True)
         return [self.tokenizer.decode(np.concatenate(row)) for row in rows]
 
+    @abstractmethod
     def generate_ids(
         self,
         prompts: Sequence[Int[np.ndarray, " _"]],
@@ -69,8 +71,7 @@ class _Texts:
         sampling: Sampling,
         seed: int,
     ) -> Int[np.ndarray, "batch length"]:
-        """Continue tokens; see the subclasses."""
-        raise NotImplementedError
+        """Continue prompts of (tokens,) by ``length`` tokens each."""
 
 
 @dataclass(frozen=True, eq=False)

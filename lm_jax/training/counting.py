@@ -12,6 +12,7 @@ from lm_jax.counting import load
 from lm_jax.data import Prepared
 from lm_jax.data.prepared import check_varied
 from lm_jax.errors import UserError
+from lm_jax.evaluation import NeuralCache
 from lm_jax.evaluation.fitted import Progress
 from lm_jax.experiment import CountExperiment
 from lm_jax.generation import Sampling
@@ -24,7 +25,8 @@ from lm_jax.runs.metrics import append_sample, truncate_samples
 from lm_jax.runs.model import NGRAM, CountedModel, keep_tokenizer
 from lm_jax.runs.result import about, write_result
 from lm_jax.tokenizers.trained import boundary_ids
-from lm_jax.training.setup import CACHE, check_samples
+from lm_jax.training.checks import check_samples
+from lm_jax.training.setup import CACHE
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,7 @@ class ScoredCounts:
     def score_with_cache(
         self,
         split: str,
-        size: int,
-        theta: float,
-        weight: float,
+        cache: NeuralCache,
         progress: Progress | None = None,
     ) -> dict[str, float]:
         """Refuse: counts have no features to remember.

@@ -1,14 +1,17 @@
-"""Whether data, model and objective fit together: one check, before any compiling."""
+"""Fit data, model and objective together: fill in, then check, then compile."""
 
 from collections.abc import Iterator
 from typing import Any
 
+import flax.linen as nn
+
 import lm_jax.models
 from lm_jax.data import Prepared, giving
 from lm_jax.errors import UserError
-from lm_jax.experiment import Experiment
+from lm_jax.experiment import Compute, Experiment
 from lm_jax.models.initial import stale_rates
 from lm_jax.models.model import Model, lacking, unmet
+from lm_jax.models.stack import laid_out
 from lm_jax.objectives import ObjectiveBase
 
 
@@ -44,6 +47,56 @@ def check_objective(objective: Any) -> None:
             f"The objective {kind} lacks {', '.join(missing)}: see "
             "lm_jax.objectives.ObjectiveBase, and NextToken for one that has all."
         )
+
+
+def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:
+    """Give the model what only the data knows.
+
+    Raises:
+        UserError: when the model was given another vocabulary size.
+    """
+    if model.vocab_size not in (0, vocab_size):
+        raise UserError(
+            f"model.vocab_size is {model.vocab_size}, and the tokenizer has "
+            f"{vocab_size} tokens. Leave it out: it is taken from the data."
+        )
+    if model.vocab_size < 2 and vocab_size < 2:
+        raise UserError(
+            f"The vocabulary has {vocab_size} token: there is nothing to predict. "
+            "Use another tokenizer or a longer text."
+        )
+    try:
+        return model.filled(vocab_size, context)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def lay_out(model: Any, compute: Compute) -> nn.Module:
+    """Lay a model's operations out as the execution asks.
+
+    Raises:
+        UserError: the model can't be laid out so.
+    """
+    try:
+        return laid_out(model, compute.scan)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def fill_in_classes(model: Any, classes: int) -> Any:
+    """Give a model that tells classes apart the number that the data has.
+
+    Raises:
+        UserError: when the model was given another.
+    """
+    if not classes or lacking(model, {"with_classes": ()}):
+        return model
+    if model.classes not in (0, classes):
+        raise UserError(
+            f"model.classes is {model.classes}, and the data has {classes} labels. "
+            "Leave it out: it is taken from the data."
+        )
+    return model.with_classes(classes)
 
 
 def check_fit(experiment: Experiment, data: Prepared, model: Any) -> None:

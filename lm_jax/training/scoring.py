@@ -89,9 +89,7 @@ class Scored:
     def score_with_cache(
         self,
         split: str,
-        size: int,
-        theta: float,
-        weight: float,
+        cache: NeuralCache,
         progress: Progress | None = None,
     ) -> dict[str, float]:
         """Score a whole split with a cache of the words before.
@@ -104,7 +102,7 @@ class Scored:
                 "A cache remembers what was read before, and this run's data is "
                 "read in windows apart from each other. Train on a CarriedStream."
             )
-        cache, model = NeuralCache(size, theta, weight), self.loaded.model
+        model = self.loaded.model
         return self._sums(
             split,
             jax.jit(make_cache_step(model, cache)),

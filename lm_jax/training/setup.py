@@ -13,19 +13,29 @@ import optax
 from jax.sharding import Mesh
 
 from lm_jax.data import Order, Prepared, Shape
-from lm_jax.data.order import batch_size
 from lm_jax.data.prepared import check_varied
-from lm_jax.durations import Units, parse_duration, steps
+from lm_jax.durations import Units, steps
 from lm_jax.errors import UserError
-from lm_jax.evaluation import Sample
-from lm_jax.experiment import AnyExperiment, Compute, Experiment
-from lm_jax.models.model import lacking
-from lm_jax.models.stack import initialise, laid_out, stack_blocks, unstack_blocks
+from lm_jax.experiment import Experiment
+from lm_jax.models.stack import initialise, stack_blocks, unstack_blocks
 from lm_jax.optimizers import transformation
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted, select
-from lm_jax.sharding import batch_sharding, batch_ways, make_mesh, state_shardings
-from lm_jax.training.fit import check_fit, check_model, check_objective
+from lm_jax.sharding import batch_sharding, batch_ways, state_shardings
+from lm_jax.training.checks import (
+    check_devices,
+    check_rows,
+    check_samples,
+    check_values,
+)
+from lm_jax.training.fit import (
+    check_fit,
+    check_model,
+    check_objective,
+    fill_in,
+    fill_in_classes,
+    lay_out,
+)
 from lm_jax.training.initial import Start, find_start
 from lm_jax.training.state import TrainState, first_state
 from lm_jax.training.step import named_key
@@ -78,7 +88,6 @@ class Setup:
         shape alone; the mesh and the data's order change none of them.
         """
         key = named_key(self.experiment.seed, "parameters")
-
         arrays = None if self.start is None else self.start.arrays
 
         def make(arrays):
@@ -177,7 +186,7 @@ def set_up(
     Raises:
         UserError: for anything that the user can mend.
     """
-    _check(experiment)
+    check_values(experiment)
     check_model(experiment.model)
     check_objective(experiment.objective)
     mesh = check_devices(experiment, devices or jax.devices())
@@ -294,138 +303,6 @@ def _started(start: Start, params: Any, arrays: Any) -> Any:
     placed = start.place(unstack_blocks(params), arrays)
     scanned = any(name.endswith("blocks") for name in params)
     return stack_blocks(placed) if scanned else placed
-
-
-def fill_in(model: Any, vocab_size: int, context: int) -> nn.Module:
-    """Give the model what only the data knows.
-
-    Raises:
-        UserError: when the model was given another vocabulary size.
-    """
-    if model.vocab_size not in (0, vocab_size):
-        raise UserError(
-            f"model.vocab_size is {model.vocab_size}, and the tokenizer has "
-            f"{vocab_size} tokens. Leave it out: it is taken from the data."
-        )
-    if model.vocab_size < 2 and vocab_size < 2:
-        raise UserError(
-            f"The vocabulary has {vocab_size} token: there is nothing to predict. "
-            "Use another tokenizer or a longer text."
-        )
-    try:
-        return model.filled(vocab_size, context)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def lay_out(model: Any, compute: Compute) -> nn.Module:
-    """Lay a model's operations out as the execution asks.
-
-    Raises:
-        UserError: the model can't be laid out so.
-    """
-    try:
-        return laid_out(model, compute.scan)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def fill_in_classes(model: Any, classes: int) -> Any:
-    """Give a model that tells classes apart the number that the data has.
-
-    Raises:
-        UserError: when the model was given another.
-    """
-    if not classes or lacking(model, {"with_classes": ()}):
-        return model
-    if model.classes not in (0, classes):
-        raise UserError(
-            f"model.classes is {model.classes}, and the data has {classes} labels. "
-            "Leave it out: it is taken from the data."
-        )
-    return model.with_classes(classes)
-
-
-def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
-    """Arrange the devices as the experiment asks.
-
-    Raises:
-        UserError: they can't be, or the batch can't be divided among them.
-    """
-    mesh = make_mesh(experiment.execution.sharding, devices)
-    size = batch_size(experiment.batch)
-    if size.rows is not None:
-        check_rows(size.rows, experiment, mesh)
-    return mesh
-
-
-def check_rows(rows: int, experiment: Experiment, mesh: Mesh) -> None:
-    """Refuse a batch that can't be divided among the devices.
-
-    Raises:
-        UserError: with the nearest that can.
-    """
-    accumulate = experiment.execution.accumulate
-    ways = batch_ways(mesh) * accumulate
-    if rows % ways:
-        below = rows // ways * ways
-        near = " or ".join(str(n) for n in (below, below + ways) if n)
-        raise UserError(
-            f"A batch of {rows} rows can't be divided among "
-            f"{batch_ways(mesh)} devices in {accumulate} parts. "
-            f"The nearest that can: {near} (--batch)."
-        )
-
-
-def _check(experiment: Experiment) -> None:
-    """Refuse what no data can mend, before the data is read."""
-    if experiment.execution.accumulate < 1:
-        raise UserError("execution.accumulate must be 1 or more.")
-    batch_size(experiment.batch)
-    if not 0 <= experiment.average < 1:
-        raise UserError("average is a decay: from 0 (off) to less than 1.")
-    after = experiment.average_after
-    if after is not None and (after < 1 or experiment.average):
-        raise UserError(
-            "average_after must be 1 or more evaluations, and average 0 beside it: "
-            "weights are averaged in one way."
-        )
-    if experiment.patience is not None and experiment.patience < 1:
-        raise UserError("patience must be 1 or more, or None.")
-    if experiment.execution.keep < 1:
-        raise UserError("execution.keep must be 1 or more.")
-    parse_duration(experiment.budget, "budget")
-    for name, evaluation in experiment.evaluations.items():
-        if evaluation.every is not None:
-            parse_duration(evaluation.every, f"evaluations.{name}.every")
-    if experiment.evaluations[experiment.watch].every is None:
-        raise UserError(
-            f"evaluations.{experiment.watch}.every is needed: the evaluation that is "
-            'watched says how often, as in "250 steps" or "1 epoch".'
-        )
-    if getattr(experiment.model, "scan", False):
-        raise UserError(
-            "model.scan is part of the execution: leave it out and give "
-            "execution=Execution(compute=Compute(scan=True)), or --scan True."
-        )
-    if not experiment.schedule.peak > 0:
-        raise UserError("schedule.peak, the highest learning rate, must be positive.")
-
-
-def check_samples(
-    experiment: AnyExperiment, data: Prepared, silent: bool, empty: bool = False
-) -> None:
-    """Refuse prompts and samplings now, not at the first evaluation.
-
-    Args:
-        experiment: whose evaluations are looked at.
-        data: its tokenizer.
-        silent: whether the model writes no text, so that nothing is sampled.
-        empty: whether the model continues no token too.
-    """
-    for name, evaluation in experiment.evaluations.items():
-        if isinstance(evaluation, Sample) and not silent:
-            evaluation.check(data.tokenizer, name, empty)
 
 
 def cadences(experiment: Experiment, units: Units, total: int) -> dict[str, int]:

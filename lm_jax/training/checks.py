@@ -1,0 +1,98 @@
+"""What an experiment is refused for before anything is compiled, its fit apart."""
+
+import jax
+from jax.sharding import Mesh
+
+from lm_jax.data import Prepared
+from lm_jax.data.order import batch_size
+from lm_jax.durations import parse_duration
+from lm_jax.errors import UserError
+from lm_jax.evaluation import Sample
+from lm_jax.experiment import AnyExperiment, Experiment
+from lm_jax.sharding import batch_ways, make_mesh
+
+
+def check_values(experiment: Experiment) -> None:
+    """Refuse what no data can mend, before the data is read.
+
+    Raises:
+        UserError: naming the field, and what it may be.
+    """
+    if experiment.execution.accumulate < 1:
+        raise UserError("execution.accumulate must be 1 or more.")
+    batch_size(experiment.batch)
+    if not 0 <= experiment.average < 1:
+        raise UserError("average is a decay: from 0 (off) to less than 1.")
+    after = experiment.average_after
+    if after is not None and (after < 1 or experiment.average):
+        raise UserError(
+            "average_after must be 1 or more evaluations, and average 0 beside it: "
+            "weights are averaged in one way."
+        )
+    if experiment.patience is not None and experiment.patience < 1:
+        raise UserError("patience must be 1 or more, or None.")
+    if experiment.execution.keep < 1:
+        raise UserError("execution.keep must be 1 or more.")
+    parse_duration(experiment.budget, "budget")
+    for name, evaluation in experiment.evaluations.items():
+        if evaluation.every is not None:
+            parse_duration(evaluation.every, f"evaluations.{name}.every")
+    if experiment.evaluations[experiment.watch].every is None:
+        raise UserError(
+            f"evaluations.{experiment.watch}.every is needed: the evaluation that is "
+            'watched says how often, as in "250 steps" or "1 epoch".'
+        )
+    if getattr(experiment.model, "scan", False):
+        raise UserError(
+            "model.scan is part of the execution: leave it out and give "
+            "execution=Execution(compute=Compute(scan=True)), or --scan True."
+        )
+    if not experiment.schedule.peak > 0:
+        raise UserError("schedule.peak, the highest learning rate, must be positive.")
+
+
+def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
+    """Arrange the devices as the experiment asks.
+
+    Raises:
+        UserError: they can't be, or the batch can't be divided among them.
+    """
+    mesh = make_mesh(experiment.execution.sharding, devices)
+    size = batch_size(experiment.batch)
+    if size.rows is not None:
+        check_rows(size.rows, experiment, mesh)
+    return mesh
+
+
+def check_rows(rows: int, experiment: Experiment, mesh: Mesh) -> None:
+    """Refuse a batch that can't be divided among the devices.
+
+    Raises:
+        UserError: with the nearest that can.
+    """
+    accumulate = experiment.execution.accumulate
+    ways = batch_ways(mesh) * accumulate
+    if rows % ways:
+        below = rows // ways * ways
+        near = " or ".join(str(n) for n in (below, below + ways) if n)
+        raise UserError(
+            f"A batch of {rows} rows can't be divided among "
+            f"{batch_ways(mesh)} devices in {accumulate} parts. "
+            f"The nearest that can: {near} (--batch)."
+        )
+
+
+def check_samples(
+    experiment: AnyExperiment, data: Prepared, silent: bool, empty: bool = False
+) -> None:
+    """Refuse prompts and samplings now, not at the first evaluation.
+
+    Args:
+        experiment: whose evaluations are looked at.
+        data: its tokenizer.
+        silent: whether the model writes no text, so that nothing is sampled.
+        empty: whether the model continues no token too.
+    """
+    for name, evaluation in experiment.evaluations.items():
+        if isinstance(evaluation, Sample) and not silent:
+            evaluation.check(data.tokenizer, name, empty)
