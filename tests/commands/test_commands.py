@@ -120,6 +120,7 @@ def test_evaluate_on_one_device_what_eight_trained(folder):
     assert "nats per token" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_is_read_where_its_batch_cannot_be_divided(folder, capsys, monkeypatch):
     import jax
 

@@ -114,6 +114,7 @@ def test_the_order_depends_on_the_seed_and_on_the_epoch():
     assert lengths != sorted(lengths)
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_batches():
     code = (
         "import json, hashlib; from tests.data.test_order import order; d = order(3);"

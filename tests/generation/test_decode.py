@@ -21,7 +21,6 @@ from lm_jax.models import (
     Transformer,
 )
 from lm_jax.models.stack import initialise
-from tests.properties import slow_but
 
 VOCAB, CONTEXT = 11, 8
 GREEDY, DRAWN = Sampling(temperature=0.0), Sampling(temperature=1.5)
@@ -185,7 +184,8 @@ def test_any_context_and_any_number_of_windows(context):
     assert (generate(*arguments) == generate_uncached(*arguments)).all()
 
 
-@pytest.mark.parametrize("length", slow_but([1, 11], 11))
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [1, 11])
 def test_a_short_text_equals_without_memory(length):
     """Also where the whole text fits and the cache is smaller than the context."""
     model, params = made(positions=Learned(32))

@@ -95,6 +95,7 @@ def test_the_head_bends_as_it_is_told(params):
     assert 1e-6 < jnp.abs(a - b).max() < 1e-2
 
 
+@pytest.mark.slow
 def test_other_choices_scan_and_take_dropout():
     unrolled = MODEL.clone(
         positions=Relative(4, 6),

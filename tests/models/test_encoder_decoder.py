@@ -10,7 +10,6 @@ import pytest
 from lm_jax.models import EncoderDecoder, EncoderFields, Gated, Learned, Relative
 from lm_jax.models.dropout import example_keys
 from lm_jax.models.stack import initialise, stack_blocks
-from tests.properties import slow_but
 
 TIME, SOURCE = 6, 5
 MODEL = EncoderDecoder(
@@ -74,7 +73,8 @@ def test_what_moves_what(name):
         assert (moved[1] > 1e-4).all() if READ[1, place] else (moved[1] == 0).all()
 
 
-@pytest.mark.parametrize("name", slow_but(MODELS, "vaswani"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_decoding_from_an_encoded_source_equals_the_whole(name):
     model = MODELS[name]
     variables = {"params": parameters(model)}

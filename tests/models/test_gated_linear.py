@@ -34,6 +34,7 @@ def step_by_step(query, key, value, log_decay, fresh, state):
     return mixed, state
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(time=st.integers(1, 9), chunk=st.integers(1, 10), seed=st.integers(0, 99))
 def test_chunks_equal_step_by_step(time, chunk, seed):
@@ -55,6 +56,7 @@ def test_fast_decays_overflow_nothing():
     assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_a_new_segment_is_fresh_and_padding_is_none():
     segments = jnp.asarray([[0, 1, 1, 0, 1, 2, 0, 0, 3], [4, 0, 4, 3, 3, 0, 4, 4, 0]])
     assert fresh_tokens(segments).astype(int).tolist() == [

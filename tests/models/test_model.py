@@ -43,6 +43,7 @@ def own():
     return model, model.init(jax.random.key(0), tokens)["params"]
 
 
+@pytest.mark.slow
 def test_a_model_without_a_cache_continues_text_as_if_it_read_all(own):
     """Greedy text equals the likeliest token after the whole window, each time."""
     model, params = own
@@ -101,6 +102,7 @@ def test_every_model_offers_what_is_asked_of_all():
             assert issubclass(kind, Model) and not unmet(kind())
 
 
+@pytest.mark.slow
 def test_models_with_an_embedding_offer_their_vectors():
     for model in (
         Transformer(1, 2, 8).filled(VOCAB, CONTEXT),

@@ -19,7 +19,6 @@ from lm_jax.models import (
 from lm_jax.models.block import Block
 from lm_jax.models.config import BlockConfig
 from lm_jax.models.patterns import causally_shared, shared_from_both_sides
-from tests.properties import slow_but
 
 TIME = 9
 
@@ -45,7 +44,8 @@ def reach(pattern, index=0, causal=True):
 BACK = np.arange(TIME)[:, None] - np.arange(TIME)
 
 
-@pytest.mark.parametrize("window", slow_but([1, 3, 20], 3))
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [1, 3, 20])
 def test_a_window_holds_the_last_tokens(window):
     expected = (BACK >= 0) & (window > BACK)
     assert (reach(SlidingWindow(window)) == expected).all()

@@ -119,6 +119,7 @@ def parameters(model, larger=20):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positions", ON_SCORES)
 def test_reading_in_pieces_is_reading_at_once(positions):
     model = Transformer(**SIZES, positions=positions)
@@ -170,6 +171,7 @@ def test_each_head_learns_its_kernel():
         assert (jnp.abs(gradient[name]) > 1e-4).all()
 
 
+@pytest.mark.slow
 def test_relative_biases_are_learnt_for_both_sides():
     model = Encoder(**SIZES, positions=Relative(4, 6), norm="rms")
     table = gradient_of_attention(model)["relative"]["embedding"]
@@ -178,6 +180,7 @@ def test_relative_biases_are_learnt_for_both_sides():
     assert (jnp.abs(table[jnp.array([0, 1, 3])]) > 0).all() and (table[2] == 0).all()
 
 
+@pytest.mark.slow
 def test_layers_that_share_a_table_have_one():
     """One table gives what the same table in each layer gives, scanned or not."""
     own = Transformer(**SIZES | {"layers": 2}, positions=Relative(4, 6))

@@ -426,6 +426,7 @@ def test_texts_side_by_side_in_a_cache_are_those_alone(name):
     assert (after.segments == cache.segments.at[0, 5].set(1).at[0, 6].set(2)).all()
 
 
+@pytest.mark.slow
 def test_both_ends_of_the_stack():
     """Scale and norm of the embedding; scale and bias of the logits."""
     ends = SMALL.clone(
@@ -460,6 +461,7 @@ def test_biases_of_queries_keys_and_values_alone():
     assert biases == {"query", "key", "value"}
 
 
+@pytest.mark.slow
 def test_heads_have_a_width_of_their_own():
     model = SMALL.clone(head_dim=6, kv_heads=2, qk_norm="width")
     own = parameters(model)["block_0"]["attention"]

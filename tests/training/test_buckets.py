@@ -86,6 +86,7 @@ def test_a_classifier_learns_and_goes_on_as_if_it_had_never_stopped(folder, caps
     assert main(["inspect", "whole", "--step", "3"]) == 0
 
 
+@pytest.mark.slow
 def test_every_shape_is_compiled_before_the_first_step(folder, monkeypatch):
     setup = set_up(load("colours.py").experiment)
     compiled = loop.compile_functions(setup)
@@ -129,6 +130,7 @@ def test_a_class_for_each_label_and_no_other(folder, capsys):
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_rows_of_zeros_change_no_loss(folder, monkeypatch):
     """Two devices need an even number of rows; one takes the rows as they are."""
     both = set_up(load("colours.py").experiment)

@@ -39,6 +39,7 @@ def first_embeddings(**changes):
     return setups[0].data.tokenizer, *tables
 
 
+@pytest.mark.slow
 def test_known_tokens_begin_as_their_vectors_and_no_other_changes(in_folder):
     tokenizer, plain, given = first_embeddings(initial=InitialVectors("v.txt"))
     t, h = tokenizer.encode("th")

@@ -128,6 +128,7 @@ def test_a_carried_state_is_the_same_in_parts_and_on_devices(how):
     assert others[0] == expected[0] and abs(others[1] - expected[1]) > 1e-5
 
 
+@pytest.mark.slow
 def test_the_loss_is_optaxs_mean_over_the_mask():
     made = batch(mask=True)
     step, state = parts()
