@@ -83,6 +83,7 @@ def test_leaving_out_what_is_hidden_changes_nothing(time, dtype, tolerance):
     check(found, expected, tolerance)
 
 
+@pytest.mark.slow
 def test_an_example_by_vmap_is_the_example_alone():
     arrays = inputs(3, 2, 2, 6, 6, dim=4)
     mask = causal_mask(6)

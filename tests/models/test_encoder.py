@@ -58,6 +58,7 @@ def test_padding_and_packing_change_nothing(params):
     np.testing.assert_allclose(packed[0, 5:], second[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_kinds_of_sentences_are_told_apart(params):
     types = jnp.zeros_like(TOKENS).at[:, 4:].set(1)
     a, b, c = (

@@ -57,6 +57,7 @@ def test_a_model_without_a_cache_continues_text_as_if_it_read_all(own):
             text.append(int(token))
 
 
+@pytest.mark.slow
 def test_remembered_tokens_give_the_logits_of_a_whole_reading(own):
     model, params = own
     tokens = jax.random.randint(jax.random.key(1), (2, 6), 0, VOCAB)

@@ -164,6 +164,7 @@ def gradient_of_attention(model):
     return gradient["block_0"]["attention"]
 
 
+@pytest.mark.slow
 def test_each_head_learns_its_kernel():
     gradient = gradient_of_attention(Transformer(**SIZES, positions=KerpleLog()))
     for name in ("log_r1", "log_r2"):

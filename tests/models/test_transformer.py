@@ -454,6 +454,7 @@ def test_both_ends_of_the_stack():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_biases_of_queries_keys_and_values_alone():
     model = SMALL.clone(norm="rms", qkv_bias=True)
     paths = jax.tree_util.tree_leaves_with_path(parameters(model)["block_0"])
