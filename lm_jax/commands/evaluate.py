@@ -89,10 +89,11 @@ def _show(
     scores, size = found.scores, fitted.data.splits[options.split].bytes
     tokens = f"{scores['tokens']:,} tokens of " if "tokens" in scores else ""
     rows = [("text", fitted.data.statement.split("\n")[0])] if options.corpus else []
-    rows.append(("scored", f"{tokens}{size:,} bytes"))
+    given = f"{size:,} bytes" if size else "ids without their text"
+    rows.append(("scored", f"{tokens}{given}"))
     cached = f", and a cache of {options.cache} words" if options.cache else ""
     rows.append(("seen before each", fitted.policy + cached))
-    names = {"loss": "nats per token"} if "bits_per_byte" in scores else {}
+    names = {"loss": "nats per token"} if "perplexity" in scores else {}
     rows += [
         (names.get(name, name.replace("_", " ")), f"{value:.6f}")
         for name, value in scores.items()

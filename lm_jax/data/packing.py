@@ -14,6 +14,7 @@ from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import derive, endless
 from lm_jax.data.tokens import Progress, Tokens, tokenize
 from lm_jax.data.windows import Row, Windows, windows_of
+from lm_jax.errors import UserError
 from lm_jax.text.corpora import Corpus, find
 from lm_jax.tokenizers import Characters, Tokenizer
 
@@ -54,6 +55,12 @@ class PackedDocuments:
         """
         text = find(self.corpus, cache)
         made = tokenize([text], self.tokenizer, True, cache, progress)
+        if made.tokenizer.end_id is None:
+            raise UserError(
+                "PackedDocuments tells documents apart by the token that ends each, "
+                "and this tokenizer has none. Use TokenStream; or Ids(end=...), if an "
+                "id does end them."
+            )
         splits, context = made.splits, self.context
         rows = windows_of(training_tokens(made, context), context)
 

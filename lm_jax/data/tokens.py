@@ -2,34 +2,31 @@
 
 import dataclasses
 import json
-import os
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from lm_jax.data.encoding import Encoded, check_arrays, encode_text
 from lm_jax.errors import UserError
 from lm_jax.files import whole_folder, write_json
-from lm_jax.text.corpora import Piece, Text
+from lm_jax.text.found import Text
+from lm_jax.text.splitting import SPLITS, Piece
 from lm_jax.tokenizers import Tokenizer, Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.saved import describe
 from lm_jax.tokenizers.saved import digest as tokenizer_digest
 
-SPLITS = ("train", "validation", "test")
 # Part of every folder's name: raise it when the same text would give other files.
 FORMAT = 2
-_CHUNK_CHARACTERS = 1 << 20
-# Below this a pool of threads costs more than it gives.
-_POOL_BYTES = 8_000_000
+
+_Item = TypeVar("_Item")
 
 Progress = Callable[[str, int, int], None]
 """Called with a description, the bytes done and the bytes in all."""
@@ -46,7 +43,8 @@ class Tokens:
     parts: tuple[int, ...]
     """Where in `ids` the text of each corpus starts and ends."""
     bytes: int
-    """Bytes of the text in UTF-8, ends of documents not counted."""
+    """Bytes of the text in UTF-8, ends of documents not counted; 0 where ids came
+    without their text."""
     spelled: int
     """Of these bytes, those that the tokens give back: not what became <unk>."""
     unknown: int
@@ -82,17 +80,18 @@ def tokenize(
     digest = _digest(texts, tokenizer, end)
     folder = cache / "tokens" / f"{digest}-{FORMAT}"
     statement = [text.statement for text in texts]
+    mapped = _mapped(texts)
     made = None
     if folder.is_dir():
         try:
-            made = _load(folder)
+            made = _load(folder, mapped)
         except (OSError, ValueError, KeyError, TypeError, UserError) as error:
             statement.append(f"{folder} was damaged and made again: {error}.")
             shutil.rmtree(folder)
     if made is None:
         with whole_folder(folder) as temporary:
-            _make(temporary, texts, tokenizer, end, progress)
-        made = _load(folder)
+            _make(temporary, texts, tokenizer, end, not mapped, progress)
+        made = _load(folder, mapped)
     trained, splits = made
     statement += [describe(trained), *map(_sizes, splits, splits.values())]
     # What was trained counts too: the same text can give other pieces elsewhere.
@@ -112,10 +111,22 @@ def _digest(texts: Sequence[Text], tokenizer: Tokenizer, end: bool) -> str:
 def _sizes(name: str, tokens: Tokens) -> str:
     share = tokens.unknown / max(len(tokens.ids), 1)
     unknown = f", {share:.2%} of them unknown" if tokens.unknown else ""
-    return f"{name}: {len(tokens.ids):,} tokens of {tokens.bytes:,} bytes{unknown}."
+    of = f"of {tokens.bytes:,} bytes"
+    if not tokens.bytes:
+        of = f"in {len(tokens.documents) - 1:,} documents"
+    return f"{name}: {len(tokens.ids):,} tokens {of}{unknown}."
 
 
-def _load(folder: Path) -> tuple[Trained, dict[str, Tokens]]:
+def _mapped(texts: Sequence[Text]) -> dict[str, np.ndarray]:
+    """Give the arrays that are used where they lie: one corpus, one a split."""
+    arrays = texts[0].arrays
+    alone = len(texts) == 1 and len(dict(arrays)) == len(arrays)
+    return dict(arrays) if alone else {}
+
+
+def _load(
+    folder: Path, mapped: dict[str, np.ndarray]
+) -> tuple[Trained, dict[str, Tokens]]:
     meta = json.loads((folder / "meta.json").read_text())
     for name, size in meta["sizes"].items():
         found = (folder / name).stat().st_size
@@ -123,7 +134,7 @@ def _load(folder: Path) -> tuple[Trained, dict[str, Tokens]]:
             raise ValueError(f"{name} had {found:,} bytes, not {size:,}")
     splits = {
         name: Tokens(
-            _map(folder / f"{name}.ids", meta["dtype"]),
+            mapped[name] if mapped else _map(folder / f"{name}.ids", meta["dtype"]),
             _map(folder / f"{name}.documents", "<i8"),
             tuple(split["parts"]),
             split["bytes"],
@@ -141,41 +152,33 @@ def _map(path: Path, dtype: str) -> np.ndarray:
     return np.memmap(path, dtype, "r")
 
 
-class _Encoded(NamedTuple):
-    """The tokens of a chunk of one split, and where in them documents end."""
-
-    split: str
-    ids: np.ndarray
-    ends: list[int]
-    bytes: int
-    spelled: int
-    unknown: int
-
-
 def _make(
     folder: Path,
     texts: Sequence[Text],
     tokenizer: Tokenizer,
     end: bool,
+    keep_ids: bool,
     progress: Progress | None,
 ) -> None:
     total = sum(text.bytes for text in texts)
     report = partial(_reported, total=total, progress=progress)
-    training = (
-        piece.text
-        for piece in report("reading", chain.from_iterable(t.pieces() for t in texts))
-        if piece.split == "train"
-    )
+    pieces = chain.from_iterable(text.pieces() for text in texts)
+    read = report("reading", pieces, _text_bytes, 0)
+    training = (piece.text for piece in read if piece.split == "train")
     trained = tokenizer.train(training, end=end)
     save_tokenizer(trained, folder / "tokenizer.json")
     dtype = _narrowest(trained.vocab_size)
-    encode = partial(_encode, trained, dtype)
     done = 0
     with ExitStack() as files:
-        writers = {name: _Writer(folder, name, files) for name in SPLITS}
+        writers = {name: _Writer(folder, name, files, keep_ids) for name in SPLITS}
         for text in texts:
-            pieces = report("tokenizing", text.pieces(), done=done)
-            for encoded in _in_order(encode, _chunks(pieces), total > _POOL_BYTES):
+            if text.arrays:
+                given = check_arrays(text, trained, dtype)
+                made = report("checking", given, lambda e: e.ids.nbytes, done)
+            else:
+                read = report("tokenizing", text.pieces(), _text_bytes, done)
+                made = encode_text(read, trained, dtype, total)
+            for encoded in made:
                 writers[encoded.split].add(encoded)
             for writer in writers.values():
                 writer.parts.append(writer.tokens)
@@ -188,97 +191,46 @@ def _make(
 
 def _reported(
     what: str,
-    pieces: Iterable[Piece],
+    items: Iterable[_Item],
+    size: Callable[[_Item], int],
+    done: int,
     total: int,
     progress: Progress | None,
-    done: int = 0,
-) -> Iterator[Piece]:
+) -> Iterator[_Item]:
     if progress is None:
-        yield from pieces
+        yield from items
         return
     told = done
-    for piece in pieces:
-        yield piece
-        done += len(piece.text.encode("utf-8", "surrogatepass"))
+    for item in items:
+        yield item
+        done += size(item)
         if done - told > 1_000_000:
             told = done
             progress(what, min(done, total), total)
     progress(what, min(done, total), total)
 
 
-def _chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Gather pieces of a split until there is enough for one piece of work."""
-    waiting: dict[str, list[Piece]] = {name: [] for name in SPLITS}
-    sizes = dict.fromkeys(SPLITS, 0)
-    for piece in pieces:
-        waiting[piece.split].append(piece)
-        sizes[piece.split] += len(piece.text) + 1
-        if sizes[piece.split] > _CHUNK_CHARACTERS:
-            yield waiting[piece.split]
-            waiting[piece.split], sizes[piece.split] = [], 0
-    yield from (chunk for chunk in waiting.values() if chunk)
-
-
-def _encode(tokenizer: Trained, dtype: str, pieces: list[Piece]) -> _Encoded:
-    split, ids, ends, count = pieces[0].split, [], [], 0
-    final = [] if tokenizer.end_id is None else [tokenizer.end_id]
-    for piece in pieces:
-        try:
-            ids.append(tokenizer.encode(piece.text).astype(dtype))
-        except UserError as error:
-            raise UserError(f"In the {split} split: {error}") from error
-        count += len(ids[-1])
-        if piece.last:
-            ids.append(np.array(final, dtype))
-            count += len(final)
-            ends.append(count)
-    joined = np.concatenate(ids)
-    size = sum(len(piece.text.encode()) for piece in pieces)
-    unknown = tokenizer.unknown_id
-    lost = 0 if unknown is None else int(np.count_nonzero(joined == unknown))
-    spelled = size
-    if lost:
-        spelled -= sum(tokenizer.unspelled(piece.text) for piece in pieces)
-    return _Encoded(split, joined, ends, size, spelled, lost)
-
-
-def _in_order(
-    encode: Callable[[list[Piece]], _Encoded],
-    chunks: Iterable[list[Piece]],
-    parallel: bool,
-) -> Iterator[_Encoded]:
-    """Encode chunks in their order, a few at a time in threads.
-
-    Threads suffice: SentencePiece and numpy work outside Python's lock, and
-    nothing has to be copied to another process.
-    """
-    if not parallel:
-        yield from map(encode, chunks)
-        return
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        running: deque[Future[_Encoded]] = deque()
-        for chunk in chunks:
-            running.append(pool.submit(encode, chunk))
-            if len(running) > workers:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+def _text_bytes(piece: Piece) -> int:
+    return len(piece.text.encode("utf-8", "surrogatepass"))
 
 
 class _Writer:
     """The growing files of one split."""
 
-    def __init__(self, folder: Path, name: str, files: ExitStack) -> None:
-        self._ids = files.enter_context((folder / f"{name}.ids").open("wb"))
+    def __init__(
+        self, folder: Path, name: str, files: ExitStack, keep_ids: bool
+    ) -> None:
+        ids = folder / f"{name}.ids"
+        self._ids = files.enter_context(ids.open("wb")) if keep_ids else None
         self._ends = files.enter_context((folder / f"{name}.documents").open("wb"))
         self._ends.write(np.zeros(1, "<i8").tobytes())
         self.tokens = self.bytes = self.spelled = self.unknown = 0
         self.parts = [0]
 
-    def add(self, encoded: _Encoded) -> None:
+    def add(self, encoded: Encoded) -> None:
         """Append a chunk."""
-        self._ids.write(encoded.ids.data)
+        if self._ids is not None:
+            self._ids.write(encoded.ids.data)
         ends = np.array(encoded.ends, "<i8") + self.tokens
         self._ends.write(ends.tobytes())
         self.tokens += len(encoded.ids)

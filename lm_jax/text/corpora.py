@@ -4,15 +4,17 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.text import reading, tables
+from lm_jax.text.arrays import find_arrays, is_arrays
+from lm_jax.text.found import Text
 from lm_jax.text.known import (
     DOCUMENTS,
     KNOWN,
@@ -40,13 +42,16 @@ class Corpus:
 
     source: str = "tinyshakespeare"
     """A shipped name, a known name below $LM_JAX_DATA, the path of a text,
-    jsonl, csv or parquet file (.gz too) or folder, or a Hugging Face id."""
+    jsonl, csv or parquet file (.gz too) or folder, a Hugging Face id, or the path
+    of arrays of ids (.bin, as nanoGPT, llm.c and Megatron write them)."""
     column: str = "text"
     """Column of the text in jsonl, csv, parquet and Hugging Face data."""
     config: str = ""
     """Configuration of a Hugging Face data set."""
     separator: str = ""
     """Cuts plain text into documents wherever it stands; it is dropped."""
+    dtype: Literal["uint16", "uint32"] = "uint16"
+    """Of the ids of a .bin file that doesn't say it itself."""
     validation: float = 0.1
     """Share for validation, where the corpus has no such split of its own."""
     test: float = 0.0
@@ -66,22 +71,6 @@ class Corpus:
                 "shares must not be negative and leave some text for training: "
                 "their sum must be below 1."
             )
-
-
-@dataclass(frozen=True)
-class Text:
-    """A corpus that was found: its pieces in order, read anew at each call."""
-
-    digest: str
-    """Of the text and of how it is cut and split."""
-    statement: str
-    documents: bool
-    """Whether it is many documents, not one text."""
-    bytes: int
-    """About how many bytes of text there are."""
-    pieces: Callable[[], Iterator[Piece]]
-    labels: Callable[[], Iterator[tuple[str, str]]]
-    """(split, label) of each document, in the order of the pieces."""
 
 
 class _File(NamedTuple):
@@ -107,7 +96,13 @@ def find(corpus: Corpus, cache: Path, label: str = "") -> Text:
         return _find_known(known, corpus, cache, label)
     path = Path(corpus.source).expanduser()
     if path.exists():
-        return _find_files(_files_of(path), corpus, "text", str(path), cache, label)
+        files = _files_of(path)
+        if is_arrays(files):
+            splits = _own_splits(files, corpus.validation)
+            return find_arrays(
+                files, splits, corpus.dtype, corpus.shares, str(path), cache
+            )
+        return _find_files(files, corpus, "text", str(path), cache, label)
     if _looks_like_path(corpus.source):
         raise UserError(f"There is no file or folder {path}.{_neighbour(path)}")
     close = nearest(corpus.source, KNOWN)
@@ -126,7 +121,7 @@ def _looks_like_path(source: str) -> bool:
     return (
         source.startswith((".", "~", os.sep))
         or len(path.parts) > 2
-        or tables.suffix(path) in (*tables.READERS, ".txt", ".tokens")
+        or tables.suffix(path) in (*tables.READERS, ".txt", ".tokens", ".bin")
     )
 
 
@@ -162,6 +157,8 @@ def _files_of(path: Path) -> list[Path]:
     files = reading.list_files(path)
     if not files:
         raise UserError(f"The folder {path} has no files.")
+    if arrays := [file for file in files if file.suffix == ".bin"]:
+        return arrays
     kinds = {tables.suffix(file) in tables.READERS for file in files}
     if len(kinds) > 1:
         raise UserError(

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import NamedTuple
 
+SPLITS = ("train", "validation", "test")
+
 
 class Shares(NamedTuple):
     """The shares of a text that are held out."""

@@ -1,6 +1,7 @@
 """Text to tokens and back: trained, saved, read back; never imports jax."""
 
 from lm_jax.tokenizers.characters import Characters
+from lm_jax.tokenizers.ids import Ids
 from lm_jax.tokenizers.kept import Kept
 from lm_jax.tokenizers.saved import load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
@@ -9,11 +10,12 @@ from lm_jax.tokenizers.trained import Trained
 from lm_jax.tokenizers.utf8 import Bytes
 from lm_jax.tokenizers.words import Words
 
-Tokenizer = Characters | Bytes | Words | Subwords | Kept
+Tokenizer = Characters | Bytes | Words | Subwords | Ids | Kept
 
 __all__ = [
     "Bytes",
     "Characters",
+    "Ids",
     "Kept",
     "Subwords",
     "Tokenizer",

@@ -9,6 +9,7 @@ from typing import Any
 from lm_jax.errors import UserError
 from lm_jax.files import write_json
 from lm_jax.tokenizers.characters import CharacterTokenizer
+from lm_jax.tokenizers.ids import IdTokenizer
 from lm_jax.tokenizers.specials import WithSpecials
 from lm_jax.tokenizers.subwords import SubwordTokenizer
 from lm_jax.tokenizers.trained import UNKNOWN, Trained
@@ -22,6 +23,7 @@ _KINDS: dict[str, type] = {
         ByteTokenizer,
         WordTokenizer,
         SubwordTokenizer,
+        IdTokenizer,
         WithSpecials,
     )
 }

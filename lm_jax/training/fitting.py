@@ -164,14 +164,21 @@ def load_fitted(
 def _text_of(data: Any, run: Path, elsewhere: Elsewhere) -> Any:
     """The data value that a model is scored on."""
     changes: dict[str, Any] = {}
+    names = {field.name for field in fields(data)}
     if elsewhere.corpus:
-        corpus = Corpus(elsewhere.corpus, validation=0.0)
+        if "corpus" not in names:
+            raise UserError(
+                f"--corpus: {type(data).__name__} has no one corpus that another could "
+                "stand for."
+            )
+        own = data.corpus.dtype
+        corpus = Corpus(elsewhere.corpus, validation=0.0, dtype=own)
         changes |= {"corpus": corpus, "tokenizer": Kept(str(run))}
     for name in ("context", "stride"):
         value = getattr(elsewhere, name)
         if value is None:
             continue
-        if name not in {field.name for field in fields(data)}:
+        if name not in names:
             raise UserError(
                 f"--{name}: {type(data).__name__} is not read in windows that could be "
                 "others. Leave it out."

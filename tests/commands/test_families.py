@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from lm_jax.__main__ import main
@@ -130,6 +131,35 @@ def test_a_family_trains_scores_and_writes(name, capsys, tmp_path, monkeypatch):
         assert code == 0, error
         rows, width = (tmp_path / "vectors.txt").read_text().split("\n")[0].split()
         assert int(rows) > 10 and width == "8"
+
+
+@pytest.mark.slow
+def test_ids_train_and_are_continued_without_their_text(capsys, tmp_path):
+    cycle = np.tile([1, 2, 3, 4, 5, 6], 300).astype("<u2")
+    for name in ("train", "val", "other"):
+        (tmp_path / "ids" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / ("" if name == "other" else "ids") / f"{name}.bin").write_bytes(
+            cycle[: None if name == "train" else 200].tobytes()
+        )
+    code, said, error = said_by(
+        capsys,
+        *("train", "families.py", "--run", "run", "--data.corpus.source", "ids"),
+        *("--data.tokenizer", "Ids", "--data.tokenizer.size", "7"),
+        *("--data.tokenizer.end", "None", "--budget", "60 steps"),
+        *("--evaluations.sample.prompt", "1 2 3", "--evaluations.sample.every"),
+        *("60 steps", "--evaluations.likelihood.every", "60 steps"),
+    )
+    assert code == 0, error
+    assert "bits per byte" not in said
+    code, said, error = said_by(
+        capsys,
+        *("generate", "run", "--prompt", "3 4", "--length", "5", "--temperature", "0"),
+    )
+    assert code == 0 and said.split() == [*"3456123"], error
+    code, said, error = said_by(capsys, "evaluate", "run", "--corpus", "other.bin")
+    assert code == 0 and "199 tokens of ids without their text" in said
+    code, _, error = said_by(capsys, "evaluate", "run", "--corpus", "text.txt")
+    assert code == 2 and "is no id: this tokenizer knows ids alone" in error
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from lm_jax.data import TokenStream
+from lm_jax.data import TokenStream, encoding
 from lm_jax.data import tokens as tokens_module
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
@@ -51,8 +51,8 @@ def test_ids_are_stored_as_narrow_as_the_vocabulary_allows(tmp_path, poem):
 def test_threads_and_chunks_change_nothing(tmp_path, monkeypatch):
     stream = TokenStream(Corpus("tangshi300"), Subwords(3000), 32)
     one = stream.prepare(tmp_path / "one")
-    monkeypatch.setattr(tokens_module, "_POOL_BYTES", 0)
-    monkeypatch.setattr(tokens_module, "_CHUNK_CHARACTERS", 500)
+    monkeypatch.setattr(encoding, "_POOL_BYTES", 0)
+    monkeypatch.setattr(encoding, "_CHUNK_CHARACTERS", 500)
     many = stream.prepare(tmp_path / "many")
     for name, split in one.splits.items():
         np.testing.assert_array_equal(split.ids, many.splits[name].ids)
