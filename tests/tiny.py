@@ -20,6 +20,7 @@ Source:  none
 
 from dataclasses import replace
 
+from lm_jax.averages import MovingAverage
 from lm_jax.data import CarriedStream, TokenStream
 from lm_jax.tokenizers import Characters
 from lm_jax.text import Corpus
@@ -43,7 +44,7 @@ experiment = Experiment(
         "likelihood": Likelihood("4 steps"),
         "sample": Sample(prompt="the ", length=20, sampling=Sampling(temperature=0.5)),
     },
-    average=0.5,
+    average=MovingAverage(0.5),
 )
 variants = {
     "recurrent": replace(

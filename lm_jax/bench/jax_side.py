@@ -55,7 +55,7 @@ def training(size: Size) -> Callable[[str, int], float]:
     if isinstance(size, LSTMSize):
         optimizer, carry = SGD(momentum=0.0), size.model().empty_cache(size.batch, 0)
     rule = transformation(optimizer, curve, params)
-    state = first_state(params, rule, average=False, carry=carry)
+    state = first_state(params, rule, carry=carry)
     shardings = state_shardings(Sharding(), mesh, state)
     state = jax.device_put(state, shardings)
 

@@ -191,7 +191,7 @@ def train(recipe: Recipe, seed: int, cache: Path) -> Vectors:
     key = named_key(seed, "parameters")
     params = initialise(model, key, jnp.zeros((1, 2), jnp.int32))
     rule = transformation(AdamW(weight_decay=0.0, clip=None), curve, params)
-    state = first_state(params, rule, average=False)
+    state = first_state(params, rule)
     step = make_train_step(model, recipe.objective, rule, curve, seed=seed)
     compiled = jax.jit(step, donate_argnums=0)
     begin = time.perf_counter()

@@ -7,7 +7,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import AnyExperiment, Difference, differences, load
 from lm_jax.experiment import read as read_experiment
 from lm_jax.runs.directory import find_run
-from lm_jax.runs.result import read_result
+from lm_jax.runs.result import At, find_scores, read_result
 
 USAGE = """\
 usage: ./launch.sh diff A B
@@ -63,11 +63,14 @@ def _compare_results(run_a: Path, run_b: Path) -> None:
         print(f"Results can't be compared: {error}", file=sys.stderr)
         return
     print("results")
+    points: list[tuple[str, At]] = [("", "end"), ("best ", "best")]
     rows = [
-        (f"{split} {score}".replace("_", " "), a[split][score], b[split][score])
+        (f"{name}{split} {score}".replace("_", " "), value, right[score])
+        for name, at in points
         for split in ("validation", "test")
-        for score in a.get(split, {})
-        if score in b.get(split, {}) and score != "tokens"
+        for right in [find_scores(b, split, at)]
+        for score, value in find_scores(a, split, at).items()
+        if score in right and score != "tokens"
     ]
     rows += [
         ("parameters", a["parameters"], b["parameters"]),

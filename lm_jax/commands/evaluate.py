@@ -11,7 +11,7 @@ from lm_jax.evaluation import Evaluation, Fitted, Found, NeuralCache
 from lm_jax.experiment import AnyExperiment, read
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
-from lm_jax.runs.result import read_result, record_score
+from lm_jax.runs.result import add_scores, corpus_of, entries
 from lm_jax.training.fitting import (
     Elsewhere,
     load_fitted,
@@ -24,8 +24,9 @@ from lm_jax.training.fitting import (
 class Options:
     """Score a trained model on a whole split: every token but the first, once.
 
-    What the model sees before each token is said. The scores of the best and of
-    the last checkpoint are added to result.json, where `table` finds them.
+    What the model sees before each token is said. The scores are added to
+    result.json, with the step, text and windows that they are of; `table` shows those
+    of the best and of the last checkpoint.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -64,10 +65,16 @@ def main(args: list[str]) -> None:
     found = evaluation.run(fitted, split, display.work)
     display.close()
     _show(replace(options, split=split), run, experiment, fitted, found, display)
-    asked = options.cache or options.evaluation not in ("", experiment.watch)
-    asked = asked or elsewhere != Elsewhere()
-    if not asked and (run / "result.json").exists():
-        _record(options, run, found.scores)
+    if (run / "result.json").exists():
+        name = str(evaluation) if options.cache else ""
+        made = entries(
+            {name or options.evaluation or experiment.watch: found.scores},
+            split=split,
+            step=fitted.step,
+            corpus=options.corpus or corpus_of(experiment.data),
+            policy=fitted.policy,
+        )
+        add_scores(run, made)
 
 
 def _chosen(options: Options, experiment: AnyExperiment) -> Evaluation:
@@ -107,11 +114,3 @@ def _show(
     display.header(f"{run}, step {fitted.step}, {options.split} split", rows)
     for text in found.texts:
         print(text)
-
-
-def _record(options: Options, run: Path, scores: dict[str, float]) -> None:
-    """Add scores to the run's result: those of the best and of the last step."""
-    if options.step is None:
-        record_score(run, f"best_{options.split}", scores)
-    elif options.step == read_result(run)["steps"]:
-        record_score(run, options.split, scores)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -24,7 +25,7 @@ from lm_jax.experiment.overrides import override
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
-from lm_jax.runs.result import read_result
+from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.sinks import check_sinks
 from lm_jax.training.counting import count_run
 from lm_jax.training.loop import Outcome
@@ -88,9 +89,9 @@ def main(args: list[str]) -> int:
         print(USAGE)
         return 0 if args else 2
     named, run = resolve(args, "train")
-    experiment = named.experiment
+    experiment: Any = named.experiment
     run = run or Path("runs") / named.name / named.variant / f"seed{experiment.seed}"
-    if isinstance(experiment, CountExperiment):
+    if not experiment.in_steps:
         _count(experiment, named, run)
         return 0
     check_sinks(experiment.outputs)
@@ -123,8 +124,8 @@ def _count(experiment: CountExperiment, named: Named, run: Path) -> None:
         ("run", str(run)),
     ]
     display.header(f"{named.name}, {named.variant}", rows)
-    result = read_result(run)
-    _say_scores(display.message, result["validation"])
+    scores = find_scores(read_result(run), "validation", "end")
+    _say_scores(display.message, scores)
     _say_published(display.message, experiment.published)
     _say_next(display.message, run, prompt_of(experiment))
 

@@ -22,7 +22,7 @@ from lm_jax.experiment.comparing import fields, own_kinds
 from lm_jax.experiment.loading import import_file
 from lm_jax.experiment.value import AnyExperiment
 
-FORMAT = 2
+FORMAT = 3
 COPY = "experiment.py"
 # The rooms whose public names an experiment can be made of.
 ROOMS = (
@@ -34,6 +34,7 @@ ROOMS = (
     "objectives",
     "schedules",
     "optimizers",
+    "averages",
     "sharding",
     "generation",
     "evaluation",

@@ -134,7 +134,12 @@ def _kinds(value: Any, path: list[str]) -> dict[str, type]:
         return {}
     options = typing.get_args(annotation)
     kinds = [kind for kind in options if isinstance(kind, type)]
-    return {kind.__name__: kind for kind in kinds if dataclasses.is_dataclass(kind)}
+    found: dict[str, type] = {
+        kind.__name__: kind for kind in kinds if dataclasses.is_dataclass(kind)
+    }
+    if found and types.NoneType in kinds:
+        found["None"] = types.NoneType
+    return found
 
 
 def _replace(value: Any, path: list[str], kind: type) -> Any:
@@ -148,6 +153,8 @@ def _replace(value: Any, path: list[str], kind: type) -> Any:
     """
     if path == ["data"]:
         return dataclasses.replace(value, data=_like(value.data, kind))
+    if not path and kind is types.NoneType:
+        return None
     if not path:
         needed = [
             field.name

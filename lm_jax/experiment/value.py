@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import flax.linen as nn
 from flax.core import FrozenDict
 
+from lm_jax.averages import Average
 from lm_jax.counting import NGram
 from lm_jax.data import Data, OwnData, TokenStream
 from lm_jax.errors import UserError, nearest
@@ -134,11 +135,8 @@ class Experiment:
         watch: the evaluation that schedule, patience and the best checkpoint go by;
             a checkpoint is saved whenever it is made. It is part of the recipe, the
             others are notes.
-        average: decay of the moving average of the weights that is evaluated
-            in their place; 0 is off.
-        average_after: evaluations without a loss better than the best of those
-            before them until the plain average of all later weights is
-            evaluated in their place (NT-ASGD, Merity et al. 2018, 3); None is off.
+        average: of the weights, that is evaluated and used in their place; None
+            has none.
         initial: word vectors that the embedding begins as, or the run whose
             parameters this one begins with; None begins anew.
         frozen: which parameters are not trained: (expression, true or false) pairs.
@@ -163,8 +161,7 @@ class Experiment:
     budget: str
     evaluations: Mapping[str, Evaluation] = field(metadata=NOTES | {"recipe": "watch"})
     watch: str = "likelihood"
-    average: float = 0.0
-    average_after: int | None = None
+    average: Average | None = None
     initial: InitialVectors | FromRun | None = None
     frozen: tuple[tuple[str, bool], ...] = ((".*", False),)
     patience: int | None = None

@@ -31,15 +31,19 @@ def has_checkpoint(run: Path) -> bool:
 
 
 class _LastAndBest:
-    """Orbax's preservation policy: the last n and the one that scored best."""
+    """Orbax's preservation policy: the last n and the one that scored best.
 
-    def __init__(self, last: int):
-        self.last = last
+    And of those that are saved every so many steps, the last that are averaged.
+    """
+
+    def __init__(self, last: int, every: int, averaged: int):
+        self.last, self.every, self.averaged = last, every, averaged
         self.best: int | None = None
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any):
         steps = sorted(info.step for info in checkpoints)
-        kept = {*steps[-self.last :], self.best}
+        spaced = [step for step in steps if step % self.every == 0]
+        kept = {*steps[-self.last :], *spaced[len(spaced) - self.averaged :], self.best}
         return [info.step in kept for info in checkpoints]
 
 
@@ -49,11 +53,15 @@ class Checkpoints:
     Args:
         directory: where each has a folder named by its step.
         keep: how many of the last are kept beside the best.
+        every: steps between those that are averaged.
+        averaged: how many of these are kept.
     """
 
-    def __init__(self, directory: Path, keep: int = 2):
+    def __init__(
+        self, directory: Path, keep: int = 2, every: int = 1, averaged: int = 0
+    ):
         self.directory = directory.absolute()
-        self._policy = _LastAndBest(keep)
+        self._policy = _LastAndBest(keep, every, averaged)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._policy,
             async_options=ocp.options.AsyncOptions(
@@ -177,6 +185,19 @@ class Checkpoints:
             dict(reader.metadata(folder / item)),
         )
         return reader.restore(folder / item, args=ocp.args.StandardRestore(like))
+
+    def read_params(self, step: int, like: Any) -> Any:
+        """Read the parameters of a step, averaged or not, and nothing else.
+
+        Args:
+            step: which.
+            like: their shapes, types and shardings.
+
+        Raises:
+            UserError: as `restore`.
+        """
+        verify(self.directory / str(step), ("params",))
+        return self._read(step, params=ocp.args.StandardRestore(like)).params
 
     def _read(self, step: int, **items: Any) -> Any:
         try:

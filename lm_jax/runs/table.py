@@ -10,10 +10,12 @@ from pathlib import Path
 from rich.cells import cell_len, set_cell_size
 
 from lm_jax.errors import UserError
-from lm_jax.runs.result import read_result
+from lm_jax.runs.result import At, find_scores, read_result
 
 # (split, score): what the figures of a table are.
 Measure = tuple[str, str]
+# How a table says when the parameters were as they were scored.
+_POINTS: dict[At, str] = {"end": "at the end", "best": "of the best checkpoint"}
 # Without a published figure: what tells most of each kind of task.
 DEFAULTS: tuple[Measure, ...] = (
     ("validation", "bits_per_byte"),
@@ -45,17 +47,11 @@ class Row:
                 return (found["split"], found["score"]), found["value"]
         return None
 
-    def figures(self, measure: Measure) -> list[float]:
-        """The figure of each run that was scored so, all at their end or their best.
-
-        At their end, where no more of them were scored at their best.
-        """
+    def figures(self, measure: Measure, at: At) -> list[float]:
+        """The figure of each run that was scored so."""
         split, score = measure
-        at_end, at_best = (
-            [r[kind][score] for r in self.results if score in (r.get(kind) or {})]
-            for kind in (split, f"best_{split}")
-        )
-        return at_best if len(at_best) > len(at_end) else at_end
+        found = [find_scores(result, split, at) for result in self.results]
+        return [scores[score] for scores in found if score in scores]
 
     def mean(self, name: str) -> float:
         """The mean over the runs of a number of their results."""
@@ -118,25 +114,53 @@ def measures(rows: list[Row]) -> list[Measure]:
     Where no row was scored so, what rows of each task are compared by.
     """
     wanted = dict.fromkeys(row.published[0] for row in rows if row.published)
-    found = [m for m in wanted or DEFAULTS if any(row.figures(m) for row in rows)]
+    found = [
+        m for m in wanted or DEFAULTS if any(shown for _, shown in parted(rows, m))
+    ]
     return found or [LOSS]
 
 
+def parted(
+    rows: list[Row], measure: Measure
+) -> Iterator[tuple[At, list[tuple[Row, list[float]]]]]:
+    """Part rows into those scored at their end and those scored at their best.
+
+    A row is where more of its runs were scored; where that is both, it is with the
+    others of its corpus.
+    """
+    found = [(r, r.figures(measure, "end"), r.figures(measure, "best")) for r in rows]
+    found = [each for each in found if each[1] or each[2]]
+    some_best = any(len(best) > len(end) for _, end, best in found)
+
+    def of_end(end: list[float], best: list[float]) -> bool:
+        return len(end) > len(best) or (len(end) == len(best) and not some_best)
+
+    yield "end", [(row, end) for row, end, best in found if of_end(end, best)]
+    yield "best", [(row, best) for row, end, best in found if not of_end(end, best)]
+
+
 def lines(corpus: str, rows: list[Row], measure: Measure) -> Iterator[str]:
-    """The table of a corpus, best first, in 80 columns."""
-    split, score = measure
-    yield f"{corpus}, {split} {score.replace('_', ' ')}"
+    """The tables of a corpus, best first, in 80 columns.
+
+    What was scored at the end and what was scored at its best stand apart.
+    """
+    for at, scored in parted(rows, measure):
+        if scored:
+            yield f"{corpus}, {' '.join(measure).replace('_', ' ')}, {_POINTS[at]}"
+            yield from _table(scored, measure)
+
+
+def _table(scored: list[tuple[Row, list[float]]], measure: Measure) -> Iterator[str]:
     head = ("published", "ours", "seeds", "params", "tokens", "time")
     yield f"  {'experiment':{_NAME}}{head[0]:>10}{head[1]:>15}{head[2]:>6}" + "".join(
         f"{name:>{width}}" for name, width in zip(head[3:], (7, 7, 6), strict=True)
     )
-    scored = [(row, row.figures(measure)) for row in rows]
-    shown = sorted(
-        (f for f in scored if f[1]),
-        key=lambda f: statistics.fmean(f[1]),
-        reverse="accuracy" in score,
+    better_first = sorted(
+        scored,
+        key=lambda pair: statistics.fmean(pair[1]),
+        reverse="accuracy" in measure[1],
     )
-    for row, figures in shown:
+    for row, figures in better_first:
         there = row.published and row.published[0] == measure
         published = f"{row.published[1]:g}" if row.published and there else "-"
         ours = f"{statistics.fmean(figures):#.4g}"

@@ -21,14 +21,6 @@ def check_values(experiment: Experiment) -> None:
     if experiment.execution.accumulate < 1:
         raise UserError("execution.accumulate must be 1 or more.")
     batch_size(experiment.batch)
-    if not 0 <= experiment.average < 1:
-        raise UserError("average is a decay: from 0 (off) to less than 1.")
-    after = experiment.average_after
-    if after is not None and (after < 1 or experiment.average):
-        raise UserError(
-            "average_after must be 1 or more evaluations, and average 0 beside it: "
-            "weights are averaged in one way."
-        )
     if experiment.patience is not None and experiment.patience < 1:
         raise UserError("patience must be 1 or more, or None.")
     if experiment.execution.keep < 1:

@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -23,7 +22,13 @@ from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.metrics import append_sample, truncate_samples
 from lm_jax.runs.model import NGRAM, CountedModel, keep_tokenizer
-from lm_jax.runs.result import about, write_result
+from lm_jax.runs.result import (
+    about,
+    corpus_of,
+    earlier_scores,
+    entries,
+    write_result,
+)
 from lm_jax.tokenizers.trained import boundary_ids
 from lm_jax.training.checks import check_samples
 from lm_jax.training.setup import CACHE
@@ -131,23 +136,28 @@ def _conclude(
 ) -> None:
     """Make the evaluations; write and show what they found."""
     truncate_samples(run / "samples.txt", 0)
-    scores: dict[str, Any] = {}
+    found: dict[str, dict[str, float]] = {}
     for name, evaluation in experiment.evaluations.items():
-        found = evaluation.run(scored, "validation", display.work)
-        scores[name] = found.scores
+        made = evaluation.run(scored, "validation", display.work)
+        found[name] = made.scores
         display.close()
-        for text in found.texts:
+        for text in made.texts:
             append_sample(run / "samples.txt", 1, text)
             display.sample(1, text)
-    watched = scores.pop(experiment.watch)
     tokens = len(scored.data.splits["train"].ids)
-    result = about(experiment, experiment.model) | {
+    scores = entries(
+        found,
+        split="validation",
+        step=1,
+        corpus=corpus_of(experiment.data),
+        policy=scored.policy,
+    )
+    result = about(experiment, experiment.model, scored.policy) | {
         "steps": 1,
         "tokens": tokens,
         "parameters": scored.loaded.fitted.parameters,
-        "validation": watched,
-        "evaluations": {name: found for name, found in scores.items() if found},
-        "best": {"step": 1, "loss": watched["loss"]},
+        "scores": earlier_scores(run) + scores,
+        "best": {"step": 1, "loss": found[experiment.watch]["loss"]},
         "seconds": seconds,
         "tokens_per_second": tokens / seconds,
         "data_wait": 0.0,

@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+from lm_jax.averages import AverageAfter, running
 from lm_jax.data import feed
 from lm_jax.errors import Diverged
 from lm_jax.evaluation import Found
@@ -18,6 +20,7 @@ from lm_jax.runs.metrics import MetricsLog, append_sample
 from lm_jax.runs.model import NeuralModel
 from lm_jax.runs.sinks import Sink
 from lm_jax.sharding import to_mesh
+from lm_jax.training.averaging import mean_of_checkpoints
 from lm_jax.training.guards import CompileGuard, Interrupt, save_blame
 from lm_jax.training.progress import Clock, Progress
 from lm_jax.training.scoring import Scored, compile_evaluation
@@ -89,7 +92,7 @@ def compile_functions(setup: Setup) -> Compiled:
         setup.curve,
         seed=experiment.seed,
         accumulate=experiment.execution.accumulate,
-        average=experiment.average,
+        average=running(experiment.average),
         frozen=setup.frozen,
     )
     train_step = jax.jit(step, donate_argnums=0, out_shardings=(setup.shardings, None))
@@ -154,24 +157,26 @@ def train(
         clock.step(waited)
         if not (due or stop):
             continue
-        pending = None
+        pending = mean = None
         if due:
             with clock.paused():
-                found = _evaluate(setup, compiled, state, progress, outputs, clock, due)
-                scores |= found
+                mean = mean_of_checkpoints(setup, state, checkpoints)
+                fitted = scored(setup, compiled, state, mean)
+                scores |= _evaluate(setup, fitted, progress, outputs, clock, due)
         if setup.experiment.watch in due:
             state = _rescaled(setup, state, progress)
             compiled.guard.check()
         elif not stop:
             continue
         progress.seconds = time.perf_counter() - began
-        _save(setup, done, state, progress, checkpoints)
+        _save(setup, done, state, progress, checkpoints, mean)
         if stop or _out_of_patience(setup, progress, outputs.display):
             break
     checkpoints.wait()
     if not scores and interrupt.received is None:
         # Ended before, perhaps without having written its result.
-        fitted, work = scored(setup, compiled, state), outputs.display.work
+        mean = mean_of_checkpoints(setup, state, checkpoints)
+        fitted, work = scored(setup, compiled, state, mean), outputs.display.work
         scores = {
             name: evaluation.run(fitted, "validation", work).scores
             for name, evaluation in setup.experiment.evaluations.items()
@@ -212,13 +217,22 @@ def _record(
     return math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])
 
 
-def scored(setup: Setup, compiled: Compiled, state: TrainState) -> Scored:
-    """A state's model beside its text, as evaluations see it."""
+def scored(
+    setup: Setup, compiled: Compiled, state: TrainState, mean: Any | None
+) -> Scored:
+    """A state's model beside its text, as evaluations see it.
+
+    Args:
+        setup, compiled: of the run.
+        state: as it is.
+        mean: the weights to use in place of the state's, as checkpoints hold them.
+    """
+    params = state.evaluated if mean is None else setup.weights_from_saved(mean)
     loaded = NeuralModel(
         experiment=setup.experiment,
         tokenizer=setup.data.tokenizer,
         model=setup.model,
-        params=state.evaluated,
+        params=params,
         context=setup.data.context,
         step=int(state.step),
     )
@@ -227,16 +241,14 @@ def scored(setup: Setup, compiled: Compiled, state: TrainState) -> Scored:
 
 def _evaluate(
     setup: Setup,
-    compiled: Compiled,
-    state: TrainState,
+    fitted: Scored,
     progress: Progress,
     outputs: Outputs,
     clock: Clock,
     due: list[str],
 ) -> dict[str, dict[str, float]]:
     """Make the evaluations that are due, write down and show what they found."""
-    fitted, step = scored(setup, compiled, state), int(state.step)
-    watch = setup.experiment.watch
+    step, watch = fitted.step, setup.experiment.watch
     values: dict[str, float] = {}
     found: dict[str, dict[str, float]] = {}
     for name in due:
@@ -266,11 +278,11 @@ def _rescaled(setup: Setup, state: TrainState, progress: Progress) -> TrainState
     state = state.replace(
         scale=jax.device_put(np.float32(scale), setup.shardings.scale)
     )
-    after = setup.experiment.average_after
-    if after is not None and not int(state.averaged) and stuck(progress.losses, after):
+    average, losses = setup.experiment.average, progress.losses
+    if isinstance(average, AverageAfter) and not int(state.averaged):
         # The weights as they are now are the first of the average.
-        one = jax.device_put(np.int32(1), setup.shardings.averaged)
-        state = state.replace(averaged=one)
+        began = np.int32(stuck(losses, average.evaluations))
+        state = state.replace(averaged=jax.device_put(began, setup.shardings.averaged))
     return state
 
 
@@ -289,9 +301,12 @@ def _save(
     state: TrainState,
     progress: Progress,
     checkpoints: Checkpoints,
+    mean: Any | None = None,
 ) -> None:
     saved = progress.to_json()
     params, rest = split(setup.to_saved(state))
+    if mean is not None:
+        params["average"] = mean
     checkpoints.save(done, params, rest, saved, saved["best"])
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lm_jax.averages import checkpoints_of
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, to_json
 from lm_jax.runs.checkpoints import Checkpoints
@@ -17,11 +18,18 @@ from lm_jax.runs.environment import record_environment
 from lm_jax.runs.metrics import MetricsLog, truncate_samples
 from lm_jax.runs.model import keep_model
 from lm_jax.runs.picture import draw_run
-from lm_jax.runs.result import about, write_result
+from lm_jax.runs.result import (
+    about,
+    corpus_of,
+    earlier_scores,
+    entries,
+    write_result,
+)
 from lm_jax.runs.sinks import open_sinks
 from lm_jax.training.guards import Interrupt
 from lm_jax.training.loop import Outcome, Outputs, train
 from lm_jax.training.progress import Progress
+from lm_jax.training.scoring import seen_before
 from lm_jax.training.setup import Setup, length_of
 from lm_jax.training.state import TrainState, joined, split
 
@@ -36,7 +44,12 @@ def train_run(
             a damaged checkpoint, or can't be written.
     """
     with open_run(run), Interrupt() as interrupt:
-        checkpoints = Checkpoints(run / "checkpoints", experiment.execution.keep)
+        checkpoints = Checkpoints(
+            run / "checkpoints",
+            experiment.execution.keep,
+            setup.every[experiment.watch],
+            checkpoints_of(experiment.average),
+        )
         before = claim(
             experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
         )
@@ -134,13 +147,19 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     best = outcome.progress.best
     rate = outcome.clock.steps_per_second() or 0.0
     watched = setup.experiment.evaluations[watch].watched
-    others = {k: v for k, v in outcome.scores.items() if k != watch and v}
-    result = about(setup.experiment, setup.model) | {
+    policy = seen_before(setup.data)
+    scores = entries(
+        outcome.scores,
+        split="validation",
+        step=steps,
+        corpus=corpus_of(setup.experiment.data),
+        policy=policy,
+    )
+    result = about(setup.experiment, setup.model, policy) | {
         "steps": steps,
         "tokens": steps * setup.units.tokens,
         "parameters": setup.parameters,
-        "validation": outcome.scores[watch],
-        "evaluations": others,
+        "scores": earlier_scores(run) + scores,
         "best": best and {"step": best[0], watched: abs(best[1])},
         "seconds": outcome.progress.seconds,
         "tokens_per_second": rate * setup.units.tokens,

@@ -61,11 +61,7 @@ class Scored:
     @property
     def policy(self) -> str:
         """What the model sees before a token that it is scored on."""
-        if self.data.lanes:
-            return f"all tokens before, in {self.data.lanes} lanes read side by side"
-        if self.data.buckets is not None:
-            return f"the text, up to {self.data.context} tokens"
-        return self.data.policy or f"disjoint windows of {self.data.context} tokens"
+        return seen_before(self.data)
 
     def generate(
         self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
@@ -128,6 +124,15 @@ class Scored:
         carry = to_mesh(empty(size), self.mesh) if empty else None
         sums = summed(function, self.loaded.params, windows, self.mesh, carry, progress)
         return experiment.objective.scores(sums, data.splits[split].spelled)
+
+
+def seen_before(data: Prepared) -> str:
+    """What a model sees before a token that it is scored on, read as data says."""
+    if data.lanes:
+        return f"all tokens before, in {data.lanes} lanes read side by side"
+    if data.buckets is not None:
+        return f"the text, up to {data.context} tokens"
+    return data.policy or f"disjoint windows of {data.context} tokens"
 
 
 def compile_evaluation(model: Any, objective: Any, mesh: Mesh) -> jax.stages.Wrapped:

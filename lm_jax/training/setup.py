@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from lm_jax.averages import running
 from lm_jax.data import Order, Prepared, Shape
 from lm_jax.data.prepared import check_varied
 from lm_jax.durations import Units, steps
@@ -128,6 +129,12 @@ class Setup:
         if not self.experiment.execution.compute.scan:
             return state
         return jax.jit(stack_blocks, out_shardings=self.shardings)(state)
+
+    def weights_from_saved(self, params: Any) -> Any:
+        """Parameters of a checkpoint as they are trained."""
+        if not self.experiment.execution.compute.scan:
+            return params
+        return jax.jit(stack_blocks, out_shardings=self.shardings.params)(params)
 
     @property
     def rows(self) -> int:
@@ -275,9 +282,8 @@ def _first_state(
     frozen: Any,
 ) -> TrainState:
     carry = model.empty_cache(carried, 0) if carried else None
-    plain = experiment.average_after is not None
     trained = parted(params, frozen)[1]
-    return first_state(params, rule, experiment.average > 0, plain, carry, trained)
+    return first_state(params, rule, running(experiment.average), carry, trained)
 
 
 def _frozen(experiment: Experiment, params: Any) -> Any:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lm_jax.averages import AverageAfter, Running
+
 
 class TrainState(flax.struct.PyTreeNode):
     """Everything that a checkpoint must hold to go on exactly.
@@ -15,9 +17,9 @@ class TrainState(flax.struct.PyTreeNode):
         step: updates made, int32.
         params: float32 parameters.
         opt_state: of the optimizer.
-        average: moving average of the parameters, or None.
-        averaged: weights in a plain average, int32; 0 before it begins. None
-            where there is no plain average.
+        average: of the parameters, or None.
+        averaged: weights in an average that counts them, int32; 0 before it
+            begins, else None.
         scale: factor on the update, float32, set by evaluations.
         carry: what is left of the batch before, or None where batches don't
             continue each other.
@@ -44,8 +46,7 @@ class TrainState(flax.struct.PyTreeNode):
 def first_state(
     params: Any,
     transformation: optax.GradientTransformation,
-    average: bool,
-    plain: bool = False,
+    average: Running | None = None,
     carry: Any = None,
     trained: Any = None,
 ) -> TrainState:
@@ -54,17 +55,17 @@ def first_state(
     Args:
         params: all parameters.
         transformation: optax's update rule.
-        average: whether there is a moving average of the parameters.
-        plain: whether there is a plain one.
+        average: of the parameters, that each step adds to.
         carry: what is left of no batch yet.
         trained: the parameters that are trained; all, if None.
     """
+    counts = isinstance(average, AverageAfter)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=transformation.init(params if trained is None else trained),
-        average=jax.tree.map(jnp.copy, params) if average or plain else None,
-        averaged=jnp.zeros((), jnp.int32) if plain else None,
+        average=None if average is None else jax.tree.map(jnp.copy, params),
+        averaged=jnp.zeros((), jnp.int32) if counts else None,
         scale=jnp.ones(()),
         finite=jnp.ones((), bool),
         carry=carry,

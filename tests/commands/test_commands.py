@@ -169,7 +169,7 @@ def test_diff_of_runs_and_files(folder, capsys):
 @pytest.mark.slow
 def test_a_changed_recipe_has_no_published_figure(folder, capsys):
     text = Path("tiny.py").read_text()
-    text = text.replace("average=0.5,", "average=0.5, published=Published(1.0, 'us'),")
+    text = text.replace("    average=", "    published=Published(1.0, 'us'), average=")
     Path("tiny.py").write_text(
         text.replace("import Experiment\n", "import Experiment, Published\n")
     )
@@ -213,7 +213,7 @@ BAD = {
     "sampling": (["--evaluations.sample.sampling.top-p", "2"], "top_p"),
     "selector": (["--optimizer.decays", "kernel", "True"], "optimizer.decays"),
     "patience": (["--patience", "0"], "patience"),
-    "average": (["--average", "1"], "average"),
+    "average": (["--average.decay", "1"], "average.decay"),
 }
 
 

@@ -85,8 +85,8 @@ def test_names_are_those_that_the_rooms_export():
             lambda d: d["experiment"]["model"].update(type="experiment.Mine"),
             "not export",
         ),
-        (lambda d: d.update(format=1), "format 1.*reads format 2"),
-        (lambda d: d.pop("format"), "format 1.*reads format 2"),
+        (lambda d: d.update(format=1), "format 1.*reads format 3"),
+        (lambda d: d.pop("format"), "format 1.*reads format 3"),
     ],
 )
 def test_what_cannot_be_rebuilt_is_said(change, words, tmp_path):

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_jax.errors import UserError
-from lm_jax.runs.result import read_result, write_result
+from lm_jax.runs.result import (
+    add_scores,
+    entries,
+    find_scores,
+    read_result,
+    write_result,
+)
 
 values = st.floats(allow_nan=False) | st.integers() | st.text() | st.booleans()
 
@@ -31,6 +37,30 @@ def test_equal_results_are_equal_files(tmp_path):
 
 def test_a_run_without_result_is_said(tmp_path):
     with pytest.raises(UserError, match="has no result.json"):
+        read_result(tmp_path)
+
+
+def test_scores_are_appended_with_what_they_depend_on(tmp_path):
+    where = {"split": "test", "corpus": "ptb", "policy": "windows of 8"}
+    first = entries({"likelihood": {"loss": 2.0}, "sample": {}}, step=3, **where)
+    assert [entry["evaluation"] for entry in first] == ["likelihood"]
+    write_result(tmp_path, {"steps": 4, "scores": first})
+    second = entries({"likelihood": {"loss": 1.0}}, step=4, **where)
+    for _ in range(2):
+        add_scores(tmp_path, second)
+    result = read_result(tmp_path)
+    assert result["scores"] == first + second
+    result |= {"watch": "likelihood", "corpus": "ptb", "policy": "windows of 8"}
+    assert find_scores(result, "test", "end") == {"loss": 1.0}
+    assert find_scores(result, "test", "best") == {}
+    result["best"] = {"step": 3}
+    assert find_scores(result, "test", "best") == {"loss": 2.0}
+    assert find_scores(result | {"watch": "other"}, "test", "end") == {}
+
+
+def test_a_result_of_an_earlier_format_is_named(tmp_path):
+    (tmp_path / "result.json").write_text('{"validation": {"loss": 1.0}}')
+    with pytest.raises(UserError, match="earlier format"):
         read_result(tmp_path)
 
 

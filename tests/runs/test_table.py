@@ -8,6 +8,8 @@ from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.runs.table import as_measure, duration, rows_below, short
 
+POLICY = "windows of 8"
+
 
 def write(root, name, variant, seed, loss, published=None, **more):
     write_result(root / name / variant / f"seed{seed}", loss, published, **more)
@@ -18,12 +20,21 @@ def write_result(folder, loss, published=None, **more):
     result = {
         "corpus": "ptb",
         "published": published,
-        "validation": {"loss": loss, "bits_per_byte": loss / 2},
+        "watch": "likelihood",
+        "policy": POLICY,
+        "steps": 50,
+        "best": {"step": 40, "loss": 0.0},
+        "scores": [entry({"loss": loss, "bits_per_byte": loss / 2})],
         "parameters": 4_651_600,
         "tokens": 12_079_600,
         "seconds": 754.0,
     } | more
     (folder / "result.json").write_text(json.dumps(result))
+
+
+def entry(scores, split="validation", step=50, **more):
+    kind = {"evaluation": "likelihood", "corpus": "ptb", "policy": POLICY}
+    return kind | {"split": split, "step": step, "scores": scores} | more
 
 
 FIGURE = {"value": 4.0, "source": "somebody", "split": "validation", "score": "loss"}
@@ -41,7 +52,7 @@ def test_rows_have_mean_spread_and_the_published_figure(tmp_path, capsys):
     write(tmp_path, "lstm", "tied", 0, 3.9)
     assert main(["table", str(tmp_path)]) == 0
     title, _, *rows = capsys.readouterr().out.splitlines()
-    assert title == "ptb, validation loss"
+    assert title == "ptb, validation loss, at the end"
     assert [row.split()[0] for row in rows] == ["lstm:tied", "lstm"]
     wanted = "4 4.200 ± 0.14 2 4.65M 12.1M 13m".split()  # noqa: SIM905
     assert rows[1].split()[1:] == wanted
@@ -56,21 +67,38 @@ def test_another_measure_can_be_asked_for(tmp_path, capsys):
     assert main(["table", str(tmp_path), "--measure", "loss"]) == 2
 
 
-def test_the_last_checkpoints_score_stands_before_the_best_ones(tmp_path):
-    more = {"best_validation": {"loss": 3.5}, "best_test": {"loss": 3.0}}
-    write(tmp_path, "lstm", "base", 0, 4.0, **more)
+def test_only_the_watched_evaluation_of_the_runs_own_text_is_shown(tmp_path):
+    end, best = entry({"loss": 4.0}), entry({"loss": 3.5}, step=40)
+    others = [
+        entry({"loss": 1.0}, evaluation="NeuralCache(500)"),
+        entry({"loss": 1.0}, corpus="text8"),
+        entry({"loss": 1.0}, policy="windows of 8, 2 of them scored"),
+        entry({"loss": 1.0}, step=45),
+    ]
+    write(tmp_path, "lstm", "base", 0, 9.0, scores=[*others, end, best, *others])
     (row,) = rows_below(tmp_path)["ptb"]
-    assert row.figures(("validation", "loss")) == [4.0]
-    assert row.figures(("test", "loss")) == [3.0]
-    assert row.figures(("train", "loss")) == []
+    assert row.figures(("validation", "loss"), "end") == [4.0]
+    assert row.figures(("validation", "loss"), "best") == [3.5]
+    assert row.figures(("test", "loss"), "best") == []
 
 
-def test_the_figures_of_a_row_are_all_of_the_end_or_all_of_the_best(tmp_path):
-    best = {"best_test": {"loss": 3.0}}
-    write(tmp_path, "lstm", "base", 0, 4.0, **best, test={"loss": 3.3})
-    write(tmp_path, "lstm", "base", 1, 4.0, **best)
-    (row,) = rows_below(tmp_path)["ptb"]
-    assert row.figures(("test", "loss")) == [3.0, 3.0]
+def test_best_and_last_never_stand_in_one_table(tmp_path, capsys):
+    end, best = entry({"loss": 4.0}), entry({"loss": 3.0}, "test", 40)
+    last = entry({"loss": 3.3}, "test")
+    both = {"best": {"step": 50, "loss": 1.0}}
+    write(tmp_path, "lstm", "base", 0, 4.0, scores=[end, best, last])
+    write(tmp_path, "lstm", "base", 1, 4.0, scores=[end, best])
+    write(tmp_path, "gpt", "base", 0, 4.0, scores=[end, last])
+    write(tmp_path, "ngram", "base", 0, 4.0, scores=[last], **both)
+    assert main(["table", str(tmp_path), "--measure", "test loss"]) == 0
+    tables = capsys.readouterr().out.split("ptb, test loss, ")[1:]
+    assert [table.splitlines()[0] for table in tables] == [
+        "at the end",
+        "of the best checkpoint",
+    ]
+    rows = [[line.split()[:3] for line in t.splitlines()[2:]] for t in tables]
+    assert rows[0] == [["gpt", "-", "3.300"]]
+    assert rows[1] == [["lstm", "-", "3.000"], ["ngram", "-", "3.300"]]
 
 
 @pytest.mark.parametrize(
@@ -120,12 +148,12 @@ def test_a_table_of_the_folder_that_one_is_in(tmp_path, monkeypatch, capsys):
 
 def test_what_no_row_was_scored_by_is_no_measure(tmp_path, capsys):
     scores = {"loss": 4.0, "masked_accuracy": 0.3}
-    write(tmp_path, "bert", "base", 0, 4.0, validation=scores)
-    write(
-        tmp_path, "bert", "worse", 0, 3.0, validation=scores | {"masked_accuracy": 0.0}
-    )
+    worse = scores | {"masked_accuracy": 0.0}
+    write(tmp_path, "bert", "base", 0, 4.0, scores=[entry(scores)])
+    write(tmp_path, "bert", "worse", 0, 3.0, scores=[entry(worse)])
     test = FIGURE | {"split": "test"}
-    write(tmp_path, "lstm", "base", 0, 5.0, test, corpus="text8")
+    other = [entry({"loss": 5.0}, corpus="text8")]
+    write(tmp_path, "lstm", "base", 0, 5.0, test, corpus="text8", scores=other)
     assert main(["table", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "ptb, validation masked accuracy" in said

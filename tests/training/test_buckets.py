@@ -9,6 +9,7 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.experiment import load
+from lm_jax.runs.result import find_scores, read_result
 from lm_jax.training import loop
 from lm_jax.training.guards import Recompiled
 from lm_jax.training.setup import set_up
@@ -64,8 +65,8 @@ def test_a_classifier_learns_and_goes_on_as_if_it_had_never_stopped(folder, caps
     assert main(["train", "colours.py", "--run", "whole"]) == 0
     said = capsys.readouterr().out
     assert "8 x 2 or 4 x 4 or 2 x 8" in said and "accuracy" in said
-    result = json.loads(Path("whole/result.json").read_text())
-    assert result["validation"]["accuracy"] == 1.0
+    result = read_result(Path("whole"))
+    assert find_scores(result, "validation", "end")["accuracy"] == 1.0
 
     class Enough(Exception):
         pass

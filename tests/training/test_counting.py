@@ -14,7 +14,7 @@ from lm_jax.errors import UserError
 from lm_jax.evaluation import Likelihood, Sample
 from lm_jax.experiment import CountExperiment
 from lm_jax.runs.display import Display
-from lm_jax.runs.result import read_result
+from lm_jax.runs.result import find_scores, read_result
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters, Words
 from lm_jax.tokenizers.trained import boundary_ids
@@ -42,10 +42,12 @@ def test_a_run_that_has_ended_keeps_its_scores(capsys):
     count_run(EXPERIMENT, Path("run"), Display(0))
     assert main(["evaluate", "run", "--split", "test"]) == 0
     before = {path: path.read_bytes() for path in Path("run").iterdir()}
-    assert "best_test" in read_result(Path("run"))
+    result = read_result(Path("run"))
+    splits = [entry["split"] for entry in result["scores"]]
+    assert splits == ["validation", "test"]
     again = count_run(EXPERIMENT, Path("run"), Display(0))
     assert "The run has ended" in capsys.readouterr().out
-    assert again.score("validation") == read_result(Path("run"))["validation"]
+    assert again.score("validation") == find_scores(result, "validation", "end")
     del before[Path("run/.lock")]  # It names the last process.
     assert all(path.read_bytes() == content for path, content in before.items())
 
@@ -54,7 +56,8 @@ def test_a_run_stopped_before_its_result_is_counted_again():
     whole = count_run(EXPERIMENT, Path("run"), Display(0))
     Path("run/result.json").unlink()
     count_run(EXPERIMENT, Path("run"), Display(0))
-    assert read_result(Path("run"))["validation"] == whole.score("validation")
+    found = find_scores(read_result(Path("run")), "validation", "end")
+    assert found == whole.score("validation")
     Path("run/ngram.npz").write_bytes(b"damaged")
     with pytest.raises(UserError, match="Move it away"):
         count_run(EXPERIMENT, Path("run"), Display(0))

@@ -14,6 +14,7 @@ import pytest
 from lm_jax.__main__ import main
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
+from lm_jax.runs.result import find_scores, read_result
 from tests.tiny import write_tiny
 
 pytestmark = pytest.mark.slow
@@ -148,8 +149,11 @@ def test_notes_and_patience_may_change(capsys):
     more = ["--evaluations.sample.length", "3", "--evaluations.more", "Likelihood"]
     args[-1] = "8 steps"
     assert train("noted", *args, *more, "--patience", "9") == 0
-    result = json.loads(Path("noted/result.json").read_text())
-    assert result["evaluations"]["more"] == result["validation"]
+    result = read_result(Path("noted"))
+    # What was scored at the end of the shorter budget is kept.
+    assert [entry["step"] for entry in result["scores"]] == [4, 8, 8]
+    _, watched, more = result["scores"]
+    assert more == watched | {"evaluation": "more"}
     kept = json.loads(Path("noted/experiment.json").read_text())["experiment"]
     assert kept["evaluations"]["sample"]["length"] == 3 and kept["patience"] == 9
 
@@ -202,9 +206,15 @@ def evaluated(capsys, *args):
 def test_other_windows_score_the_same_tokens_with_more_before_them(unmoved, capsys):
     code, said = evaluated(capsys, "--stride", "4")
     assert code == 0 and "187 tokens" in said and "at least 12 before" in said
-    result = Path("unmoved/result.json").read_bytes()
+    before = read_result(Path("unmoved"))
     assert evaluated(capsys, "--context", "8")[0] == 0
-    assert Path("unmoved/result.json").read_bytes() == result
+    after = read_result(Path("unmoved"))
+    *kept, added = after["scores"]
+    assert kept == before["scores"]
+    assert added["policy"] == "disjoint windows of 8 tokens"
+    points = ("end", "best")
+    whole = [find_scores(before, "validation", at) for at in points]
+    assert [find_scores(after, "validation", at) for at in points] == whole
     code, said = evaluated(capsys, "--context", "64")
     assert code == 2 and "--context 64: model.positions.length is 16" in said
     code, said = evaluated(capsys, "--stride", "17")

@@ -96,7 +96,7 @@ def source(trained, in_folder):
 
 
 def begin(*args, run="next"):
-    more = ["--average", "0", "--budget", "3 steps", "--run", run]
+    more = ["--average", "None", "--budget", "3 steps", "--run", run]
     return main(["train", "tiny.py", "--from", "source", *more, *args])
 
 
@@ -169,7 +169,7 @@ def test_rows_of_other_tokens_are_not_taken(source, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("average", ["0.5", "0"])
+@pytest.mark.parametrize("average", ["MovingAverage", "None"])
 def test_what_is_frozen_stays_and_has_no_state(source, average):
     """Bit for bit; and clipping is as if it did not exist."""
     frozen = ["--frozen", "^embedding$|up/", "True", ".*", "False"]

@@ -17,7 +17,7 @@ from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
-from lm_jax.runs.result import read_result
+from lm_jax.runs.result import find_scores, read_result
 from tests.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -91,10 +91,11 @@ def test_a_run_writes_all_its_files_and_ends_with_its_score(capsys):
     assert [row["step"] for row in rows if "loss" in row] == list(range(1, 13))
     last = [row["validation_loss"] for row in rows if "validation_loss" in row]
     assert len(last) == 3 and last[-1] < last[0]
-    assert result["validation"]["loss"] == last[-1]
+    scores = find_scores(result, "validation", "end")
+    assert scores["loss"] == last[-1]
     text = Path("text.txt").read_text()
     held_out = len(text) - int(0.9 * len(text))
-    assert result["validation"]["tokens"] == held_out - 1
+    assert scores["tokens"] == held_out - 1
     assert main(["evaluate", "whole"]) == 0
     assert f"{min(last):.6f}" in capsys.readouterr().out
 
@@ -133,7 +134,7 @@ def test_resumed_equals_uninterrupted_after_a_stop(monkeypatch, file, whole):
     Path("stopped/result.json").unlink()
     assert train("stopped") == 0
     again = read_result(Path("stopped"))
-    for name in ("validation", "best", "steps", "seconds"):
+    for name in ("scores", "best", "steps", "seconds"):
         assert again[name] == result[name]
 
 
@@ -279,11 +280,11 @@ def test_patience_stops_early(capsys):
         "--patience",
         "2",
     )
-    assert train("early", *args, "--schedule.peak", "1e-9", "--average", "0") == 0
+    assert train("early", *args, "--schedule.peak", "1e-9", "--average", "None") == 0
     assert "no better validation loss in 2" in capsys.readouterr().out
     steps = read_result(Path("early"))["steps"]
     assert steps < 60
-    assert train("early", *args, "--schedule.peak", "1e-9", "--average", "0") == 0
+    assert train("early", *args, "--schedule.peak", "1e-9", "--average", "None") == 0
     assert load_model(Path("early"), steps).step == steps
     assert max(int(p.name) for p in Path("early/checkpoints").iterdir()) == steps
 
@@ -298,7 +299,7 @@ def test_the_last_and_the_best_checkpoints_are_kept():
         "--schedule.peak",
         "3",
     )
-    assert train("kept", *args, "--average", "0", "--optimizer.clip", "None") == 0
+    assert train("kept", *args, "--average", "None", "--optimizer.clip", "None") == 0
     rows = read_metrics(Path("kept/metrics.jsonl"))
     scores = {r["step"]: r["validation_loss"] for r in rows if "validation_loss" in r}
     best = min(scores, key=scores.get)

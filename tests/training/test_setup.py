@@ -127,7 +127,6 @@ CASES = {
         {"objective": ObjectiveBase()},
         "ObjectiveBase lacks predict, __call__, scores",
     ),
-    "two kinds of average": ({"average_after": 2}, "average 0 beside it"),
 }
 
 

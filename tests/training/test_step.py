@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from lm_jax.averages import AverageAfter, MovingAverage
 from lm_jax.models import Dropouts, Recurrent, Relative, Rotary, Transformer
 from lm_jax.models.stack import initialise
 from lm_jax.objectives import NextToken
@@ -32,7 +33,7 @@ def batch(seed=0, mask=False, starts=None):
     return {name: jnp.asarray(array) for name, array in made.items()}
 
 
-def parts(average=0.0, optimizer=None, model=MODEL, **options):
+def parts(average=None, optimizer=None, model=MODEL, **options):
     tokens = jnp.zeros((1, 2), jnp.int32)
     params = jax.jit(initialise, static_argnums=0)(model, jax.random.key(0), tokens)
     optimizer = optimizer or AdamW()
@@ -41,7 +42,7 @@ def parts(average=0.0, optimizer=None, model=MODEL, **options):
         model, NextToken(), rule, lambda s: 0.01, seed=1, average=average, **options
     )
     carry = model.empty_cache(ROWS, 0) if model is CARRIED else None
-    return step, first_state(params, rule, average > 0, carry=carry)
+    return step, first_state(params, rule, average, carry)
 
 
 def run(step, state, batches, mesh=None):
@@ -155,7 +156,7 @@ def test_dropout_changes_with_the_step_and_not_with_the_order_of_seeds():
 
 @pytest.mark.slow
 def test_average_follows_the_parameters():
-    step, state = parts(average=0.75)
+    step, state = parts(average=MovingAverage(0.75))
     after, _ = run(step, state, [batch()])
     expected = jax.tree.map(
         lambda old, new: 0.75 * old + 0.25 * new, state.params, after.params
@@ -169,10 +170,7 @@ def test_average_follows_the_parameters():
 
 @pytest.mark.slow
 def test_a_plain_average_is_the_mean_of_the_weights_since_it_began():
-    step, state = parts()
-    state = state.replace(
-        average=jax.tree.map(jnp.copy, state.params), averaged=jnp.zeros((), jnp.int32)
-    )
+    step, state = parts(average=AverageAfter())
     before, _ = run(step, state, [batch(0)])
     close(before.average, before.params, 1e-7)
     began = before.replace(averaged=jnp.ones((), jnp.int32))
