@@ -37,6 +37,24 @@ def test_what_is_freed_is_kept_for_the_next_step():
     assert faults("kept") < 100 < faults("plain")
 
 
+@pytest.mark.parametrize(
+    ("platforms", "plugin", "here"),
+    [("cpu", True, True), ("cuda,cpu", False, False), ("", True, False)]
+    + [("", False, True)],
+)
+def test_memory_is_kept_where_the_cpu_computes(platforms, plugin, here, monkeypatch):
+    """A compiler for a GPU takes twice as long with it."""
+    from lm_jax import platform
+
+    kept = []
+    monkeypatch.setattr(platform, "_keep_memory", lambda: kept.append(True))
+    monkeypatch.setattr(platform, "find_spec", lambda name: plugin or None)
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_prefer_vector_width=256")
+    platform.configure()
+    assert bool(kept) == here
+
+
 def test_flags_are_added_once_and_the_users_own_are_kept(monkeypatch):
     from lm_jax.platform import configure
 

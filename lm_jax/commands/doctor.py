@@ -128,7 +128,9 @@ def _cpu(machine: dict) -> Finding:
     found = f"{machine['cores']} cores, {machine['cpu'] or 'unknown model'}; {meaning}"
     advice = ""
     if best == "amx_bf16" and _numbers(machine["versions"]["jax"]) < (0, 12):
-        advice = "jax before 0.12 makes no use of AMX: take Python 3.12 or later."
+        old = sys.version_info < (3, 12)
+        take = "take Python 3.12 or later" if old else "install jax 0.12 or later"
+        advice = f"jax before 0.12 makes no use of AMX: {take}."
     return Finding("CPU", found, advice)
 
 

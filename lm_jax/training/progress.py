@@ -65,6 +65,7 @@ class Clock:
         self.steps = 0
         self._start: float | None = None
         self._paused = 0.0
+        self._pause_began: float | None = None
         self._waited = 0.0
 
     def step(self, waited: float) -> None:
@@ -78,9 +79,10 @@ class Clock:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave out what happens inside."""
-        start = time.perf_counter()
+        self._pause_began = time.perf_counter()
         yield
-        self._paused += time.perf_counter() - start
+        self._paused += time.perf_counter() - self._pause_began
+        self._pause_began = None
 
     def steps_per_second(self) -> float | None:
         """Steps per second of training; None before there are two."""
@@ -92,4 +94,6 @@ class Clock:
 
     def _seconds(self) -> float:
         assert self._start is not None
-        return max(1e-9, time.perf_counter() - self._start - self._paused)
+        now = self._pause_began
+        now = time.perf_counter() if now is None else now
+        return max(1e-9, now - self._start - self._paused)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Key
 
+from lm_jax.averages import Running
 from lm_jax.models.cache import continued
 from lm_jax.objectives import ObjectiveBase
 from lm_jax.schedules import Curve
@@ -38,7 +39,7 @@ def make_train_step(
     *,
     seed: int,
     accumulate: int = 1,
-    average: float = 0.0,
+    average: Running | None = None,
     frozen: Any = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """Make ``train_step(state, batch) -> (state, metrics)``.
@@ -54,8 +55,7 @@ def make_train_step(
         curve: learning rate of each step, for the metrics.
         seed: of dropout.
         accumulate: parts that a batch is computed in; must divide its rows.
-        average: decay of the moving average of the weights; 0 has none. A state
-            that counts its ``averaged`` weights has a plain average instead.
+        average: of the weights, that each step adds to.
         frozen: true for each parameter that is not trained; None trains all.
     """
     gradients = make_gradients(
@@ -103,24 +103,29 @@ def make_gradients(
         sums = objective(model, params, batch, key, carry)
         return sums.loss, (sums.weight, sums.carry)
 
-    def of_part(params: Any, batch: Batch, key: Array, carry: Any):
-        fixed, trained = _by_training(params, frozen)
-        value, gradient = jax.value_and_grad(loss_of, has_aux=True)(
-            trained, fixed, batch, key, carry
-        )
-        loss, (weight, carry) = value
-        return (loss, weight, gradient), carry
+    differentiate = jax.value_and_grad(loss_of, has_aux=True)
 
     def gradients(state: TrainState, batch: Batch):
         key = jax.random.fold_in(root, state.step)
+        fixed, trained = _by_training(state.params, frozen)
         batch = numbered(batch)
         carry = continued(state.carry, batch)
         if accumulate == 1:
-            return of_part(state.params, batch, key, carry)
+            return _sums(differentiate(trained, fixed, batch, key, carry))
+
+        def of_part(batch: Batch, carry: Any):
+            return _sums(differentiate(trained, fixed, batch, key, carry))
+
         parts = _parts(batch, accumulate), _parts(carry, accumulate)
-        return _accumulated(of_part, state.params, *parts, key)
+        return _accumulated(of_part, *parts)
 
     return gradients
+
+
+def _sums(value_and_gradient: tuple) -> tuple[tuple[Array, Array, Any], Any]:
+    """Sums of a batch as `make_gradients` gives them."""
+    (loss, (weight, carry)), gradient = value_and_gradient
+    return (loss, weight, gradient), carry
 
 
 def _parts(rows: Any, parts: int) -> Any:
@@ -133,15 +138,15 @@ def _parts(rows: Any, parts: int) -> Any:
     )
 
 
-def _accumulated(gradients, params, batch: Batch, carry: Any, key: Array):
+def _accumulated(gradients, batch: Batch, carry: Any):
     """Sum over the parts of a batch; put the rows of the carry together again."""
 
     def add(total, part):
-        sums, carry = gradients(params, part[0], key, part[1])
+        sums, carry = gradients(*part)
         return jax.tree.map(jnp.add, total, sums), carry
 
     first = jax.tree.map(lambda x: x[0], (batch, carry))
-    shapes, _ = jax.eval_shape(gradients, params, first[0], key, first[1])
+    shapes, _ = jax.eval_shape(gradients, *first)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     sums, carry = jax.lax.scan(add, zeros, (batch, carry))
     whole = jax.tree.map(
@@ -157,18 +162,17 @@ def _by_training(params: Any, frozen: Any) -> tuple[Any, Any]:
     return parted(params, frozen)
 
 
-def _updated(state: TrainState, gradient, transformation, average: float, frozen):
+def _updated(state: TrainState, gradient, transformation, average, frozen):
     fixed, trained = _by_training(state.params, frozen)
     updates, opt_state = transformation.update(gradient, state.opt_state, trained)
     updates = jax.tree.map(lambda u: u * state.scale, updates)
     trained = optax.apply_updates(trained, updates)
     mean, count = state.average, state.averaged
-    if mean is not None:
+    if average is not None:
         _, mean = _by_training(mean, frozen)
-        share: Any = 1.0 - average
         if count is not None:
             count = jnp.where(count > 0, count + 1, 0)
-            share = 1.0 / jnp.maximum(1, count)
+        share = average.share(count)
         mean = together(optax.incremental_update(trained, mean, share), fixed)
     return state.replace(
         step=state.step + 1,
