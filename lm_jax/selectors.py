@@ -5,7 +5,7 @@ the parameter's path ("block_0/attention/query/kernel") decides.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -14,11 +14,32 @@ from lm_jax.errors import UserError, nearest
 
 Value = TypeVar("Value")
 Selector = Sequence[tuple[str, Value]]
+# A name up to the number of a layer, the number, and the rest.
+_LAYER = re.compile(r"(?:(.*?\bblock_)(\d+))?(.*)", re.DOTALL)
 
 
 def path_name(path: tuple) -> str:
     """The path of a leaf as one name with slashes."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def like_layers_once(names: Iterable[str]) -> list[str]:
+    """Names of parameters for people, like layers as one: "block_0..5/up/kernel"."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for name in names:
+        head, number, tail = _LAYER.fullmatch(name).groups()  # type: ignore[union-attr]
+        found.setdefault((head, tail), []).append(int(number or 0))
+    return [
+        f"{head}{_span(layers)}{tail}" if head else tail
+        for (head, tail), layers in found.items()
+    ]
+
+
+def _span(layers: list[int]) -> str:
+    first, last = min(layers), max(layers)
+    if last - first + 1 == len(layers):
+        return f"{first}..{last}" if last > first else str(first)
+    return ",".join(map(str, sorted(layers)))
 
 
 def _check_each_matches(compiled: list, tree: Any, what: str) -> None:
@@ -32,7 +53,7 @@ def _check_each_matches(compiled: list, tree: Any, what: str) -> None:
         if not found and expression.pattern != ".*":
             raise UserError(
                 f"'{expression.pattern}' in {what} matches no parameter."
-                f"{nearest(expression.pattern, names)}"
+                f"{nearest(expression.pattern, like_layers_once(names))}"
             )
 
 

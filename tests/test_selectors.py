@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lm_jax.errors import UserError
-from lm_jax.selectors import select
+from lm_jax.selectors import like_layers_once, select
 
 TREE = {"block_0": {"up": {"kernel": 0}, "norm": {"scale": 0}}, "embedding": 0}
 
@@ -30,3 +30,16 @@ def test_arrays_are_leaves():
         "a": 1,
         "b": 0,
     }
+
+
+def test_layers_that_are_alike_are_named_once():
+    names = [f"decoder/block_{n}/up/kernel" for n in (0, 1, 10, 2, 3)]
+    names += ["norm/scale", "  block_2/down: new", "  block_4/down: new", "block_1/a"]
+    assert like_layers_once(names) == [
+        "decoder/block_0,1,2,3,10/up/kernel",
+        "norm/scale",
+        "  block_2,4/down: new",
+        "block_1/a",
+    ]
+    names = [f"block_{n}/up" for n in range(96)]
+    assert like_layers_once(names) == ["block_0..95/up"]

@@ -182,8 +182,10 @@ def read(folder: Path) -> AnyExperiment:
     path = folder / "experiment.json"
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read: {error}.") from error
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}.") from error
     found = document.get("format", 1) if isinstance(document, dict) else None
     if found != FORMAT:
         raise UserError(

@@ -68,7 +68,7 @@ class Display:
     def header(self, title: str, rows: list[tuple[str, str]]) -> None:
         """A title and a listing of names and values; long values are wrapped."""
         self._print(Text(self._harmless(title), style="bold"))
-        indent = min(max((cell_len(name) for name, _ in rows), default=0), 30) + 2
+        indent = min(max((cell_len(name) for name, _ in rows), default=0), 44) + 2
         for name, value in rows:
             name = set_cell_size(self._harmless(name), indent)
             lines = [

@@ -12,8 +12,9 @@ import numpy as np
 from lm_jax.data.vectors import read_vectors
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import FromRun, InitialVectors
+from lm_jax.runs.directory import find_run
 from lm_jax.runs.model import load_model
-from lm_jax.selectors import path_name
+from lm_jax.selectors import like_layers_once, path_name
 from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.saved import digest
 
@@ -27,7 +28,7 @@ class Start(NamedTuple):
     Attributes:
         arrays: that are put into them.
         place: (parameters, arrays) -> parameters, by unrolled paths.
-        table: what happened to each, a line each: (path, what).
+        table: what happened to each, (path, what), like layers once.
     """
 
     arrays: Any
@@ -101,7 +102,7 @@ def from_run(initial: FromRun, tokenizer: Trained, params: Any) -> Start:
         UserError: it can't be read; a parameter of either side fits nothing and is
             not named; an expression matches nothing.
     """
-    run = Path(initial.run)
+    run = find_run(Path(initial.run))
     loaded = load_model(run, initial.step)
     if not hasattr(loaded, "params"):
         raise UserError(f"{run} was fitted by counting: it has no parameters to take.")
@@ -127,12 +128,14 @@ def from_run(initial: FromRun, tokenizer: Trained, params: Any) -> Start:
     if problems:
         raise UserError(
             f"Parameters of {run} and of this model don't fit:\n"
-            + "\n".join(problems)
+            + "\n".join(like_layers_once(problems))
             + "\nName each in initial.new, initial.resized, initial.renamed or "
             "initial.dropped: (--initial.new 'EXPRESSION' ...)."
         )
     table += [(path, "dropped") for path in left]
-    return Start(taken, _put, table)
+    lines = like_layers_once(f"{path}: {how}" for path, how in table)
+    parts = (line.partition(": ") for line in lines)
+    return Start(taken, _put, [(path, how) for path, _, how in parts])
 
 
 def _by_path(tree: Any) -> dict[str, Any]:
