@@ -58,8 +58,10 @@ _CHECKS = [
 ]
 # The whole suite compiles anew each time: a damaged cache shall not decide it.
 _COMPILED = ".lm_jax/tests"
-# A file's tests share what they trained: they stay in one process.
-_SUITE = ["pytest", "tests", "-n", "auto", "--maxprocesses", "8", "--dist", "loadfile"]
+# A file's tests share what they trained: they stay in one process. Which begins is
+# said by tests/conftest.py.
+_SUITE = ["pytest", "tests", "-n", "auto", "--maxprocesses", "8"]
+_SUITE += ["--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def _pytest(args: list[str]) -> list[str]:
