@@ -77,6 +77,7 @@ def _compare_results(run_a: Path, run_b: Path) -> None:
         ("tokens", a["tokens"], b["tokens"]),
         ("tokens per second", a["tokens_per_second"], b["tokens_per_second"]),
     ]
+    width = max(len(name) for name, _, _ in rows) + 1
     for name, left, right in rows:
         difference = right - left
-        print(f"  {name:26}{left:>14,.6g}{right:>14,.6g}{difference:>+14,.6g}")
+        print(f"  {name:{width}}{left:>14,.6g}{right:>14,.6g}{difference:>+14,.6g}")

@@ -111,6 +111,9 @@ def _show(
     if same and published and published.split == options.split:
         name = published.score.replace("_", " ")
         rows.append(("published", f"{name} {published.value} ({published.source})"))
-    display.header(f"{run}, step {fitted.step}, {options.split} split", rows)
+    what = f"{options.split} split"
+    if options.corpus and list(fitted.data.splits) == ["train"]:
+        what = "the whole text"
+    display.header(f"{run}, step {fitted.step}, {what}", rows)
     for text in found.texts:
         print(text)

@@ -13,6 +13,7 @@ from lm_jax.experiment import read
 from lm_jax.runs.claim import check_data
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.metrics import read_metrics
+from lm_jax.tokenizers.trained import written
 from lm_jax.training.setup import CACHE
 
 # The arrays of a row that are tokens.
@@ -64,9 +65,17 @@ def main(args: list[str]) -> None:
         _print_row(data.tokenizer, {k: v[options.row] for k, v in batch.items()})
         return
     for index in range(count):
-        text = data.tokenizer.decode(next(batch[n] for n in TEXTS if n in batch)[index])
+        ids = next(batch[n] for n in TEXTS if n in batch)[index]
         print(f"--- row {index} ---")
-        print(text)
+        print(written(data.tokenizer, _unpadded(ids, batch, index)))
+
+
+def _unpadded(ids: np.ndarray, batch: dict[str, np.ndarray], row: int) -> np.ndarray:
+    """A row's ids up to the last that counts."""
+    mask = batch["mask"][row] if "mask" in batch else np.ones(len(ids))
+    if len(mask) != len(ids) or not mask.any():
+        return ids
+    return ids[: int(np.flatnonzero(mask)[-1]) + 1]
 
 
 def _print_row(tokenizer, row: dict[str, np.ndarray]) -> None:

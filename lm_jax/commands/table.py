@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from lm_jax.commands.options import read_options
+from lm_jax.errors import UserError
 from lm_jax.runs.table import as_measure, lines, measures, rows_below
 
 COMMITTED = Path(__file__).parents[2] / "experiments" / "results"
@@ -30,6 +31,15 @@ def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "table", args)
     asked = [as_measure(options.measure)] if options.measure else None
-    for number, (corpus, rows) in enumerate(rows_below(options.folder).items()):
-        for measure in asked or measures(rows):
-            print("\n" * (number > 0) + "\n".join(lines(corpus, rows, measure)))
+    shown = False
+    for corpus, rows in rows_below(options.folder).items():
+        tables = [list(lines(corpus, rows, m)) for m in asked or measures(rows)]
+        if any(tables):
+            print("\n" * shown + "\n".join(line for table in tables for line in table))
+            shown = True
+    if not shown:
+        raise UserError(
+            f"No run below {options.folder} was scored by '{options.measure}'. Scores "
+            "have names such as loss, perplexity, bits_per_byte and accuracy; "
+            "`evaluate RUN --split test` scores another split."
+        )

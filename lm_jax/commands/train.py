@@ -138,6 +138,7 @@ def describe(setup: Setup) -> list[tuple[str, str]]:
     shape = {axis: n for axis, n in setup.mesh.shape.items() if n > 1}
     mesh = " x ".join(f"{n} {axis}" for axis, n in shape.items()) or "one device"
     shapes = " or ".join(f"{s.rows} x {s.length}" for s in setup.order.shapes)
+    average = [("average", str(experiment.average))] if experiment.average else []
     return [
         ("data", setup.data.statement),
         ("model", f"{type(setup.model).__name__}, {setup.parameters:,} parameters"),
@@ -152,6 +153,7 @@ def describe(setup: Setup) -> list[tuple[str, str]]:
             f"{setup.total / setup.units.steps_per_epoch:.2f} epochs, "
             f"{setup.total * setup.units.flops:.2e} FLOPs",
         ),
+        *average,
         ("devices", f"{len(devices)} {devices[0].platform} ({mesh})"),
     ]
 

@@ -9,6 +9,7 @@ from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Progress
 from lm_jax.generation import Sampling
 from lm_jax.tokenizers import Trained
+from lm_jax.tokenizers.trained import written
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Sample:
         tokenizer = fitted.data.tokenizer
         prompt = tokenizer.encode(self.prompt)
         new = fitted.generate([prompt], self.length, self.sampling, fitted.seed)
-        return Found({}, (tokenizer.decode(np.concatenate([prompt, new[0]])),))
+        return Found({}, (written(tokenizer, np.concatenate([prompt, new[0]])),))
 
     def check(self, tokenizer: Trained, name: str, empty: bool = False) -> None:
         """Refuse a prompt or a sampling now, not at the first evaluation.
@@ -58,7 +59,13 @@ class Sample:
             raise UserError(f"{field}.length must be 0 (no sample) or more.")
         if not self.length:
             return
-        found = len(tokenizer.encode(self.prompt))
+        try:
+            found = len(tokenizer.encode(self.prompt))
+        except UserError as error:
+            raise UserError(
+                f"{field}.prompt={self.prompt!r} can't be read: {error} Or give "
+                f"another prompt, or no sample (--{field}.length 0)."
+            ) from error
         if not found and not empty:
             raise UserError(
                 f"{field}.prompt is empty, and a model continues at least one token. "

@@ -30,6 +30,7 @@ from lm_jax.models.model import lacking
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
+from lm_jax.tokenizers.trained import written
 
 NGRAM = "ngram.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"
@@ -61,7 +62,7 @@ class _Texts(ABC):
         ids = [self.tokenizer.encode(text) for text in texts]
         new = self.generate_ids(ids, length, sampling, seed)
         rows = zip(ids, new, strict=True)
-        return [self.tokenizer.decode(np.concatenate(row)) for row in rows]
+        return [written(self.tokenizer, np.concatenate(row)) for row in rows]
 
     @abstractmethod
     def generate_ids(

@@ -6,6 +6,7 @@ keeps as JSON. Ids are int32 arrays of shape (tokens,).
 """
 
 from collections.abc import Iterable
+from operator import index
 from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
@@ -63,6 +64,20 @@ def boundary_ids(tokenizer: Trained) -> tuple[int, ...]:
     """Give the ids of the tokens that end a sentence or a document."""
     ends = (tokenizer.sentence_end_id, tokenizer.end_id)
     return tuple(end for end in ends if end is not None)
+
+
+def written(tokenizer: Trained, ids: Ids) -> str:
+    """Give the text of ids for people: where a document ends, so does the line."""
+    end = tokenizer.end_id
+    if end is None or tokenizer.decode([end]):
+        return tokenizer.decode(ids)
+    documents: list[list[int]] = [[]]
+    for i in map(index, ids):
+        if i == end:
+            documents.append([])
+        else:
+            documents[-1].append(i)
+    return "\n".join(map(tokenizer.decode, documents))
 
 
 def visible(text: str) -> str:

@@ -89,8 +89,8 @@ def _check(before: Any, setup: Setup, checkpoints: Checkpoints) -> None:
     if before.budget == setup.experiment.budget or not done:
         return
     advice = (
-        "To train longer from what it has learnt, begin another run from it: train "
-        f"FILE --from {checkpoints.directory.parent} --run DIRECTORY."
+        "To train anew, give another --run DIRECTORY; to train longer from what it has "
+        f"learnt, add --from {checkpoints.directory.parent} to that."
     )
     if setup.total < done:
         raise UserError(
@@ -116,6 +116,11 @@ def _start(
 ) -> tuple[TrainState, Progress]:
     """The first state, or the last one saved."""
     steps = checkpoints.steps()
+    if not steps and (result := checkpoints.directory.parent / "result.json").exists():
+        raise UserError(
+            f"{checkpoints.directory} has no checkpoint, and {result.name} says that "
+            "the run has ended. Put the checkpoints back, or give another --run."
+        )
     if not steps:
         return setup.first_state(), Progress()
     params, rest = split(setup.saved_shapes())

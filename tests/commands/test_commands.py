@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lm_jax.__main__ import COMMANDS, main
+from lm_jax.commands.inspect import _unpadded
 from tests.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +181,14 @@ def test_a_changed_recipe_has_no_published_figure(folder, capsys):
     ):
         said = printed(capsys, "train", "tiny.py", "--run", f"new/{run}", *args)
         assert ("Published: validation loss 1.0 (us)" in said) is there
+
+
+def test_padding_is_no_text():
+    ids = np.array([7, 8, 9, 0, 0])
+    batch = {"mask": np.array([[1, 0, 1, 0, 0], [0, 0, 0, 0, 0]])}
+    assert _unpadded(ids, batch, 0).tolist() == [7, 8, 9]
+    assert _unpadded(ids, {}, 0).tolist() == ids.tolist()
+    assert _unpadded(ids[:4], batch, 0).tolist() == [7, 8, 9, 0]
 
 
 def test_inspect_prints_what_the_step_saw(folder, capsys):

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -268,6 +269,16 @@ def test_what_diverges_is_saved_with_its_batch(capsys):
     assert train("wild", "--schedule.peak", "1e30", "--optimizer.clip", "None") == 1
     said = " ".join(capsys.readouterr().err.split())
     assert f"step {step} is not finite" in said
+
+
+@pytest.mark.slow
+def test_a_run_without_its_checkpoints_is_not_begun_again(whole, capsys):
+    shutil.copytree(whole, "whole")
+    shutil.rmtree("whole/checkpoints")
+    before = Path("whole/result.json").read_bytes()
+    assert train("whole") == 2
+    assert "has no checkpoint" in " ".join(capsys.readouterr().err.split())
+    assert Path("whole/result.json").read_bytes() == before
 
 
 @pytest.mark.slow
