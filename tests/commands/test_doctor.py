@@ -38,6 +38,7 @@ def test_a_machine_that_can_train(capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []  # looking leaves nothing behind
 
 
+@pytest.mark.slow
 def test_rates_are_of_the_right_size(capsys):
     _, out = report(capsys)
     f32, bf16 = re.search(

@@ -54,6 +54,7 @@ def every_context(vocab_size, length):
     return np.array(rows, np.int64).reshape(len(rows), length)
 
 
+@pytest.mark.slow
 @every_smoothing
 @quick
 @given(corpora())
@@ -103,6 +104,7 @@ def test_the_next_token_is_scored_as_in_a_stream(smoothing, corpus, reset):
         np.testing.assert_array_equal(model.log_probabilities(ids), np.log(p))
 
 
+@pytest.mark.slow
 @quick
 @given(corpora(), st.integers(1, 7))
 def test_blocks_change_nothing(corpus, block):

@@ -72,6 +72,7 @@ def test_seeds_share_no_epoch():
     assert len(orders) == 16
 
 
+@pytest.mark.slow
 @quick
 @given(
     st.lists(st.integers(0, 30), min_size=1, max_size=3),

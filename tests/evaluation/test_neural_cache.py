@@ -123,6 +123,7 @@ def test_weight_0_is_the_plain_evaluation():
     assert scores["loss"] == pytest.approx(found[0]["nats"] / 12)
 
 
+@pytest.mark.slow
 def test_probabilities_sum_to_one():
     params, ids = params_of(MODEL), stream(1, 2)
     cache = NeuralCache(size=6, theta=0.5, weight=0.6)

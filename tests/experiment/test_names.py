@@ -58,6 +58,7 @@ def test_json_rebuilds_the_same_experiment(tmp_path):
     assert count > 3
 
 
+@pytest.mark.slow
 def test_names_are_those_that_the_rooms_export():
     text = json.dumps([to_json(experiment) for experiment in every_experiment()])
     for kind in ("models.Transformer", "data.TokenStream", "evaluation.Likelihood"):

@@ -256,6 +256,7 @@ def test_evaluations_do_not_compile_again():
     assert (first != second).any() and (first != third).any()
 
 
+@pytest.mark.slow
 def test_nothing_asked_for_is_nothing():
     model, params = made()
     assert generate(model, params, RAGGED, 0, CONTEXT, DRAWN, 0).shape == (5, 0)

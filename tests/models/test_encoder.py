@@ -69,6 +69,7 @@ def test_kinds_of_sentences_are_told_apart(params):
     assert jnp.abs(a - c).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_parameters_are_berts():
     """Those of Google's bert-base-uncased with its head, less pooler and 2nd task."""
     bert = Encoder(vocab_size=30522, positions=Learned(512), segment_types=2)
@@ -90,6 +91,7 @@ def test_a_text_is_pooled_by_its_first_token():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_head_bends_as_it_is_told(params):
     exact = MODEL.clone(head_activation="gelu_exact")
     a, b = (logits(m, params, TOKENS) for m in (MODEL, exact))

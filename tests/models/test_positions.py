@@ -288,6 +288,7 @@ def test_what_rotary_positions_cannot_do_is_named(positions, change, words):
     assert words in problem
 
 
+@pytest.mark.slow
 def test_a_fraction_is_that_of_the_components():
     """Each n / dim turns n, however the division rounds."""
     for dim in range(2, 200, 2):

@@ -92,6 +92,7 @@ def test_equals_pytorch(cell):
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", slow_but(CELLS, LSTM()), ids=names)
 def test_no_token_sees_a_later_one(cell):
     model = small(cell)

@@ -91,6 +91,7 @@ def logits(model, params, inputs, **kwargs):
     return model.apply({"params": params}, inputs, **kwargs)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(CHOICES, "llama"))
 def test_causal_by_gradients(name):
     """No logit depends on the embedding of a later token; each on its own."""

@@ -83,6 +83,7 @@ def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
     log.close()
 
 
+@pytest.mark.slow
 @given(history=histories, data=st.data())
 def test_cut_anywhere_and_gone_on_is_uninterrupted(tmp_path_factory, history, data):
     path = tmp_path_factory.mktemp("run") / "metrics.jsonl"

@@ -162,6 +162,7 @@ def test_one_text_to_train_on_beside_a_test_split_is_cut_by_position(tmp_path, t
     assert "first 48 characters" in find(corpus, tmp_path / ".cache").statement
 
 
+@pytest.mark.slow
 def test_a_file_is_of_the_split_that_its_folder_names(tmp_path):
     write_rows(tmp_path, ["train/test-1.jsonl", "Valid/a.jsonl", "test/a.jsonl"], 2)
     splits = splits_of(Corpus(str(tmp_path)), tmp_path / ".cache")
