@@ -113,7 +113,8 @@ def _sizes(name: str, tokens: Tokens) -> str:
     unknown = f", {share:.2%} of them unknown" if tokens.unknown else ""
     of = f"of {tokens.bytes:,} bytes"
     if not tokens.bytes:
-        of = f"in {len(tokens.documents) - 1:,} documents"
+        count = len(tokens.documents) - 1
+        of = f"in {count:,} document{'s' * (count != 1)}"
     return f"{name}: {len(tokens.ids):,} tokens {of}{unknown}."
 
 
