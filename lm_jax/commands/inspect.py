@@ -72,8 +72,8 @@ def main(args: list[str]) -> None:
 
 def _unpadded(ids: np.ndarray, batch: dict[str, np.ndarray], row: int) -> np.ndarray:
     """A row's ids up to the last that counts."""
-    mask = batch["mask"][row] if "mask" in batch else np.ones(len(ids))
-    if len(mask) != len(ids) or not mask.any():
+    mask = np.asarray(batch["mask"][row] if "mask" in batch else 1.0)
+    if mask.shape != ids.shape or not mask.any():
         return ids
     return ids[: int(np.flatnonzero(mask)[-1]) + 1]
 

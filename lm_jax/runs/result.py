@@ -127,7 +127,7 @@ def read_result(run: Path) -> dict:
             f"{path} is damaged: move it away and train again to write a new one; "
             "a run that ended only writes its result."
         ) from None
-    if "validation" in result and "scores" not in result:
+    if isinstance(result.get("validation"), dict) and "scores" not in result:
         raise UserError(
             f"{path} is of an earlier format, without a list of scores: train the run "
             "again, in another directory."

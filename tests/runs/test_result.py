@@ -68,3 +68,9 @@ def test_a_damaged_result_is_named(tmp_path):
     (tmp_path / "result.json").write_text('{"a": ')
     with pytest.raises(UserError, match="result.json is damaged"):
         read_result(tmp_path)
+
+
+def test_an_earlier_format_is_said(tmp_path):
+    write_result(tmp_path, {"steps": 4, "validation": {"loss": 2.0}})
+    with pytest.raises(UserError, match="of an earlier format"):
+        read_result(tmp_path)
