@@ -71,6 +71,16 @@ def test_equals_optaxs_own(value, reference):
     same(walk(ours(value)), walk(reference))
 
 
+def test_each_update_has_the_rate_of_its_own_step():
+    """The first has that of step 0."""
+    rule = ours(SGD(momentum=0.0, clip=None), lambda step: 0.5 / (step + 1))
+    state = rule.init(PARAMS)
+    for step in range(4):
+        updates, state = rule.update(gradients(step), state, PARAMS)
+        expected = optax.tree.scale(-0.5 / (step + 1), gradients(step))
+        same(updates, expected)
+
+
 @pytest.mark.slow
 def test_muon_orthogonalises_hidden_kernels_only():
     rule = ours(Muon(weight_decay=0.0, clip=None), lambda step: 1.0)

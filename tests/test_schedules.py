@@ -1,17 +1,23 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lm_jax.durations import Units
 from lm_jax.schedules import (
     Constant,
     InverseSquareRoot,
     ReduceOnPlateau,
+    Schedule,
+    StepDecay,
     WarmupCosine,
     WarmupLinear,
     WarmupStableDecay,
 )
+from tests.properties import quick
 
 UNITS = Units(tokens=10, steps_per_epoch=20.0, flops=1.0)
 
@@ -19,6 +25,56 @@ UNITS = Units(tokens=10, steps_per_epoch=20.0, flops=1.0)
 def rates(schedule, total=100):
     curve = schedule.curve(total, UNITS)
     return np.asarray([float(curve(step)) for step in range(total + 1)])
+
+
+def lengths(kind):
+    """What a schedule of this kind needs, to fit into a hundred steps."""
+    own = {
+        WarmupStableDecay: {"decay": "20 steps"},
+        StepDecay: {"factor": 0.25, "after": "40 steps", "every": "15 steps"},
+    }
+    return {"warmup": "10 steps"} | own.get(kind, {})
+
+
+def has_final(kind):
+    return "final" in kind.__dataclass_fields__
+
+
+@pytest.mark.parametrize("kind", get_args(Schedule))
+@quick
+@given(peak=st.floats(1e-6, 30.0), share=st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+def test_rates_grow_with_the_peak_and_nothing_else_changes(kind, peak, share):
+    """Of a schedule with a last rate, that one grows with it."""
+    curves = []
+    for top in (1.0, peak):
+        last = {"final": share * top} if has_final(kind) else {}
+        curves.append(kind(peak=top, **lengths(kind), **last).curve(100, UNITS))
+    steps = np.asarray([0, 3, 9, 10, 11, 39, 40, 54, 55, 79, 80, 81, 95, 99])
+    one, other = (np.asarray(curve(steps)) for curve in curves)
+    np.testing.assert_allclose(other, peak * one, rtol=1e-5)
+    assert other.max() <= peak * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("kind", [*filter(has_final, get_args(Schedule))])
+@quick
+@given(peak=st.floats(1e-5, 10.0), share=st.floats(0.0, 1.0))
+def test_the_last_rate_is_the_one_asked_for_at_any_peak(kind, peak, share):
+    schedule = kind(peak=peak, final=share * peak, **lengths(kind))
+    found = float(schedule.curve(100, UNITS)(100))
+    assert found == pytest.approx(share * peak, rel=1e-4, abs=1e-6 * peak)
+
+
+def test_steps_of_a_staircase_begin_when_they_are_said_to():
+    """Zaremba et al. 2014, 4.1: as it is for so long, then lower every epoch."""
+    found = rates(StepDecay(peak=3e-4, factor=0.5, after="2 epochs", every="1 epoch"))
+    expected = 3e-4 * np.repeat([1, 1, 0.5, 0.25, 0.125], 20)
+    np.testing.assert_allclose(found[:100], expected, rtol=1e-6)
+    other = rates(StepDecay(peak=2.0, factor=0.1, after="7 steps", every="3 steps"))
+    np.testing.assert_allclose(
+        other[[0, 6, 7, 9, 10, 12, 13]],
+        [2, 2, *[0.2] * 2, *[0.02] * 2, 0.002],
+        rtol=1e-5,
+    )
 
 
 def test_cosine_is_nanogpts():

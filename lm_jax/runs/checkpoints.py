@@ -21,6 +21,7 @@ from lm_jax.errors import UserError
 
 DIGESTS = "digests.json"
 _TEMPORARY = ".orbax-checkpoint-tmp"
+_NOTES = ("_CHECKPOINT_METADATA", "commit_success.txt")
 # Bytes for what stands beside the arrays in a checkpoint.
 _SPARE = 1_000_000
 
@@ -239,11 +240,12 @@ class Checkpoints:
 
 
 def _files(folder: Path) -> Iterable[Path]:
-    skipped = (DIGESTS, "commit_success.txt", "_CHECKPOINT_METADATA")
+    # Orbax ends the last two after the digests; nothing that is read stands there.
+    apart = {folder / name for name in (DIGESTS, *_NOTES)}
     return (
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in skipped
+        if path.is_file() and path not in apart
     )
 
 

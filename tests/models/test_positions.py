@@ -19,6 +19,7 @@ from lm_jax.models import (
     Llama3Scaling,
     Relative,
     Rotary,
+    Sinusoidal,
     Transformer,
     YaRN,
 )
@@ -27,6 +28,7 @@ from lm_jax.models.config import BlockConfig
 from lm_jax.models.part import BlockPart
 from lm_jax.models.positions import _slopes
 from lm_jax.models.stack import stack_blocks
+from tests.properties import quick
 
 HERE = jnp.arange(6)[None]
 
@@ -211,6 +213,35 @@ def turned(positions, x, places=HERE, index=0, **config):
 
 
 QUERY = jax.random.normal(jax.random.key(0), (1, 1, 6, 8))
+
+
+@quick
+@given(
+    base=st.sampled_from([10.0, 500.0, 10000.0]),
+    place=st.integers(0, 300),
+    half=st.integers(1, 6),
+)
+def test_a_pair_turns_by_its_angle_as_a_complex_number_does(base, place, half):
+    """x_i + i x_{i + d/2} times e^(i m base^(-2i/d)), at position m.
+
+    Su et al. 2021, eq. 14 and 15, with the pairs of GPT-NeoX: the two halves.
+    """
+    x = np.random.default_rng(half).normal(size=(1, 1, 1, 2 * half))
+    angles = place * base ** (-np.arange(half) / half)
+    pairs = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * angles)
+    found = turned(Rotary(base), jnp.asarray(x, jnp.float32), jnp.asarray([[place]]))
+    expected = np.concatenate([pairs.real, pairs.imag], axis=-1)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [6, 7])
+def test_sinusoidal_waves_are_the_papers(width):
+    """Sines, then cosines, of m base^(-2i/d): those of deviation 0.02 together."""
+    found = Sinusoidal(50.0).embed(None, jnp.zeros((1, 6, width)), HERE)
+    half = (width + 1) // 2
+    angles = np.arange(6)[:, None] * 50.0 ** (-np.arange(half) / half)
+    waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)[:, :width]
+    np.testing.assert_allclose(found[0], 0.02 * math.sqrt(2) * waves, atol=1e-6)
 
 
 def test_a_fraction_of_a_head_turns():

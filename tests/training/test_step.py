@@ -10,10 +10,14 @@ from lm_jax.averages import AverageAfter, MovingAverage
 from lm_jax.models import Dropouts, Recurrent, Relative, Rotary, Transformer
 from lm_jax.models.stack import initialise
 from lm_jax.objectives import NextToken
-from lm_jax.optimizers import AdamW, transformation
+from lm_jax.optimizers import SGD, AdamW, transformation
 from lm_jax.sharding import Sharding, make_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
-from lm_jax.training.step import make_evaluation_step, make_train_step
+from lm_jax.training.step import (
+    make_evaluation_step,
+    make_gradients,
+    make_train_step,
+)
 
 MODEL = Transformer(
     layers=2, heads=2, width=16, vocab_size=16, positions=Rotary(), dropout=0.1
@@ -188,6 +192,30 @@ def test_scale_multiplies_the_update():
     half, _ = run(step, state.replace(scale=jnp.asarray(0.5)), [batch()])
     expected = jax.tree.map(lambda a, b: (a + b) / 2, state.params, full.params)
     close(half.params, expected, 1e-6)
+
+
+@pytest.mark.slow
+def test_the_rate_of_a_step_is_used_and_logged_at_that_step():
+    """Plain gradient descent, whose rates are those of a schedule that falls."""
+    model = Transformer(layers=1, heads=1, width=8, vocab_size=16, positions=Rotary())
+
+    def curve(step):
+        return 0.5 / (step + 1)
+
+    _, state = parts(model=model)
+    rule = transformation(SGD(momentum=0.0, clip=None), curve, state.params)
+    step = jax.jit(make_train_step(model, NextToken(), rule, curve, seed=1))
+    gradients = jax.jit(make_gradients(model, NextToken(), seed=1))
+    state = first_state(state.params, rule).replace(scale=jnp.asarray(0.5))
+    for k in range(3):
+        (_, weight, gradient), _ = gradients(state, batch(k))
+        after, metrics = step(state, batch(k))
+        rate = 0.5 * curve(k)
+        assert float(metrics["learning_rate"]) == pytest.approx(rate, rel=1e-6)
+        down = jax.tree.map(lambda p, g: p - rate * g / weight, state.params, gradient)  # noqa: B023
+        close(after.params, down, 1e-6)
+        assert after.step == k + 1
+        state = after
 
 
 @pytest.mark.slow

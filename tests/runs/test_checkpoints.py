@@ -1,0 +1,145 @@
+"""A checkpoint is what was written, file for file, or it is refused by name."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_jax.errors import UserError
+from lm_jax.runs.checkpoints import DIGESTS, Checkpoints, _LastAndBest, verify
+
+PARAMS = {
+    "params": {"kernel": jnp.arange(12.0).reshape(3, 4)},
+    "average": {"kernel": -jnp.arange(12.0).reshape(3, 4)},
+}
+REST = {"step": jnp.asarray(3), "moments": jnp.ones((3, 4))}
+# Orbax's own notes, which it ends after the digests are made: nobody reads them.
+NOTES = {"_CHECKPOINT_METADATA", "commit_success.txt"}
+
+
+def like(tree):
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=leaf.sharding
+        ),
+        tree,
+    )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "checkpoints"
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(3, PARAMS, REST, {"best": 3, "seconds": 1.5}, 3)
+    checkpoints.close()
+    return folder
+
+
+@pytest.fixture
+def folder(written, tmp_path):
+    shutil.copytree(written, tmp_path / "checkpoints")
+    return tmp_path / "checkpoints" / "3"
+
+
+def files_of(folder):
+    return {
+        str(path.relative_to(folder)): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_every_file_has_its_digest(folder):
+    digests = json.loads((folder / DIGESTS).read_text())
+    assert set(files_of(folder)) - set(digests) == {DIGESTS, *NOTES}
+
+
+def damaged(content):
+    """The ways in which a file can be another: a bit, its end, more, nothing."""
+    middle = len(content) // 2
+    yield content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
+    yield content[:-1]
+    yield content + b"\n"
+    yield b""
+
+
+def test_no_change_of_any_file_goes_unnoticed(folder):
+    verify(folder)
+    for name, path in files_of(folder).items():
+        content = path.read_bytes()
+        for other in damaged(content):
+            path.write_bytes(other)
+            if name in NOTES or (name == DIGESTS and other.strip() == content):
+                verify(folder)
+                continue
+            with pytest.raises(UserError, match=None if name == DIGESTS else name):
+                verify(folder)
+        path.unlink()
+        if name not in NOTES:
+            with pytest.raises(UserError, match=name):
+                verify(folder)
+        path.write_bytes(content)
+    verify(folder)
+
+
+def test_what_is_read_is_checked_and_what_is_not_must_be_there(folder):
+    for name, path in files_of(folder).items():
+        if not name.startswith("rest/"):
+            continue
+        content = path.read_bytes()
+        path.write_bytes(content + b" ")
+        verify(folder, ("params",))
+        path.unlink()
+        with pytest.raises(UserError, match="lacks the file rest/"):
+            verify(folder, ("params",))
+        path.write_bytes(content)
+
+
+def test_all_comes_back_and_the_average_is_what_is_used(folder):
+    checkpoints = Checkpoints(folder.parent)
+    found, progress = checkpoints.restore(3, like({**PARAMS, "rest": REST}))
+    jax.tree.map(np.testing.assert_array_equal, found, {**PARAMS, "rest": REST})
+    assert progress == {"best": 3, "seconds": 1.5}
+    used = checkpoints.restore_params(3)
+    np.testing.assert_array_equal(used["kernel"], PARAMS["average"]["kernel"])
+    plain = checkpoints.read_params(3, like(PARAMS["params"]))
+    np.testing.assert_array_equal(plain["kernel"], PARAMS["params"]["kernel"])
+
+
+def kept(policy, steps):
+    infos = [SimpleNamespace(step=step) for step in steps]
+    marks = policy.should_preserve(infos, context=None)
+    return [step for step, mark in zip(steps, marks, strict=True) if mark]
+
+
+@pytest.mark.parametrize(
+    ("last", "every", "averaged", "best", "expected"),
+    [
+        (1, 1, 0, None, [20]),
+        (2, 1, 0, 4, [4, 17, 20]),
+        (1, 4, 2, 8, [8, 16, 20]),
+        (1, 4, 3, None, [12, 16, 20]),
+        (9, 4, 0, None, [4, 8, 12, 16, 17, 20]),
+    ],
+)
+def test_the_last_the_best_and_those_that_are_averaged_are_kept(
+    last, every, averaged, best, expected
+):
+    policy = _LastAndBest(last, every, averaged)
+    policy.best = best
+    assert kept(policy, [4, 8, 12, 16, 17, 20]) == expected
+
+
+def test_the_best_is_chosen_and_what_is_not_there_refused(folder):
+    checkpoints = Checkpoints(folder.parent, keep=1)
+    checkpoints.save(5, PARAMS, REST, {"best": 3}, 3)
+    checkpoints.wait()
+    assert checkpoints.steps() == [3, 5]
+    assert checkpoints.choose() == 3 and checkpoints.choose(5) == 5
+    with pytest.raises(UserError, match=r"steps \[3, 5\], none of 4"):
+        checkpoints.choose(4)
+    checkpoints.close()
