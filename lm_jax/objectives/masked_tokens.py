@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.scores import perplexity
 from lm_jax.objectives.sums import Sums, applied, penalties
@@ -74,7 +75,7 @@ class MaskedTokens(ObjectiveBase):
             carry,
         )
 
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give nats, accuracy and perplexity of the hidden tokens of a split."""
         tokens = max(sums["weight"], 1.0)
         loss = sums["nats"] / tokens

@@ -9,6 +9,7 @@ import jax
 import optax
 from jaxtyping import Array, Float, Key
 
+from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.scores import perplexity
 from lm_jax.objectives.sums import Sums, applied, penalties
@@ -82,7 +83,7 @@ class Seq2Seq(ObjectiveBase):
         metrics = {"nats": nats_sum, "correct": correct}
         return Sums(loss, mask.sum(), metrics, carry)
 
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give nats, perplexity and accuracy of the targets of a split."""
         tokens = max(sums["weight"], 1.0)
         loss = sums["nats"] / tokens

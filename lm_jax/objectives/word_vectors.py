@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.sums import Sums
 
@@ -33,7 +34,7 @@ class _Neighbours(ObjectiveBase):
         """Give the vectors of the words; see `NextToken.predict`."""
         return model(batch["inputs"]), carry
 
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give the nats of a pair, or of a word, over a whole split."""
         return {"loss": sums["nats"] / max(sums["weight"], 1.0)}
 
@@ -172,7 +173,7 @@ class GloVe(ObjectiveBase):
         weight = (counts > 0).sum().astype(jnp.float32)
         return Sums(squares, weight, {"squares": squares}, carry)
 
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give the weighted square of a pair over a whole split."""
         return {"loss": sums["squares"] / max(sums["weight"], 1.0)}
 

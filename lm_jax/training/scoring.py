@@ -123,7 +123,7 @@ class Scored:
         windows = data.evaluation(split, size)
         carry = to_mesh(empty(size), self.mesh) if empty else None
         sums = summed(function, self.loaded.params, windows, self.mesh, carry, progress)
-        return experiment.objective.scores(sums, data.splits[split].spelled)
+        return experiment.objective.scores(sums, data.splits[split].coded)
 
 
 def seen_before(data: Prepared) -> str:
