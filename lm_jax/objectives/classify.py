@@ -22,6 +22,8 @@ class Classify(ObjectiveBase):
         "class_logits": (),
         "with_classes": (),
     }
+    weighs = "mask"
+    nothing = "no text of it has a label that counts. Give it labelled texts"
 
     def predict(
         self,
@@ -67,5 +69,5 @@ class Classify(ObjectiveBase):
 
     def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give the nats of a label over a whole split, and the share told rightly."""
-        texts = max(sums["weight"], 1.0)
+        texts = sums["weight"]
         return {"loss": sums["nats"] / texts, "accuracy": sums["correct"] / texts}

@@ -22,6 +22,12 @@ class MaskedTokens(ObjectiveBase):
     may_read = ("segments",)
     calls = {"features": ("segments", "dropout_keys"), "logits": ()}
     causal = False
+    weighs = "mask"
+    nothing = (
+        "no token of it is hidden. With data.whole_words a word is hidden only where "
+        "data.rate of a window holds all of it: use a higher rate, longer windows "
+        "(data.context), a longer text or --data.whole-words False"
+    )
 
     def predict(
         self,
@@ -77,7 +83,7 @@ class MaskedTokens(ObjectiveBase):
 
     def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give nats, accuracy and perplexity of the hidden tokens of a split."""
-        tokens = max(sums["weight"], 1.0)
+        tokens = sums["weight"]
         loss = sums["nats"] / tokens
         return {
             "loss": loss,

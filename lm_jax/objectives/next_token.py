@@ -32,6 +32,8 @@ class NextToken(ObjectiveBase):
     }
     causal = True
     generates = True
+    weighs = "mask"
+    nothing = "none of its tokens follows another. Use a longer text"
 
     def predict(
         self,

@@ -30,6 +30,8 @@ class Seq2Seq(ObjectiveBase):
     may_read = ("source_mask",)
     calls = {"features": ("dropout_keys", "source", "source_mask"), "logits": ()}
     causal = True
+    weighs = "mask"
+    nothing = "none of its sources has a target. Use a longer text"
 
     def predict(
         self,
@@ -85,7 +87,7 @@ class Seq2Seq(ObjectiveBase):
 
     def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give nats, perplexity and accuracy of the targets of a split."""
-        tokens = max(sums["weight"], 1.0)
+        tokens = sums["weight"]
         loss = sums["nats"] / tokens
         return {
             "loss": loss,

@@ -23,6 +23,13 @@ class _Neighbours(ObjectiveBase):
     may_read = ("noise", "noise_weight", "nodes", "turns")
     calls = {"__call__": (), "outputs": (), "vectors": ()}
     learns_vectors = True
+    weighs = "near"
+    nothing = (
+        "no two known words of it stand in one line or document, near each other "
+        "(data.window). Use a text of longer lines, a larger vocabulary "
+        "(data.tokenizer.size) or, if frequent words are thinned out too much, a "
+        "larger data.subsample"
+    )
 
     def predict(
         self,
@@ -36,7 +43,7 @@ class _Neighbours(ObjectiveBase):
 
     def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give the nats of a pair, or of a word, over a whole split."""
-        return {"loss": sums["nats"] / max(sums["weight"], 1.0)}
+        return {"loss": sums["nats"] / sums["weight"]}
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,11 @@ class GloVe(ObjectiveBase):
     reads = ("inputs", "contexts", "counts")
     calls = {"log_counts": (), "vectors": ()}
     learns_vectors = True
+    weighs = "counts"
+    nothing = (
+        "no two known words of it meet in one line or document (data.window). Use a "
+        "text of longer lines or a larger vocabulary (data.tokenizer.size)"
+    )
 
     def predict(
         self,
@@ -175,7 +187,7 @@ class GloVe(ObjectiveBase):
 
     def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give the weighted square of a pair over a whole split."""
-        return {"loss": sums["squares"] / max(sums["weight"], 1.0)}
+        return {"loss": sums["squares"] / sums["weight"]}
 
     def problems(self) -> Iterator[str]:
         """Say, in a sentence each, why these fields can't be."""

@@ -27,6 +27,7 @@ from lm_jax.training.checks import (
     check_devices,
     check_rows,
     check_samples,
+    check_targets,
     check_values,
 )
 from lm_jax.training.fit import (
@@ -208,6 +209,7 @@ def set_up(
     ways = batch_ways(mesh) * experiment.execution.accumulate
     order = data.order(experiment.seed, experiment.batch, ways)
     check_rows(order.shapes[-1].rows, experiment, mesh)
+    check_targets(experiment.objective, data, order)
     example, predict = _example(data), experiment.objective.predict
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), example, method=predict)
