@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from lm_jax.data import Prepared
 from lm_jax.data.order import Order, batch_size
-from lm_jax.data.windows import Row
+from lm_jax.data.windows import Row, Windows
 from lm_jax.durations import parse_duration
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Sample
@@ -80,18 +80,19 @@ def check_rows(rows: int, experiment: Experiment, mesh: Mesh) -> None:
         )
 
 
-def check_targets(objective: ObjectiveBase, data: Prepared, order: Order) -> None:
+def check_targets(objective: ObjectiveBase, order: Order, held: Windows) -> None:
     """Refuse splits of which no target counts, where the examples tell.
 
+    Rows are looked at up to the first with a target that does.
+
     Args:
-        objective: that says which of their fields does.
-        data: whose validation split is looked at, up to the first target that counts.
-        order: of training, of which an epoch is looked at, likewise.
+        objective: that says which field tells.
+        order: of training: an epoch at most.
+        held: the validation split, in batches of as many rows as it has lanes.
 
     Raises:
         UserError: naming the split, and why there is none.
     """
-    held = data.evaluation("validation", data.lanes or 1)
     rows: dict[str, Iterator[Row]] = {
         "train": _epoch(order),
         "validation": map(held.row, range(held.count)),

@@ -204,12 +204,12 @@ def set_up(
     model = lay_out(model, experiment.execution.compute)
     check_fit(experiment, data, model)
     check_samples(experiment, data, not experiment.objective.generates)
-    data.evaluation("validation", 1)
+    held = data.evaluation("validation", data.lanes or 1)
     check_varied(data)
     ways = batch_ways(mesh) * experiment.execution.accumulate
     order = data.order(experiment.seed, experiment.batch, ways)
     check_rows(order.shapes[-1].rows, experiment, mesh)
-    check_targets(experiment.objective, data, order)
+    check_targets(experiment.objective, order, held)
     example, predict = _example(data), experiment.objective.predict
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), example, method=predict)

@@ -6,9 +6,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lm_jax.__main__ import main
 from lm_jax.data import (
+    CarriedStream,
     Cooccurrences,
     HuffmanTree,
     Labelled,
@@ -26,6 +29,7 @@ from lm_jax.models import (
     Encoder,
     EncoderDecoder,
     GlobalVectors,
+    Recurrent,
     Transformer,
     WordVectors,
 )
@@ -43,7 +47,9 @@ from lm_jax.sharding import Sharding, make_mesh
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters, Words
 from lm_jax.training import setup as room
+from lm_jax.training.checks import check_targets
 from lm_jax.training.scoring import Scored
+from tests.properties import quick
 from tests.tiny import TEXT, write_tiny
 
 FOLDER, WHOLE = Corpus("texts"), {"context": 16, "whole_words": True}
@@ -65,7 +71,7 @@ CASES = {
     "skip-gram": (contexts(), VECTORS, SkipGram(), ALONE),
     "a tree": (contexts(targets=HuffmanTree()), VECTORS, SkipGram(), ALONE),
     "CBOW": (contexts(), VECTORS, BagOfWords(), ALONE),
-    "unknown words between": (contexts(), VECTORS, BagOfWords(), "the é è ê\nmoon ë\n"),
+    "unknown words between": (contexts(), VECTORS, BagOfWords(), "the é è ê\ndog ë\n"),
     "GloVe": (PAIRS, GlobalVectors(8), GloVe(), ALONE),
     "whole words": (MASKED, Encoder(**SMALL), MaskedTokens(), LONG),
 }
@@ -111,6 +117,38 @@ def test_a_split_without_targets_is_refused(case, split, experiment, monkeypatch
     else:
         assert f"The split '{split}' has nothing to predict: " in said
         assert objective.nothing in said
+
+
+known = st.sampled_from(["the", "cat", "dog", "é"])
+lines = st.lists(st.lists(known, max_size=3).map(" ".join), min_size=3, max_size=5)
+
+
+@pytest.mark.parametrize("glove", [False, True])
+def test_what_is_refused_is_what_has_no_pair(glove, experiment):
+    objective, data = (GloVe(), PAIRS) if glove else (SkipGram(), contexts())
+
+    @settings(quick, max_examples=12)
+    @given(lines)
+    def held_out(lines):
+        write("valid", "\n".join(lines))
+        made = data.prepare(Path("cache"))
+        order, held = made.order(0, 2), made.evaluation("validation", 1)
+        pairs = any(len(line.replace("é", "").split()) > 1 for line in lines)
+        try:
+            check_targets(objective, order, held)
+        except UserError:
+            assert not pairs
+        else:
+            assert pairs
+
+    held_out()
+
+
+def test_lanes_that_are_empty_are_no_empty_split(experiment):
+    """Three tokens in ten lanes: most lanes have none, and two are predicted."""
+    write("valid", "the")
+    data = CarriedStream(FOLDER, Characters(), 16)
+    room.set_up(replace(experiment, data=data, model=Recurrent(width=8)))
 
 
 def test_words_that_are_all_thinned_out_are_refused(experiment, monkeypatch):
