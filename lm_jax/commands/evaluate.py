@@ -93,11 +93,15 @@ def _show(
     display: Display,
 ) -> None:
     """Print what was found, and what was published."""
-    scores, size = found.scores, fitted.data.splits[options.split].bytes
+    scores, coded = found.scores, fitted.data.splits[options.split].coded
     tokens = f"{scores['tokens']:,} tokens of " if "tokens" in scores else ""
     rows = [("text", fitted.data.statement.split("\n")[0])] if options.corpus else []
-    given = f"{size:,} bytes" if size else "ids without their text"
+    given = f"{coded.bytes:,} bytes" if coded.bytes else "ids without their text"
+    if coded.read != coded.bytes:
+        given += f" ({coded.read:,} as it was read)"
     rows.append(("scored", f"{tokens}{given}"))
+    if forgotten := fitted.data.tokenizer.forgets:
+        rows.append(("not coded", forgotten))
     cached = f", and a cache of {options.cache} words" if options.cache else ""
     rows.append(("seen before each", fitted.policy + cached))
     names = {"loss": "nats per token"} if "perplexity" in scores else {}

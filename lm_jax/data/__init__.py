@@ -3,6 +3,7 @@
 from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
+from lm_jax.data.encoding import Coded
 from lm_jax.data.fields import Field
 from lm_jax.data.kinds import Data, OwnData, giving
 from lm_jax.data.labelled import Labelled
@@ -26,6 +27,7 @@ from lm_jax.data.vectors import read_vectors, write_vectors
 __all__ = [
     "Buckets",
     "CarriedStream",
+    "Coded",
     "Cooccurrences",
     "Data",
     "Field",

@@ -18,7 +18,7 @@ from lm_jax.data.tokens import Progress, Tokenized, tokenize
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
 from lm_jax.text.corpora import Corpus, find
-from lm_jax.tokenizers import Characters, Subwords, Words
+from lm_jax.tokenizers import Characters, Kept, Subwords, Words
 from lm_jax.tokenizers.trained import boundary_ids
 
 _BLOCK = 1 << 22  # Tokens looked at together: bounds the memory.
@@ -124,7 +124,7 @@ class WordContexts:
 
     corpus: Corpus = Corpus()
     """The text."""
-    tokenizer: Words | Subwords | Characters = Words()
+    tokenizer: Words | Subwords | Characters | Kept = Words()
     window: int = 5
     """Words on each side at most: each word draws its own reach, 1 to this."""
     subsample: float = 1e-3

@@ -16,7 +16,7 @@ from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
 from lm_jax.text.corpora import Corpus, find
-from lm_jax.tokenizers import Characters, Subwords, Words
+from lm_jax.tokenizers import Characters, Kept, Subwords, Words
 
 _BLOCK = 1 << 20  # Tokens counted together: bounds the memory beside the pairs.
 
@@ -39,7 +39,7 @@ class Cooccurrences:
 
     corpus: Corpus = Corpus()
     """The text."""
-    tokenizer: Words | Subwords | Characters = Words()
+    tokenizer: Words | Subwords | Characters | Kept = Words()
     window: int = 10
     """Words on each side."""
     pairs: int = 16_384

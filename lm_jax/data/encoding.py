@@ -20,15 +20,39 @@ _CHUNK_IDS = 1 << 22
 _POOL_BYTES = 8_000_000
 
 
+class Coded(NamedTuple):
+    """The text that tokens code: what bits per byte are divided by, and begin with.
+
+    A token <unk> that stands for something else is followed by what it stands for: 8
+    bits a byte, and 8 that end it (a byte that UTF-8 doesn't have). So the tokens, by
+    a model's probabilities, and the spelling are a code of the text.
+    """
+
+    read: int = 0
+    """Bytes of the text in UTF-8, ends of documents not counted."""
+    bytes: int = 0
+    """Of the canonical text: without what the tokens forget. 0 where ids came without
+    their text."""
+    spelling: int = 0
+    """Bits that spell what became <unk>."""
+
+    def with_more(self, other: "Coded") -> "Coded":
+        """Give the sums of both."""
+        return Coded(*map(sum, zip(self, other, strict=True)))
+
+
 class Encoded(NamedTuple):
     """The tokens of a chunk of one split, and where in them documents end."""
 
     split: str
     ids: np.ndarray
     ends: list[int]
-    bytes: int
-    spelled: int
     unknown: int
+    coded: Coded = Coded()
+    begins: bool = False
+    """Whether a space stands before it, where it goes on with a document's words."""
+    goes_on: bool = False
+    """Whether its document goes on, after a word."""
 
 
 def encode_text(
@@ -71,7 +95,7 @@ def check_arrays(text: Text, tokenizer: Trained, dtype: str) -> Iterator[Encoded
             ends = np.flatnonzero(chunk == tokenizer.end_id) + 1
             if start + len(chunk) == len(ids):
                 ends = np.union1d(ends, [len(chunk)])
-            yield Encoded(split, chunk.astype(dtype), ends.tolist(), 0, 0, 0)
+            yield Encoded(split, chunk.astype(dtype), ends.tolist(), 0)
 
 
 def _chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
@@ -101,13 +125,31 @@ def _encode(tokenizer: Trained, dtype: str, pieces: list[Piece]) -> Encoded:
             count += len(final)
             ends.append(count)
     joined = np.concatenate(ids)
-    size = sum(len(piece.text.encode()) for piece in pieces)
     unknown = tokenizer.unknown_id
     lost = 0 if unknown is None else int(np.count_nonzero(joined == unknown))
-    spelled = size
-    if lost:
-        spelled -= sum(tokenizer.unspelled(piece.text) for piece in pieces)
-    return Encoded(split, joined, ends, size, spelled, lost)
+    texts = _documents(pieces)
+    canonical = [tokenizer.canonical(text) for text in texts]
+    spelled = [word for text in texts if lost for word in tokenizer.unspelled(text)]
+    coded = Coded(_size(texts), _size(canonical), 8 * (_size(spelled) + len(spelled)))
+    first, last = canonical[0], "" if pieces[-1].last else canonical[-1]
+    between = bool(tokenizer.joiner)
+    begins = between and first[:1] not in ("", "\n")
+    goes_on = between and last[-1:] not in ("", "\n")
+    return Encoded(split, joined, ends, lost, coded, begins, goes_on)
+
+
+def _documents(pieces: list[Piece]) -> list[str]:
+    """Join the pieces of each document: a cut is no white space."""
+    texts: list[list[str]] = [[]]
+    for piece in pieces:
+        texts[-1].append(piece.text)
+        if piece.last:
+            texts.append([])
+    return ["".join(parts) for parts in texts if parts]
+
+
+def _size(texts: list[str]) -> int:
+    return sum(len(text.encode()) for text in texts)
 
 
 def _in_order(

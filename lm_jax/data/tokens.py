@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from lm_jax.data.encoding import Encoded, check_arrays, encode_text
+from lm_jax.data.encoding import Coded, Encoded, check_arrays, encode_text
 from lm_jax.errors import UserError
 from lm_jax.files import whole_folder, write_json
 from lm_jax.text.found import Text
@@ -24,7 +24,7 @@ from lm_jax.tokenizers.saved import describe
 from lm_jax.tokenizers.saved import digest as tokenizer_digest
 
 # Part of every folder's name: raise it when the same text would give other files.
-FORMAT = 2
+FORMAT = 3
 
 _Item = TypeVar("_Item")
 
@@ -42,13 +42,10 @@ class Tokens:
     """(documents + 1,) int64: where in `ids` each document starts and ends."""
     parts: tuple[int, ...]
     """Where in `ids` the text of each corpus starts and ends."""
-    bytes: int
-    """Bytes of the text in UTF-8, ends of documents not counted; 0 where ids came
-    without their text."""
-    spelled: int
-    """Of these bytes, those that the tokens give back: not what became <unk>."""
     unknown: int
     """How many of the tokens are <unk>."""
+    coded: Coded
+    """The text that they code."""
 
 
 class Tokenized(NamedTuple):
@@ -111,10 +108,15 @@ def _digest(texts: Sequence[Text], tokenizer: Tokenizer, end: bool) -> str:
 def _sizes(name: str, tokens: Tokens) -> str:
     share = tokens.unknown / max(len(tokens.ids), 1)
     unknown = f", {share:.2%} of them unknown" if tokens.unknown else ""
-    of = f"of {tokens.bytes:,} bytes"
-    if not tokens.bytes:
+    coded = tokens.coded
+    of = f"of {coded.bytes:,} bytes"
+    if coded.read != coded.bytes:
+        of += f" ({coded.read:,} as it was read)"
+    if not coded.bytes:
         count = len(tokens.documents) - 1
         of = f"in {count:,} document{'s' * (count != 1)}"
+    if coded.spelling:
+        unknown += f" (spelled in {coded.spelling:,} bits)"
     return f"{name}: {len(tokens.ids):,} tokens {of}{unknown}."
 
 
@@ -138,9 +140,8 @@ def _load(
             mapped[name] if mapped else _map(folder / f"{name}.ids", meta["dtype"]),
             _map(folder / f"{name}.documents", "<i8"),
             tuple(split["parts"]),
-            split["bytes"],
-            split["spelled"],
             split["unknown"],
+            Coded(**split["coded"]),
         )
         for name, split in meta["splits"].items()
     }
@@ -225,8 +226,9 @@ class _Writer:
         self._ids = files.enter_context(ids.open("wb")) if keep_ids else None
         self._ends = files.enter_context((folder / f"{name}.documents").open("wb"))
         self._ends.write(np.zeros(1, "<i8").tobytes())
-        self.tokens = self.bytes = self.spelled = self.unknown = 0
+        self.tokens = self.unknown = 0
         self.parts = [0]
+        self._coded, self._goes_on = Coded(), False
 
     def add(self, encoded: Encoded) -> None:
         """Append a chunk."""
@@ -235,17 +237,18 @@ class _Writer:
         ends = np.array(encoded.ends, "<i8") + self.tokens
         self._ends.write(ends.tobytes())
         self.tokens += len(encoded.ids)
-        self.bytes += encoded.bytes
-        self.spelled += encoded.spelled
         self.unknown += encoded.unknown
+        space = Coded(bytes=self._goes_on and encoded.begins)
+        self._coded = self._coded.with_more(encoded.coded).with_more(space)
+        if len(encoded.ids) or encoded.ends:
+            self._goes_on = encoded.goes_on
 
     def meta(self) -> dict:
         """Give what `meta.json` says of the split."""
         return {
             "parts": self.parts,
-            "bytes": self.bytes,
-            "spelled": self.spelled,
             "unknown": self.unknown,
+            "coded": self._coded._asdict(),
         }
 
 

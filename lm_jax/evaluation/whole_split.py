@@ -28,8 +28,11 @@ def summed(
         mesh: where to compute.
         carry: of no token yet, where batches continue each other, else None.
         progress: told (description, done, total).
+
+    Returns:
+        The sums; "weight" alone, 0, where there is no batch.
     """
-    sums = []
+    sums: list[dict] = []
     if progress is not None:
         progress("evaluating", 0, len(batches))  # the first batch compiles
     for index in range(len(batches)):
@@ -40,4 +43,5 @@ def summed(
         if progress is not None:
             progress("evaluating", index + 1, len(batches))
     read = jax.device_get(sums)
-    return {name: math.fsum(float(part[name]) for part in read) for name in read[0]}
+    names = read[0] if read else {"weight": 0.0}
+    return {name: math.fsum(float(part[name]) for part in read) for name in names}

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from lm_jax.errors import UserError
+
 
 class ObjectiveBase:
     """The base of objectives: frozen dataclasses that add up what is learnt.
@@ -21,6 +23,9 @@ class ObjectiveBase:
             where it doesn't matter.
         generates: whether a model that has learnt it continues text.
         learns_vectors: whether what is learnt are the vectors of words.
+        weighs: the field of the examples that is 0 wherever nothing counts; "" where
+            no field tells.
+        nothing: why a split may have no target that counts, and what to do then.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("inputs", "targets")
@@ -29,6 +34,8 @@ class ObjectiveBase:
     causal: ClassVar[bool | None] = None
     generates: ClassVar[bool] = False
     learns_vectors: ClassVar[bool] = False
+    weighs: ClassVar[str] = ""
+    nothing: ClassVar[str] = "no target of it counts. Use a longer text"
 
     predict: ClassVar[Any]
     scores: ClassVar[Any]
@@ -37,3 +44,7 @@ class ObjectiveBase:
     def problems(self) -> Iterator[str]:
         """Say, in a sentence each, why these fields can't be."""
         yield from ()
+
+    def nothing_to_predict(self, split: str) -> UserError:
+        """Give the refusal of a split whose targets weigh nothing: 0 is no loss."""
+        return UserError(f"The split '{split}' has nothing to predict: {self.nothing}.")

@@ -7,6 +7,7 @@ import flax.linen as nn
 import optax
 from jaxtyping import Array, Float, Key
 
+from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.sums import Sums, applied, penalties
 
@@ -21,6 +22,8 @@ class Classify(ObjectiveBase):
         "class_logits": (),
         "with_classes": (),
     }
+    weighs = "mask"
+    nothing = "no text of it has a label that counts. Give it labelled texts"
 
     def predict(
         self,
@@ -64,7 +67,7 @@ class Classify(ObjectiveBase):
         loss = total + penalties(sown, mask[:, None])
         return Sums(loss, mask.sum(), {"nats": total, "correct": correct}, carry)
 
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give the nats of a label over a whole split, and the share told rightly."""
-        texts = max(sums["weight"], 1.0)
+        texts = sums["weight"]
         return {"loss": sums["nats"] / texts, "accuracy": sums["correct"] / texts}

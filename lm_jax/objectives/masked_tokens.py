@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.scores import perplexity
 from lm_jax.objectives.sums import Sums, applied, penalties
@@ -21,6 +22,12 @@ class MaskedTokens(ObjectiveBase):
     may_read = ("segments",)
     calls = {"features": ("segments", "dropout_keys"), "logits": ()}
     causal = False
+    weighs = "mask"
+    nothing = (
+        "no token of it is hidden. With data.whole_words a word is hidden only where "
+        "data.rate of a window holds all of it: use a higher rate, longer windows "
+        "(data.context), a longer text or --data.whole-words False"
+    )
 
     def predict(
         self,
@@ -74,9 +81,9 @@ class MaskedTokens(ObjectiveBase):
             carry,
         )
 
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give nats, accuracy and perplexity of the hidden tokens of a split."""
-        tokens = max(sums["weight"], 1.0)
+        tokens = sums["weight"]
         loss = sums["nats"] / tokens
         return {
             "loss": loss,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.scores import likelihood
 from lm_jax.objectives.sums import Sums, applied, penalties
@@ -31,6 +32,8 @@ class NextToken(ObjectiveBase):
     }
     causal = True
     generates = True
+    weighs = "mask"
+    nothing = "none of its tokens follows another. Use a longer text"
 
     def predict(
         self,
@@ -89,6 +92,6 @@ class NextToken(ObjectiveBase):
         weight = batch["weight"].sum() if "weight" in batch else mask.sum()
         return Sums(loss, weight, {"nats": nats_sum}, carry)
 
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give nats per token, perplexity and bits per byte of a whole split."""
-        return likelihood(sums["nats"], sums["weight"], text_bytes)
+        return likelihood(sums["nats"], sums["weight"], text)

@@ -2,25 +2,30 @@
 
 import math
 
+from lm_jax.data.encoding import Coded
 
-def likelihood(nats: float, tokens: int | float, text_bytes: int) -> dict[str, float]:
+
+def likelihood(nats: float, tokens: int | float, text: Coded) -> dict[str, float]:
     """Give nats per token ("loss"), "perplexity", "bits_per_byte" and "tokens".
 
-    There are no bits per byte where the tokens come without their text.
-
-    Bits per byte compare models with different tokenizers: all nats, in bits,
-    over the bytes of the text (Gao et al. 2020, 3.1). Bytes that became <unk> are
-    not counted: a tokenizer gains nothing by what it doesn't spell.
+    Bits per byte compare models with different tokenizers: the length of a code of
+    the text, all nats in bits and the spelling of what became <unk>, over the bytes
+    of the text (Gao et al. 2020, 3.1). So a tokenizer gains nothing by what it
+    doesn't spell. Where something became <unk>, "spelling_bits_per_byte" is the part
+    that spells. There are none where the tokens come without their text.
 
     Args:
         nats: summed over all tokens but the first.
         tokens: that were predicted.
-        text_bytes: UTF-8 bytes of the text that its tokens give back; 0 is not
-            known.
+        text: that the tokens code.
     """
     loss = nats / tokens
-    bits = {"bits_per_byte": nats / math.log(2.0) / text_bytes} if text_bytes else {}
-    scores = {"loss": loss, "perplexity": perplexity(loss), **bits}
+    scores = {"loss": loss, "perplexity": perplexity(loss)}
+    if text.bytes:
+        bits = nats / math.log(2.0) + text.spelling
+        scores["bits_per_byte"] = bits / text.bytes
+    if text.spelling:
+        scores["spelling_bits_per_byte"] = text.spelling / text.bytes
     return scores | {"tokens": int(tokens)}
 
 

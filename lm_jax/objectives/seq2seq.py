@@ -9,6 +9,7 @@ import jax
 import optax
 from jaxtyping import Array, Float, Key
 
+from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.scores import perplexity
 from lm_jax.objectives.sums import Sums, applied, penalties
@@ -29,6 +30,8 @@ class Seq2Seq(ObjectiveBase):
     may_read = ("source_mask",)
     calls = {"features": ("dropout_keys", "source", "source_mask"), "logits": ()}
     causal = True
+    weighs = "mask"
+    nothing = "none of its sources has a target. Use a longer text"
 
     def predict(
         self,
@@ -82,9 +85,9 @@ class Seq2Seq(ObjectiveBase):
         metrics = {"nats": nats_sum, "correct": correct}
         return Sums(loss, mask.sum(), metrics, carry)
 
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give nats, perplexity and accuracy of the targets of a split."""
-        tokens = max(sums["weight"], 1.0)
+        tokens = sums["weight"]
         loss = sums["nats"] / tokens
         return {
             "loss": loss,

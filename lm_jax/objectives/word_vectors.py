@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.sums import Sums
 
@@ -22,6 +23,13 @@ class _Neighbours(ObjectiveBase):
     may_read = ("noise", "noise_weight", "nodes", "turns")
     calls = {"__call__": (), "outputs": (), "vectors": ()}
     learns_vectors = True
+    weighs = "near"
+    nothing = (
+        "no two known words of it stand in one line or document, near each other "
+        "(data.window). Use a text of longer lines, a larger vocabulary "
+        "(data.tokenizer.size) or, if frequent words are thinned out too much, a "
+        "larger data.subsample"
+    )
 
     def predict(
         self,
@@ -33,9 +41,9 @@ class _Neighbours(ObjectiveBase):
         """Give the vectors of the words; see `NextToken.predict`."""
         return model(batch["inputs"]), carry
 
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give the nats of a pair, or of a word, over a whole split."""
-        return {"loss": sums["nats"] / max(sums["weight"], 1.0)}
+        return {"loss": sums["nats"] / sums["weight"]}
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,11 @@ class GloVe(ObjectiveBase):
     reads = ("inputs", "contexts", "counts")
     calls = {"log_counts": (), "vectors": ()}
     learns_vectors = True
+    weighs = "counts"
+    nothing = (
+        "no two known words of it meet in one line or document (data.window). Use a "
+        "text of longer lines or a larger vocabulary (data.tokenizer.size)"
+    )
 
     def predict(
         self,
@@ -172,9 +185,9 @@ class GloVe(ObjectiveBase):
         weight = (counts > 0).sum().astype(jnp.float32)
         return Sums(squares, weight, {"squares": squares}, carry)
 
-    def scores(self, sums: dict[str, float], text_bytes: int) -> dict[str, float]:
+    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give the weighted square of a pair over a whole split."""
-        return {"loss": sums["squares"] / max(sums["weight"], 1.0)}
+        return {"loss": sums["squares"] / sums["weight"]}
 
     def problems(self) -> Iterator[str]:
         """Say, in a sentence each, why these fields can't be."""

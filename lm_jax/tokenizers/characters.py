@@ -40,6 +40,7 @@ class CharacterTokenizer:
     end: bool
     sentence_end_id = None
     joiner = ""
+    forgets = ""
 
     @property
     def vocab_size(self) -> int:
@@ -81,10 +82,14 @@ class CharacterTokenizer:
             )
         return ids
 
-    def unspelled(self, text: str) -> int:
-        """Count the UTF-8 bytes of the characters that become <unk>."""
-        known = self._id_of_code.take(_codes(text), mode="clip") != self.unknown_id
-        return len(text.encode()) - len("".join(compress(text, known)).encode())
+    def canonical(self, text: str) -> str:
+        """Give the text itself."""
+        return text
+
+    def unspelled(self, text: str) -> list[str]:
+        """Give the characters that become <unk>."""
+        ids = self._id_of_code.take(_codes(text), mode="clip")
+        return list(compress(text, ids == self.unknown_id))
 
     def decode(self, ids: Ids) -> str:
         """Join the characters; <unk> is printed, the end of a document is not."""

@@ -47,6 +47,7 @@ class IdTokenizer:
     unknown_id = None
     sentence_end_id = None
     joiner = " "
+    forgets = ""
 
     @property
     def vocab_size(self) -> int:
@@ -73,9 +74,13 @@ class IdTokenizer:
                 )
         return np.array(words, np.int32) if words else np.empty(0, np.int32)
 
-    def unspelled(self, text: str) -> int:
-        """Give 0: nothing becomes <unk>."""
-        return 0
+    def canonical(self, text: str) -> str:
+        """Give the text itself."""
+        return text
+
+    def unspelled(self, text: str) -> list[str]:
+        """Give nothing: nothing becomes <unk>."""
+        return []
 
     def decode(self, ids: Given) -> str:
         """Write the numbers; the end of a document is one of them."""

@@ -37,7 +37,10 @@ def describe(tokenizer: Trained) -> str:
         parts.append(f"{UNKNOWN} stands for all others")
     if tokenizer.end_id is not None:
         parts.append("a token of its own ends each document")
-    return ", ".join(parts) + "."
+    whole = ", ".join(parts) + "."
+    if tokenizer.forgets:
+        whole += f" They forget {tokenizer.forgets}: bytes are counted without."
+    return whole
 
 
 def save_tokenizer(tokenizer: Trained, path: Path) -> None:

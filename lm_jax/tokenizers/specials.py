@@ -47,6 +47,11 @@ class WithSpecials:
         """What stands between tokens, and around the names."""
         return self.tokenizer.joiner
 
+    @property
+    def forgets(self) -> str:
+        """Say what tokens don't tell of a text; "" where they tell all."""
+        return self.tokenizer.forgets
+
     def id_of(self, name: str) -> int:
         """Give the id of a name."""
         return self.tokenizer.vocab_size + self.names.index(name)
@@ -59,8 +64,12 @@ class WithSpecials:
         """
         return self.tokenizer.encode(text)
 
-    def unspelled(self, text: str) -> int:
-        """Count the UTF-8 bytes that the inner tokenizer doesn't spell."""
+    def canonical(self, text: str) -> str:
+        """Give the text that the inner tokenizer's tokens code."""
+        return self.tokenizer.canonical(text)
+
+    def unspelled(self, text: str) -> list[str]:
+        """Give what becomes the inner tokenizer's <unk>."""
         return self.tokenizer.unspelled(text)
 
     def decode(self, ids: Ids) -> str:

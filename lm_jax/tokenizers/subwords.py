@@ -145,6 +145,7 @@ class SubwordTokenizer:
     unknown_id = None
     sentence_end_id = None
     joiner = ""
+    forgets = ""
 
     @cached_property
     def _pieces(self) -> Any:
@@ -174,9 +175,13 @@ class SubwordTokenizer:
             parts.extend(self._pieces.encode(lines, num_threads=1))
         return np.fromiter(chain.from_iterable(parts), np.int32)
 
-    def unspelled(self, text: str) -> int:
-        """Give 0: nothing becomes <unk>."""
-        return 0
+    def canonical(self, text: str) -> str:
+        """Give the text itself."""
+        return text
+
+    def unspelled(self, text: str) -> list[str]:
+        """Give nothing: nothing becomes <unk>."""
+        return []
 
     def _bytes_of(self, text: str) -> list[int]:
         return [self._pieces.piece_to_id(f"<0x{b:02X}>") for b in text.encode()]

@@ -50,8 +50,15 @@ class Trained(Protocol):
             UserError: the vocabulary lacks something and has no unknown token.
         """
 
-    def unspelled(self, text: str) -> int:
-        """Count the UTF-8 bytes of a text that become <unk>: no token spells them."""
+    @property
+    def forgets(self) -> str:
+        """Say what tokens don't tell of a text; "" where they tell all."""
+
+    def canonical(self, text: str) -> str:
+        """Give the text that tokens code: `decode`'s, with each <unk> spelled."""
+
+    def unspelled(self, text: str) -> list[str]:
+        """Give what becomes <unk>, a string a token; not an <unk> of the text's own."""
 
     def decode(self, ids: Ids) -> str:
         """Give the text of ids."""

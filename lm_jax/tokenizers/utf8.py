@@ -28,6 +28,7 @@ class ByteTokenizer:
     unknown_id = None
     sentence_end_id = None
     joiner = ""
+    forgets = ""
 
     @property
     def vocab_size(self) -> int:
@@ -43,9 +44,13 @@ class ByteTokenizer:
         """Give the bytes of the text."""
         return np.frombuffer(utf8(text), np.uint8).astype(np.int32)
 
-    def unspelled(self, text: str) -> int:
-        """Give 0: nothing becomes <unk>."""
-        return 0
+    def canonical(self, text: str) -> str:
+        """Give the text itself."""
+        return text
+
+    def unspelled(self, text: str) -> list[str]:
+        """Give nothing: nothing becomes <unk>."""
+        return []
 
     def decode(self, ids: Ids) -> str:
         """Read the bytes as UTF-8; what is none shows as U+FFFD."""

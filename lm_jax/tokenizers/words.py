@@ -1,5 +1,6 @@
 """Words between white space, as classical language modelling counts them."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ from lm_jax.errors import UserError
 from lm_jax.tokenizers.trained import END_OF_DOCUMENT, UNKNOWN, Ids
 
 END_OF_SENTENCE = "<eos>"
+# A word of the text that is written as one of these has a backslash before it in the
+# vocabulary, and one more for each that it has itself: so it is another word.
+_NAMES = f"(?:{re.escape(END_OF_SENTENCE)}|{re.escape(END_OF_DOCUMENT)})"
+_WRITTEN = re.compile(rf"(?<!\S)(?=\\*{_NAMES}(?!\S))")
+_KEPT = re.compile(rf"\\\\*{_NAMES}")
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,6 @@ class Words:
         for text in texts:
             counts.update(_words(text, self.lowercase))
         special = [UNKNOWN] * (UNKNOWN not in counts) + [END_OF_DOCUMENT] * end
-        if end:  # Text that spells the token is no word beside it.
-            counts.pop(END_OF_DOCUMENT, None)
         words = sorted(counts, key=lambda word: (-counts[word], word))
         if self.size is not None:
             words = words[: max(self.size - len(special), 0)]
@@ -56,12 +60,25 @@ class Words:
 def _words(text: str, lowercase: bool) -> list[str]:
     if lowercase:
         text = text.lower()
+    if END_OF_SENTENCE in text or END_OF_DOCUMENT in text:
+        text = _WRITTEN.sub(r"\\", text)
     return text.replace("\n", f" {END_OF_SENTENCE} ").split()
+
+
+def _as_written(word: str) -> str:
+    """Give what stands in the text for a word of the vocabulary."""
+    if word == END_OF_SENTENCE:
+        return "\n"
+    return word[1:] if _KEPT.fullmatch(word) else word
 
 
 @dataclass(frozen=True)
 class WordTokenizer:
-    """A vocabulary of words, <unk> among them."""
+    """A vocabulary of words, <unk> among them.
+
+    A line end is <eos>; a text that spells "<eos>" or "<|end|>" has a word of its own,
+    "\\<eos>" in the vocabulary.
+    """
 
     words: tuple[str, ...]
     lowercase: bool
@@ -75,7 +92,15 @@ class WordTokenizer:
 
     @cached_property
     def _id_of_word(self) -> dict[str, int]:
-        return {word: i for i, word in enumerate(self.words)}
+        # No text spells the end of a document, which comes last.
+        spelled = self.words[: self.end_id]
+        return {word: i for i, word in enumerate(spelled)}
+
+    @property
+    def forgets(self) -> str:
+        """Say what tokens don't tell of a text."""
+        capitals = "capitals, and " * self.lowercase
+        return f"{capitals}all white space but line ends and one space between words"
 
     @property
     def unknown_id(self) -> int:
@@ -98,20 +123,24 @@ class WordTokenizer:
         ids = map(self._id_of_word.get, words, repeat(self.unknown_id))
         return np.fromiter(ids, np.int32, len(words))
 
-    def unspelled(self, text: str) -> int:
-        """Count the UTF-8 bytes of the words that become <unk>.
+    def canonical(self, text: str) -> str:
+        """Give the words of a text with one space between them, and its line ends."""
+        lines = (text.lower() if self.lowercase else text).split("\n")
+        return "\n".join(" ".join(line.split()) for line in lines)
+
+    def unspelled(self, text: str) -> list[str]:
+        """Give the words that become <unk>, and line ends where none was trained on.
 
         An <unk> that the text itself spells is a word like others.
         """
-        words, known = _words(text, self.lowercase), self._id_of_word
-        lost = [word for word in words if word not in known]
-        ends = 0 if END_OF_SENTENCE in known else text.count("\n")
-        return ends + sum(len(w.encode()) for w in lost if w != END_OF_SENTENCE)
+        known = self._id_of_word
+        words = _words(text, self.lowercase)
+        return [_as_written(word) for word in words if word not in known]
 
     def decode(self, ids: Ids) -> str:
         """Join the words by spaces; <eos> becomes a line end."""
         words = [self.words[i] for i in map(index, ids) if i != self.end_id]
-        text = " ".join("\n" if word == END_OF_SENTENCE else word for word in words)
+        text = " ".join(map(_as_written, words))
         return text.replace(" \n", "\n").replace("\n ", "\n")
 
     def symbols(self, ids: Ids) -> list[str]:

@@ -1,14 +1,20 @@
 """What an experiment is refused for before anything is compiled, its fit apart."""
 
+import math
+from collections.abc import Iterator
+
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from lm_jax.data import Prepared
-from lm_jax.data.order import batch_size
+from lm_jax.data.order import Order, batch_size
+from lm_jax.data.windows import Row, Windows
 from lm_jax.durations import parse_duration
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Sample
 from lm_jax.experiment import AnyExperiment, Experiment
+from lm_jax.objectives import ObjectiveBase
 from lm_jax.sharding import batch_ways, make_mesh
 
 
@@ -72,6 +78,35 @@ def check_rows(rows: int, experiment: Experiment, mesh: Mesh) -> None:
             f"{batch_ways(mesh)} devices in {accumulate} parts. "
             f"The nearest that can: {near} (--batch)."
         )
+
+
+def check_targets(objective: ObjectiveBase, order: Order, held: Windows) -> None:
+    """Refuse splits of which no target counts, where the examples tell.
+
+    Rows are looked at up to the first with a target that does.
+
+    Args:
+        objective: that says which field tells.
+        order: of training: an epoch at most.
+        held: the validation split, in batches of as many rows as it has lanes.
+
+    Raises:
+        UserError: naming the split, and why there is none.
+    """
+    rows: dict[str, Iterator[Row]] = {
+        "train": _epoch(order),
+        "validation": map(held.row, range(held.count)),
+    }
+    name = objective.weighs
+    for split, found in rows.items():
+        if not any(name not in row or np.any(row[name]) for row in found):
+            raise objective.nothing_to_predict(split)
+
+
+def _epoch(order: Order) -> Iterator[Row]:
+    for step in range(math.ceil(order.steps_per_epoch)):
+        for r in range(order.shape(step).rows):
+            yield order.row(step, r)
 
 
 def check_samples(

@@ -67,7 +67,7 @@ class ScoredCounts:
         self.data.evaluation(split, 1)  # refuses a split that isn't there
         tokens = self.data.splits[split]
         nats = -self.loaded.fitted.log_probabilities(tokens.ids, progress)
-        return likelihood(float(nats.sum()), len(nats), tokens.spelled)
+        return likelihood(float(nats.sum()), len(nats), tokens.coded)
 
     def score_with_cache(
         self,

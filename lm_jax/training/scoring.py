@@ -113,7 +113,11 @@ class Scored:
         progress: Progress | None,
         empty: Callable[[int], Any] | None,
     ) -> dict[str, float]:
-        """Sum over a split, in batches as large as a part of a training step."""
+        """Sum over a split, in batches as large as a part of a training step.
+
+        Raises:
+            UserError: when no target of the split counts.
+        """
         experiment, data = self.loaded.experiment, self.data
         rows = data.order(experiment.seed, experiment.batch).shapes[-1].rows
         part = rows // experiment.execution.accumulate
@@ -123,7 +127,9 @@ class Scored:
         windows = data.evaluation(split, size)
         carry = to_mesh(empty(size), self.mesh) if empty else None
         sums = summed(function, self.loaded.params, windows, self.mesh, carry, progress)
-        return experiment.objective.scores(sums, data.splits[split].spelled)
+        if sums["weight"] == 0:
+            raise experiment.objective.nothing_to_predict(split)
+        return experiment.objective.scores(sums, data.splits[split].coded)
 
 
 def seen_before(data: Prepared) -> str:

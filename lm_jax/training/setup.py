@@ -27,6 +27,7 @@ from lm_jax.training.checks import (
     check_devices,
     check_rows,
     check_samples,
+    check_targets,
     check_values,
 )
 from lm_jax.training.fit import (
@@ -203,11 +204,12 @@ def set_up(
     model = lay_out(model, experiment.execution.compute)
     check_fit(experiment, data, model)
     check_samples(experiment, data, not experiment.objective.generates)
-    data.evaluation("validation", 1)
+    held = data.evaluation("validation", data.lanes or 1)
     check_varied(data)
     ways = batch_ways(mesh) * experiment.execution.accumulate
     order = data.order(experiment.seed, experiment.batch, ways)
     check_rows(order.shapes[-1].rows, experiment, mesh)
+    check_targets(experiment.objective, order, held)
     example, predict = _example(data), experiment.objective.predict
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), example, method=predict)

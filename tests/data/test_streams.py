@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.data import Mixture, PackedDocuments, TokenStream
+from lm_jax.data import Coded, Mixture, PackedDocuments, TokenStream
 from lm_jax.data.packing import packed_rows, packed_windows
 from lm_jax.data.streams import rows_of_epoch, stream_rows, stream_windows
 from lm_jax.data.tokens import Tokens
@@ -24,7 +24,7 @@ def documents_of(lengths):
     """Tokens of documents, each token unlike all others."""
     ends = np.concatenate([[0], np.cumsum(lengths)])
     ids = np.arange(ends[-1], dtype=np.uint16)
-    return Tokens(ids, ends.astype(np.int64), (0, len(ids)), len(ids), len(ids), 0)
+    return Tokens(ids, ends.astype(np.int64), (0, len(ids)), 0, Coded())
 
 
 @pytest.mark.slow

@@ -3,15 +3,22 @@
 import errno
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lm_jax.data import TokenStream, encoding
+from lm_jax.data import Coded, TokenStream, encoding
 from lm_jax.data import tokens as tokens_module
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
+from lm_jax.text.splitting import Piece
 from lm_jax.tokenizers import Bytes, Characters, Subwords, Words
+from tests.properties import quick
 
 CHINESE = "牀前明月光，疑是地上霜。\n舉頭望明月，低頭思故鄉。\n"
 
@@ -31,7 +38,7 @@ def test_the_tokens_are_those_of_the_text(poem, tmp_path, tokenizer):
     train = (CHINESE * 40)[: int(0.9 * 40 * len(CHINESE))]
     split = made.splits["train"]
     np.testing.assert_array_equal(split.ids, made.tokenizer.encode(train))
-    assert split.bytes == len(train.encode())
+    assert split.coded == Coded(len(train.encode()), len(train.encode()))
     assert split.documents.tolist() == [0, len(split.ids)]
     again = TokenStream(poem, tokenizer, 16).prepare(tmp_path / "cache")
     assert again.tokenizer == made.tokenizer
@@ -57,21 +64,74 @@ def test_threads_and_chunks_change_nothing(tmp_path, monkeypatch):
     for name, split in one.splits.items():
         np.testing.assert_array_equal(split.ids, many.splits[name].ids)
         np.testing.assert_array_equal(split.documents, many.splits[name].documents)
-        assert split.bytes == many.splits[name].bytes
+        assert split.coded == many.splits[name].coded
 
 
 @pytest.mark.parametrize(
     ("tokenizer", "lost"),
-    [(Words(size=3), "birds"), (Words(), "birds"), (Characters(unknown=True), "bird")],
+    [
+        (Words(size=3), ["sees", "春", "birds"]),
+        (Words(), ["春", "birds"]),
+        (Characters(unknown=True), ["春", "b", "i", "r", "d"]),
+        (Bytes(), []),
+    ],
 )
-def test_bytes_that_became_unknown_are_not_spelled(tmp_path, tokenizer, lost):
+def test_what_became_unknown_is_spelled(tmp_path, tokenizer, lost):
     """An <unk> that the text itself spells is a word like others."""
     (tmp_path / "train.txt").write_text("a cat sees <unk> <unk> <unk> a cat\n" * 3)
     (tmp_path / "valid.txt").write_text("a <unk> sees 春 birds")
     made = TokenStream(Corpus(str(tmp_path)), tokenizer, 4).prepare(tmp_path / "cache")
-    held = made.splits["validation"]
-    lost += "春" + "sees" * (tokenizer == Words(size=3))
-    assert held.bytes - held.spelled == len(lost.encode())
+    coded = made.splits["validation"].coded
+    size = len("a <unk> sees 春 birds".encode())
+    bits = sum(8 * len(word.encode()) + 8 for word in lost)
+    assert coded == Coded(size, size, bits)
+    assert (f"spelled in {bits} bits" in made.statement) == bool(lost)
+
+
+documents = st.lists(
+    st.text(st.sampled_from("aB é春\n\t\r\x1c\xa0"), max_size=30),
+    min_size=1,
+    max_size=6,
+)
+
+
+@quick
+@given(documents, st.booleans(), st.sampled_from([1, 5, 1000]), st.data())
+def test_bytes_are_those_of_what_is_decoded(texts, lowercase, chunk, data):
+    """However a text is cut into pieces and chunks; each document by itself."""
+    tokenizer = Words(lowercase=lowercase).train([*texts, "\n"], end=True)
+    pieces = []
+    for text in texts:
+        spaces = [i for i, c in enumerate(text) if c == " " or text[:i].endswith("\n")]
+        cuts = (
+            data.draw(st.lists(st.sampled_from(spaces), unique=True)) if spaces else []
+        )
+        parts = np.split(np.array(list(text), object), sorted(cuts))
+        strings = ["".join(part) for part in parts]
+        pieces += [Piece("train", part, False) for part in strings[:-1]]
+        pieces.append(Piece("train", strings[-1], True))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as files:
+        writer = tokens_module._Writer(Path(folder), "train", files, False)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(encoding, "_CHUNK_CHARACTERS", chunk)
+            for made in encoding.encode_text(pieces, tokenizer, "<u2", 1):
+                writer.add(made)
+        coded = writer.meta()["coded"]
+    decoded = [tokenizer.decode(tokenizer.encode(text)) for text in texts]
+    assert coded["bytes"] == sum(len(text.encode()) for text in decoded)
+    assert coded["read"] == sum(len(text.encode()) for text in texts)
+    assert coded["spelling"] == 0
+
+
+def test_the_canonical_text_is_stated(tmp_path):
+    (tmp_path / "a.txt").write_text("The  cat\t sat \n ON it  \n" * 20)
+    stream = TokenStream(Corpus(str(tmp_path / "a.txt")), Words(lowercase=True), 4)
+    made = stream.prepare(tmp_path / "cache")
+    assert "forget capitals, and all white space but line ends and" in made.statement
+    train = made.splits["train"]
+    assert train.coded.bytes == len(made.tokenizer.decode(train.ids)) < train.coded.read
+    said = f"{train.coded.bytes} bytes ({train.coded.read} as it was read)"
+    assert said in made.statement
 
 
 @pytest.mark.slow
@@ -82,7 +142,7 @@ def test_documents_are_followed_by_their_end(tmp_path):
     np.testing.assert_array_equal(ends + 1, split.documents[1:])
     first = made.tokenizer.decode(split.ids[: split.documents[1]])
     assert first == "emma"
-    assert len(split.ids) == split.bytes + len(ends)
+    assert len(split.ids) == split.coded.bytes + len(ends)
 
 
 def test_a_one_text_corpus_has_no_end_token(tmp_path):

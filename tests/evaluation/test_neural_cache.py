@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_jax.data import Coded
 from lm_jax.errors import UserError
 from lm_jax.evaluation.neural_cache import (
     NeuralCache,
@@ -119,7 +120,7 @@ def test_weight_0_is_the_plain_evaluation():
     )
     for a, b in zip(found, plain, strict=True):
         assert a == pytest.approx(b, rel=1e-6)
-    scores = NextToken().scores(found[0], text_bytes=10)
+    scores = NextToken().scores(found[0], Coded(bytes=10))
     assert scores["loss"] == pytest.approx(found[0]["nats"] / 12)
 
 

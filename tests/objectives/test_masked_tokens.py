@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lm_jax.data import Coded
 from lm_jax.models import Encoder, MoE, Rotary
 from lm_jax.objectives.masked_tokens import MaskedTokens
 
@@ -181,7 +182,7 @@ def test_an_encoder_learns_to_look_to_the_right():
     found = {"weight": float(sums.weight)} | {
         k: float(v) for k, v in sums.metrics.items()
     }
-    scores = MaskedTokens().scores(found, 100)
+    scores = MaskedTokens().scores(found, Coded())
     assert scores["masked_accuracy"] > 0.9
     assert scores["tokens"] == 64
     assert scores["perplexity"] == pytest.approx(np.exp(scores["loss"]))

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from lm_jax.data import Coded
 from lm_jax.models import EncoderDecoder
 from lm_jax.models.stack import initialise
 from lm_jax.objectives.seq2seq import Seq2Seq
@@ -108,7 +109,7 @@ def test_parts_of_a_batch_add_up_with_dropout():
 
 
 def test_scores_are_means_over_the_targets():
-    scores = Seq2Seq().scores({"nats": 8.0, "correct": 1.0, "weight": 4.0}, 100)
+    scores = Seq2Seq().scores({"nats": 8.0, "correct": 1.0, "weight": 4.0}, Coded())
     assert scores == {
         "loss": 2.0,
         "perplexity": pytest.approx(np.exp(2.0)),

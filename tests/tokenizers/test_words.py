@@ -38,8 +38,8 @@ def test_words_are_capped(words, size):
 
 def test_what_no_word_spells_is_counted():
     words = Words(size=2).train(["a a b"])
-    assert words.unspelled("a b\n<unk> 春\n") == len("b\n\n") + 3
-    assert Words().train(["a\nb"]).unspelled("a\nb") == 0
+    assert words.unspelled("a b\n<unk> 春\n") == ["b", "\n", "春", "\n"]
+    assert Words().train(["a\nb"]).unspelled("a\nb") == []
 
 
 def test_words_in_lower_case():

@@ -104,3 +104,50 @@ def test_contexts_of_words_begin_anew_at_lines_and_at_documents():
         np.testing.assert_array_equal(p[0], p[1])
     fitted.save(Path("model"))
     assert load(Path("model")).end_id == ends
+
+
+def counted_words(size, run):
+    data = TokenStream(Corpus("text.txt"), Words(size=size), 16)
+    return count_run(
+        replace(EXPERIMENT, data=data, evaluations={"likelihood": Likelihood()}),
+        Path(run),
+        Display(0),
+    )
+
+
+def test_forgetting_words_does_not_pay():
+    """The fewer words a model knows, the more bits it needs for the same text."""
+    scores = [counted_words(n, f"{n}").score("validation") for n in (2, 9, 14, None)]
+    bits = [found["bits_per_byte"] for found in scores]
+    spelling = [found.get("spelling_bits_per_byte", 0.0) for found in scores]
+    assert bits == sorted(bits, reverse=True)
+    assert spelling == sorted(spelling, reverse=True)
+    assert spelling[-1] == 0.0 and spelling[0] > 1.0
+
+
+def test_evaluate_prints_the_bytes_that_it_divides_by(capsys):
+    text = Path("text.txt").read_text() + "  \t the  end "
+    Path("text.txt").write_text(text)
+    scored = counted_words(5, "run")
+    tokens = scored.data.splits["validation"]
+    words = text[int(0.9 * len(text)) :].split()
+    known = scored.data.tokenizer.words
+    size = len(" ".join(words))  # It has no line end.
+    spelled = sum(8 * len(word) + 8 for word in words if word not in known)
+    nats = -scored.loaded.fitted.log_probabilities(tokens.ids).sum()
+    capsys.readouterr()
+    assert main(["evaluate", "run"]) == 0
+    printed = capsys.readouterr().out
+    assert f"of {size} bytes ({tokens.coded.read} as it was read)" in printed
+    assert "white space" in printed
+    said = {
+        line.rsplit(maxsplit=1)[0].strip(): float(line.split()[-1])
+        for line in printed.splitlines()
+        if "bits per byte" in line
+    }
+    bits = (nats / np.log(2) + spelled) / size
+    assert said["bits per byte"] == pytest.approx(bits, abs=1e-6)
+    assert said["spelling bits per byte"] == pytest.approx(spelled / size, abs=1e-6)
+    kept = find_scores(read_result(Path("run")), "validation", "end")
+    assert kept["bits_per_byte"] == pytest.approx(bits)
+    assert kept["spelling_bits_per_byte"] == pytest.approx(spelled / size)
