@@ -4,9 +4,11 @@ import importlib
 import os
 import sys
 import textwrap
+from typing import NoReturn
 
 from lm_jax.errors import Diverged, UserError, nearest
 from lm_jax.platform import configure
+from lm_jax.streams import protect_standard_streams
 
 COMMANDS = {
     "train": "train the model of an experiment file",
@@ -21,6 +23,9 @@ COMMANDS = {
     "doctor": "what this machine has, and what to mend",
     "test": "run the tests",
 }
+
+# What these find is in files: to have it is enough.
+KEPT = (["train"], ["evaluate"])
 
 
 def _usage() -> str:
@@ -70,15 +75,26 @@ def main(args: list[str]) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
-def command() -> None:
-    """Run the console script ``lm_jax``."""
-    sys.exit(main(sys.argv[1:]))
+def command() -> NoReturn:
+    """Be the process ``lm_jax`` or ``python -m lm_jax``, whatever its streams are."""
+    if sys.getfilesystemencoding() == "ascii":
+        # Paths, prompts and files are UTF-8, as Python itself has it in the C locale
+        # (PEP 540) where nobody forbids it. Only a fresh start can change that.
+        arguments = ["-X", "utf8", *sys.orig_argv[1:]]
+        os.execv(sys.executable, [sys.executable, *arguments])
+    protect_standard_streams()
+    args = sys.argv[1:]
+    code = main(args)
+    sys.stdout.flush()
+    lost = getattr(sys.stdout, "lost", None)
+    if lost is None or code or args[:1] in KEPT:
+        sys.exit(code)
+    if not isinstance(lost, BrokenPipeError):  # `| head` has read all that it wants
+        print(f"Not all could be printed: {lost.strerror}.", file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command()

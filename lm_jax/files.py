@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,39 @@ _NO_PLACE = {
     errno.ENOENT: "its directory does not exist: make it first",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
 }
+
+
+def given_path(given: str | Path, what: str) -> Path:
+    """Read a path that a user gave; `~` is a home, as a shell has it.
+
+    Args:
+        given: the path, perhaps in quotes that kept it from the shell.
+        what: the flag or field that it was given by, for the message.
+
+    Raises:
+        UserError: it is empty, has characters that no file should be called by or
+            that are not UTF-8, or begins with the home of nobody.
+    """
+    text = str(given)
+    if not text.strip():
+        raise UserError(f"{what} is empty: give a path ('.' is where you are).")
+    kinds = {unicodedata.category(character): character for character in text}
+    for kind in ("Cc", "Cs", "Zl", "Zp"):
+        if kind in kinds:
+            what_is = "not UTF-8" if kind == "Cs" else "a line end or control character"
+            raise UserError(
+                f"{what} {ascii(text)}: {ascii(kinds[kind])} is {what_is}. Choose "
+                "another name, or rename it."
+            )
+    if any(len(part.encode()) > 255 for part in Path(text).parts):
+        raise UserError(f"{what} {text}: the name is too long: choose a shorter one.")
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise UserError(
+            f"{what} '{text}': nobody's home is '{Path(text).parts[0]}'. For a folder "
+            f"of that name write './{text}'."
+        )
+    return Path(expanded)
 
 
 @contextmanager
@@ -68,12 +102,17 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     """Write a whole file or leave the one that stood there.
 
     The content goes to a temporary name beside `path`, reaches the disk, and
-    takes the name in one move. Text is written as UTF-8.
+    takes the name in one move. Text is written as UTF-8, and what UTF-8 lacks (a
+    byte of a name in another encoding) as an escape that JSON reads back.
 
     Raises:
         UserError: where `path` cannot be written.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    data = (
+        content.encode("utf-8", "backslashreplace")
+        if isinstance(content, str)
+        else content
+    )
     temporary = _temporary(path)
     with writing(path):
         try:

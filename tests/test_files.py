@@ -3,11 +3,18 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from lm_jax.errors import UserError
-from lm_jax.files import atomic_write, filling, whole_folder, write_json
+from lm_jax.files import (
+    atomic_write,
+    filling,
+    given_path,
+    whole_folder,
+    write_json,
+)
 
 
 def fails_with(code: int):
@@ -98,3 +105,39 @@ def test_a_place_that_takes_no_folder_is_said(tmp_path, monkeypatch):
 def test_a_file_that_is_missing_inside_is_no_fault_of_the_folder(tmp_path):
     with pytest.raises(FileNotFoundError), filling(tmp_path):
         (tmp_path / "none").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("", "is empty"),
+        ("  ", "is empty"),
+        ("runs/a\nb", "line end or control"),
+        ("\x1b[31m", "line end or control"),
+        ("a\u2028b", "line end or control"),
+        ("runs/caf\udce9", "not UTF-8"),
+        ("~nobody-of-this-name/x", "nobody's home"),
+        ("a/" + "春" * 100, "too long"),
+    ],
+)
+def test_a_path_that_cannot_be_meant_is_refused(given, words):
+    with pytest.raises(UserError, match=words) as said:
+        given_path(given, "--run")
+    assert "--run" in str(said.value) and str(said.value).isprintable()
+
+
+def test_a_path_is_read_as_a_shell_reads_it(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert given_path("~/x", "--run") == Path("/home/ada/x")
+    assert given_path("~", "--run") == Path("/home/ada")
+    for plain in ("runs/x", "runs/~", "春 $HOME", "a.b/../c", "/"):
+        assert given_path(plain, "--run") == Path(plain)
+        assert given_path(Path(plain), "--run") == Path(plain)
+    assert given_path("./~", "--run") == Path("./~")
+
+
+def test_what_is_no_utf8_is_written_so_that_json_reads_it_back(tmp_path):
+    """A byte of an argument in another encoding, as environment.json keeps it."""
+    text = json.dumps("caf\udce9", ensure_ascii=False)
+    atomic_write(tmp_path / "a.json", text)
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == "caf\udce9"

@@ -6,6 +6,7 @@ from pathlib import Path
 from lm_jax.errors import UserError
 from lm_jax.experiment import AnyExperiment, Difference, differences, load
 from lm_jax.experiment import read as read_experiment
+from lm_jax.files import given_path
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.result import At, find_scores, read_result
 
@@ -52,7 +53,7 @@ def read(name: str) -> tuple[AnyExperiment, Path | None]:
     """The experiment of a file, a variant or a run; and the run, if it is one."""
     if ".py" in name and not Path(name).is_dir():
         return load(name).experiment, None
-    run = find_run(Path(name))
+    run = find_run(given_path(name, "A run"))
     return read_experiment(run), run
 
 

@@ -22,6 +22,7 @@ from lm_jax.experiment import (
     load,
 )
 from lm_jax.experiment.overrides import override
+from lm_jax.files import given_path
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
@@ -80,7 +81,7 @@ def _taken(flag: str, args: list[str]) -> tuple[Path | None, list[str]]:
     index = args.index(flag)
     if index + 1 == len(args):
         raise UserError(f"{flag} needs a directory after it.")
-    return Path(args[index + 1]), args[:index] + args[index + 2 :]
+    return given_path(args[index + 1], flag), args[:index] + args[index + 2 :]
 
 
 def main(args: list[str]) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment.value import AnyExperiment
+from lm_jax.files import given_path
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def load(address: str) -> Named:
 
 def _find(file: str) -> Path:
     beside = Path(__file__).parents[2] / file
-    for path in (Path(file), beside):
+    for path in (given_path(file, "The experiment file"), beside):
         if path.is_file():
             return path
     names = [str(p) for p in Path("experiments").glob("*.py")]

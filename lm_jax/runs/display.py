@@ -5,7 +5,6 @@ batch system's log) the same is said in plain lines, seldom, without control
 characters.
 """
 
-import contextlib
 import os
 import sys
 import textwrap
@@ -21,6 +20,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lm_jax.streams import lasting
+
 COLUMNS = 80  # what is written to stay fits this, however wide the terminal
 _SAMPLE_LINES = 8
 _PACE_SECONDS = 120  # long enough that an evaluation does not upset the time left
@@ -29,17 +30,10 @@ _PACE_SECONDS = 120  # long enough that an evaluation does not upset the time le
 _DIRECTION_MARKS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
-class _Screen(Console):
-    """A console whose reader may go away: training goes on unseen."""
-
-    def on_broken_pipe(self) -> None:
-        """Go quiet where rich would leave the program."""
-        with contextlib.suppress(SystemExit):
-            super().on_broken_pipe()
-
-
 class Display:
     """The lines of one training, on a stream.
+
+    Its reader may go away: training goes on unseen.
 
     Args:
         total_steps: the last step of the training.
@@ -47,13 +41,14 @@ class Display:
     """
 
     def __init__(self, total_steps: int, stream: Any = None):
-        stream = stream or sys.stdout
+        self._standard = stream is None or stream is sys.stdout
+        stream = lasting(stream or sys.stdout)
         self._total = total_steps
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
         dumb = os.environ.get("TERM", "dumb") in ("dumb", "unknown")
         self._terminal = stream.isatty() and not dumb
-        self._console = _Screen(
-            file=stream,
+        self._console = Console(
+            file=stream,  # type: ignore[arg-type]
             color_system="auto" if self._terminal else None,
             width=None if self._terminal else COLUMNS,
             highlight=False,
@@ -192,7 +187,7 @@ class Display:
             self._live = Live(
                 console=self._console,
                 auto_refresh=False,
-                redirect_stdout=self._console.file is sys.stdout,
+                redirect_stdout=self._standard,
                 redirect_stderr=sys.stderr.isatty(),
             )
             self._live.start()
@@ -232,7 +227,7 @@ class Display:
             else character
             for character in text
         )
-        return text.encode(self._encoding, "replace").decode(self._encoding)
+        return text.encode(self._encoding, "backslashreplace").decode(self._encoding)
 
 
 def _flow(pieces: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import AnyExperiment, CountExperiment, Experiment, from_json
 from lm_jax.experiment import read as read_experiment
 from lm_jax.experiment.names import own_module, to_json
-from lm_jax.files import atomic_write
+from lm_jax.files import atomic_write, given_path
 from lm_jax.generation import Sampling
 from lm_jax.generation import generate as continue_text
 from lm_jax.models.model import lacking
@@ -231,7 +231,7 @@ def load_model(run: Path | str, step: int | None = None) -> NeuralModel | Counte
     Raises:
         UserError: when it can't be read, or there is no such checkpoint.
     """
-    run = Path(run)
+    run = given_path(run, "The run's directory")
     experiment: AnyExperiment = read_experiment(run)
     tokenizer = load_tokenizer(run / TOKENIZER)
     if isinstance(experiment, CountExperiment):

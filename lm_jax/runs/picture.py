@@ -8,6 +8,7 @@ from typing import Any
 
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
+from lm_jax.runs.lettering import letter
 from lm_jax.runs.metrics import read_metrics
 
 # Okabe and Ito's colours, told apart by colour-blind readers and in print.
@@ -48,6 +49,7 @@ def draw_run(run: Path, out: Path, reference: tuple[str, float] | None = None) -
     _draw_losses(losses, train, validation, reference)
     losses.set_title(" / ".join(run.absolute().parts[-3:]), fontsize=10)
 
+    letter(figure)
     png = io.BytesIO()
     figure.savefig(png, format="png")
     atomic_write(out, png.getvalue())

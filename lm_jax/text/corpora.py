@@ -94,7 +94,7 @@ def find(corpus: Corpus, cache: Path, label: str = "") -> Text:
     known = KNOWN.get(corpus.source)
     if known:
         return _find_known(known, corpus, cache, label)
-    path = Path(corpus.source).expanduser()
+    path = Path(os.path.expanduser(corpus.source))
     if path.exists():
         files = _files_of(path)
         if is_arrays(files):

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from lm_jax.errors import UserError
+from lm_jax.files import given_path
 from lm_jax.tokenizers.saved import load_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
 from lm_jax.tokenizers.trained import Trained
@@ -23,9 +22,7 @@ class Kept:
         Raises:
             UserError: the file is missing or is no tokenizer.
         """
-        if not self.run:
-            raise UserError("Kept(run=''): give the directory of a run.")
-        path = Path(self.run)
+        path = given_path(self.run, "data.tokenizer.run")
         tokenizer = load_tokenizer(path / "tokenizer.json" if path.is_dir() else path)
         # The data that hides tokens adds what it hides them by.
         return tokenizer.tokenizer if isinstance(tokenizer, WithSpecials) else tokenizer

@@ -11,6 +11,7 @@ from lm_jax.data import Prepared
 from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Evaluation, Fitted, Found
 from lm_jax.experiment import AnyExperiment, CountExperiment, read
+from lm_jax.files import given_path
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.claim import check_data
 from lm_jax.runs.display import Display
@@ -57,7 +58,7 @@ def train(
     Raises:
         UserError: for anything that the user can mend.
     """
-    run = Path(run)
+    run = given_path(run, "The run's directory")
     if isinstance(experiment, CountExperiment):
         count_run(experiment, run, display or Display(0))
         return read_result(run)
@@ -87,7 +88,7 @@ def evaluate(
     Raises:
         UserError: when it can't be made.
     """
-    run = Path(run)
+    run = given_path(run, "The run's directory")
     if isinstance(evaluation, str):
         evaluation = named_evaluation(read(run), evaluation)
     fitted = load_fitted(run, step, elsewhere)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,9 +18,11 @@ from lm_jax.selectors import path_name
 
 
 class Interrupt:
-    """Remembers SIGINT or SIGTERM, so that the loop can finish its step.
+    """Remembers SIGINT, SIGTERM or SIGHUP, so that the loop can finish its step.
 
-    A second signal of the same kind ends the process at once.
+    A second signal of the same kind ends the process at once, but SIGHUP: a terminal
+    that hangs up sends several (the kernel's and the shell's). Where it is ignored,
+    as under nohup, it stays so.
     """
 
     def __init__(self) -> None:
@@ -30,6 +33,9 @@ class Interrupt:
         """Listen."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._receive)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            before = signal.signal(signal.SIGHUP, self._receive)
+            self._before[signal.SIGHUP] = before
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -39,7 +45,10 @@ class Interrupt:
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         self.received = number
-        os.write(2, b"\nStopping after this step. Once more stops at once.\n")
+        if number == signal.SIGHUP:
+            return
+        with suppress(OSError):  # the terminal may be gone
+            os.write(2, b"\nStopping after this step. Once more stops at once.\n")
         signal.signal(number, self._before[number])
 
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +11,7 @@ import numpy as np
 from lm_jax.data.vectors import read_vectors
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import FromRun, InitialVectors
+from lm_jax.files import given_path
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.model import load_model
 from lm_jax.selectors import like_layers_once, path_name
@@ -67,7 +67,7 @@ def from_vectors(initial: InitialVectors, tokenizer: Trained, params: Any) -> St
             f"initial.parameter: the model has no '{initial.parameter}' of (tokens, "
             f"width). There is: {', '.join(params)}."
         )
-    words, vectors = read_vectors(Path(initial.path))
+    words, vectors = read_vectors(given_path(initial.path, "initial.path"))
     if vectors.shape[1] != table.shape[1]:
         raise UserError(
             f"{initial.path} has vectors of {vectors.shape[1]} numbers, and the "
@@ -102,7 +102,7 @@ def from_run(initial: FromRun, tokenizer: Trained, params: Any) -> Start:
         UserError: it can't be read; a parameter of either side fits nothing and is
             not named; an expression matches nothing.
     """
-    run = find_run(Path(initial.run))
+    run = find_run(given_path(initial.run, "initial.run"))
     loaded = load_model(run, initial.step)
     if not hasattr(loaded, "params"):
         raise UserError(f"{run} was fitted by counting: it has no parameters to take.")

@@ -41,6 +41,44 @@ def test_the_first_signal_is_remembered_and_the_second_ends():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.fixture
+def hang_up(request):
+    """What a hang-up does before the test: end the process, or nothing."""
+    before = signal.signal(signal.SIGHUP, request.param)
+    yield request.param
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("hang_up", [signal.SIG_DFL], indirect=True)
+def test_a_terminal_that_hangs_up_is_remembered_however_often(hang_up):
+    """The kernel and the shell each send one; neither may end the saving."""
+    with Interrupt() as interrupt:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert interrupt.received == signal.SIGHUP
+    assert signal.getsignal(signal.SIGHUP) == hang_up
+
+
+@pytest.mark.parametrize("hang_up", [signal.SIG_IGN], indirect=True)
+def test_under_nohup_a_terminal_that_hangs_up_is_nothing(hang_up):
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupt.received is None
+
+
+@pytest.mark.parametrize("gone", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_remembered_where_nothing_can_be_said(gone, monkeypatch):
+    def closed(number, text):
+        raise OSError(5, "Input/output error")
+
+    before = signal.getsignal(gone)
+    monkeypatch.setattr(os, "write", closed)
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), gone)
+        assert interrupt.received == gone
+    assert signal.getsignal(gone) == before
+
+
 def test_progress_finds_the_best_and_counts_what_came_after():
     nan = float("nan")
     progress = Progress([(1, 3.0), (2, 2.0), (3, nan), (4, 2.5)])

@@ -1,0 +1,96 @@
+"""Standard output and error of a process, whatever becomes of their readers."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+
+class Lasting:
+    """A text stream that never fails: what cannot be written is dropped.
+
+    A full disk, a terminal that hung up or a reader that went away shall not end
+    a training. From the first failure on, the stream's file leads to nowhere, for
+    libraries that write to it by themselves too.
+
+    Args:
+        stream: where the text goes; nowhere if None, as where it was closed
+            before the process began.
+
+    Attributes:
+        lost: the first failure, or None.
+    """
+
+    def __init__(self, stream: Any):
+        # Kept open as long as the process: it stands in for its output.
+        self._stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        self.lost: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the stream's own."""
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write some lines, or drop them."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except OSError as error:
+            self.lost = self.lost or error
+            # What the stream still holds would fail again when it is closed.
+            with suppress(OSError):
+                _lead_nowhere(self._stream.fileno())
+
+
+def lasting(stream: Any) -> Lasting:
+    """Give a stream that never fails; one that is such already stays as it is."""
+    return stream if isinstance(stream, Lasting) else Lasting(stream)
+
+
+def protect_standard_streams() -> None:
+    """Let this process live on without its input, output or error.
+
+    Characters that an encoding lacks are written as escapes (\\u6625). A number
+    that was closed is taken by /dev/null, lest the next file that is opened get
+    it, and with it whatever a library prints.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            _fill(number)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = lasting(sys.stdout), lasting(sys.stderr)  # type: ignore[assignment]
+
+
+def _fill(number: int) -> None:
+    """Open /dev/null by a number that is free."""
+    try:
+        os.fstat(number)
+    except OSError:
+        _lead_nowhere(number)
+
+
+def _lead_nowhere(number: int) -> None:
+    """Let the file of a number, open or not, be /dev/null."""
+    null = os.open(os.devnull, os.O_RDWR)
+    if null == number:
+        os.set_inheritable(null, True)
+    else:
+        os.dup2(null, number)
+        os.close(null)

@@ -1,0 +1,109 @@
+"""Commands as processes: their output closes, fills up, or takes only ASCII."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lm_jax.generation import Sampling
+from lm_jax.runs.model import load_model
+from lm_jax.runs.result import read_result
+
+ROOT = Path(__file__).parents[2]
+ASCII = {
+    "LC_ALL": "C",
+    "PYTHONIOENCODING": "ascii",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+}
+COUNTED = '''"""Chinese 3-grams: the fastest run there is.
+
+Run:     ./launch.sh train counted.py
+Expect:  nothing
+Source:  none
+"""
+
+from lm_jax.counting import NGram
+from lm_jax.data import TokenStream
+from lm_jax.evaluation import Likelihood, Sample
+from lm_jax.experiment import CountExperiment
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters
+
+experiment = CountExperiment(
+    TokenStream(Corpus("诗.txt", validation=0.1, test=0.1), Characters(True), 8),
+    NGram(3),
+    evaluations={"likelihood": Likelihood(), "sample": Sample(prompt="春", length=9)},
+)
+'''
+
+
+def lm_jax(args, redirected="", **variables):
+    """A command under a shell; its arguments may be of any bytes."""
+    script = f'exec "$0" -m lm_jax "$@" {redirected}'
+    return subprocess.run(
+        ["sh", "-c", script, sys.executable, *args],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    folder, here = tmp_path_factory.mktemp("counted"), Path.cwd()
+    (folder / "诗.txt").write_text(
+        "春眠不觉晓处处闻啼鸟。\n夜来风雨声花落知多少。\n" * 60, "utf-8"
+    )
+    (folder / "counted.py").write_text(COUNTED, "utf-8")
+    os.chdir(folder)
+    yield folder
+    os.chdir(here)
+
+
+def test_a_command_whose_output_fills_up_says_so(counted):
+    done = lm_jax(["--help"], ">/dev/full")
+    assert done.returncode == 1
+    assert done.stderr == b"Not all could be printed: No space left on device.\n"
+
+
+def test_a_reader_that_has_enough_is_told_nothing(counted):
+    done = lm_jax(["help"], "| head -c 1")
+    assert (done.stdout, done.stderr) == (b"u", b"")
+
+
+@pytest.mark.parametrize("redirected", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+def test_a_mistake_keeps_its_exit_code(counted, redirected):
+    assert lm_jax(["trian"], redirected).returncode == 2
+
+
+def test_a_command_in_another_script_is_understood_in_ascii(counted):
+    done = lm_jax(["春"], **ASCII)
+    assert done.returncode == 2
+    assert b"'\\u6625'" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_ends_and_is_scored_and_writes_without_its_output(counted):
+    """All with Chinese in text, prompt and path, where only ASCII can be written."""
+    run = counted / "runs/春"
+    done = lm_jax(["train", "counted.py", "--run", "runs/春"], ">/dev/full", **ASCII)
+    assert (done.returncode, done.stderr) == (0, b"")
+    scores = read_result(run)["scores"]
+    assert scores and "--- step 1 ---" in (run / "samples.txt").read_text("utf-8")
+
+    done = lm_jax(["evaluate", "runs/春", "--split", "test"], ">&-", **ASCII)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (new,) = read_result(run)["scores"][len(scores) :]
+    assert new["split"] == "test"
+
+    asked = ["generate", "runs/春", "--prompt", "春眠", "--length", "3"]
+    done = lm_jax(asked, **ASCII)
+    assert (done.returncode, done.stderr) == (0, b"")
+    escaped = done.stdout.decode("ascii").encode().decode("unicode_escape")
+    drawn = Sampling(temperature=0.8)
+    (text,) = load_model(run).generate(("春眠",), 3, drawn, 0)
+    assert escaped == text + "\n"
