@@ -38,7 +38,7 @@ experiment = Experiment(
     model=model,
     objective=NextToken(),
     optimizer=SGD(momentum=0.0, clip=0.25),
-    schedule=ReduceOnPlateau(peak=20.0, factor=0.25, patience=1, threshold=0.0),
+    schedule=ReduceOnPlateau(peak=20.0, factor=0.25, patience=0, threshold=0.0),
     batch=20,
     budget="6 epochs",
     evaluations={

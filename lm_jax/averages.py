@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from lm_jax.errors import UserError
+from lm_jax.bounds import check, within
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,11 @@ class MovingAverage:
         decay: of what was averaged before, each step.
     """
 
-    decay: float = 0.999
+    decay: float = within("(0, 1)", 0.999)
 
     def __post_init__(self) -> None:
         """Refuse what is no decay."""
-        if not 0 < self.decay < 1:
-            raise UserError(f"average.decay={self.decay}: give more than 0, below 1.")
+        check(self, "average")
 
     def share(self, count: Any) -> Any:
         """The share of the newest weights in the mean."""
@@ -39,12 +38,11 @@ class AverageAfter:
             the mean begins.
     """
 
-    evaluations: int = 5
+    evaluations: int = within("[1, inf)", 5)
 
     def __post_init__(self) -> None:
         """Refuse what would begin before there is a loss."""
-        if self.evaluations < 1:
-            raise UserError("average.evaluations must be 1 or more.")
+        check(self, "average")
 
     def share(self, count: Any) -> Any:
         """The share of the newest of so many weights; all, before it begins."""
@@ -62,14 +60,11 @@ class LastCheckpoints:
         count: checkpoints, the one that is evaluated among them.
     """
 
-    count: int = 5
+    count: int = within("[2, inf)", 5)
 
     def __post_init__(self) -> None:
         """Refuse a mean of one."""
-        if self.count < 2:
-            raise UserError(
-                f"average.count={self.count}: give 2 or more. --average None has none."
-            )
+        check(self, "average")
 
 
 # One that grows with each step.

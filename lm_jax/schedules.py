@@ -7,11 +7,14 @@ from evaluations comes from ``scale``.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lm_jax.durations import Units, steps
+from lm_jax.bounds import check, within
+from lm_jax.durations import Units, parse_duration, steps
+from lm_jax.errors import UserError
 
 Curve = Callable[[Int[Array, ""] | int], Float[Array, ""]]
 
@@ -25,17 +28,51 @@ class Constant:
         warmup: how long the rate rises from zero to the peak.
     """
 
-    peak: float
+    peak: float = within("(0, inf)")
     warmup: str = "0 steps"
 
+    def __post_init__(self) -> None:
+        """Refuse what no training can have."""
+        check(self, "schedule")
+        parse_duration(self.warmup, "schedule.warmup")
+
     def curve(self, total: int, units: Units) -> Curve:
-        """The learning rate of each step (from 0) of ``total``."""
-        warmup = steps(self.warmup, units)
+        """The learning rate of each step (from 0) of ``total``.
+
+        Raises:
+            UserError: a duration can't be read, or the peak is never reached.
+        """
+        warmup = steps(self.warmup, units, "schedule.warmup")
+        falling = self._falling(units)
+        if total and self._full(warmup) > total - max(1, falling):
+            raise UserError(self._never(warmup, falling, total))
         return lambda step: (
             self.peak
             * self._rest(step, warmup, total, units)
-            * (jnp.minimum(1.0, (step + 1) / (warmup + 1)))
+            * jnp.minimum(1.0, self._rise(step, warmup))
         )
+
+    def _full(self, warmup: int) -> int:
+        """The step at which the warmup is over."""
+        return warmup
+
+    def _falling(self, units: Units) -> int:
+        """How many of the last steps the rate falls in, where a field says so."""
+        return 0
+
+    def _never(self, warmup: int, falling: int, total: int) -> str:
+        """Say that the peak is never reached, and what to do."""
+        parts = {"warmup": warmup, "decay": falling}
+        told = [f"schedule.{name} ({n:,} steps)" for name, n in parts.items() if n]
+        flags = [f"--schedule.{name}" for name, n in parts.items() if n]
+        return (
+            f"{' and '.join(told)} leave none of the budget's {total:,} steps for "
+            f"schedule.peak. Give less ({', '.join(flags)}), or a longer --budget."
+        )
+
+    def _rise(self, step, warmup: int):
+        """Share of the peak at a step of the warmup; 1 or more after it."""
+        return (step + 1) / (warmup + 1)
 
     def _rest(self, step, warmup: int, total: int, units: Units):
         """Share of the peak at a step, were there no warmup."""
@@ -51,6 +88,14 @@ def _progress(step, first: int, last: int):
     return jnp.clip((step - first) / max(1, last - first), 0.0, 1.0)
 
 
+def _check_final(schedule: Any) -> None:
+    if schedule.final > schedule.peak:
+        raise UserError(
+            f"schedule.final={schedule.final} is above schedule.peak={schedule.peak}: "
+            "give as much or less."
+        )
+
+
 @dataclass(frozen=True)
 class WarmupCosine(Constant):
     """Half a cosine from the peak to the final rate (Loshchilov 2017).
@@ -59,7 +104,12 @@ class WarmupCosine(Constant):
         final: learning rate at the end of the budget.
     """
 
-    final: float = 0.0
+    final: float = within("[0, inf)", 0.0)
+
+    def __post_init__(self) -> None:
+        """Refuse to end above the peak."""
+        super().__post_init__()
+        _check_final(self)
 
     def _rest(self, step, warmup, total, units):
         share = self.final / self.peak
@@ -75,7 +125,12 @@ class WarmupLinear(Constant):
         final: learning rate at the end of the budget.
     """
 
-    final: float = 0.0
+    final: float = within("[0, inf)", 0.0)
+
+    def __post_init__(self) -> None:
+        """Refuse to end above the peak."""
+        super().__post_init__()
+        _check_final(self)
 
     def _rest(self, step, warmup, total, units):
         share = self.final / self.peak
@@ -84,7 +139,16 @@ class WarmupLinear(Constant):
 
 @dataclass(frozen=True)
 class InverseSquareRoot(Constant):
-    """peak * sqrt(warmup / step) after the warmup (Vaswani et al. 2017, eq. 3)."""
+    """peak * sqrt(warmup / step) after the warmup (Vaswani et al. 2017, eq. 3).
+
+    Steps count from 1 there, so the last of the warmup has the peak.
+    """
+
+    def _full(self, warmup):
+        return max(1, warmup) - 1
+
+    def _rise(self, step, warmup):
+        return (step + 1) / max(1, warmup)
 
     def _rest(self, step, warmup, total, units):
         warmup = max(1, warmup)
@@ -101,11 +165,20 @@ class WarmupStableDecay(Constant):
     """
 
     decay: str = "200 steps"
-    final: float = 0.0
+    final: float = within("[0, inf)", 0.0)
+
+    def __post_init__(self) -> None:
+        """Refuse to end above the peak, and what is no duration."""
+        super().__post_init__()
+        _check_final(self)
+        parse_duration(self.decay, "schedule.decay")
+
+    def _falling(self, units):
+        return steps(self.decay, units, "schedule.decay")
 
     def _rest(self, step, warmup, total, units):
         share = self.final / self.peak
-        falling = _progress(step, total - steps(self.decay, units), total)
+        falling = _progress(step, total - self._falling(units), total)
         return 1.0 - (1.0 - share) * falling
 
 
@@ -119,13 +192,20 @@ class StepDecay(Constant):
         every: from then on, how long until it is multiplied again.
     """
 
-    factor: float = 0.5
+    factor: float = within("(0, 1]", 0.5)
     after: str = "4 epochs"
     every: str = "1 epoch"
 
+    def __post_init__(self) -> None:
+        """Refuse what is no duration."""
+        super().__post_init__()
+        parse_duration(self.after, "schedule.after")
+        parse_duration(self.every, "schedule.every", positive=True)
+
     def _rest(self, step, warmup, total, units):
-        past = step - steps(self.after, units)
-        times = jnp.floor_divide(past, max(1, steps(self.every, units))) + 1
+        past = step - steps(self.after, units, "schedule.after")
+        every = steps(self.every, units, "schedule.every")
+        times = jnp.floor_divide(past, every) + 1
         return self.factor ** jnp.maximum(0, times)
 
 
@@ -133,25 +213,28 @@ class StepDecay(Constant):
 class ReduceOnPlateau(Constant):
     """Constant, cut when the validation loss stops falling.
 
+    PyTorch's ReduceLROnPlateau with its ``threshold_mode="abs"``.
+
     Attributes:
         factor: what the rate is multiplied by at a cut.
-        patience: evaluations without a better loss before a cut.
+        patience: evaluations without a better loss that are borne: the next one
+            cuts. 0 cuts at each that isn't better.
         threshold: a loss is better when lower by more than this.
     """
 
-    factor: float = 0.5
-    patience: int = 2
-    threshold: float = 1e-4
+    factor: float = within("(0, 1)", 0.5)
+    patience: int = within("[0, inf)", 1)
+    threshold: float = within("[0, inf)", 1e-4)
 
     def scale(self, validation):
-        """Factor on the curve: cut once for each ``patience`` losses in vain."""
+        """Factor on the curve: cut once for each ``patience`` + 1 losses in vain."""
         best, waited, scale = math.inf, 0, 1.0
         for loss in validation:
             if loss < best - self.threshold:
                 best, waited = loss, 0
             else:
                 waited += 1
-            if waited >= self.patience:
+            if waited > self.patience:
                 scale, waited = scale * self.factor, 0
         return scale
 

@@ -16,6 +16,8 @@ Value = TypeVar("Value")
 Selector = Sequence[tuple[str, Value]]
 # A name up to the number of a layer, the number, and the rest.
 _LAYER = re.compile(r"(?:(.*?\bblock_)(\d+))?(.*)", re.DOTALL)
+# Where the layers of a scan stand in a name.
+_SCANNED = re.compile(r"blocks(?=/)")
 
 
 def path_name(path: tuple) -> str:
@@ -42,7 +44,10 @@ def _span(layers: list[int]) -> str:
     return ",".join(map(str, sorted(layers)))
 
 
-def _check_each_matches(compiled: list, tree: Any, what: str) -> None:
+def _check_each_matches(
+    compiled: list, tree: Any, what: str, defaults: Selector
+) -> None:
+    excused = {".*", *(expression for expression, _ in defaults)}
     names = [
         name
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -50,16 +55,21 @@ def _check_each_matches(compiled: list, tree: Any, what: str) -> None:
     ]
     for expression, _ in compiled:
         found = any(expression.search(name) for name in names)
-        if not found and expression.pattern != ".*":
+        if not found and expression.pattern not in excused:
             raise UserError(
                 f"'{expression.pattern}' in {what} matches no parameter."
                 f"{nearest(expression.pattern, like_layers_once(names))}"
             )
 
 
+def is_scanned(name: str) -> bool:
+    """Whether a name is of an array whose first axis counts the layers of a scan."""
+    return _SCANNED.search(name) is not None
+
+
 def _unrolled_names(name: str, leaf: Any) -> list[str]:
     """The names of an array of a scanned stack as if it were not scanned."""
-    found = re.search(r"blocks(?=/)", name)
+    found = _SCANNED.search(name)
     if not found or not getattr(leaf, "shape", ()):
         return [name]
     start, end = found.span()
@@ -67,14 +77,17 @@ def _unrolled_names(name: str, leaf: Any) -> list[str]:
     return [f"{name[:start]}block_{layer}{name[end:]}" for layer in layers]
 
 
-def select(selector: Selector, tree: Any, what: str, strict: bool = False) -> Any:
+def select(
+    selector: Selector, tree: Any, what: str, defaults: Selector | None = ()
+) -> Any:
     """Replace each leaf by the value of the first expression found in its path.
 
     Args:
         selector: the expressions and their values, in order.
         tree: of arrays, or of their shapes.
         what: the field that the selector stands in.
-        strict: whether each expression must match something; ".*" need not.
+        defaults: whose expressions need match nothing, nor need ".*"; all others
+            must. None lets all be.
 
     Raises:
         UserError: when nothing matches a path, or an expression is malformed, or
@@ -89,8 +102,8 @@ def select(selector: Selector, tree: Any, what: str, strict: bool = False) -> An
                 f"'{expression}' in {what} is not a regular expression: {error}."
             ) from None
 
-    if strict:
-        _check_each_matches(compiled, tree, what)
+    if defaults is not None:
+        _check_each_matches(compiled, tree, what, defaults)
 
     def of_name(name):
         for expression, value in compiled:

@@ -82,6 +82,7 @@ def state_shardings(sharding: Sharding, mesh: Mesh, state: Any) -> Any:
         [(expression, list(axes)) for expression, axes in sharding.rules],
         state,
         "sharding.rules",
+        Sharding().rules,
     )
 
     def place(path, array, axes):

@@ -35,8 +35,23 @@ def test_what_is_no_duration_is_named(text):
         parse_duration(text)
 
 
-@given(st.integers(1, 10**6), st.integers(1, 10**4))
+@given(st.integers(1, 10**5), st.integers(1, 10**4))
 def test_epochs_are_rounded_up_and_exact_multiples_are_not(count, per_epoch):
     units = Units(tokens=1, steps_per_epoch=float(per_epoch), flops=1.0)
     assert steps(f"{count} epochs", units) == count * per_epoch
     assert steps(f"{count}.5 epochs", units) == -(-(2 * count + 1) * per_epoch // 2)
+
+
+@pytest.mark.parametrize(
+    "text", ["1e10 steps", "1e999 steps", "2147483648 steps", "1e9 epochs", "3T tokens"]
+)
+def test_more_steps_than_are_counted_are_refused(text):
+    with pytest.raises(UserError, match=f"budget: '{text}' .* 2,147,483,647 at most"):
+        steps(text, UNITS, "budget")
+    assert steps("2147483647 steps", UNITS) == 2**31 - 1
+
+
+def test_a_little_is_a_step_and_nothing_is_refused_where_it_must_be_more():
+    assert steps("1e-9 epochs", UNITS) == steps("1 flops", UNITS) == 1
+    with pytest.raises(UserError, match="every: '0.0 tokens' is nothing"):
+        parse_duration("0.0 tokens", "every", positive=True)

@@ -7,11 +7,19 @@ import optax
 import pytest
 
 from lm_jax.errors import UserError
-from lm_jax.models import Learned, Transformer
-from lm_jax.models.stack import initialise, stack_blocks
-from lm_jax.optimizers import SGD, Adafactor, AdamW, Lion, Muon, transformation
+from lm_jax.models import Learned, MoE, Transformer
+from lm_jax.models.stack import initialise, stack_blocks, unstack_blocks
+from lm_jax.optimizers import (
+    SGD,
+    Adadelta,
+    Adafactor,
+    AdamW,
+    Lion,
+    Muon,
+    transformation,
+)
 
-ALL = [SGD(), AdamW(), Adafactor(), Lion(), Muon()]
+ALL = [SGD(), AdamW(), Adadelta(), Adafactor(), Lion(), Muon()]
 PARAMS = {
     "block_0": {"kernel": jnp.arange(12.0).reshape(3, 4) / 10, "scale": jnp.ones(3)},
     "embedding": -jnp.ones((5, 3)),
@@ -88,9 +96,8 @@ def test_muon_orthogonalises_hidden_kernels_only():
     singular = jnp.linalg.svd(updates["block_0"]["kernel"], compute_uv=False)
     # 0.2 sqrt(max(rows, columns)) for each direction, within Newton-Schulz.
     np.testing.assert_allclose(singular, 0.2 * 4**0.5, rtol=0.4)
-    # Adam's first step is 1; Nesterov's look ahead adds b1 / (1 + b1).
-    first = 1.0 + 0.9 / 1.9
-    np.testing.assert_allclose(jnp.abs(updates["embedding"]), first, rtol=1e-3)
+    # Adam's first step is 1: there is no look ahead.
+    np.testing.assert_allclose(jnp.abs(updates["embedding"]), 1.0, rtol=1e-3)
 
 
 @pytest.mark.slow
@@ -111,24 +118,63 @@ def test_decay_reaches_only_its_parameters_and_rate_zero_freezes(optimizer):
     same(kept["embedding"], with_decay["embedding"])
 
 
-# Adafactor normalises by the array, and a stack is one array.
-@pytest.mark.slow
-@pytest.mark.parametrize("optimizer", [SGD(), AdamW(), Lion(), Muon()])
-def test_scanned_blocks_are_updated_like_unrolled_ones(optimizer):
-    model = Transformer(layers=2, heads=2, width=8, vocab_size=5, positions=Learned(4))
-    params = initialise(model, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+def grown(path, value):
+    """First values of layers 0, 1, 2 scaled by 1, 5, 25; of experts too."""
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    layer = int(name[6]) if name.startswith("block_") else 0
+    sizes = 5.0 ** np.arange(2).reshape(2, 1, 1) if value.ndim == 3 else 1.0
+    return (value + 0.01) * 5.0**layer * sizes
 
-    def two_steps(params):
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ALL, ids=lambda v: type(v).__name__)
+def test_scanned_blocks_are_updated_like_unrolled_ones(optimizer):
+    model = Transformer(
+        layers=3,
+        heads=2,
+        width=8,
+        vocab_size=5,
+        positions=Learned(4),
+        use_bias=True,
+        feedforward=MoE(experts=2, k=1, ratio=1.0),
+    )
+    params = initialise(model, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    params = jax.tree_util.tree_map_with_path(grown, params)
+
+    def three_steps(params):
         rule = transformation(optimizer, lambda step: 0.1, params)
         state = rule.init(params)
-        for size in (1.0, -0.5):
+        for size in (1.0, -0.5, 0.1):
             gradient = optax.tree.scale(size, params)
             updates, state = rule.update(gradient, state, params)
             params = optax.apply_updates(params, updates)
-        return params
+        return params, state
 
-    a, b = stack_blocks(two_steps(params)), two_steps(stack_blocks(params))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), a, b)
+    unrolled, scanned = three_steps(params), three_steps(stack_blocks(params))
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5),
+        unrolled,
+        unstack_blocks(scanned),
+    )
+
+
+@pytest.mark.parametrize("optimizer", [Adafactor(), Muon(weight_decay=0.0)])
+def test_an_expert_is_updated_as_if_it_were_alone(optimizer):
+    """Of experts whose weights and gradients are 1, 5 and 25 times as large."""
+    sizes = jnp.array([1.0, 5.0, 25.0])
+    kernel, bias = jax.random.normal(jax.random.key(1), (4, 6)), jnp.arange(1.0, 7.0)
+
+    def first_update(kernel, bias):
+        params = {"block_0": {"up": {"kernel": kernel, "bias": bias}}}
+        rule = transformation(optimizer, lambda step: 0.1, params)
+        updates, _ = rule.update(params, rule.init(params), params)
+        return updates["block_0"]["up"]
+
+    together = first_update(sizes[:, None, None] * kernel, sizes[:, None] * bias)
+    for expert, size in enumerate(sizes):
+        alone = first_update(size * kernel, size * bias)
+        for name, found in alone.items():
+            np.testing.assert_allclose(together[name][expert], found, rtol=2e-4)
 
 
 def test_a_selector_with_a_gap_is_refused():
@@ -139,3 +185,93 @@ def test_a_selector_with_a_gap_is_refused():
 def test_muon_without_hidden_matrices_is_refused():
     with pytest.raises(UserError, match="selects no parameter"):
         ours(Muon()).init({"layer_0": {"kernel": jnp.ones((3, 4))}})
+
+
+def test_muon_of_a_vector_is_refused():
+    params = {"block_0": {"kernel": jnp.ones((3, 4)), "scale": jnp.ones(3)}}
+    with pytest.raises(UserError, match="'block_0/scale', which is no matrix"):
+        ours(Muon(hidden=(("block", True), (".*", False)))).init(params)
+
+
+def test_muon_is_jordans():
+    """Three steps of https://github.com/KellerJordan/Muon, written out in numpy."""
+    beta, momentum, kernel = 0.9, np.zeros((3, 4)), PARAMS["block_0"]["kernel"]
+    rule = ours(Muon(beta=beta, weight_decay=0.0, clip=None), lambda step: 1.0)
+    state = rule.init(PARAMS)
+    for step in range(3):
+        updates, state = rule.update(gradients(step), state, PARAMS)
+        gradient = np.asarray(gradients(step)["block_0"]["kernel"], np.float64)
+        momentum = beta * momentum + (1 - beta) * gradient
+        x = beta * momentum + (1 - beta) * gradient
+        x = x / (np.linalg.norm(x) + 1e-7)
+        for _ in range(5):
+            a = x @ x.T
+            x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+        found = -updates["block_0"]["kernel"] / (0.2 * max(kernel.shape) ** 0.5)
+        np.testing.assert_allclose(found, x, atol=2e-4)
+
+
+def test_adadelta_is_zeilers():
+    """Algorithm 1 with rho 0.95; the same numbers as torch.optim.Adadelta's."""
+    x = np.array([1.0, -2.0, 0.5])
+    params = {"embedding": jnp.asarray(x)}
+    rule = transformation(Adadelta(), lambda step: 1.0, params)
+    state, squares, moved = rule.init(params), np.zeros(3), np.zeros(3)
+    for _ in range(5):
+        gradient = 3 * params["embedding"]
+        updates, state = rule.update({"embedding": gradient}, state, params)
+        params = optax.apply_updates(params, updates)
+        squares = 0.95 * squares + 0.05 * (3 * x) ** 2
+        step = np.sqrt(moved + 1e-6) / np.sqrt(squares + 1e-6) * 3 * x
+        moved = 0.95 * moved + 0.05 * step**2
+        x = x - step
+        np.testing.assert_allclose(params["embedding"], x, rtol=1e-5)
+
+
+def test_adadelta_is_torchs():
+    torch = pytest.importorskip("torch")
+    x = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+    theirs = torch.optim.Adadelta([x], lr=1.0, rho=0.95, eps=1e-6)
+    params = {"embedding": jnp.asarray(x.detach().numpy())}
+    rule = transformation(Adadelta(), lambda step: 1.0, params)
+    state = rule.init(params)
+    for _ in range(20):
+        theirs.zero_grad()
+        (1.5 * x**2).sum().backward()
+        theirs.step()
+        updates, state = rule.update(optax.tree.scale(3.0, params), state, params)
+        params = optax.apply_updates(params, updates)
+        found = np.asarray(params["embedding"])
+        np.testing.assert_allclose(found, x.detach().numpy(), rtol=1e-5)
+
+
+def test_rates_leave_decay_as_it_is_unless_they_are_asked_not_to():
+    """mup's own MuAdamW keeps learning rate x decay; PyTorch's groups multiply."""
+    shrinking = AdamW(weight_decay=0.5, rates=(("block", 0.1), (".*", 1.0)))
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+
+    def shrunk(optimizer):
+        rule = ours(optimizer)
+        updates, _ = rule.update(zeros, rule.init(PARAMS), PARAMS)
+        return -updates["block_0"]["kernel"][0, 1] / PARAMS["block_0"]["kernel"][0, 1]
+
+    assert shrunk(shrinking) == pytest.approx(0.01 * 0.5)
+    rated = replace(shrinking, rated_decay=True)
+    assert shrunk(rated) == pytest.approx(0.01 * 0.5 * 0.1)
+
+
+@pytest.mark.parametrize("field", ["decays", "rates"])
+def test_an_expression_of_the_users_own_that_matches_nothing_is_refused(field):
+    value = {"decays": True, "rates": 0.5}[field]
+    misspelt = {field: (("embeding", value), (".*", value))}
+    with pytest.raises(UserError, match=f"'embeding' in optimizer.{field} matches no"):
+        ours(AdamW(**misspelt))
+    with pytest.raises(UserError, match="'kernels' in optimizer.hidden matches no"):
+        hidden = (("kernels", True), *Muon().hidden)
+        ours(Muon(hidden=hidden)).init(PARAMS)
+
+
+def test_expressions_of_the_defaults_need_match_nothing():
+    params = {"weight": jnp.ones(3)}
+    transformation(AdamW(), lambda step: 0.1, params)
+    ours(AdamW(decays=(("scale", True), *AdamW().decays)))

@@ -23,7 +23,10 @@ LINES = [
 # What neither trains nor needs what was trained.
 LIGHT = [line for line in LINES if re.match("diff|table(?! runs)", line)]
 SOURCES = [block for kind, block in BLOCKS if kind == "python"]
-SHORT = ["--budget", "2 steps", "--evaluations.likelihood.every", "2 steps"]
+SHORT = [
+    *("--budget", "2 steps", "--schedule.warmup", "1 step"),
+    *("--evaluations.likelihood.every", "2 steps"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,14 @@
 import math
 from typing import get_args
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_jax.durations import Units
+from lm_jax.errors import UserError
 from lm_jax.schedules import (
     Constant,
     InverseSquareRoot,
@@ -102,11 +104,14 @@ def test_linear_and_stable_end_at_final():
     assert stable[100] == pytest.approx(0.1)
 
 
-def test_inverse_square_root():
-    ours = rates(InverseSquareRoot(peak=2.0, warmup="16 steps"))
-    assert ours[63] == pytest.approx(1.0)
-    assert ours.argmax() in (15, 16)
-    assert (np.diff(ours[17:]) < 0).all()
+@pytest.mark.parametrize("warmup", [0, 1, 2, 10, 16])
+def test_inverse_square_root_is_vaswanis(warmup):
+    """Eq. 3 of the paper, whose step counts from 1, times what makes the peak 2."""
+    ours = rates(InverseSquareRoot(peak=2.0, warmup=f"{warmup} steps"))
+    step, w = np.arange(1, 102), max(1, warmup)
+    paper = np.minimum(step**-0.5, step * w**-1.5)
+    np.testing.assert_allclose(ours, 2.0 * paper / w**-0.5, rtol=1e-6)
+    assert ours.max() == ours[w - 1] == 2.0
 
 
 def test_constant_and_durations_in_tokens():
@@ -115,9 +120,104 @@ def test_constant_and_durations_in_tokens():
     np.testing.assert_allclose(ours[4:], 3.0)
 
 
-def test_plateau_cuts_after_each_patience_in_vain():
-    schedule = ReduceOnPlateau(peak=1.0, factor=0.5, patience=2, threshold=0.1)
-    losses = [3.0, 2.0, 1.95, 1.0, 1.0, 1.0, 1.1, 1.0, 0.5]
-    scales = [schedule.scale(losses[:n]) for n in range(len(losses) + 1)]
-    assert scales == [1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
-    assert Constant(peak=1.0).scale(losses) == 1.0
+def test_wsd_of_another_peak_ends_at_final_itself():
+    stable = WarmupStableDecay(peak=4.0, warmup="9 steps", decay="20 steps", final=1.0)
+    assert rates(stable)[[9, 80, 90, 100]] == pytest.approx([4.0, 4.0, 2.5, 1.0])
+    cosine = rates(WarmupCosine(peak=4.0, warmup="9 steps", final=1.0))
+    assert cosine[[9, 100]] == pytest.approx([4.0, 1.0])
+
+
+def test_step_decay_waits_and_then_cuts_each_time():
+    schedule = StepDecay(peak=3.0, factor=0.5, after="2 epochs", every="10 steps")
+    expected = 3.0 * 0.5 ** np.maximum(0, (np.arange(101) - 40) // 10 + 1)
+    np.testing.assert_allclose(rates(schedule), expected)
+
+
+LOSSES = [3.0, 2.0, 1.95, 1.0, 1.0, 1.0, 1.1, 1.0, 1.2, 1.0, 0.5, 0.6, 0.7]
+# What torch.optim.lr_scheduler.ReduceLROnPlateau(mode="min", factor=0.5,
+# threshold=0.1, threshold_mode="abs") gives after each of them, by patience.
+TORCH = {
+    0: [1, 1, 0.5, 0.5, 0.25, 2**-3, 2**-4, 2**-5, 2**-6, 2**-7, 2**-7, 2**-8, 2**-9],
+    1: [1, 1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.125, 2**-4],
+    2: [1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25],
+    10: [1] * 13,
+}
+
+
+@pytest.mark.parametrize("patience", TORCH)
+def test_plateaus_patience_is_torchs(patience):
+    schedule = ReduceOnPlateau(1.0, factor=0.5, patience=patience, threshold=0.1)
+    scales = [schedule.scale(LOSSES[: n + 1]) for n in range(len(LOSSES))]
+    assert scales == TORCH[patience]
+    assert schedule.scale([]) == Constant(peak=1.0).scale(LOSSES) == 1.0
+
+
+@given(st.lists(st.floats(0.0, 9.0), max_size=40), st.integers(0, 4))
+def test_plateau_is_torchs(losses, patience):
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer,
+        factor=0.5,
+        patience=patience,
+        threshold=0.1,
+        threshold_mode="abs",
+        eps=0,
+    )
+    for loss in losses:
+        theirs.step(loss)
+    ours = ReduceOnPlateau(1.0, factor=0.5, patience=patience, threshold=0.1)
+    assert ours.scale(losses) == theirs.get_last_lr()[0]
+
+
+NEVER = {
+    "a warmup as long as the budget": WarmupCosine(1.0, warmup="100 steps"),
+    "a longer one": Constant(1.0, warmup="101 steps"),
+    "in epochs": WarmupLinear(1.0, warmup="6 epochs"),
+    "in tokens": Constant(1.0, warmup="1000 tokens"),
+    "with the decay": WarmupStableDecay(1.0, warmup="1 epoch", decay="900 tokens"),
+    "a decay alone": WarmupStableDecay(1.0, decay="101 steps"),
+    "an inverse root": InverseSquareRoot(1.0, warmup="101 steps"),
+    "a plateau": ReduceOnPlateau(1.0, warmup="1000 flops"),
+}
+
+
+@pytest.mark.parametrize("schedule", NEVER.values(), ids=NEVER)
+def test_a_peak_that_is_never_reached_is_refused(schedule):
+    with pytest.raises(UserError, match=r"none of the budget's 100 steps"):
+        schedule.curve(100, UNITS)
+    assert rates(schedule, 2000).max() == 1.0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 50))
+def test_what_is_not_refused_reaches_its_peak(warmup, decay, total):
+    schedules = [
+        WarmupStableDecay(3.0, warmup=f"{warmup} steps", decay=f"{decay} steps"),
+        InverseSquareRoot(3.0, warmup=f"{warmup} steps"),
+        WarmupCosine(3.0, warmup=f"{warmup} steps"),
+    ]
+    for schedule in schedules:
+        try:
+            curve = schedule.curve(total, UNITS)
+        except UserError:
+            continue
+        assert float(jnp.max(curve(jnp.arange(total)))) == pytest.approx(3.0)
+
+
+def test_a_budget_of_nothing_needs_no_peak():
+    WarmupCosine(1.0, warmup="9 steps").curve(0, UNITS)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Constant(1.0, warmup="soon"), "schedule.warmup: 'soon'"),
+        (lambda: WarmupCosine(1e-3, final=1e-2), "above schedule.peak=0.001"),
+        (lambda: StepDecay(1.0, every="0 epochs"), "schedule.every: '0 epochs' is no"),
+        (lambda: WarmupStableDecay(1.0, decay="9"), "schedule.decay: '9'"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(make, said):
+    with pytest.raises(UserError, match=said):
+        make()

@@ -37,7 +37,7 @@ experiment = Experiment(
     model=Transformer(layers=1, heads=2, width=16, positions=Learned(), dropout=0.1),
     objective=NextToken(),
     optimizer=AdamW(),
-    schedule=WarmupCosine(peak=1e-2, warmup="2 steps"),
+    schedule=WarmupCosine(peak=1e-2, warmup="1 step"),
     batch=8,
     budget="12 steps",
     evaluations={

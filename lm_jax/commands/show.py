@@ -48,9 +48,9 @@ def main(args: list[str]) -> int:
 def _parameters(setup: Setup) -> None:
     """A line for each parameter: name, shape, count, whether it decays or is frozen."""
     optimizer, params = setup.experiment.optimizer, setup.saved_shapes().params
-    decays = select(optimizer.decays, params, "optimizer.decays")
-    rates = select(optimizer.rates, params, "optimizer.rates")
-    frozen = select(setup.experiment.frozen, params, "frozen")
+    decays = select(optimizer.decays, params, "optimizer.decays", None)
+    rates = select(optimizer.rates, params, "optimizer.rates", None)
+    frozen = select(setup.experiment.frozen, params, "frozen", None)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     print("parameters")
     print(f"  {'name':34}{'shape':>14}{'count':>12}  decays")

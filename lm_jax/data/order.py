@@ -1,5 +1,6 @@
 """The order of training: which examples a step is trained on, in which shape."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -51,7 +52,7 @@ def batch_size(batch: int | str) -> Size:
         amount, unit = parse_duration(batch)
     except UserError:
         amount, unit = 0.0, ""
-    if unit != "token" or amount < 1:
+    if unit != "token" or not 1 <= amount < math.inf:
         raise UserError(
             f"batch='{batch}' is no size: write a number of rows, as 32, or of tokens, "
             "as '4096 tokens'."

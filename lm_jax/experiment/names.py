@@ -22,7 +22,7 @@ from lm_jax.experiment.comparing import fields, own_kinds
 from lm_jax.experiment.loading import import_file
 from lm_jax.experiment.value import AnyExperiment
 
-FORMAT = 3
+FORMAT = 4
 COPY = "experiment.py"
 # The rooms whose public names an experiment can be made of.
 ROOMS = (
@@ -187,16 +187,36 @@ def read(folder: Path) -> AnyExperiment:
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}.") from error
     found = document.get("format", 1) if isinstance(document, dict) else None
-    if found != FORMAT:
+    if found not in (3, FORMAT):
         raise UserError(
-            f"{path} has format {found}, and this version of lm_jax reads format "
+            f"{path} has format {found}, and this version of lm_jax reads format 3 and "
             f"{FORMAT}. The version that wrote it is named in environment.json there "
             "(commit): use that one, or train again."
         )
     own = None
     if file := document.get("file"):
         own = _import_copy(folder / COPY, file["sha256"])
-    return from_json(document["experiment"], own)
+    written = document["experiment"]
+    return from_json(_from_format_3(written) if found == 3 else written, own)
+
+
+def _from_format_3(document: Any) -> Any:
+    """What format 3 wrote, in the words of format 4.
+
+    A plateau's patience counted the evaluation that cuts too, and the rates of an
+    optimizer multiplied its decay.
+    """
+    if isinstance(document, list):
+        return [_from_format_3(item) for item in document]
+    if not isinstance(document, dict):
+        return document
+    body = {name: _from_format_3(item) for name, item in document.items()}
+    kind = str(body.get("type"))
+    if kind == "lm_jax.schedules.ReduceOnPlateau":
+        body["patience"] = max(0, body["patience"] - 1)
+    if kind.startswith("lm_jax.optimizers."):
+        body["rated_decay"] = True
+    return body
 
 
 def _import_copy(copy: Path, sha256: str) -> Any:

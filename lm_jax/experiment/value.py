@@ -8,6 +8,7 @@ import flax.linen as nn
 from flax.core import FrozenDict
 
 from lm_jax.averages import Average
+from lm_jax.bounds import SEEDS, check, within
 from lm_jax.counting import NGram
 from lm_jax.data import Data, OwnData, TokenStream
 from lm_jax.errors import UserError, nearest
@@ -72,11 +73,15 @@ class FromRun:
     """
 
     run: str = ""
-    step: int | None = None
+    step: int | None = within("[0, inf)", None)
     renamed: tuple[tuple[str, str], ...] = ()
     resized: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what is no step."""
+        check(self, "initial")
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,13 @@ class Execution:
     """
 
     sharding: Sharding = Sharding()
-    accumulate: int = 1
-    keep: int = 2
+    accumulate: int = within("[1, inf)", 1)
+    keep: int = within("[1, inf)", 2)
     compute: Compute = Compute()
+
+    def __post_init__(self) -> None:
+        """Refuse no parts and no checkpoints."""
+        check(self, "execution")
 
 
 # What a field is part of: the recipe, if its metadata doesn't say. The entry of a
@@ -164,16 +173,17 @@ class Experiment:
     average: Average | None = None
     initial: InitialVectors | FromRun | None = None
     frozen: tuple[tuple[str, bool], ...] = ((".*", False),)
-    patience: int | None = None
-    seed: int = 0
+    patience: int | None = within("[1, inf)", None)
+    seed: int = within(SEEDS, 0)
     execution: Execution = field(default=Execution(), metadata=EXECUTION)
     outputs: tuple[str, ...] = field(default=("tensorboard",), metadata=NOTES)
     published: Published | None = field(default=None, metadata=NOTES)
 
     def __post_init__(self) -> None:
-        """Freeze the evaluations; refuse to watch one that isn't there."""
+        """Freeze the evaluations; refuse what isn't there or doesn't fit."""
         object.__setattr__(self, "evaluations", FrozenDict(self.evaluations))
         check_watched(self.evaluations, self.watch)
+        check(self)
 
 
 @dataclass(frozen=True)
@@ -198,13 +208,14 @@ class CountExperiment:
         metadata=NOTES | {"recipe": "watch"},
     )
     watch: str = "likelihood"
-    seed: int = 0
+    seed: int = within(SEEDS, 0)
     published: Published | None = field(default=None, metadata=NOTES)
 
     def __post_init__(self) -> None:
-        """Freeze the evaluations; refuse to watch one that isn't there."""
+        """Freeze the evaluations; refuse what isn't there or doesn't fit."""
         object.__setattr__(self, "evaluations", FrozenDict(self.evaluations))
         check_watched(self.evaluations, self.watch)
+        check(self)
 
 
 AnyExperiment = Experiment | CountExperiment

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from lm_jax.bounds import SEEDS, check_number
 from lm_jax.counting import FittedNGram, load
 from lm_jax.counting.generate import generate as continue_counted
 from lm_jax.errors import UserError
@@ -56,8 +57,9 @@ class _Texts(ABC):
 
         Raises:
             UserError: the model writes no text; a prompt is empty or has what the
-                tokenizer doesn't know.
+                tokenizer doesn't know; the seed is none.
         """
+        check_number("seed", seed, SEEDS)
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         ids = [self.tokenizer.encode(text) for text in texts]
         new = self.generate_ids(ids, length, sampling, seed)

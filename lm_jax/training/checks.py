@@ -24,17 +24,12 @@ def check_values(experiment: Experiment) -> None:
     Raises:
         UserError: naming the field, and what it may be.
     """
-    if experiment.execution.accumulate < 1:
-        raise UserError("execution.accumulate must be 1 or more.")
     batch_size(experiment.batch)
-    if experiment.patience is not None and experiment.patience < 1:
-        raise UserError("patience must be 1 or more, or None.")
-    if experiment.execution.keep < 1:
-        raise UserError("execution.keep must be 1 or more.")
     parse_duration(experiment.budget, "budget")
     for name, evaluation in experiment.evaluations.items():
         if evaluation.every is not None:
-            parse_duration(evaluation.every, f"evaluations.{name}.every")
+            field = f"evaluations.{name}.every"
+            parse_duration(evaluation.every, field, positive=True)
     if experiment.evaluations[experiment.watch].every is None:
         raise UserError(
             f"evaluations.{experiment.watch}.every is needed: the evaluation that is "
@@ -45,8 +40,14 @@ def check_values(experiment: Experiment) -> None:
             "model.scan is part of the execution: leave it out and give "
             "execution=Execution(compute=Compute(scan=True)), or --scan True."
         )
-    if not experiment.schedule.peak > 0:
-        raise UserError("schedule.peak, the highest learning rate, must be positive.")
+    shrinks = experiment.schedule.peak * experiment.optimizer.weight_decay
+    if shrinks >= 1:
+        raise UserError(
+            f"schedule.peak={experiment.schedule.peak} times optimizer.weight_decay="
+            f"{experiment.optimizer.weight_decay} is {shrinks:g}, the share that a "
+            "step takes of each weight: it must be below 1, and is 0.001 or less "
+            "where training goes well."
+        )
 
 
 def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:

@@ -248,7 +248,7 @@ def set_up(
 
 def length_of(experiment: Experiment, units: Units) -> tuple[Curve, int]:
     """The learning rate of each step, and how many there are."""
-    total = steps(experiment.budget, units)
+    total = steps(experiment.budget, units, "budget")
     return experiment.schedule.curve(total, units), total
 
 
@@ -294,7 +294,7 @@ def _frozen(experiment: Experiment, params: Any) -> Any:
     Raises:
         UserError: an expression matches nothing, or nothing is left to train.
     """
-    frozen = select(experiment.frozen, params, "frozen", strict=True)
+    frozen = select(experiment.frozen, params, "frozen")
     if all(jax.tree.leaves(frozen)):
         raise UserError("frozen leaves no parameter to train.")
     for expression, rate in experiment.optimizer.rates:
@@ -316,7 +316,8 @@ def _started(start: Start, params: Any, arrays: Any) -> Any:
 def cadences(experiment: Experiment, units: Units, total: int) -> dict[str, int]:
     """Steps between evaluations; those that don't say go with the watched one."""
     watched = experiment.evaluations[experiment.watch].every or ""
-    return {
-        name: max(1, min(total, steps(evaluation.every or watched, units)))
+    found = {
+        name: steps(evaluation.every or watched, units, f"evaluations.{name}.every")
         for name, evaluation in experiment.evaluations.items()
     }
+    return {name: max(1, min(total, every)) for name, every in found.items()}

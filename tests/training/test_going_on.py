@@ -92,7 +92,7 @@ def test_other_devices_and_another_layout_go_on_as_if_never_moved(unmoved):
     [
         ["WarmupStableDecay", "--schedule.decay", "4 steps"],
         ["InverseSquareRoot", "--schedule.warmup", "2 steps"],
-        ["ReduceOnPlateau", "--schedule.patience", "1", "--schedule.threshold", "9"],
+        ["ReduceOnPlateau", "--schedule.patience", "0", "--schedule.threshold", "9"],
     ],
     ids=lambda args: args[0],
 )

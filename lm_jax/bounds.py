@@ -1,0 +1,128 @@
+"""Which numbers the fields of a value may hold, said where the field is declared.
+
+``decay: float = within("[0, 1)", 0.9)``; the value's ``__post_init__`` calls
+`check`, or, where it is a model's, its ``problems`` yields from `problems`.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from lm_jax.errors import UserError
+
+SEEDS = f"[0, {2**32 - 1}]"
+"""Random keys have 32 bits of a seed: beyond, two seeds would be one."""
+
+
+def within(interval: str, default: Any = dataclasses.MISSING) -> Any:
+    """A field of a dataclass whose numbers lie in an interval.
+
+    Args:
+        interval: as mathematicians write it: "[0, 1)" holds 0 and not 1.
+        default: of the field; none if left out. Where it may be None, None is
+            always accepted.
+    """
+    return dataclasses.field(default=default, metadata={"within": interval})
+
+
+def check(value: Any, place: str = "") -> None:
+    """Refuse a value that holds a number outside its interval.
+
+    Args:
+        value: a dataclass.
+        place: where it stands in an experiment, as "optimizer".
+
+    Raises:
+        UserError: naming the field, the number and what fits.
+    """
+    for problem in problems(value, place):
+        raise UserError(problem)
+
+
+def check_number(name: str, number: Any, interval: str, whole: bool = True) -> None:
+    """Refuse a number that stands in no value.
+
+    Raises:
+        UserError: with its name, and what fits.
+    """
+    if not _fits(number, interval, whole):
+        raise UserError(_problem(name, number, interval, whole))
+
+
+def problems(value: Any, place: str = "") -> Iterator[str]:
+    """Say, in a sentence each, which fields hold what lies outside their interval.
+
+    Fractions are taken as float32 has them, which is what is computed with: 1 - 1e-9
+    is 1 there, and 1e-50 is 0.
+    """
+    for field in dataclasses.fields(value):
+        interval, held = field.metadata.get("within"), getattr(value, field.name)
+        if interval is None or (held is None and _takes_none(field)):
+            continue
+        whole = not _takes_fractions(field)
+        if not all(_fits(each, interval, whole) for each in _numbers(held)):
+            name = f"{place}.{field.name}" if place else field.name
+            none = ", or None" if _takes_none(field) else ""
+            yield _problem(name, held, interval, whole, none)
+
+
+def _problem(name: str, held: Any, interval: str, whole: bool, none: str = "") -> str:
+    kind = "a whole number" if whole else "a number"
+    return f"{name}={held!r}: give {kind}{_said(interval)}{none}."
+
+
+def _numbers(held: Any) -> tuple:
+    return held if isinstance(held, tuple) else (held,)
+
+
+def _kinds(field: dataclasses.Field) -> set[Any]:
+    """The types that an annotation is made of, those in tuples too."""
+    found, left = set(), [field.type]
+    while left:
+        kind = left.pop()
+        found.add(kind)
+        left += typing.get_args(kind)
+    return found
+
+
+def _takes_none(field: dataclasses.Field) -> bool:
+    return type(None) in _kinds(field) or field.default is None
+
+
+def _takes_fractions(field: dataclasses.Field) -> bool:
+    return float in _kinds(field)
+
+
+def _fits(number: Any, interval: str, whole: bool) -> bool:
+    if isinstance(number, bool) or not isinstance(number, Integral if whole else Real):
+        return False
+    low, high = _ends(interval)
+    held: Any
+    with np.errstate(over="ignore", under="ignore"):
+        held = number if whole else float(np.float32(number))
+    # What is less than the smallest normal number may be flushed to 0.
+    above = held > low if low else held >= float(np.finfo(np.float32).tiny)
+    above = above if interval.startswith("(") else held >= low
+    return bool(above and (held < high if interval.endswith(")") else held <= high))
+
+
+def _ends(interval: str) -> tuple[float, float]:
+    low, high = interval[1:-1].split(",")
+    return float(low), float(high)
+
+
+def _said(interval: str) -> str:
+    """An interval in words: ", 0 or more, below 1"."""
+    low, high = (end.strip() for end in interval[1:-1].split(","))
+    if interval.startswith("[") and interval.endswith("]"):
+        return f", {low} to {high}"
+    ends = []
+    if low != "-inf":
+        ends.append(f", {low} or more" if interval[0] == "[" else f", more than {low}")
+    if high != "inf":
+        ends.append(f", {high} at most" if interval[-1] == "]" else f", below {high}")
+    return "".join(ends) or ", not infinite"

@@ -1,0 +1,21 @@
+"""Optimizer values, each turned into one optax transformation."""
+
+from lm_jax.optimizers.adafactor import Adafactor
+from lm_jax.optimizers.base import OptimizerBase
+from lm_jax.optimizers.elementwise import SGD, Adadelta, AdamW, Lion
+from lm_jax.optimizers.muon import Muon
+from lm_jax.optimizers.rule import transformation
+
+Optimizer = SGD | AdamW | Adadelta | Adafactor | Lion | Muon
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adafactor",
+    "AdamW",
+    "Lion",
+    "Muon",
+    "Optimizer",
+    "OptimizerBase",
+    "transformation",
+]
