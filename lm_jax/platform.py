@@ -2,18 +2,30 @@
 
 import ctypes
 import os
+import re
 import sys
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from lm_jax.errors import UserError
 
 CACHE = Path(".lm_jax/compiled")
+# Products of float32 arrays are float32 products: a GPU's and a TPU's own choice would
+# be others.
+PRECISION = "highest"
 
 
 def configure() -> None:
     """Keep compiled programs on disk, and let CPUs use their widest vectors.
 
     Every program is kept, however fast it compiled: a run that starts again
-    then begins at once. `JAX_COMPILATION_CACHE_DIR` puts them elsewhere.
+    then begins at once. `JAX_COMPILATION_CACHE_DIR` puts them elsewhere. Products are
+    as precise as their type; `JAX_DEFAULT_MATMUL_PRECISION` makes them otherwise.
+
+    Raises:
+        UserError: jax can't read a variable of the environment, or computes in 64 bits.
     """
     if _on_cpu():
         _keep_memory()
@@ -22,12 +34,99 @@ def configure() -> None:
     # parameters from 486 to 456 ms (bfloat16, two Zen 5 cores, jax 0.12).
     if "xla_cpu_prefer_vector_width" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_prefer_vector_width=512".strip()
-    import jax
-
+    jax = _imported()
+    if jax.config.values["jax_enable_x64"]:
+        raise UserError(
+            "jax_enable_x64 is on (JAX_ENABLE_X64), and lm_jax computes in 32 bits or "
+            "fewer: first values, random numbers and losses would be others. Say "
+            'JAX_ENABLE_X64=0, or jax.config.update("jax_enable_x64", False).'
+        )
+    if jax.config.values["jax_default_matmul_precision"] is None:
+        jax.config.update("jax_default_matmul_precision", PRECISION)
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(CACHE.absolute()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _imported() -> Any:
+    """Import jax, which reads its variables of the environment.
+
+    Raises:
+        UserError: one of them is none of its values.
+    """
+    try:
+        import jax
+    except ValueError as error:
+        names = re.findall(r"jax_\w+", str(error).lower())
+        said = [
+            f"{n}={os.environ[n]}" for n in map(str.upper, names) if n in os.environ
+        ]
+        if not said:
+            raise
+        raise UserError(
+            f"{said[0]}, in the environment, is none of the values that jax takes. "
+            f"Unset it, or mend it ({error})."
+        ) from error
+    return jax
+
+
+def devices() -> list[Any]:
+    """Start jax, and give all its devices.
+
+    Raises:
+        UserError: it doesn't find those that it was told to use, or it was started in
+            several processes.
+    """
+    import jax
+
+    try:
+        found = jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        names = ("JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "CUDA_VISIBLE_DEVICES")
+        said = [f"{n}={os.environ[n]}" for n in names if n in os.environ]
+        told = f" with {', '.join(said)}" if said else ""
+        reason = f": {str(error).splitlines()[0]}" if str(error) else "."
+        raise UserError(
+            f"jax finds no device{told}{reason} JAX_PLATFORMS=cpu computes on the CPU; "
+            "without JAX_PLATFORMS jax takes the best that it finds."
+        ) from error
+    if jax.process_count() > 1:
+        raise UserError(
+            f"jax was started in {jax.process_count()} processes, and each would write "
+            "the same run and count the whole split. Start one, which uses all devices "
+            "of its machine."
+        )
+    return found
+
+
+def precision_of(dtype: str) -> str:
+    """How precise the products of a model are that computes in a type.
+
+    What the user has said, to jax or in the environment, is not changed.
+
+    Args:
+        dtype: "float32" and "bfloat16" are what they say on every backend; products in
+            "tf32" round float32 numbers to 10 bits of fraction, on GPUs that can.
+
+    Returns:
+        A value of ``jax_default_matmul_precision``.
+    """
+    import jax
+
+    said: str | None = jax.config.jax_default_matmul_precision
+    if said not in (None, PRECISION) or "JAX_DEFAULT_MATMUL_PRECISION" in os.environ:
+        return said or PRECISION
+    return "high" if dtype == "tf32" else PRECISION
+
+
+def products_of(model: Any) -> AbstractContextManager[Any]:
+    """Trace products as precise as a model's ``dtype`` says; float32 if it has none."""
+    import jax
+
+    return jax.default_matmul_precision(
+        precision_of(getattr(model, "dtype", "float32"))
+    )
 
 
 def _on_cpu() -> bool:

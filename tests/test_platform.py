@@ -66,3 +66,34 @@ def test_flags_are_added_once_and_the_users_own_are_kept(monkeypatch):
     configure()
     flags = os.environ["XLA_FLAGS"].split()
     assert flags == ["--xla_dump_to=x", "--xla_cpu_prefer_vector_width=512"]
+
+
+def in_fresh_process(code, **variables):
+    """What a line of Python prints, with variables of the environment."""
+    root = str(Path(__file__).parent.parent)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": root} | variables,
+        capture_output=True,
+        text=True,
+    )
+
+
+SAY = (
+    "from lm_jax.platform import configure, precision_of; configure(); import jax;"
+    "print(jax.config.jax_default_matmul_precision, precision_of('float32'),"
+    " precision_of('tf32'), precision_of('bfloat16'))"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "highest highest high highest"),
+        ({"JAX_DEFAULT_MATMUL_PRECISION": "bfloat16"}, " ".join(["bfloat16"] * 4)),
+        ({"JAX_DEFAULT_MATMUL_PRECISION": "highest"}, " ".join(["highest"] * 4)),
+    ],
+)
+def test_products_are_as_precise_as_their_type_unless_the_user_says(variables, said):
+    assert in_fresh_process(SAY, **variables).stdout.strip() == said

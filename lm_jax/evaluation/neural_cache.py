@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Progress
 from lm_jax.models.cache import continued
+from lm_jax.platform import products_of
 
 Batch = dict[str, Array]
 
@@ -128,15 +129,16 @@ def make_cache_step(
 
 def _read(model: nn.Module, params: Any, batch: Batch, carry: Any):
     """Give the logits, the features before them in float32, and the carry."""
-    hidden, carry = model.apply(
-        {"params": params},
-        batch["inputs"],
-        positions=batch.get("positions"),
-        segments=batch.get("segments"),
-        cache=carry,
-        method="features",
-    )
-    logits = model.apply({"params": params}, hidden, method="logits")
+    with products_of(model):
+        hidden, carry = model.apply(
+            {"params": params},
+            batch["inputs"],
+            positions=batch.get("positions"),
+            segments=batch.get("segments"),
+            cache=carry,
+            method="features",
+        )
+        logits = model.apply({"params": params}, hidden, method="logits")
     return logits, hidden.astype(jnp.float32), carry
 
 

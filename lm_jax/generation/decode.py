@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, Key
 
 from lm_jax.errors import UserError
 from lm_jax.generation.sampling import Sampling, sample
+from lm_jax.platform import products_of
 
 
 def generate(
@@ -160,10 +161,11 @@ def _decode(
 
 
 def _apply(model, params, tokens, positions, cache, segments):
-    return model.apply(
-        {"params": params},
-        tokens,
-        positions=positions,
-        segments=segments,
-        cache=cache,
-    )
+    with products_of(model):
+        return model.apply(
+            {"params": params},
+            tokens,
+            positions=positions,
+            segments=segments,
+            cache=cache,
+        )

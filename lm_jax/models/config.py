@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
 from lm_jax.models.feedforward import MLP, Gated
 from lm_jax.models.gated_linear import GatedLinear
 from lm_jax.models.initial import GPT2, Initial
@@ -59,7 +60,8 @@ class BlockFields:
         qkv_bias: whether queries, keys and values have biases; None is as
             ``use_bias``. Qwen2 has these alone.
         initial: how large initial values are.
-        dtype: type to compute in; parameters stay float32.
+        dtype: type to compute in; parameters stay float32. "tf32" multiplies them
+            with 10 bits of fraction where a GPU can.
     """
 
     layers: int = 12
@@ -83,7 +85,7 @@ class BlockFields:
     use_bias: bool = False
     qkv_bias: bool | None = None
     initial: Initial = GPT2()
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
 
 @dataclass(unsafe_hash=True)
@@ -104,6 +106,7 @@ class BlockConfig(BlockFields):
         taken = {
             field.name: getattr(model, field.name) for field in fields(BlockFields)
         }
+        taken["dtype"] = array_dtype(model.dtype)
         return cls(**taken | changes)
 
     @property
@@ -144,6 +147,7 @@ class BlockConfig(BlockFields):
         sizes = list(self._size_problems())
         yield from sizes
         yield from self._name_problems()
+        yield from dtype_problems(self.dtype)
         if not sizes:
             for choice in (
                 self.positions,

@@ -1,7 +1,7 @@
 """The convolutional sentence encoder (Kim 2014)."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.models.convolutional import windows
 from lm_jax.models.dropout import dropout
+from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
 from lm_jax.models.linear import Dense
 from lm_jax.models.model import Model
 
@@ -35,14 +36,14 @@ class ConvEncoder(Model):
     maps: int = 100
     dropout: float = 0.5
     classes: int = 0
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
     def setup(self):
         """Declare the layer from the vector to the classes."""
         if self.classes:
             inputs = len(self.kernels) * self.maps
             sizes = inputs, self.classes, inputs**-0.5
-            self.lm_head = Dense(*sizes, True, self.dtype)
+            self.lm_head = Dense(*sizes, True, array_dtype(self.dtype))
 
     def __call__(
         self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
@@ -55,7 +56,7 @@ class ConvEncoder(Model):
         self, vector: Float[Array, "batch features"]
     ) -> Float[Array, "batch classes"]:
         """Score each class, float32, from features."""
-        return self.lm_head(vector.astype(self.dtype)).astype(jnp.float32)
+        return self.lm_head(vector, jnp.float32)
 
     def with_classes(self, classes: int) -> "ConvEncoder":
         """The same model with the number of classes."""
@@ -84,7 +85,7 @@ class ConvEncoder(Model):
         uniform = nn.initializers.uniform(0.5)
         shape = (self.vocab_size, self.width)
         table = self.param("embedding", lambda key: uniform(key, shape) - 0.25)
-        x = jnp.take(table, tokens, axis=0).astype(self.dtype)
+        x = jnp.take(table, tokens, axis=0).astype(array_dtype(self.dtype))
         real = jnp.ones_like(tokens) if segments is None else (segments > 0)
         x = jnp.where(real[..., None] > 0, x, 0)
         lengths = real.sum(axis=1, keepdims=True)
@@ -104,9 +105,7 @@ class ConvEncoder(Model):
         window = windows(jnp.pad(x, ((0, 0), (0, kernel - 1), (0, 0))), kernel)
         inputs = window.shape[-1]
         std = (2 / inputs) ** 0.5  # He et al. 2015, eq. 10.
-        filters = Dense(
-            inputs, self.maps, std, True, self.dtype, name=f"filters_{kernel}"
-        )
+        filters = Dense(inputs, self.maps, std, True, x.dtype, name=f"filters_{kernel}")
         inside = jnp.arange(x.shape[1]) <= jnp.maximum(lengths - kernel, 0)
         return jnp.where(inside[..., None], jax.nn.relu(filters(window)), 0).max(axis=1)
 
@@ -114,6 +113,7 @@ class ConvEncoder(Model):
         """Say, before anything is compiled, why these fields can't go together."""
         if min(self.width, self.maps, *self.kernels, len(self.kernels)) < 1:
             yield "model.width, model.maps and each of model.kernels must be 1 or more."
+        yield from dtype_problems(self.dtype)
         if len(set(self.kernels)) < len(self.kernels):
             yield (
                 f"model.kernels={self.kernels} names a size twice; raise model.maps "

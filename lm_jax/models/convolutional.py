@@ -1,7 +1,7 @@
 """The gated convolutional language model (Dauphin et al. 2017)."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from lm_jax.models.dropout import dropout, part_keys
+from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
 from lm_jax.models.initial import FanIn
 from lm_jax.models.linear import Dense, product_of_transpose, together
 from lm_jax.models.model import Model
@@ -177,7 +178,7 @@ class GatedConv(Model):
     bottleneck: int | None = None
     dropout: float = 0.0
     tied: bool = False
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
     def setup(self):
         """Declare the embedding and the logits' kernel."""
@@ -188,7 +189,7 @@ class GatedConv(Model):
         if not self.tied:
             of_logits = std("lm_head", self.width, self.width, layers)
             self.lm_head = Dense(
-                self.width, self.vocab_size, of_logits, dtype=self.dtype
+                self.width, self.vocab_size, of_logits, dtype=array_dtype(self.dtype)
             )
 
     @nn.compact
@@ -214,7 +215,7 @@ class GatedConv(Model):
             The features, and what is left of these tokens (None if no cache was
             given).
         """
-        x = jnp.take(self.embedding, tokens, axis=0).astype(self.dtype)
+        x = jnp.take(self.embedding, tokens, axis=0).astype(array_dtype(self.dtype))
         x = dropout(x, self.dropout, dropout_keys, "embedding")
         reach = None if segments is None else reach_of(segments, self.kernel)
         after = []
@@ -227,7 +228,7 @@ class GatedConv(Model):
                 bottleneck=self.bottleneck,
                 dropout=self.dropout,
                 initial=self.initial,
-                dtype=self.dtype,
+                dtype=array_dtype(self.dtype),
                 name=f"block_{index}",
             )
             x, past = block(x, past, reach, part_keys(dropout_keys, index))
@@ -239,9 +240,9 @@ class GatedConv(Model):
     ) -> Float[Array, "batch time vocab"]:
         """Score each token of the vocabulary, float32, from features."""
         if not self.tied:
-            return self.lm_head(hidden).astype(jnp.float32)
-        kernel = self.embedding.astype(self.dtype)
-        return product_of_transpose(hidden, kernel).astype(jnp.float32)
+            return self.lm_head(hidden, jnp.float32)
+        kernel = jnp.asarray(self.embedding, array_dtype(self.dtype))
+        return product_of_transpose(hidden, kernel, jnp.float32)
 
     def vectors(self) -> Float[Array, "vocab width"]:
         """Give the vectors of the tokens: the embedding."""
@@ -255,12 +256,15 @@ class GatedConv(Model):
             slots: taken for the sake of other models, and not looked at.
         """
         shape = (batch, self.kernel - 1, self.bottleneck or self.width)
-        return tuple(jnp.zeros(shape, self.dtype) for _ in range(self.layers))
+        return tuple(
+            jnp.zeros(shape, array_dtype(self.dtype)) for _ in range(self.layers)
+        )
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
         if min(self.layers, self.width) < 1:
             yield "model.layers and model.width must be 1 or more."
+        yield from dtype_problems(self.dtype)
         if self.kernel < 2:
             yield (
                 f"model.kernel={self.kernel} must be 2 or more: a kernel of 1 sees no "

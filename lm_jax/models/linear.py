@@ -1,5 +1,6 @@
 """Matrix products: the dense layer, and the product written for each backend."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -12,17 +13,22 @@ from jaxtyping import Array, Float
 Dtype = Any
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def product(
-    x: Float[Array, "*batch k"], kernel: Float[Array, "k n"]
+    x: Float[Array, "*batch k"], kernel: Float[Array, "k n"], result: Dtype = None
 ) -> Float[Array, "*batch n"]:
     """Multiply rows by a matrix: ``x @ kernel``.
 
     The gradient is that of ``x @ kernel``. Its two products are written out
     because XLA's CPU backend runs the same contraction at very different
     speeds depending on how it is stated; elsewhere the plain form stays.
+
+    Args:
+        x, kernel: of one type.
+        result: the type that sums are given in, as for logits; None is that type.
     """
-    return _unrows(_rows(x) @ kernel, x)
+    y = jnp.matmul(_rows(x), kernel, preferred_element_type=result)
+    return _unrows(y, x)
 
 
 def _rows(x: Array) -> Array:
@@ -33,12 +39,13 @@ def _unrows(y: Array, like: Array) -> Array:
     return y.reshape(*like.shape[:-1], y.shape[-1])
 
 
-def _product_forward(x, kernel):
-    return product(x, kernel), (x, kernel)
+def _product_forward(x, kernel, result):
+    return product(x, kernel, result), (x, kernel)
 
 
-def _product_backward(saved, gradient):
+def _product_backward(result, saved, gradient):
     x, kernel = saved
+    gradient = gradient if result is None else gradient.astype(x.dtype)
     grad_x = _unrows(
         jax.lax.dot_general(_rows(gradient), kernel, (((1,), (1,)), ((), ()))), x
     )
@@ -65,15 +72,15 @@ product.defvjp(_product_forward, _product_backward)
 
 
 def product_of_transpose(
-    x: Float[Array, "batch time k"], matrix: Float[Array, "n k"]
+    x: Float[Array, "batch time k"], matrix: Float[Array, "n k"], result: Dtype = None
 ) -> Float[Array, "batch time n"]:
-    """Multiply rows by the transpose of a matrix: ``x @ matrix.T``."""
+    """Multiply rows by the transpose of a matrix: ``x @ matrix.T``; see `product`."""
     if x.shape[1] == 1:  # decoding: laying the matrix out costs more than it gives
-        return product(x, matrix.T)
+        return product(x, matrix.T, result)
     kernel = jax.lax.platform_dependent(
         matrix, cpu=_transposed_cpu, default=jnp.transpose
     )
-    return product(x, kernel)
+    return product(x, kernel, result)
 
 
 def _transposed_cpu(matrix):
@@ -135,13 +142,15 @@ class Dense(nn.Module):
             shape = (*stack, self.features)
             self.bias = self.param("bias", nn.initializers.zeros, shape)
 
-    def __call__(self, x: Float[Array, "*batch k"]) -> Float[Array, "*batch n"]:
-        """Map the last axis from ``inputs`` to ``features``."""
-        return together(x, self)[0]
+    def __call__(
+        self, x: Float[Array, "*batch k"], result: Dtype = None
+    ) -> Float[Array, "*batch n"]:
+        """Map the last axis from ``inputs`` to ``features``; see `product`."""
+        return together(x, self, result=result)[0]
 
 
 def together(
-    x: Float[Array, "*batch k"], *layers: Dense
+    x: Float[Array, "*batch k"], *layers: Dense, result: Dtype = None
 ) -> list[Float[Array, "*batch _"]]:
     """Apply several dense layers to the same input as one matrix product.
 
@@ -149,11 +158,11 @@ def together(
     name and its place in a selector don't depend on its neighbours.
     """
     dtype = layers[0].dtype
-    kernels = [layer.kernel.astype(dtype) for layer in layers]
+    kernels = [jnp.asarray(layer.kernel, dtype) for layer in layers]
     kernel = kernels[0] if len(layers) == 1 else jnp.concatenate(kernels, axis=1)
-    y = product(x.astype(dtype), kernel)
+    y = product(x.astype(dtype), kernel, result)
     ends = list(itertools.accumulate(layer.features for layer in layers))[:-1]
     return [
-        part + layer.bias.astype(dtype) if layer.use_bias else part
+        part + layer.bias.astype(y.dtype) if layer.use_bias else part
         for part, layer in zip(jnp.split(y, ends, axis=-1), layers, strict=True)
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.models.cells import LSTM, Cell, run_cell
 from lm_jax.models.dropout import dropout
+from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
 from lm_jax.models.linear import product, product_of_transpose
 from lm_jax.models.model import Model
 
@@ -129,7 +130,7 @@ class Recurrent(Model):
     change_penalty: float = 0.0
     range: float = 0.1
     cell_range: float | None = None
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
     recurrent = True
 
@@ -172,7 +173,7 @@ class Recurrent(Model):
             self, jnp.ones((self.vocab_size, 1)), self.dropout.embedding
         )
         x = jnp.take(self.embedding, tokens, axis=0) * jnp.take(words, tokens, axis=0)
-        x = x.astype(self.dtype)
+        x = x.astype(array_dtype(self.dtype))
         x = self._dropped(x, self.dropout.input, dropout_keys, "input")
         kept, read = masks_of(segments)
         carry = []
@@ -186,7 +187,7 @@ class Recurrent(Model):
                 width=self.widths[index],
                 range=self._cell_range(index),
                 weight_dropout=self.dropout.weight,
-                dtype=self.dtype,
+                dtype=array_dtype(self.dtype),
                 name=f"layer_{index}",
             )
             x, state = layer(x, state, kept, read)
@@ -201,11 +202,12 @@ class Recurrent(Model):
     ) -> Float[Array, "batch time vocab"]:
         """Score each token of the vocabulary, float32, from features."""
         if self.tied:
-            kernel = self.embedding.astype(self.dtype)
-            logits = product_of_transpose(hidden, kernel)
+            kernel = jnp.asarray(self.embedding, array_dtype(self.dtype))
+            logits = product_of_transpose(hidden, kernel, jnp.float32)
         else:
-            logits = product(hidden, self.lm_head_kernel.astype(self.dtype))
-        return logits.astype(jnp.float32) + self.lm_head_bias
+            kernel = jnp.asarray(self.lm_head_kernel, array_dtype(self.dtype))
+            logits = product(hidden, kernel, jnp.float32)
+        return logits + self.lm_head_bias
 
     def vectors(self) -> Float[Array, "vocab width"]:
         """Give the vectors of the tokens: the embedding."""
@@ -269,6 +271,7 @@ class Recurrent(Model):
             yield (
                 "model.layers, model.width and model.embedding_width must be 1 or more."
             )
+        yield from dtype_problems(self.dtype)
         for name in ("input", "between", "output", "embedding", "weight"):
             rate = getattr(self.dropout, name)
             if not 0 <= rate < 1:

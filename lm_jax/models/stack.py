@@ -14,6 +14,7 @@ from lm_jax.models.block import empty_caches
 from lm_jax.models.cache import Cache, written
 from lm_jax.models.config import BlockConfig, BlockFields
 from lm_jax.models.dropout import dropout
+from lm_jax.models.dtype import array_dtype
 from lm_jax.models.linear import Dense, product_of_transpose
 from lm_jax.models.model import Model
 from lm_jax.models.part import Part
@@ -53,7 +54,9 @@ class Stack(BlockFields, Part, Model):
         self.embedding = self.param("embedding", normal, shape)
         if not self.tied:
             std = config.initial.std("lm_head", self.width, self.width, self.layers)
-            self.lm_head = Dense(self.width, self.vocab_size, std, dtype=self.dtype)
+            self.lm_head = Dense(
+                self.width, self.vocab_size, std, dtype=array_dtype(self.dtype)
+            )
         if self.logit_bias:
             zeros = nn.initializers.zeros
             self.lm_head_bias = self.param("lm_head_bias", zeros, (self.vocab_size,))
@@ -73,11 +76,10 @@ class Stack(BlockFields, Part, Model):
     ) -> Float[Array, "batch time vocab"]:
         """Score each token of the vocabulary, float32, from features."""
         if self.tied:
-            kernel = self.embedding.astype(self.dtype)
-            logits = product_of_transpose(hidden, kernel)
+            kernel = jnp.asarray(self.embedding, array_dtype(self.dtype))
+            logits = product_of_transpose(hidden, kernel, jnp.float32)
         else:
-            logits = self.lm_head(hidden)
-        logits = logits.astype(jnp.float32)
+            logits = self.lm_head(hidden, jnp.float32)
         scale = self.logit_scale
         scale = self.initial.logit_scale(self.width) if scale is None else scale
         logits = logits if scale == 1.0 else logits * scale
@@ -103,7 +105,7 @@ class Stack(BlockFields, Part, Model):
             placed: adds the positions; None declares them in the model itself.
             more: added to the embeddings.
         """
-        x = jnp.take(self.embedding, tokens, axis=0).astype(self.dtype)
+        x = jnp.take(self.embedding, tokens, axis=0).astype(array_dtype(self.dtype))
         if self.embedding_scale:
             x = x * jnp.asarray(self.width**0.5, x.dtype)
         if placed is None:

@@ -14,6 +14,8 @@ from typing import Any
 
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
+from lm_jax.platform import devices as all_devices
+from lm_jax.platform import precision_of
 
 _PACKAGES = {
     "jax": "jax",
@@ -35,7 +37,7 @@ def environment() -> dict:
     """
     import jax
 
-    devices = jax.devices()
+    devices = all_devices()
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.orig_argv),
@@ -59,7 +61,9 @@ def environment() -> dict:
     }
 
 
-def record_environment(run: Path, execution: Any = None) -> None:
+def record_environment(
+    run: Path, execution: Any = None, dtype: str = "float32"
+) -> None:
     """Append where this process runs to `<run>/environment.json`.
 
     The file is a list with one entry for each time the run was started.
@@ -67,6 +71,7 @@ def record_environment(run: Path, execution: Any = None) -> None:
     Args:
         run: its directory.
         execution: how the experiment is computed this time, as JSON has it.
+        dtype: that the model computes in.
 
     Raises:
         UserError: if the file is there and is not such a list.
@@ -78,7 +83,8 @@ def record_environment(run: Path, execution: Any = None) -> None:
         starts = None
     if not isinstance(starts, list):
         raise UserError(f"{path} is damaged: mend it or move it away.")
-    starts.append(environment() | {"execution": execution})
+    made = {"precision": precision_of(dtype), "execution": execution}
+    starts.append(environment() | made)
     atomic_write(path, json.dumps(starts, indent=2, ensure_ascii=False) + "\n")
 
 

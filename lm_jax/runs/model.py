@@ -28,6 +28,7 @@ from lm_jax.files import atomic_write, given_path
 from lm_jax.generation import Sampling
 from lm_jax.generation import generate as continue_text
 from lm_jax.models.model import lacking
+from lm_jax.platform import devices, products_of
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
@@ -126,9 +127,10 @@ class NeuralModel(_Texts):
                     f"{self.context}, the context of the model."
                 )
             tokens = jnp.asarray(ids[None])
-            hidden, _ = self.model.apply(
-                {"params": self.params}, tokens, method="features"
-            )
+            with products_of(self.model):
+                hidden, _ = self.model.apply(
+                    {"params": self.params}, tokens, method="features"
+                )
             found.append(np.asarray(hidden[0], np.float32))
         return found
 
@@ -244,6 +246,7 @@ def load_model(run: Path | str, step: int | None = None) -> NeuralModel | Counte
             )
         return CountedModel(experiment, tokenizer, load(run / NGRAM))
     model, context = _read_model(run, experiment)
+    devices()
     checkpoints = Checkpoints(run / "checkpoints")
     chosen = checkpoints.choose(step)
     params = checkpoints.restore_params(chosen)

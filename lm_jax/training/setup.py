@@ -20,6 +20,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
 from lm_jax.models.stack import initialise, stack_blocks, unstack_blocks
 from lm_jax.optimizers import transformation
+from lm_jax.platform import devices as all_devices
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted, select
 from lm_jax.sharding import batch_sharding, batch_ways, state_shardings
@@ -197,7 +198,7 @@ def set_up(
     check_values(experiment)
     check_model(experiment.model)
     check_objective(experiment.objective)
-    mesh = check_devices(experiment, devices or jax.devices())
+    mesh = check_devices(experiment, devices or all_devices())
     data = experiment.data.prepare(cache, progress)
     model = fill_in(experiment.model, data.vocab_size, data.context)
     model = fill_in_classes(model, len(data.labels))

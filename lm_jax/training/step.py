@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 from lm_jax.averages import Running
 from lm_jax.models.cache import continued
 from lm_jax.objectives import ObjectiveBase
+from lm_jax.platform import products_of
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted, together
 from lm_jax.training.state import TrainState
@@ -103,7 +104,11 @@ def make_gradients(
         sums = objective(model, params, batch, key, carry)
         return sums.loss, (sums.weight, sums.carry)
 
-    differentiate = jax.value_and_grad(loss_of, has_aux=True)
+    with_gradient = jax.value_and_grad(loss_of, has_aux=True)
+
+    def differentiate(*args: Any):
+        with products_of(model):
+            return with_gradient(*args)
 
     def gradients(state: TrainState, batch: Batch):
         key = jax.random.fold_in(root, state.step)
@@ -193,7 +198,8 @@ def make_evaluation_step(
 
     def evaluation_step(params: Any, batch: Batch, carry: Any):
         carry = continued(carry, batch)
-        sums = objective(model, params, batch, None, carry)
+        with products_of(model):
+            sums = objective(model, params, batch, None, carry)
         return sums.metrics | {"weight": sums.weight}, sums.carry
 
     return evaluation_step

@@ -18,6 +18,8 @@ from lm_jax.training.step import (
     make_gradients,
     make_train_step,
 )
+from tests.programs import dots
+from tests.properties import slow_but
 
 MODEL = Transformer(
     layers=2, heads=2, width=16, vocab_size=16, positions=Rotary(), dropout=0.1
@@ -246,3 +248,43 @@ def test_z_loss_is_the_squared_log_normaliser():
     squares = jnp.square(jax.nn.logsumexp(logits, axis=-1)) * made["mask"]
     np.testing.assert_allclose(with_z - plain, 0.1 * squares.sum(), rtol=1e-4)
     assert weight == made["mask"].sum()
+
+
+@pytest.mark.parametrize("dtype", slow_but(["float32", "tf32", "bfloat16"], "tf32"))
+@pytest.mark.parametrize("model", slow_but([MODEL, CARRIED], MODEL))
+def test_every_product_of_a_step_is_as_precise_as_the_type_says(model, dtype):
+    """Those of the gradient too, in parts or whole, and of an evaluation."""
+    precision = {"tf32": "HIGH"}.get(dtype, "HIGHEST")
+    model = model.clone(dtype=dtype)
+    for accumulate in (1, 2):
+        step, state = traced_parts(model, accumulate)
+        check_precision(jax.make_jaxpr(step)(state, batch(starts=0)), precision)
+    score = make_evaluation_step(model, NextToken())
+    made = jax.make_jaxpr(score)(state.params, batch(starts=0), state.carry)
+    check_precision(made, precision)
+
+
+def test_what_the_user_says_of_precision_holds():
+    with jax.default_matmul_precision("bfloat16"):
+        step, state = traced_parts(MODEL)
+        check_precision(jax.make_jaxpr(step)(state, batch()), "DEFAULT")
+
+
+def traced_parts(model, accumulate=1):
+    """A step, and the shapes of its state: nothing is compiled."""
+    made = []
+
+    def make():
+        step, state = parts(model=model, accumulate=accumulate)
+        made.append(step)
+        carry = model.empty_cache(ROWS, 0) if model.recurrent else None
+        return state.replace(carry=carry)
+
+    state = jax.eval_shape(make)
+    return made[0], state
+
+
+def check_precision(program, name):
+    found = list(dots(program))
+    assert len(found) > 4
+    assert {p.name for dot in found for p in dot.params["precision"]} == {name}
