@@ -13,6 +13,9 @@ from pathlib import Path
 from lm_jax.errors import UserError
 from lm_jax.files import writing
 
+# Some network file systems have no locks; a run there is still a run.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
 
 @contextmanager
 def open_run(path: Path) -> Iterator[Path]:
@@ -35,6 +38,28 @@ def open_run(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock file while inside; wait for another process that holds it.
+
+    For what is read, changed and written again in a moment. The file stays.
+
+    Raises:
+        UserError: where it cannot be made.
+    """
+    with writing(path):
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(lock)
+
+
 def _lock_or_refuse(lock: int, path: Path) -> None:
     """Take the lock and write the holder's name into it."""
     try:
@@ -46,8 +71,7 @@ def _lock_or_refuse(lock: int, path: Path) -> None:
             "Wait for it to end or stop it; nothing was changed."
         ) from None
     except OSError as error:
-        # Some network file systems have no locks; a run there is still a run.
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        if error.errno not in _NO_LOCKS:
             raise
         warnings.warn(
             f"The file system of {path} has no locks: see to it that only one "

@@ -5,15 +5,12 @@ run that was stopped and goes on leaves the files of one that was never stopped.
 """
 
 import json
-import math
 import re
 from pathlib import Path
 
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write, writing
-
-# JSON has no such numbers; as text every reader of JSON lines can take them.
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+from lm_jax.runs.numbers import decoded, encoded
 
 _SAMPLE_HEADER = re.compile(rb"^--- step (\d+) ---$", re.MULTILINE)
 
@@ -128,9 +125,7 @@ def _encode(value: object) -> float | int | str:
     number = value.item() if hasattr(value, "item") else value
     if not isinstance(number, int | float):
         raise TypeError(f"a metric is a number, not {value!r}")
-    if isinstance(number, float) and not math.isfinite(number):
-        return str(number)
-    return number
+    return encoded(number)
 
 
 def _parse(path: Path, whole: bytes) -> list[tuple[bytes, dict]]:
@@ -138,16 +133,12 @@ def _parse(path: Path, whole: bytes) -> list[tuple[bytes, dict]]:
     rows = []
     for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
         try:
-            row = {name: _decode(value) for name, value in json.loads(line).items()}
+            row = {name: decoded(value) for name, value in json.loads(line).items()}
             int(row["step"])
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             raise UserError(
                 f"{path}, line {number} cannot be read: {line[:40]!r}. "
                 "Mend or remove that line; nothing was changed."
             ) from None
         rows.append((line + b"\n", row))
     return rows
-
-
-def _decode(value: float | int | str) -> float | int:
-    return _NOT_FINITE[value] if isinstance(value, str) else value

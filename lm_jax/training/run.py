@@ -12,6 +12,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, to_json
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.claim import claim
+from lm_jax.runs.code import changed_code
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
@@ -21,9 +22,8 @@ from lm_jax.runs.picture import draw_run
 from lm_jax.runs.result import (
     about,
     corpus_of,
-    earlier_scores,
+    end_run,
     entries,
-    write_result,
 )
 from lm_jax.runs.sinks import open_sinks
 from lm_jax.training.guards import Interrupt
@@ -54,6 +54,8 @@ def train_run(
             experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
         )
         keep_model(run, setup.data.tokenizer, setup.model, setup.data.context)
+        if changed := changed_code(run):
+            display.message(changed)
         record_environment(run, to_json(experiment.execution))
         state, progress = _start(setup, checkpoints, before, display)
         first = int(state.step)
@@ -164,7 +166,7 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
         "steps": steps,
         "tokens": steps * setup.units.tokens,
         "parameters": setup.parameters,
-        "scores": earlier_scores(run) + scores,
+        "scores": scores,
         "best": best and {"step": best[0], watched: abs(best[1])},
         "seconds": outcome.progress.seconds,
         "tokens_per_second": rate * setup.units.tokens,
@@ -172,7 +174,7 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
         "devices": setup.mesh.size,
         "platform": jax.devices()[0].platform,
     }
-    write_result(run, result)
+    end_run(run, result)
     published = setup.experiment.published
     reference = None
     if published and (published.split, published.score) == ("validation", "loss"):
