@@ -21,6 +21,7 @@ class ObjectiveBase:
             where it doesn't matter.
         generates: whether a model that has learnt it continues text.
         learns_vectors: whether what is learnt are the vectors of words.
+        unit: of its loss, in words.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("inputs", "targets")
@@ -29,6 +30,7 @@ class ObjectiveBase:
     causal: ClassVar[bool | None] = None
     generates: ClassVar[bool] = False
     learns_vectors: ClassVar[bool] = False
+    unit: ClassVar[str] = "nats per token"
 
     predict: ClassVar[Any]
     scores: ClassVar[Any]

@@ -22,6 +22,7 @@ class _Neighbours(ObjectiveBase):
     may_read = ("noise", "noise_weight", "nodes", "turns")
     calls = {"__call__": (), "outputs": (), "vectors": ()}
     learns_vectors = True
+    unit = "nats per pair"
 
     def predict(
         self,
@@ -133,6 +134,7 @@ class GloVe(ObjectiveBase):
     reads = ("inputs", "contexts", "counts")
     calls = {"log_counts": (), "vectors": ()}
     learns_vectors = True
+    unit = "weighted square per pair"
 
     def predict(
         self,

@@ -86,11 +86,24 @@ def _lock_or_refuse(lock: int, path: Path) -> None:
 
 def runs_below(root: Path) -> list[Path]:
     """All runs at or below a directory, sorted: those with experiment.json."""
-    found = []
-    for folder, below, files in os.walk(root):
-        if "experiment.json" in files:
+    return folders_with("experiment.json", root)
+
+
+def folders_with(name: str, root: Path) -> list[Path]:
+    """All folders at or below a directory that have such a file, sorted.
+
+    Links to folders are followed, each folder is looked at once, and none inside one
+    that has the file: no run lies inside a run, but many files of checkpoints do.
+    """
+    found, seen = [], set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if name in files and real not in seen:
             found.append(Path(folder))
-            below.clear()  # no run lies inside a run, but many checkpoint files
+        if name in files or real in seen:
+            below.clear()
+        below.sort()
+        seen.add(real)
     return sorted(found)
 
 

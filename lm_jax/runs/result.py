@@ -27,11 +27,13 @@ def about(experiment: AnyExperiment, model: Any, policy: str) -> dict:
         policy: what is seen before a token that is scored, in training's evaluations.
     """
     published = experiment.published
+    evaluation = experiment.evaluations[experiment.watch]
     return {
         "corpus": corpus_of(experiment.data),
         "model": type(model).__name__,
         "recipe": digest(experiment),
         "watch": experiment.watch,
+        "larger_is_better": evaluation.larger_is_better,
         "policy": policy,
         "published": dataclasses.asdict(published) if published else None,
     }

@@ -18,7 +18,7 @@ from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.metrics import MetricsLog, truncate_samples
 from lm_jax.runs.model import keep_model
-from lm_jax.runs.picture import draw_run
+from lm_jax.runs.picture import Measured, Reference, draw_run
 from lm_jax.runs.result import (
     about,
     corpus_of,
@@ -153,7 +153,8 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     steps, watch = int(outcome.state.step), setup.experiment.watch
     best = outcome.progress.best
     rate = outcome.clock.steps_per_second() or 0.0
-    watched = setup.experiment.evaluations[watch].watched
+    evaluation = setup.experiment.evaluations[watch]
+    sign = -1 if evaluation.larger_is_better else 1
     policy = seen_before(setup.data)
     scores = entries(
         outcome.scores,
@@ -167,7 +168,7 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
         "tokens": steps * setup.units.tokens,
         "parameters": setup.parameters,
         "scores": scores,
-        "best": best and {"step": best[0], watched: abs(best[1])},
+        "best": best and {"step": best[0], evaluation.watched: sign * best[1]},
         "seconds": outcome.progress.seconds,
         "tokens_per_second": rate * setup.units.tokens,
         "data_wait": outcome.clock.data_wait(),
@@ -177,6 +178,8 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     end_run(run, result)
     published = setup.experiment.published
     reference = None
-    if published and (published.split, published.score) == ("validation", "loss"):
-        reference = (published.source, published.value)
-    draw_run(run, run / "curve.png", reference)
+    if published and published.split == "validation":
+        reference = Reference(published.source, published.score, published.value)
+    unit = setup.experiment.objective.unit
+    measured = Measured(unit, evaluation.watched, evaluation.larger_is_better)
+    draw_run(run, run / "curve.png", reference, measured)
