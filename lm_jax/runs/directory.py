@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,25 @@ def open_run(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def in_use(run: Path) -> bool | None:
+    """Whether a process trains a run now; None where that can't be told."""
+    try:
+        lock = os.open(run / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(lock)
+
+
 @contextmanager
 def held(path: Path) -> Iterator[None]:
     """Hold a lock file while inside; wait for another process that holds it.
@@ -63,7 +83,7 @@ def held(path: Path) -> Iterator[None]:
 def _lock_or_refuse(lock: int, path: Path) -> None:
     """Take the lock and write the holder's name into it."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _try_lock(lock)
     except BlockingIOError:
         holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip()
         raise UserError(
@@ -82,6 +102,22 @@ def _lock_or_refuse(lock: int, path: Path) -> None:
     with writing(path):
         os.ftruncate(lock, 0)
         os.pwrite(lock, holder.encode(), 0)
+
+
+def _try_lock(lock: int) -> None:
+    """Take a lock; who only looks whether it is taken holds it for a moment.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    for wait in (0.02, 0.1, 0.0):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not wait:
+                raise
+            time.sleep(wait)
 
 
 def runs_below(root: Path) -> list[Path]:

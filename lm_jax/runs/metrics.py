@@ -89,6 +89,34 @@ def read_metrics(path: Path) -> list[dict]:
     return [row for _, row in _parse(path, whole)]
 
 
+def last_rows(path: Path, tail: int = 1 << 18) -> tuple[dict, dict]:
+    """The last line of a metrics.jsonl, and the last with a validation score.
+
+    Args:
+        path: of the file; no file has no lines.
+        tail: bytes at the end of a long file that are read first.
+
+    Returns:
+        Both rows; empty where there is none.
+
+    Raises:
+        UserError: if a line cannot be read.
+    """
+    if not path.exists():
+        return {}, {}
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, 2) - tail)
+        file.seek(start)
+        text = file.read()
+    if start:
+        text = text[text.find(b"\n") + 1 :]
+    rows = [row for _, row in _parse(path, text)]
+    scored = [row for row in rows if any(n.startswith("validation_") for n in row)]
+    if start and not scored:
+        return last_rows(path, 16 * tail)
+    return (rows or [{}])[-1], (scored or [{}])[-1]
+
+
 def append_sample(path: Path, step: int, text: str) -> None:
     """Append a text that the model wrote at a step to samples.txt.
 

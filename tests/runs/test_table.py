@@ -385,7 +385,7 @@ def test_differences_are_taken_seed_by_seed(tmp_path, capsys):
     said = shown(capsys, tmp_path, "--measure", "validation loss")
     said = " ".join(said.split())
     assert "less lstm, seed by seed, at the last step:" in said
-    assert "lstm:tied -0.20 ± 0.10, 95% interval of the mean -0.45 to +0.05" in said
+    assert "lstm:tied -0.200 ± 0.100, 95% interval of the mean -0.448 to +0.048" in said
 
 
 def test_what_was_scored_otherwise_is_not_paired(tmp_path, capsys):
