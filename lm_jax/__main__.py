@@ -17,6 +17,7 @@ COMMANDS = {
     "show": "what an experiment resolves to, before it runs",
     "diff": "what differs between two experiments or runs",
     "table": "results of many runs beside the published figures",
+    "runs": "runs of a folder: how far, how large; `runs prune` makes room",
     "vectors": "score word vectors, or write them as text",
     "inspect": "what a step of a run was trained on, token by token",
     "bench": "measure speed: training, n-grams, word vectors, data",

@@ -9,6 +9,7 @@ import tyro
 from lm_jax.commands.options import read_options
 from lm_jax.evaluation import Evaluation, Fitted, Found, NeuralCache
 from lm_jax.experiment import AnyExperiment, read
+from lm_jax.runs.code import changed_code
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import add_scores, corpus_of, entries
@@ -104,6 +105,8 @@ def _show(
         rows.append(("not coded", forgotten))
     cached = f", and a cache of {options.cache} words" if options.cache else ""
     rows.append(("seen before each", fitted.policy + cached))
+    if changed := changed_code(run):
+        rows.append(("code", changed))
     names = {"loss": "nats per token"} if "perplexity" in scores else {}
     rows += [
         (names.get(name, name.replace("_", " ")), f"{value:.6f}")

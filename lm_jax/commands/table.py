@@ -1,5 +1,7 @@
 """The results of many runs beside the published figures."""
 
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +10,19 @@ import tyro
 
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
-from lm_jax.runs.table import as_measure, lines, measures, rows_below
+from lm_jax.runs.exports import markdown, write_csv
+from lm_jax.runs.overlay import draw_curves
+from lm_jax.runs.rows import (
+    Measure,
+    Row,
+    all_measures,
+    as_measure,
+    measures,
+    results_below,
+    rows_of,
+    ways,
+)
+from lm_jax.runs.table import lines
 
 COMMITTED = Path(__file__).parents[2] / "experiments" / "results"
 
@@ -17,29 +31,65 @@ COMMITTED = Path(__file__).parents[2] / "experiments" / "results"
 class Options:
     """Print the results of runs, by corpus, beside the published figures.
 
-    Without a folder: the results that come with lm_jax. "ours" is the mean over
-    the seeds and their standard deviation.
+    A figure is the mean over the seeds and their standard deviation. What was seen
+    before each token is the same in a group of rows; "best step" are the parameters
+    whose validation was best, "last step" those at the end. Where variants of an
+    experiment have seeds in common, their differences are taken seed by seed.
     """
 
-    folder: Annotated[Path, tyro.conf.Positional] = COMMITTED
-    """Folder with results; `runs` shows your own."""
+    folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
+    """Folder with runs."""
+    published: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Show the results that come with lm_jax."""
     measure: str | None = None
     """Such as "validation bits_per_byte"; what was published if not given."""
+    csv: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print comma-separated values: a line for each run, all digits."""
+    markdown: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print tables in Markdown."""
+    plot: Path | None = None
+    """Draw the validation curves of all runs into a PNG, a panel for each corpus."""
 
 
 def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "table", args)
-    asked = [as_measure(options.measure)] if options.measure else None
-    shown = False
-    for corpus, rows in rows_below(options.folder).items():
-        tables = [list(lines(corpus, rows, m)) for m in asked or measures(rows)]
-        if any(tables):
-            print("\n" * shown + "\n".join(line for table in tables for line in table))
-            shown = True
-    if not shown:
+    if options.csv and options.markdown:
+        raise UserError("Give --csv or --markdown, not both.")
+    if options.published and options.folder != Options.folder:
         raise UserError(
-            f"No run below {options.folder} was scored by '{options.measure}'. Scores "
-            "have names such as loss, perplexity, bits_per_byte and accuracy; "
-            "`evaluate RUN --split test` scores another split."
+            f"--published shows the results that come with lm_jax, not those of "
+            f"{options.folder}: give one of the two."
         )
+    runs, problems = results_below(COMMITTED if options.published else options.folder)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    corpora = rows_of(runs)
+    tables = _chosen(corpora, options.measure)
+    if options.plot:
+        draw_curves(tables, options.plot)
+        print(f"The curves are in {options.plot}.", file=sys.stderr)
+    if options.csv:
+        write_csv(tables, sys.stdout)
+        return
+    if options.markdown:
+        print("\n\n".join("\n".join(markdown(*each)) for each in tables))
+        return
+    screen = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
+    width = max(screen, 60)
+    print("\n\n".join("\n".join(lines(*each, width)) for each in tables))
+
+
+def _chosen(
+    corpora: dict[str, list[Row]], asked: str | None
+) -> list[tuple[str, list[Row], Measure]]:
+    """What each table is of; a corpus without the measure that was asked for has none.
+
+    Raises:
+        UserError: no run was scored so.
+    """
+    if asked is None:
+        return [(c, rows, m) for c, rows in corpora.items() for m in measures(rows)]
+    there = sorted({m for rows in corpora.values() for m in all_measures(rows)})
+    measure = as_measure(asked, there)
+    return [(c, rows, measure) for c, rows in corpora.items() if ways(rows, measure)]

@@ -167,7 +167,8 @@ def _conclude(
     say = Display(setup.total).message
     _say_scores(say, outcome.scores[experiment.watch])
     if best:
-        say(f"Best: {abs(best[1]):.4f} at step {best[0]}.")
+        larger = experiment.evaluations[experiment.watch].larger_is_better
+        say(f"Best: {-best[1] if larger else best[1]:.4f} at step {best[0]}.")
     _say_published(say, experiment.published)
     _say_next(say, run, prompt_of(experiment), experiment.objective.generates)
     if experiment.objective.learns_vectors:

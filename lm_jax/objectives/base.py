@@ -26,6 +26,7 @@ class ObjectiveBase:
         weighs: the field of the examples that is 0 wherever nothing counts; "" where
             no field tells.
         nothing: why a split may have no target that counts, and what to do then.
+        unit: of its loss, in words.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("inputs", "targets")
@@ -36,6 +37,7 @@ class ObjectiveBase:
     learns_vectors: ClassVar[bool] = False
     weighs: ClassVar[str] = ""
     nothing: ClassVar[str] = "no target of it counts. Use a longer text"
+    unit: ClassVar[str] = "nats per token"
 
     predict: ClassVar[Any]
     scores: ClassVar[Any]

@@ -17,6 +17,7 @@ class Classify(ObjectiveBase):
     """Cross-entropy of the label of each text (Kim 2014)."""
 
     reads = ("inputs", "segments", "label", "mask")
+    unit = "nats per text"
     calls = {
         "features": ("segments", "dropout_keys"),
         "class_logits": (),

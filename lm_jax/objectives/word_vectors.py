@@ -30,6 +30,7 @@ class _Neighbours(ObjectiveBase):
         "(data.tokenizer.size) or, if frequent words are thinned out too much, a "
         "larger data.subsample"
     )
+    unit = "nats per pair"
 
     def predict(
         self,
@@ -146,6 +147,7 @@ class GloVe(ObjectiveBase):
         "no two known words of it meet in one line or document (data.window). Use a "
         "text of longer lines or a larger vocabulary (data.tokenizer.size)"
     )
+    unit = "weighted square per pair"
 
     def predict(
         self,

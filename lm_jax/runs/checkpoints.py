@@ -239,6 +239,21 @@ class Checkpoints:
                 (folder / DIGESTS).write_text(json.dumps(digests, indent=1))
 
 
+def read_progress(folder: Path) -> dict:
+    """What a checkpoint keeps of the training; "best" is the step of the best one.
+
+    Raises:
+        UserError: it is incomplete or damaged.
+    """
+    verify(folder, ("progress",))
+    path = folder / "progress" / "metadata"
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return {"best": found["best"], **found}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} can't be read: {error!r}.") from error
+
+
 def _files(folder: Path) -> Iterable[Path]:
     # Orbax ends the last two after the digests; nothing that is read stands there.
     apart = {folder / name for name in (DIGESTS, *_NOTES)}

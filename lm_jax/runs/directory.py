@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from pathlib import Path
 
 from lm_jax.errors import UserError
 from lm_jax.files import writing
+
+# Some network file systems have no locks; a run there is still a run.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -35,10 +39,51 @@ def open_run(path: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def in_use(run: Path) -> bool | None:
+    """Whether a process trains a run now; None where that can't be told."""
+    try:
+        lock = os.open(run / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock file while inside; wait for another process that holds it.
+
+    For what is read, changed and written again in a moment. The file stays.
+
+    Raises:
+        UserError: where it cannot be made.
+    """
+    with writing(path):
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(lock)
+
+
 def _lock_or_refuse(lock: int, path: Path) -> None:
     """Take the lock and write the holder's name into it."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _try_lock(lock)
     except BlockingIOError:
         holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip()
         raise UserError(
@@ -46,8 +91,7 @@ def _lock_or_refuse(lock: int, path: Path) -> None:
             "Wait for it to end or stop it; nothing was changed."
         ) from None
     except OSError as error:
-        # Some network file systems have no locks; a run there is still a run.
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        if error.errno not in _NO_LOCKS:
             raise
         warnings.warn(
             f"The file system of {path} has no locks: see to it that only one "
@@ -60,13 +104,42 @@ def _lock_or_refuse(lock: int, path: Path) -> None:
         os.pwrite(lock, holder.encode(), 0)
 
 
+def _try_lock(lock: int) -> None:
+    """Take a lock; who only looks whether it is taken holds it for a moment.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    for wait in (0.02, 0.1, 0.0):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not wait:
+                raise
+            time.sleep(wait)
+
+
 def runs_below(root: Path) -> list[Path]:
     """All runs at or below a directory, sorted: those with experiment.json."""
-    found = []
-    for folder, below, files in os.walk(root):
-        if "experiment.json" in files:
+    return folders_with("experiment.json", root)
+
+
+def folders_with(name: str, root: Path) -> list[Path]:
+    """All folders at or below a directory that have such a file, sorted.
+
+    Links to folders are followed, each folder is looked at once, and none inside one
+    that has the file: no run lies inside a run, but many files of checkpoints do.
+    """
+    found, seen = [], set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if name in files and real not in seen:
             found.append(Path(folder))
-            below.clear()  # no run lies inside a run, but many checkpoint files
+        if name in files or real in seen:
+            below.clear()
+        below.sort()
+        seen.add(real)
     return sorted(found)
 
 

@@ -5,17 +5,16 @@ import os
 import platform
 import shlex
 import socket
-import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
 from lm_jax.platform import devices as all_devices
 from lm_jax.platform import precision_of
+from lm_jax.runs.code import changes, own_code, read_starts
 
 _PACKAGES = {
     "jax": "jax",
@@ -57,7 +56,7 @@ def environment() -> dict:
             if name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
             or name.startswith(("JAX_", "LM_JAX_"))
         },
-        "commit": _commit(Path(__file__).resolve().parents[2]),
+        "code": own_code(),
     }
 
 
@@ -66,7 +65,9 @@ def record_environment(
 ) -> None:
     """Append where this process runs to `<run>/environment.json`.
 
-    The file is a list with one entry for each time the run was started.
+    The file is a list with one entry for each time the run was started. Where the
+    code differs from its commit, the diff is kept; once, however often it is
+    started with the same code.
 
     Args:
         run: its directory.
@@ -76,16 +77,14 @@ def record_environment(
     Raises:
         UserError: if the file is there and is not such a list.
     """
-    path = run / "environment.json"
-    try:
-        starts = json.loads(path.read_text("utf-8")) if path.exists() else []
-    except ValueError:
-        starts = None
-    if not isinstance(starts, list):
-        raise UserError(f"{path} is damaged: mend it or move it away.")
+    starts = read_starts(run)
     made = {"precision": precision_of(dtype), "execution": execution}
-    starts.append(environment() | made)
-    atomic_write(path, json.dumps(starts, indent=2, ensure_ascii=False) + "\n")
+    now = environment() | made
+    before = starts[-1].get("code") if starts else None
+    if before != now["code"]:
+        now["changes"] = changes()
+    text = json.dumps([*starts, now], indent=2, ensure_ascii=False)
+    atomic_write(run / "environment.json", text + "\n")
 
 
 def _version(package: str) -> str | None:
@@ -111,29 +110,3 @@ def _cores() -> int | None:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
-
-
-def _commit(root: Path) -> dict | None:
-    """The git commit of the project and whether files differ from it.
-
-    None without git, and where the project lies inside somebody else's
-    repository (installed below a checkout): that commit would say nothing.
-    """
-    try:
-        top = _git(root, "rev-parse", "--show-toplevel")
-        if Path(top).resolve() != root:
-            return None
-        return {
-            "id": _git(root, "rev-parse", "HEAD"),
-            "dirty": bool(_git(root, "status", "--porcelain")),
-        }
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    answer = subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=10
-    )
-    return answer.stdout.strip()

@@ -5,15 +5,12 @@ run that was stopped and goes on leaves the files of one that was never stopped.
 """
 
 import json
-import math
 import re
 from pathlib import Path
 
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write, writing
-
-# JSON has no such numbers; as text every reader of JSON lines can take them.
-_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+from lm_jax.runs.numbers import decoded, encoded
 
 _SAMPLE_HEADER = re.compile(rb"^--- step (\d+) ---$", re.MULTILINE)
 
@@ -92,6 +89,34 @@ def read_metrics(path: Path) -> list[dict]:
     return [row for _, row in _parse(path, whole)]
 
 
+def last_rows(path: Path, tail: int = 1 << 18) -> tuple[dict, dict]:
+    """The last line of a metrics.jsonl, and the last with a validation score.
+
+    Args:
+        path: of the file; no file has no lines.
+        tail: bytes at the end of a long file that are read first.
+
+    Returns:
+        Both rows; empty where there is none.
+
+    Raises:
+        UserError: if a line cannot be read.
+    """
+    if not path.exists():
+        return {}, {}
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, 2) - tail)
+        file.seek(start)
+        text = file.read()
+    if start:
+        text = text[text.find(b"\n") + 1 :]
+    rows = [row for _, row in _parse(path, text)]
+    scored = [row for row in rows if any(n.startswith("validation_") for n in row)]
+    if start and not scored:
+        return last_rows(path, 16 * tail)
+    return (rows or [{}])[-1], (scored or [{}])[-1]
+
+
 def append_sample(path: Path, step: int, text: str) -> None:
     """Append a text that the model wrote at a step to samples.txt.
 
@@ -128,9 +153,7 @@ def _encode(value: object) -> float | int | str:
     number = value.item() if hasattr(value, "item") else value
     if not isinstance(number, int | float):
         raise TypeError(f"a metric is a number, not {value!r}")
-    if isinstance(number, float) and not math.isfinite(number):
-        return str(number)
-    return number
+    return encoded(number)
 
 
 def _parse(path: Path, whole: bytes) -> list[tuple[bytes, dict]]:
@@ -138,16 +161,12 @@ def _parse(path: Path, whole: bytes) -> list[tuple[bytes, dict]]:
     rows = []
     for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
         try:
-            row = {name: _decode(value) for name, value in json.loads(line).items()}
+            row = {name: decoded(value) for name, value in json.loads(line).items()}
             int(row["step"])
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             raise UserError(
                 f"{path}, line {number} cannot be read: {line[:40]!r}. "
                 "Mend or remove that line; nothing was changed."
             ) from None
         rows.append((line + b"\n", row))
     return rows
-
-
-def _decode(value: float | int | str) -> float | int:
-    return _NOT_FINITE[value] if isinstance(value, str) else value

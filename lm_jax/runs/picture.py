@@ -1,10 +1,11 @@
-"""The picture of a run: its losses over the steps."""
+"""The picture of a run: what its objective measures, over the steps."""
 
 import io
 import itertools
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
@@ -19,13 +20,53 @@ _MOST_POINTS = 4000  # more than the picture has columns of dots
 Series = tuple[list[int], list[float]]
 
 
-def draw_run(run: Path, out: Path, reference: tuple[str, float] | None = None) -> None:
-    """Draw the losses of a run, its learning rate and gradient norm, as PNG.
+class Reference(NamedTuple):
+    """A published figure of the validation split, and where it stands."""
+
+    source: str
+    score: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the numbers of a run are.
+
+    Attributes:
+        unit: of the loss.
+        watched: the score by which the best step is chosen.
+        larger_is_better: of that score.
+    """
+
+    unit: str = "nats per token"
+    watched: str = "loss"
+    larger_is_better: bool = False
+
+    def label(self, score: str) -> str:
+        """A score and its unit, as an axis says it."""
+        if score == "loss":
+            return f"loss ({self.unit})"
+        counted = self.unit.rpartition(" per ")[2]
+        share = f" (share of {counted}s)" if score.endswith("accuracy") else ""
+        return f"{score.replace('_', ' ')}{share}"
+
+
+def draw_run(
+    run: Path,
+    out: Path,
+    reference: Reference | None = None,
+    measured: Measured = Measured(),
+) -> None:
+    """Draw what a run measured, its learning rate and gradient norm, as PNG.
+
+    Losses of training and validation share a panel; the score that is watched and
+    accuracies have one each.
 
     Args:
         run: a directory with metrics.jsonl.
         out: where the picture goes.
-        reference: a published figure, as (name, validation loss).
+        reference: a published figure.
+        measured: what the numbers are.
 
     Raises:
         UserError: if the run has no losses yet, or `out` cannot be written.
@@ -33,21 +74,22 @@ def draw_run(run: Path, out: Path, reference: tuple[str, float] | None = None) -
     from matplotlib.figure import Figure
 
     rows = read_metrics(run / "metrics.jsonl")
-    train, validation = _series(rows, "loss"), _series(rows, "validation_loss")
-    if not train[0] and not validation[0]:
+    panels = [name for name in _scores(rows, measured) if _curves(rows, name)]
+    if not panels:
         raise UserError(f"{run / 'metrics.jsonl'} has no losses to draw yet.")
-    rate, norm = _series(rows, "learning_rate"), _series(rows, "grad_norm")
+    rate, norm = series(rows, "learning_rate"), series(rows, "grad_norm")
 
-    figure = Figure(figsize=(8, 5.2), dpi=150, layout="constrained")
-    if rate[0] or norm[0]:
-        losses, below = figure.subplots(2, sharex=True, height_ratios=(3.2, 1))
-        _draw_optimizer(below, rate, norm)
-        below.set_xlabel("step")
-    else:
-        losses = figure.subplots()
-        losses.set_xlabel("step")
-    _draw_losses(losses, train, validation, reference)
-    losses.set_title(" / ".join(run.absolute().parts[-3:]), fontsize=10)
+    heights = [3.2] * len(panels) + [1.0] * bool(rate[0] or norm[0])
+    figure = Figure(figsize=(8, 1 + sum(heights)), dpi=150, layout="constrained")
+    grid = figure.subplots(len(heights), sharex=True, height_ratios=heights)
+    axes = list(grid) if len(heights) > 1 else [grid]
+    for name, panel in zip(panels, axes, strict=False):
+        there = reference is not None and reference.score == name
+        _draw_score(panel, rows, name, measured, reference if there else None)
+    if len(heights) > len(panels):
+        _draw_optimizer(axes[-1], rate, norm)
+    axes[-1].set_xlabel("step")
+    axes[0].set_title(" / ".join(run.absolute().parts[-3:]), fontsize=10)
 
     letter(figure)
     png = io.BytesIO()
@@ -55,13 +97,36 @@ def draw_run(run: Path, out: Path, reference: tuple[str, float] | None = None) -
     atomic_write(out, png.getvalue())
 
 
-def _draw_losses(
+def _scores(rows: list[dict], measured: Measured) -> list[str]:
+    """The loss, the score that is watched, and accuracies: each once."""
+    found = dict.fromkeys(["loss", measured.watched])
+    for row in rows:
+        for name in row:
+            if name.startswith("validation_") and name.endswith("accuracy"):
+                found[name.removeprefix("validation_")] = None
+    return list(found)
+
+
+def _curves(rows: list[dict], score: str) -> tuple[Series, Series] | None:
+    """A score over training, which only the loss has, and over validation."""
+    train = series(rows, "loss") if score == "loss" else ([], [])
+    validation = series(rows, f"validation_{score}")
+    return (train, validation) if train[0] or validation[0] else None
+
+
+def _draw_score(
     axes: Any,
-    train: Series,
-    validation: Series,
-    reference: tuple[str, float] | None,
+    rows: list[dict],
+    score: str,
+    measured: Measured,
+    reference: Reference | None,
 ) -> None:
-    """The upper panel: losses in nats."""
+    """A panel: a score of training and validation, the best, what was published."""
+    curves = _curves(rows, score)
+    assert curves is not None
+    train, validation = curves
+    watched = score == measured.watched
+    larger = measured.larger_is_better if watched else score.endswith("accuracy")
     if train[0]:
         axes.plot(*_thinned(train), color=_TRAIN, alpha=0.25, linewidth=0.7)
         axes.plot(*_thinned(_smoothed(train)), color=_TRAIN, label="training, smoothed")
@@ -69,30 +134,35 @@ def _draw_losses(
         axes.plot(
             *validation, "o-", color=_VALIDATION, markersize=4, label="validation"
         )
-        best, step = min(zip(validation[1], validation[0], strict=True))
-        early = 2 * step < max(validation[0])  # keep the words inside the panel
-        axes.annotate(
-            f"best {best:.4f}\nat step {step}",
-            (step, best),
-            xytext=(8 if early else -8, 26),
-            textcoords="offset points",
-            ha="left" if early else "right",
-            color=_VALIDATION,
-            arrowprops={"arrowstyle": "-", "color": _VALIDATION, "linewidth": 0.8},
-        )
+        _mark_best(axes, validation, larger)
     if reference is not None:
-        name, figure = reference
         axes.axhline(
-            figure,
+            reference.value,
             color=_REFERENCE,
             linestyle="--",
             linewidth=1,
             zorder=1,
-            label=f"{name}: {figure:g}",
+            label=f"{reference.source}: {reference.value:g}",
         )
-    axes.set_ylabel("loss (nats)")
-    axes.legend(frameon=False, loc="upper right")
-    _plain(axes)
+    axes.set_ylabel(measured.label(score))
+    axes.legend(frameon=False, loc="lower right" if larger else "upper right")
+    plain(axes)
+
+
+def _mark_best(axes: Any, validation: Series, larger: bool) -> None:
+    """Say the best figure and its step, beside the point and inside the panel."""
+    choose = max if larger else min
+    best, step = choose(zip(validation[1], validation[0], strict=True))
+    early = 2 * step < max(validation[0])
+    axes.annotate(
+        f"best {best:.4f}\nat step {step}",
+        (step, best),
+        xytext=(8 if early else -8, -40 if larger else 26),
+        textcoords="offset points",
+        ha="left" if early else "right",
+        color=_VALIDATION,
+        arrowprops={"arrowstyle": "-", "color": _VALIDATION, "linewidth": 0.8},
+    )
 
 
 def _draw_optimizer(axes: Any, rate: Series, norm: Series) -> None:
@@ -104,7 +174,7 @@ def _draw_optimizer(axes: Any, rate: Series, norm: Series) -> None:
         # A single spike would flatten everything else.
         usual = sorted(norm[1])[int(0.99 * (len(norm[1]) - 1))]
         right.set_ylim(0, 1.15 * usual or 1)
-        _plain(right)
+        plain(right)
         right.grid(visible=False)
         right.spines["right"].set_visible(True)
         axes.set_zorder(right.get_zorder() + 1)
@@ -114,15 +184,17 @@ def _draw_optimizer(axes: Any, rate: Series, norm: Series) -> None:
     axes.set_ylabel("learning rate", color=_RATE)
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    _plain(axes)
+    plain(axes)
 
 
-def _plain(axes: Any) -> None:
+def plain(axes: Any) -> None:
+    """Leave out what says nothing: half of the frame, all but a light grid."""
+    axes.xaxis.get_major_locator().set_params(integer=True)  # there is no half a step
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25, linewidth=0.5)
 
 
-def _series(rows: list[dict], name: str) -> Series:
+def series(rows: list[dict], name: str) -> Series:
     """The steps and values of the lines that have a finite value by that name."""
     pairs = [(row["step"], float(row[name])) for row in rows if name in row]
     finite = [(step, value) for step, value in pairs if math.isfinite(value)]

@@ -9,9 +9,13 @@ from typing import Any, Literal
 from lm_jax.errors import UserError
 from lm_jax.experiment import AnyExperiment, digest
 from lm_jax.files import atomic_write
+from lm_jax.runs.code import codes_of, own_code
+from lm_jax.runs.directory import held
+from lm_jax.runs.numbers import decoded, encoded
 
 # When the parameters were as they were scored.
 At = Literal["end", "best"]
+_LOCK = ".result.lock"
 
 
 def about(experiment: AnyExperiment, model: Any, policy: str) -> dict:
@@ -23,11 +27,13 @@ def about(experiment: AnyExperiment, model: Any, policy: str) -> dict:
         policy: what is seen before a token that is scored, in training's evaluations.
     """
     published = experiment.published
+    evaluation = experiment.evaluations[experiment.watch]
     return {
         "corpus": corpus_of(experiment.data),
         "model": type(model).__name__,
         "recipe": digest(experiment),
         "watch": experiment.watch,
+        "larger_is_better": evaluation.larger_is_better,
         "policy": policy,
         "published": dataclasses.asdict(published) if published else None,
     }
@@ -55,8 +61,12 @@ def entries(
         step: of the parameters.
         corpus: the text.
         policy: what is seen before a token that is scored.
+
+    Returns:
+        Entries that name the code of this process, too.
     """
     place = {"split": split, "step": step, "corpus": corpus, "policy": policy}
+    place["code"] = own_code()
     return [
         {"evaluation": name, **place, "scores": scores}
         for name, scores in found.items()
@@ -65,16 +75,42 @@ def entries(
 
 
 def add_scores(run: Path, made: list[dict]) -> None:
-    """Append entries to the result of a run; the same again are not said twice."""
-    result = read_result(run)
-    new = [entry for entry in made if entry not in result["scores"]]
-    if new:
-        write_result(run, result | {"scores": result["scores"] + new})
+    """Append entries to the result of a run; the same again are not said twice.
+
+    Others may append at the same time: nothing of theirs is lost.
+
+    Raises:
+        UserError: as `read_result` and `write_result`.
+    """
+    with held(run / _LOCK):
+        result = read_result(run)
+        known = [_facts(entry) for entry in result["scores"]]
+        if new := [entry for entry in made if _facts(entry) not in known]:
+            write_result(run, result | {"scores": result["scores"] + new})
 
 
-def earlier_scores(run: Path) -> list[dict]:
-    """The scores of a result that is to be written anew: none, if it isn't there."""
-    return read_result(run)["scores"] if (run / "result.json").exists() else []
+def end_run(run: Path, result: dict) -> None:
+    """Write the result of a run that ended, after the scores that it had before.
+
+    The code that it was trained with is added: that of each start, each once.
+
+    Raises:
+        UserError: where the file cannot be written, or the one there not be read.
+    """
+    codes: list[dict] = []
+    for code in codes_of(run):
+        if code not in codes:
+            codes.append(code)
+    with held(run / _LOCK):
+        there = (run / "result.json").exists()
+        before = read_result(run)["scores"] if there else []
+        scores = before + result["scores"]
+        write_result(run, result | {"scores": scores, "trained_with": codes})
+
+
+def _facts(entry: dict) -> dict:
+    """What tells two entries apart: of the code, only its text."""
+    return encoded(entry | {"code": (entry.get("code") or {}).get("sources")})
 
 
 def find_scores(result: dict, split: str, at: At) -> dict:
@@ -104,10 +140,14 @@ def find_scores(result: dict, split: str, at: At) -> dict:
 def write_result(run: Path, result: dict) -> None:
     """Write `<run>/result.json`: sorted keys, floats that read back exactly.
 
+    It is strict JSON: infinities are the texts "inf" and "-inf", no number is "nan".
+
     Raises:
         UserError: where the file cannot be written.
     """
-    text = json.dumps(result, indent=2, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(
+        encoded(result), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
     atomic_write(run / "result.json", text + "\n")
 
 
@@ -121,8 +161,8 @@ def read_result(run: Path) -> dict:
     if not path.exists():
         raise UserError(f"{run} has no result.json: its training has not ended yet.")
     try:
-        result = json.loads(path.read_text("utf-8"))
-    except ValueError:
+        result = _with_numbers(json.loads(path.read_text("utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"{path} is damaged: move it away and train again to write a new one; "
             "a run that ended only writes its result."
@@ -133,3 +173,23 @@ def read_result(run: Path) -> dict:
             "again, in another directory."
         )
     return result
+
+
+def _with_numbers(result: dict) -> dict:
+    """A result whose scores are numbers again.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is no result.
+    """
+
+    def numbers(scores: dict) -> dict:
+        return {name: decoded(value) for name, value in scores.items()}
+
+    changed: dict[str, Any] = {}
+    if "scores" in result:
+        changed["scores"] = [
+            entry | {"scores": numbers(entry["scores"])} for entry in result["scores"]
+        ]
+    if result.get("best"):
+        changed["best"] = numbers(result["best"])
+    return dict(result.items()) | changed

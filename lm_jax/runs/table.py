@@ -1,209 +1,254 @@
 """The table of results: what was published and what came out here."""
 
-import json
+import math
 import statistics
-from collections import Counter, defaultdict
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
-from lm_jax.errors import UserError
-from lm_jax.runs.result import At, find_scores, read_result
+from lm_jax.runs.figures import decimals, duration, figure, short
+from lm_jax.runs.pairs import Difference, differences
+from lm_jax.runs.result import At
+from lm_jax.runs.rows import POINTS, Figure, Measure, Row, larger_is_better, ways
 
-# (split, score): what the figures of a table are.
-Measure = tuple[str, str]
-# How a table says when the parameters were as they were scored.
-_POINTS: dict[At, str] = {"end": "at the end", "best": "of the best checkpoint"}
-# Without a published figure: what tells most of each kind of task.
-DEFAULTS: tuple[Measure, ...] = (
-    ("validation", "bits_per_byte"),
-    ("validation", "masked_accuracy"),
-    ("validation", "accuracy"),
+HEADS: dict[At, str] = {"best": "best step", "end": "last step"}
+_BOTH = "best = last"
+_CHANGED = (
+    "* Trained or scored by several versions of the code; the runs' result.json and "
+    "environment.json say which."
 )
-# What every result has.
-LOSS: Measure = ("validation", "loss")
-_NAME = 27  # Columns of a row's name.
+
+
+class Cell(NamedTuple):
+    """The figures of a row at its best or last steps; no seeds: it wasn't scored so.
+
+    Attributes:
+        mean: over the seeds.
+        spread: their sample standard deviation; None of one.
+        seeds: that were scored so.
+        changed: whether code other than a run's gave one of them.
+    """
+
+    mean: float = math.nan
+    spread: float | None = None
+    seeds: int = 0
+    changed: bool = False
 
 
 @dataclass(frozen=True)
-class Row:
-    """The runs of one variant of one experiment.
+class Group:
+    """Rows that were scored in one way, best first.
 
     Attributes:
-        name: "experiment", "experiment:variant" or the folder of a lone run.
-        results: one for each seed.
+        how: what was seen before each token.
+        rows: each with its cells, by where in training.
+        pairs: differences between them, where seeds pair; and where in training.
     """
 
-    name: str
-    results: tuple[dict, ...]
-
-    @property
-    def published(self) -> tuple[Measure, float] | None:
-        """The published figure and what it measures."""
-        for result in self.results:
-            if found := result.get("published"):
-                return (found["split"], found["score"]), found["value"]
-        return None
-
-    def figures(self, measure: Measure, at: At) -> list[float]:
-        """The figure of each run that was scored so."""
-        split, score = measure
-        found = [find_scores(result, split, at) for result in self.results]
-        return [scores[score] for scores in found if score in scores]
-
-    def mean(self, name: str) -> float:
-        """The mean over the runs of a number of their results."""
-        return statistics.fmean(result[name] for result in self.results)
+    how: str
+    rows: list[tuple[Row, dict[At, Cell]]]
+    pairs: tuple[At, list[Difference]]
 
 
-def rows_below(folder: Path) -> dict[str, list[Row]]:
-    """Rows of all results below a folder, by corpus.
+def groups(rows: list[Row], measure: Measure) -> list[Group]:
+    """Part rows by how they were scored: what was scored alike stands together.
 
-    Results lie as runs do: experiment/variant/seed<k>/result.json. Seeds with
-    another recipe are a row of their own, as is a result that lies elsewhere.
-
-    Raises:
-        UserError: when there are none, or one cannot be read.
+    A row stands in each group that it was scored as. The group of the best figure
+    comes first.
     """
-    found: dict[tuple[Path, str], list[tuple[Path, dict]]] = defaultdict(list)
-    for path in sorted(folder.resolve().rglob("result.json")):
-        run, result = path.parent, read_result(path.parent)
-        if "corpus" in result:  # Other programs write files of this name too.
-            place = run.parent if _is_seed(run) else run
-            found[place, _recipe(result)].append((run, result))
-    if not found:
-        raise UserError(
-            f"There are no results below {folder}: a result lies at "
-            "EXPERIMENT/VARIANT/seed0/result.json, as in runs/."
+    better = -1.0 if larger_is_better(rows, measure) else 1.0
+
+    def rank(cells: dict[At, Cell]) -> float:
+        means = [better * cell.mean for cell in cells.values() if cell.seeds]
+        return min((x for x in means if not math.isnan(x)), default=math.inf)
+
+    found = []
+    for how in ways(rows, measure):
+        cells = [
+            (row, {at: _cell(row.figures(measure, how, at)) for at in POINTS})
+            for row in rows
+        ]
+        scored = [pair for pair in cells if any(c.seeds for c in pair[1].values())]
+        scored.sort(key=lambda pair: rank(pair[1]))
+        found.append(Group(how, scored, _pairs(scored, measure, how)))
+    return sorted(found, key=lambda group: rank(group.rows[0][1]))
+
+
+def _cell(figures: list[Figure]) -> Cell:
+    if not figures:
+        return Cell()
+    values = [each.value for each in figures]
+    finite = all(map(math.isfinite, values))
+    mean = statistics.fmean(values) if finite else sum(values) / len(values)
+    spread = statistics.stdev(values) if finite and len(values) > 1 else None
+    return Cell(mean, spread, len(values), any(each.changed for each in figures))
+
+
+def _pairs(
+    scored: list[tuple[Row, dict[At, Cell]]], measure: Measure, how: str
+) -> tuple[At, list[Difference]]:
+    """Differences at the best steps; at the last, where those weren't scored."""
+    rows, found = [row for row, _ in scored], []
+    for at in POINTS:
+        found = list(differences(rows, measure, how, at))
+        if found:
+            return at, found
+    return "end", found
+
+
+def title(corpus: str, measure: Measure) -> str:
+    """The title of a table."""
+    return f"{corpus}, {' '.join(measure).replace('_', ' ')}"
+
+
+def points(found: list[Group]) -> dict[At, str]:
+    """The columns that some row has a figure in, and their heads.
+
+    Where the best step of every run is its last, there is one column.
+    """
+    rows = [pair for group in found for pair in group.rows]
+    runs = [run for row, _ in rows for run in row.runs]
+    if all(run.step("best") == run.step("end") for run in runs):
+        return {"end": _BOTH}
+    shown = [at for at in POINTS if any(cells[at].seeds for _, cells in rows)]
+    return {at: HEADS[at] for at in shown}
+
+
+def places(found: list[Group]) -> int:
+    """The decimals of all figures of a table."""
+    cells = [cell for g in found for _, cs in g.rows for cell in cs.values()]
+    means = [cell.mean for cell in cells if cell.seeds]
+    return decimals(means, [cell.spread for cell in cells if cell.spread])
+
+
+def written(cell: Cell, row: Row, digits: int) -> tuple[str, str]:
+    """A cell's mean, and what follows it."""
+    if not cell.seeds:
+        return "-", ""
+    after = "" if cell.spread is None else f" ± {figure(cell.spread, digits)}"
+    if cell.seeds < len(row.runs):
+        after += f" ({cell.seeds} of {len(row.runs)})"
+    return figure(cell.mean, digits), after + "*" * cell.changed
+
+
+def published(row: Row, measure: Measure, how: str) -> str:
+    """The published figure as it was published, where it is of this measure."""
+    known = row.published
+    there = known and known[0] == measure and row.policy == how
+    return f"{known[1]:g}" if known and there else "-"
+
+
+def lines(
+    corpus: str, rows: list[Row], measure: Measure, width: int = 80
+) -> Iterator[str]:
+    """The table of a corpus, best first.
+
+    What was scored in another way stands apart, and what is of the best step has
+    another column than what is of the last. A name that is too long for its column has
+    a line of its own.
+
+    Args:
+        corpus: the text.
+        rows: of its runs.
+        measure: what the figures are.
+        width: columns of the screen.
+    """
+    found = groups(rows, measure)
+    head, *body = _columns(found, measure)
+    names = [cell_len(row.name) + 2 for group in found for row, _ in group.rows]
+    free = width - len(head)
+    room = max([n for n in names if n <= free], default=6)
+    yield title(corpus, measure)
+    yield " " * room + head
+    rest = iter(body)
+    for group in found:
+        yield from textwrap.wrap(
+            f"seen before each: {group.how}", width, subsequent_indent="    "
         )
-    recipes = Counter(place for place, _ in found)
-    corpora: dict[str, list[Row]] = defaultdict(list)
-    for (place, _), members in found.items():
-        runs, results = zip(*members, strict=True)
-        name = _name(runs[0])
-        if recipes[place] > 1:
-            name = " ".join([name, *(run.name for run in runs)])
-        corpora[results[0]["corpus"]].append(Row(name, results))
-    return dict(corpora)
+        for row, _ in group.rows:
+            yield from _named(row.name, room, width, next(rest))
+        yield from _differences(*group.pairs, width)
+    if any(c.changed for g in found for _, cells in g.rows for c in cells.values()):
+        yield from textwrap.wrap(_CHANGED, width)
 
 
-def _is_seed(run: Path) -> bool:
-    return run.name.startswith("seed") and len(run.parts) > 3
+def _named(name: str, room: int, width: int, rest: str) -> Iterator[str]:
+    """A line of the table; two or more where the name doesn't fit its column."""
+    if cell_len(name) + 2 <= room:
+        yield "  " + set_cell_size(name, room - 2) + rest
+        return
+    yield from (f"  {part}" for part in chop_cells(name, width - 2))
+    yield " " * room + rest
 
 
-def _name(run: Path) -> str:
-    if not _is_seed(run):
-        return run.name
-    *_, name, variant, _ = run.parts
-    return name if variant == "base" else f"{name}:{variant}"
-
-
-def _recipe(result: dict) -> str:
-    """What the seeds of a row share: the digest, or what older results tell."""
-    if "recipe" in result:
-        return result["recipe"]
-    told = ("corpus", "model", "parameters", "steps", "published")
-    return json.dumps([result.get(name) for name in told], sort_keys=True)
-
-
-def measures(rows: list[Row]) -> list[Measure]:
-    """What the published figures of some rows measure, each once.
-
-    Where no row was scored so, what rows of each task are compared by.
-    """
-    wanted = dict.fromkeys(row.published[0] for row in rows if row.published)
-    found = [
-        m for m in wanted or DEFAULTS if any(shown for _, shown in parted(rows, m))
+def _columns(found: list[Group], measure: Measure) -> list[str]:
+    """The head and each row, without the name: columns as wide as they need."""
+    rows = [(group, row) for group in found for row, _ in group.rows]
+    known = [published(row, measure, group.how) for group, row in rows]
+    columns = [["published", *_decimal_points(known)]] if {*known} - {"-"} else []
+    for at, head in points(found).items():
+        columns.append([head, *_aligned(found, at, places(found))])
+    columns += [
+        ["seeds", *(str(len(row.runs)) for _, row in rows)],
+        ["params", *(short(row.mean("parameters")) for _, row in rows)],
+        ["tokens", *(short(row.mean("tokens")) for _, row in rows)],
+        ["time", *(duration(row.mean("seconds")) for _, row in rows)],
     ]
-    return found or [LOSS]
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        "".join(f" {cell:>{n}}" for cell, n in zip(line, widths, strict=True))
+        for line in zip(*columns, strict=True)
+    ]
 
 
-def parted(
-    rows: list[Row], measure: Measure
-) -> Iterator[tuple[At, list[tuple[Row, list[float]]]]]:
-    """Part rows into those scored at their end and those scored at their best.
-
-    A row is where more of its runs were scored; where that is both, it is with the
-    others of its corpus.
-    """
-    found = [(r, r.figures(measure, "end"), r.figures(measure, "best")) for r in rows]
-    found = [each for each in found if each[1] or each[2]]
-    some_best = any(len(best) > len(end) for _, end, best in found)
-
-    def of_end(end: list[float], best: list[float]) -> bool:
-        return len(end) > len(best) or (len(end) == len(best) and not some_best)
-
-    yield "end", [(row, end) for row, end, best in found if of_end(end, best)]
-    yield "best", [(row, best) for row, end, best in found if not of_end(end, best)]
+def _aligned(found: list[Group], at: At, digits: int) -> list[str]:
+    """The figures of a column, their points and their spreads below each other."""
+    cells = [
+        written(cells[at], row, digits) for group in found for row, cells in group.rows
+    ]
+    cells = [(mean, rest.replace("± ", "±")) for mean, rest in cells]
+    after = max((len(rest) for _, rest in cells), default=0)
+    return [mean + rest.ljust(after) for mean, rest in cells]
 
 
-def lines(corpus: str, rows: list[Row], measure: Measure) -> Iterator[str]:
-    """The tables of a corpus, best first, in 80 columns.
+def _decimal_points(texts: list[str]) -> list[str]:
+    """Numbers with their points below each other."""
+    after = max((len(text.partition(".")[2]) for text in texts), default=0)
 
-    What was scored at the end and what was scored at its best stand apart.
-    """
-    for at, scored in parted(rows, measure):
-        if scored:
-            yield f"{corpus}, {' '.join(measure).replace('_', ' ')}, {_POINTS[at]}"
-            yield from _table(scored, measure)
+    def filled(text: str) -> str:
+        whole, point, rest = text.partition(".")
+        gap = after - len(rest) + (0 if point else bool(after))
+        return text if text == "-" else text + " " * gap
+
+    return [filled(text) for text in texts]
 
 
-def _table(scored: list[tuple[Row, list[float]]], measure: Measure) -> Iterator[str]:
-    head = ("published", "ours", "seeds", "params", "tokens", "time")
-    yield f"  {'experiment':{_NAME}}{head[0]:>10}{head[1]:>15}{head[2]:>6}" + "".join(
-        f"{name:>{width}}" for name, width in zip(head[3:], (7, 7, 6), strict=True)
+def _differences(at: At, found: list[Difference], width: int) -> Iterator[str]:
+    """The paired differences of a group, a line or two each."""
+    digits = decimals([each.mean for each in found], [each.deviation for each in found])
+    for other in dict.fromkeys(each.other.name for each in found):
+        told = f"  less {other}, seed by seed, at the {HEADS[at]}:"
+        yield from textwrap.wrap(told, width, subsequent_indent="    ")
+        for each in found:
+            if each.other.name == other:
+                yield from _difference(each, digits, width)
+
+
+def _difference(each: Difference, digits: int, width: int) -> Iterator[str]:
+    low, high = each.mean - each.interval, each.mean + each.interval
+    told = (
+        f"{each.mean:+.{digits}f} ± {each.deviation:.{digits}f}, 95% interval of the "
+        f"mean {low:+.{digits}f} to {high:+.{digits}f} ({each.seeds} seeds)"
     )
-    better_first = sorted(
-        scored,
-        key=lambda pair: statistics.fmean(pair[1]),
-        reverse="accuracy" in measure[1],
+    name = f"    {each.row.name}"
+    if cell_len(name) + 2 + len(told) <= width:
+        yield f"{name}  {told}"
+        return
+    yield from (f"    {part}" for part in chop_cells(each.row.name, width - 4))
+    indent = " " * 6
+    yield from textwrap.wrap(
+        told, width, initial_indent=indent, subsequent_indent=indent
     )
-    for row, figures in better_first:
-        there = row.published and row.published[0] == measure
-        published = f"{row.published[1]:g}" if row.published and there else "-"
-        ours = f"{statistics.fmean(figures):#.4g}"
-        if len(figures) > 1:
-            ours += f" ± {statistics.stdev(figures):.2g}"
-        yield (
-            f"  {_fitting(row.name)}{published:>10}{ours:>15}{len(figures):>6}"
-            f"{short(row.mean('parameters')):>7}{short(row.mean('tokens')):>7}"
-            f"{duration(row.mean('seconds')):>6}"
-        )
-
-
-def _fitting(name: str) -> str:
-    """A name in the columns that it has."""
-    cut = name if cell_len(name) <= _NAME else set_cell_size(name, _NAME - 1) + "…"
-    return set_cell_size(cut, _NAME)
-
-
-def short(number: int | float) -> str:
-    """A count in three digits: 12.1M."""
-    for factor, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= factor:
-            return f"{number / factor:.3g}{suffix}"
-    return f"{number:.3g}"
-
-
-def duration(seconds: int | float) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
-    if seconds < 100:
-        return f"{seconds:.1f}s"
-    return f"{seconds / 60:.0f}m" if seconds < 6000 else f"{seconds / 3600:.1f}h"
-
-
-def as_measure(text: str) -> Measure:
-    """Read "test perplexity" or "validation bits_per_byte".
-
-    Raises:
-        UserError: when it isn't a split and a score.
-    """
-    split, _, score = text.replace("bits per byte", "bits_per_byte").partition(" ")
-    if split not in ("train", "validation", "test") or not score:
-        raise UserError(
-            f"'{text}' is no measure. Write a split and a score, as in "
-            "'test perplexity' or 'validation bits_per_byte'."
-        )
-    return split, score

@@ -17,6 +17,7 @@ from lm_jax.experiment import CountExperiment
 from lm_jax.generation import Sampling
 from lm_jax.objectives.scores import likelihood
 from lm_jax.runs.claim import claim
+from lm_jax.runs.code import changed_code
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
@@ -25,9 +26,8 @@ from lm_jax.runs.model import NGRAM, CountedModel, keep_tokenizer
 from lm_jax.runs.result import (
     about,
     corpus_of,
-    earlier_scores,
+    end_run,
     entries,
-    write_result,
 )
 from lm_jax.tokenizers.trained import boundary_ids
 from lm_jax.training.checks import check_samples
@@ -115,6 +115,8 @@ def count_run(experiment: CountExperiment, run: Path, display: Display) -> Score
             counted = CountedModel(experiment, data.tokenizer, load(run / NGRAM))
             return ScoredCounts(counted, data)
         keep_tokenizer(run, data.tokenizer)
+        if changed := changed_code(run):
+            display.message(changed)
         record_environment(run)
         begin, ids = time.perf_counter(), data.splits["train"].ids
         fitted = experiment.model.fit(
@@ -156,7 +158,7 @@ def _conclude(
         "steps": 1,
         "tokens": tokens,
         "parameters": scored.loaded.fitted.parameters,
-        "scores": earlier_scores(run) + scores,
+        "scores": scores,
         "best": {"step": 1, "loss": found[experiment.watch]["loss"]},
         "seconds": seconds,
         "tokens_per_second": tokens / seconds,
@@ -164,4 +166,4 @@ def _conclude(
         "devices": 1,
         "platform": "cpu",
     }
-    write_result(run, result)
+    end_run(run, result)

@@ -1,5 +1,6 @@
 """Fit an experiment of either kind, and score what was fitted: what Python calls."""
 
+import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lm_jax.experiment import AnyExperiment, CountExperiment, read
 from lm_jax.files import given_path
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.claim import check_data
+from lm_jax.runs.code import changed_code
 from lm_jax.runs.display import Display
 from lm_jax.runs.model import CountedModel, NeuralModel, load_model
 from lm_jax.runs.result import read_result
@@ -76,7 +78,7 @@ def evaluate(
     step: int | None = None,
     elsewhere: Elsewhere = Elsewhere(),
 ) -> Found:
-    """Make an evaluation of a run.
+    """Make an evaluation of a run; warns where its code was another.
 
     Args:
         run: its directory.
@@ -89,6 +91,8 @@ def evaluate(
         UserError: when it can't be made.
     """
     run = given_path(run, "The run's directory")
+    if changed := changed_code(run):
+        warnings.warn(changed, stacklevel=2)
     if isinstance(evaluation, str):
         evaluation = named_evaluation(read(run), evaluation)
     fitted = load_fitted(run, step, elsewhere)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lm_jax.files import atomic_write
+from lm_jax.runs.numbers import encoded
 from lm_jax.selectors import path_name
 
 
@@ -114,5 +115,5 @@ def save_blame(
                 "largest": float(jnp.max(jnp.abs(leaf))),
                 "not_finite": int(jnp.sum(~jnp.isfinite(leaf))),
             }
-    report = json.dumps({"step": step, "layers": statistics}, indent=1)
+    report = json.dumps(encoded({"step": step, "layers": statistics}), indent=1)
     atomic_write(folder / "statistics.json", report)

@@ -12,18 +12,18 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, to_json
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.claim import claim
+from lm_jax.runs.code import changed_code
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.metrics import MetricsLog, truncate_samples
 from lm_jax.runs.model import keep_model
-from lm_jax.runs.picture import draw_run
+from lm_jax.runs.picture import Measured, Reference, draw_run
 from lm_jax.runs.result import (
     about,
     corpus_of,
-    earlier_scores,
+    end_run,
     entries,
-    write_result,
 )
 from lm_jax.runs.sinks import open_sinks
 from lm_jax.training.guards import Interrupt
@@ -54,6 +54,8 @@ def train_run(
             experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
         )
         keep_model(run, setup.data.tokenizer, setup.model, setup.data.context)
+        if changed := changed_code(run):
+            display.message(changed)
         dtype = getattr(setup.model, "dtype", "float32")
         record_environment(run, to_json(experiment.execution), dtype)
         state, progress = _start(setup, checkpoints, before, display)
@@ -152,7 +154,8 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     steps, watch = int(outcome.state.step), setup.experiment.watch
     best = outcome.progress.best
     rate = outcome.clock.steps_per_second() or 0.0
-    watched = setup.experiment.evaluations[watch].watched
+    evaluation = setup.experiment.evaluations[watch]
+    sign = -1 if evaluation.larger_is_better else 1
     policy = seen_before(setup.data)
     scores = entries(
         outcome.scores,
@@ -165,17 +168,19 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
         "steps": steps,
         "tokens": steps * setup.units.tokens,
         "parameters": setup.parameters,
-        "scores": earlier_scores(run) + scores,
-        "best": best and {"step": best[0], watched: abs(best[1])},
+        "scores": scores,
+        "best": best and {"step": best[0], evaluation.watched: sign * best[1]},
         "seconds": outcome.progress.seconds,
         "tokens_per_second": rate * setup.units.tokens,
         "data_wait": outcome.clock.data_wait(),
         "devices": setup.mesh.size,
         "platform": jax.devices()[0].platform,
     }
-    write_result(run, result)
+    end_run(run, result)
     published = setup.experiment.published
     reference = None
-    if published and (published.split, published.score) == ("validation", "loss"):
-        reference = (published.source, published.value)
-    draw_run(run, run / "curve.png", reference)
+    if published and published.split == "validation":
+        reference = Reference(published.source, published.score, published.value)
+    unit = setup.experiment.objective.unit
+    measured = Measured(unit, evaluation.watched, evaluation.larger_is_better)
+    draw_run(run, run / "curve.png", reference, measured)

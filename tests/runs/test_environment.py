@@ -1,14 +1,11 @@
 """environment.json: one entry for each start of a run."""
 
 import json
-import shutil
-import subprocess
 
 import jax
 import pytest
 
 from lm_jax.errors import UserError
-from lm_jax.runs import environment as module
 from lm_jax.runs.environment import environment, record_environment
 
 
@@ -42,32 +39,3 @@ def test_a_damaged_record_is_named_and_kept(tmp_path, content):
     with pytest.raises(UserError, match="environment.json"):
         record_environment(tmp_path)
     assert path.read_text() == content
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_the_commit_is_the_projects_own(tmp_path):
-    def git(*arguments):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(
-            ["git", "-C", str(tmp_path), *identity, *arguments],
-            check=True,
-            capture_output=True,
-        )
-
-    assert module._commit(tmp_path) is None  # no repository
-    git("init")
-    (tmp_path / "below").mkdir()
-    (tmp_path / "file").write_text("1")
-    git("add", "file")
-    git("commit", "-m", "one", "--no-gpg-sign")
-    assert module._commit(tmp_path.resolve())["dirty"] is False
-    (tmp_path / "file").write_text("2")
-    commit = module._commit(tmp_path.resolve())
-    assert commit["dirty"] is True
-    assert len(commit["id"]) == 40
-    assert module._commit((tmp_path / "below").resolve()) is None
-
-
-def test_no_git_is_no_error(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert module._commit(tmp_path) is None

@@ -7,9 +7,10 @@ from matplotlib import image
 from matplotlib.figure import Figure
 
 from lm_jax.errors import UserError
+from lm_jax.objectives import Classify, GloVe, MaskedTokens, NextToken, SkipGram
 from lm_jax.runs import picture
 from lm_jax.runs.metrics import MetricsLog
-from lm_jax.runs.picture import draw_run
+from lm_jax.runs.picture import Measured, Reference, draw_run
 
 VALIDATION = {250: 2.5, 500: 1.9, 750: 2.0}
 
@@ -49,7 +50,7 @@ def training(steps: int):
 
 def test_it_shows_both_losses_the_best_and_the_published(run, drawn):
     write(run, training(800))
-    draw_run(run, run / "curve.png", ("published", 1.88))
+    draw_run(run, run / "curve.png", Reference("published", "loss", 1.88))
     height, width, _ = image.imread(run / "curve.png").shape
     assert height > 600 < width
     losses = drawn[0].axes[0]
@@ -107,3 +108,65 @@ def test_thinning_keeps_both_ends_and_few_points(count):
     assert (steps[0], steps[-1]) == (0, count - 1)
     assert steps == values
     assert steps == sorted(set(steps))
+
+
+def test_the_unit_of_a_loss_is_the_objectives():
+    units = {
+        NextToken: "nats per token",
+        MaskedTokens: "nats per token",
+        Classify: "nats per text",
+        SkipGram: "nats per pair",
+        GloVe: "weighted square per pair",
+    }
+    for kind, unit in units.items():
+        assert Measured(kind.unit).label("loss") == f"loss ({unit})"
+
+
+def test_accuracies_have_a_panel_whose_best_is_the_largest(run, drawn):
+    accuracies = {1: 0.2, 2: 0.9, 3: 0.8}
+    rows = [(s, {"loss": 1.0 / s, "learning_rate": 0.1}) for s in accuracies]
+    scores = [
+        (s, {"validation_loss": 1.0 / s, "validation_accuracy": a})
+        for s, a in accuracies.items()
+    ]
+    write(run, rows + scores)
+    published = Reference("Kim", "accuracy", 0.95)
+    draw_run(run, run / "curve.png", published, Measured("nats per text"))
+    losses, accuracy, _ = drawn[0].axes
+    assert accuracy.get_ylabel() == "accuracy (share of texts)"
+    assert accuracy.texts[0].get_text() == "best 0.9000\nat step 2"
+    assert set(accuracy.lines[-1].get_ydata()) == {0.95}
+    assert losses.texts[0].get_text() == "best 0.3333\nat step 3"
+    assert len(losses.lines) == 3  # nothing published of the loss
+
+
+@pytest.mark.parametrize(
+    ("watched", "larger", "best", "label"),
+    [
+        ("accuracy", True, "best 0.5000", "accuracy (share of tokens)"),
+        ("wordsim353/spearman", True, "best 0.5000", "wordsim353/spearman"),
+        ("error", False, "best -0.1000", "error"),
+    ],
+)
+def test_the_score_that_is_watched_is_drawn(run, drawn, watched, larger, best, label):
+    write(
+        run,
+        [
+            (1, {"loss": 2.0}),
+            (1, {f"validation_{watched}": -0.1}),
+            (2, {f"validation_{watched}": 0.5}),
+        ],
+    )
+    draw_run(
+        run, run / "curve.png", None, Measured(watched=watched, larger_is_better=larger)
+    )
+    losses, score = drawn[0].axes
+    assert score.get_ylabel() == label
+    assert score.texts[0].get_text().startswith(best)
+    assert not losses.texts
+
+
+def test_steps_are_whole_numbers(run, drawn):
+    write(run, [(step, {"loss": 1.0 / step}) for step in (1, 2)])
+    draw_run(run, run / "curve.png")
+    assert all(tick == int(tick) for tick in drawn[0].axes[0].get_xticks())

@@ -1,24 +1,38 @@
 """result.json reads back as it was written."""
 
 import json
+import math
+import subprocess
+import sys
+from pprint import pformat
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_jax.errors import UserError
 from lm_jax.runs.result import (
     add_scores,
+    end_run,
     entries,
     find_scores,
     read_result,
     write_result,
 )
 
-values = st.floats(allow_nan=False) | st.integers() | st.text() | st.booleans()
+values = (
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers()
+    | st.text()
+    | st.booleans()
+)
 
 
-@given(result=st.dictionaries(st.text(), values | st.lists(values)))
+keys = st.text().filter(lambda key: key not in ("scores", "best"))  # see below
+
+
+@settings(max_examples=50)
+@given(result=st.dictionaries(keys, values | st.lists(values)))
 def test_numbers_come_back_exactly(tmp_path_factory, result):
     run = tmp_path_factory.mktemp("run")
     write_result(run, result)
@@ -74,3 +88,101 @@ def test_an_earlier_format_is_said(tmp_path):
     write_result(tmp_path, {"steps": 4, "validation": {"loss": 2.0}})
     with pytest.raises(UserError, match="of an earlier format"):
         read_result(tmp_path)
+
+
+numbers = st.floats() | st.integers()
+
+
+@settings(max_examples=50)
+@given(
+    scores=st.dictionaries(st.text(), numbers),
+    best=st.none() | st.dictionaries(st.text(), numbers, min_size=1),
+    policy=st.sampled_from(["inf", "nan", "windows of 8"]),
+)
+def test_a_result_is_strict_json_whatever_its_numbers(
+    tmp_path_factory, scores, best, policy
+):
+    run = tmp_path_factory.mktemp("run")
+    entry = {"policy": policy, "scores": scores}
+    result = {"policy": policy, "scores": [entry], "best": best}
+    write_result(run, result)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    json.loads((run / "result.json").read_text(), parse_constant=refuse)
+    assert pformat(read_result(run)) == pformat(result)  # as text, NaNs are equal
+
+
+def test_infinities_that_earlier_versions_wrote_are_read(tmp_path):
+    text = '{"scores": [{"scores": {"loss": Infinity, "perplexity": NaN}}]}'
+    (tmp_path / "result.json").write_text(text)
+    scores = read_result(tmp_path)["scores"][0]["scores"]
+    assert scores["loss"] == math.inf and math.isnan(scores["perplexity"])
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"scores": [{"scores": {"a": "x"}}]}'])
+def test_what_is_json_and_no_result_is_named(tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(UserError, match="result.json is damaged"):
+        read_result(tmp_path)
+
+
+def test_scores_that_are_no_numbers_are_not_said_twice(tmp_path):
+    write_result(tmp_path, {"steps": 4, "scores": []})
+    where = {"split": "test", "corpus": "ptb", "policy": "windows of 8", "step": 4}
+    for _ in range(2):
+        made = entries({"likelihood": {"loss": float("nan")}}, **where)
+        add_scores(tmp_path, made)
+    assert len(read_result(tmp_path)["scores"]) == 1
+
+
+APPENDS = """
+import sys
+from pathlib import Path
+from lm_jax.runs.result import add_scores, entries
+run, name = Path(sys.argv[1]), sys.argv[2]
+where = {"split": "test", "corpus": "ptb", "policy": "windows of 8"}
+for step in range(20):
+    add_scores(run, entries({name: {"loss": 1.0}}, step=step, **where))
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_score_a_run_at_once_lose_nothing_of_each_other(tmp_path):
+    write_result(tmp_path, {"steps": 4, "scores": []})
+    processes = [
+        subprocess.Popen([sys.executable, "-c", APPENDS, tmp_path, name])
+        for name in ("a", "b")
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    scores = read_result(tmp_path)["scores"]
+    found = {(entry["evaluation"], entry["step"]) for entry in scores}
+    assert found == {(name, step) for name in "ab" for step in range(20)}
+    assert len(scores) == 40
+
+
+def test_a_run_that_ends_keeps_what_was_scored_before(tmp_path):
+    where = {"split": "test", "corpus": "ptb", "policy": "windows of 8"}
+    first = entries({"likelihood": {"loss": 2.0}}, step=3, **where)
+    second = entries({"likelihood": {"loss": 1.0}}, step=4, **where)
+    code = {"version": "1", "sources": "abc", "commit": None, "dirty": None}
+    starts = [{"code": code}, {"code": code | {"sources": "def"}}, {"code": code}]
+    (tmp_path / "environment.json").write_text(json.dumps(starts))
+    end_run(tmp_path, {"steps": 3, "scores": first})
+    end_run(tmp_path, {"steps": 4, "scores": second})
+    result = read_result(tmp_path)
+    assert result["scores"] == first + second
+    assert [made["sources"] for made in result["trained_with"]] == ["abc", "def"]
+    assert set(first[0]["code"]) == {"version", "sources", "commit", "dirty"}
+
+
+def test_the_same_score_by_other_code_is_said_again(tmp_path):
+    where = {"split": "test", "corpus": "ptb", "policy": "windows of 8", "step": 3}
+    (made,) = entries({"likelihood": {"loss": 2.0}}, **where)
+    write_result(tmp_path, {"steps": 4, "scores": [made]})
+    commit = made | {"code": made["code"] | {"commit": "another, of the same sources"}}
+    add_scores(tmp_path, [commit])
+    assert len(read_result(tmp_path)["scores"]) == 1
+    add_scores(tmp_path, [made | {"code": made["code"] | {"sources": "other"}}])
+    assert len(read_result(tmp_path)["scores"]) == 2

@@ -1,12 +1,23 @@
 """The table: means, spreads and published figures, read from results."""
 
+import csv
+import io
+import itertools
 import json
+import math
+import statistics
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from lm_jax.__main__ import main
 from lm_jax.errors import UserError
-from lm_jax.runs.table import as_measure, duration, rows_below, short
+from lm_jax.runs.figures import decimals, duration, figure, short, size
+from lm_jax.runs.pairs import differences
+from lm_jax.runs.rows import results_below, rows_of
+from lm_jax.runs.table import lines
 
 POLICY = "windows of 8"
 
@@ -40,65 +51,144 @@ def entry(scores, split="validation", step=50, **more):
 FIGURE = {"value": 4.0, "source": "somebody", "split": "validation", "score": "loss"}
 
 
+def rows_below(folder):
+    return rows_of(results_below(folder)[0])
+
+
 def names_of(folder):
     """How many results each row has, by corpus and name."""
     corpora = rows_below(folder)
-    return {c: {r.name: len(r.results) for r in rows} for c, rows in corpora.items()}
+    return {c: {r.name: len(r.runs) for r in rows} for c, rows in corpora.items()}
+
+
+def shown(capsys, *args):
+    """What `table` prints; it fits 80 columns."""
+    capsys.readouterr()
+    assert main(["table", *map(str, args)]) == 0
+    said = capsys.readouterr().out
+    assert max(map(cell_len, said.splitlines())) <= 80
+    return said
+
+
+def refused(capsys, *args):
+    capsys.readouterr()
+    assert main(["table", *map(str, args)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "Traceback" not in said.err
+    return " ".join(said.err.split())
+
+
+def table(capsys, *args):
+    """The lines of one table as words, without its title."""
+    return [line.split() for line in shown(capsys, *args).splitlines()[1:]]
 
 
 def test_rows_have_mean_spread_and_the_published_figure(tmp_path, capsys):
     for seed, loss in enumerate((4.1, 4.3)):
         write(tmp_path, "lstm", "base", seed, loss, FIGURE)
     write(tmp_path, "lstm", "tied", 0, 3.9)
-    assert main(["table", str(tmp_path)]) == 0
-    title, _, *rows = capsys.readouterr().out.splitlines()
-    assert title == "ptb, validation loss, at the end"
-    assert [row.split()[0] for row in rows] == ["lstm:tied", "lstm"]
-    wanted = "4 4.200 ± 0.14 2 4.65M 12.1M 13m".split()  # noqa: SIM905
-    assert rows[1].split()[1:] == wanted
-    assert rows[0].split()[1:] == ["-", "3.900", "1", "4.65M", "12.1M", "13m"]
+    title, *_ = shown(capsys, tmp_path).splitlines()
+    assert title == "ptb, validation loss"
+    head, seen, *rows = table(capsys, tmp_path)
+    names = ["published", "last", "step", "seeds", "params", "tokens", "time"]
+    assert head == names
+    assert seen == ["seen", "before", "each:", *POLICY.split()]
+    about = ["4.65M", "12.1M", "13m"]
+    assert rows[0] == ["lstm:tied", "-", "3.90", "1", *about]
+    assert rows[1] == ["lstm", "4", "4.20", "±0.14", "2", *about]
 
 
 def test_another_measure_can_be_asked_for(tmp_path, capsys):
     write(tmp_path, "lstm", "base", 0, 4.0, FIGURE)
-    assert main(["table", str(tmp_path), "--measure", "validation bits_per_byte"]) == 0
-    said = capsys.readouterr().out
-    assert "validation bits per byte" in said and " 2.000 " in said
-    assert main(["table", str(tmp_path), "--measure", "loss"]) == 2
+    for asked in ("validation bits_per_byte", "validation  bits per byte"):
+        said = shown(capsys, tmp_path, "--measure", asked)
+        assert "validation bits per byte" in said and " 2.000 " in said
 
 
-def test_only_the_watched_evaluation_of_the_runs_own_text_is_shown(tmp_path):
+@pytest.mark.parametrize("format", [(), ("--csv",), ("--markdown",)])
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("validation acc", "validation accuracy"),
+        ("validation bpb", "validation"),
+        ("valid loss", "validation loss"),
+        ("loss", "validation loss"),
+        ("test accuracy", "validation accuracy"),
+        ("", "There is"),
+        ("validation tokens", "There is"),
+    ],
+)
+def test_a_measure_that_no_run_has_names_those_there_are(
+    tmp_path, capsys, asked, near, format
+):
+    scores = {"loss": 4.0, "accuracy": 0.5, "tokens": 9}
+    write(tmp_path, "lstm", "base", 0, 4.0, scores=[entry(scores)])
+    said = refused(capsys, tmp_path, "--measure", asked, *format)
+    assert f"scored by '{asked}'" in said
+    assert near in said
+    assert "There is: validation accuracy, validation loss." in said
+
+
+def test_scores_of_other_texts_and_steps_are_not_shown(tmp_path, capsys):
+    others = [entry({"loss": 1.0}, corpus="text8"), entry({"loss": 1.0}, step=45)]
     end, best = entry({"loss": 4.0}), entry({"loss": 3.5}, step=40)
-    others = [
-        entry({"loss": 1.0}, evaluation="NeuralCache(500)"),
-        entry({"loss": 1.0}, corpus="text8"),
-        entry({"loss": 1.0}, policy="windows of 8, 2 of them scored"),
-        entry({"loss": 1.0}, step=45),
-    ]
     write(tmp_path, "lstm", "base", 0, 9.0, scores=[*others, end, best, *others])
-    (row,) = rows_below(tmp_path)["ptb"]
-    assert row.figures(("validation", "loss"), "end") == [4.0]
-    assert row.figures(("validation", "loss"), "best") == [3.5]
-    assert row.figures(("test", "loss"), "best") == []
+    _, _, row = table(capsys, tmp_path, "--measure", "validation loss")
+    assert row[:3] == ["lstm", "3.500", "4.000"]
 
 
-def test_best_and_last_never_stand_in_one_table(tmp_path, capsys):
-    end, best = entry({"loss": 4.0}), entry({"loss": 3.0}, "test", 40)
-    last = entry({"loss": 3.3}, "test")
-    both = {"best": {"step": 50, "loss": 1.0}}
-    write(tmp_path, "lstm", "base", 0, 4.0, scores=[end, best, last])
-    write(tmp_path, "lstm", "base", 1, 4.0, scores=[end, best])
-    write(tmp_path, "gpt", "base", 0, 4.0, scores=[end, last])
-    write(tmp_path, "ngram", "base", 0, 4.0, scores=[last], **both)
-    assert main(["table", str(tmp_path), "--measure", "test loss"]) == 0
-    tables = capsys.readouterr().out.split("ptb, test loss, ")[1:]
-    assert [table.splitlines()[0] for table in tables] == [
-        "at the end",
-        "of the best checkpoint",
+def test_what_was_scored_in_other_ways_never_shares_a_column(tmp_path, capsys):
+    end, best = entry({"loss": 4.0}), entry({"loss": 3.5}, step=40)
+    strided = entry({"loss": 3.0}, policy="windows of 8, 2 of them scored")
+    cached = entry({"loss": 1.0}, evaluation="NeuralCache(500)")
+    write(tmp_path, "lstm", "base", 0, 9.0, scores=[end, best, strided, cached])
+    before = table(capsys, tmp_path, "--measure", "validation loss")
+    head, *groups = before
+    assert " ".join(head).startswith("best step last step")
+    assert [" ".join(line) for line in groups[::2]] == [
+        f"seen before each: {POLICY}; by NeuralCache(500)",
+        "seen before each: windows of 8, 2 of them scored",
+        f"seen before each: {POLICY}",
     ]
-    rows = [[line.split()[:3] for line in t.splitlines()[2:]] for t in tables]
-    assert rows[0] == [["gpt", "-", "3.300"]]
-    assert rows[1] == [["lstm", "-", "3.000"], ["ngram", "-", "3.300"]]
+    figures = [line[1:3] for line in groups[1::2]]
+    assert figures == [["-", "1.000"], ["-", "3.000"], ["3.500", "4.000"]]
+
+
+def test_a_later_score_of_another_step_changes_no_column(tmp_path, capsys):
+    """The end of one run never stands beside the best of another."""
+    test_end, test_best = entry({"loss": 3.3}, "test"), entry({"loss": 3.0}, "test", 40)
+    for variant, scores in {
+        "gpt": [test_end],
+        "lstm": [test_best, test_end],
+        "both": [test_end, test_best],
+    }.items():
+        write(tmp_path, "x", variant, 0, 4.0, scores=scores)
+    ended = {"best": {"step": 50, "loss": 1.0}}
+    write(tmp_path, "x", "ngram", 0, 4.0, scores=[test_end], **ended)
+    head, _, *rows = table(capsys, tmp_path, "--measure", "test loss")
+    assert head[:4] == ["best", "step", "last", "step"]
+    found = {row[0]: row[1:3] for row in rows}
+    assert found == {
+        "x:gpt": ["-", "3.300"],
+        "x:lstm": ["3.000", "3.300"],
+        "x:both": ["3.000", "3.300"],
+        "x:ngram": ["3.300", "3.300"],
+    }
+    path = tmp_path / "x" / "gpt" / "seed0" / "result.json"
+    result = json.loads(path.read_text())
+    for step, best in ((45, "-"), (40, "2.900")):
+        result["scores"].append(entry({"loss": 2.9}, "test", step))
+        path.write_text(json.dumps(result))
+        _, _, *rows = table(capsys, tmp_path, "--measure", "test loss")
+        assert {row[0]: row[1:3] for row in rows} == found | {"x:gpt": [best, "3.300"]}
+
+
+def test_where_all_runs_ended_at_their_best_there_is_one_column(tmp_path, capsys):
+    ended = {"best": {"step": 50, "loss": 1.0}}
+    write(tmp_path, "lstm", "base", 0, 4.0, **ended)
+    assert "best = last" in shown(capsys, tmp_path)
+    write(tmp_path, "lstm", "tied", 0, 4.0)
+    assert "best = last" not in shown(capsys, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -123,27 +213,43 @@ def test_the_digest_of_the_recipe_tells_which_seeds_are_alike(tmp_path):
     assert row.published == (("validation", "loss"), 4.0)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a-longer-name-" * 3,
+        "one_that_has_a_line_of_its_own_and_more_" * 4,
+        "唐诗三百首" * 5,
+        "唐诗三百首的每一个字都在这里" * 6,
+        "x" * 37,
+    ],
+)
+def test_a_name_of_any_length_is_whole_and_no_column_is_moved(tmp_path, capsys, name):
+    write_result(tmp_path / name, 4.0)
+    write_result(tmp_path / "alibi", 4.5)
+    head, *_, last = shown(capsys, tmp_path).splitlines()[1:]
+    said = shown(capsys, tmp_path)
+    assert name in said.replace("\n  ", "")
+    assert "…" not in said
+    ends = [cell_len(line) for line in said.splitlines() if line.endswith("13m")]
+    assert ends == [cell_len(head)] * 2 and last.split()[0] == "alibi"
+
+
 def test_a_run_that_lies_elsewhere_is_named_by_its_folder(tmp_path, capsys):
     write_result(tmp_path / "alibi", 4.0)
-    write_result(tmp_path / ("a-longer-name-" * 3), 4.0)
     write(tmp_path, "lstm", "base", 0, 4.0)
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "result.json").write_text("{}")
-    assert main(["table", str(tmp_path)]) == 0
-    _, _, *rows = capsys.readouterr().out.splitlines()
-    names = {row.split()[0] for row in rows}
-    assert names == {"alibi", "a-longer-name-a-longer-nam…", "lstm"}
-    assert {len(row) for row in rows} == {80}
+    _, _, *rows = table(capsys, tmp_path)
+    assert {row[0] for row in rows} == {"alibi", "lstm"}
 
 
 def test_a_table_of_the_folder_that_one_is_in(tmp_path, monkeypatch, capsys):
     write(tmp_path, "lstm", "base", 0, 4.0)
     for below in ("lstm", "lstm/base", "lstm/base/seed0"):
         monkeypatch.chdir(tmp_path / below)
-        assert main(["table", "."]) == 0
-        assert "  lstm  " in capsys.readouterr().out
-    assert main(["table", "../.."]) == 0
-    assert "  lstm  " in capsys.readouterr().out
+        assert "  lstm " in shown(capsys, ".")
+    assert "  lstm " in shown(capsys, "..")
+    assert "  lstm " in shown(capsys, "../..")
 
 
 def test_what_no_row_was_scored_by_is_no_measure(tmp_path, capsys):
@@ -154,40 +260,212 @@ def test_what_no_row_was_scored_by_is_no_measure(tmp_path, capsys):
     test = FIGURE | {"split": "test"}
     other = [entry({"loss": 5.0}, corpus="text8")]
     write(tmp_path, "lstm", "base", 0, 5.0, test, corpus="text8", scores=other)
-    assert main(["table", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
+    said = shown(capsys, tmp_path)
     assert "ptb, validation masked accuracy" in said
     assert "text8, validation loss" in said
     assert said.count("perplexity") == said.count("bits per byte") == 0
-    assert 0 < said.index("  bert  ") < said.index("  bert:worse  ")
-    assert "  lstm  " in said
+    assert 0 < said.index("  bert ") < said.index("  bert:worse ")
+    assert "  lstm " in said
 
 
-def test_a_measure_that_no_run_has_is_an_error(tmp_path, capsys):
-    write(tmp_path, "lstm", "base", 0, 4.0)
-    assert main(["table", str(tmp_path), "--measure", "validation bpb"]) == 2
-    said = " ".join(capsys.readouterr().err.split())
-    assert "was scored by 'validation bpb'" in said
+def test_a_run_says_itself_whether_more_is_better(tmp_path, capsys):
+    for variant, score in (("base", 0.2), ("good", 0.9)):
+        scores = [entry({"f1": score})]
+        more = {"best": {"step": 50, "f1": score}, "larger_is_better": True}
+        write(tmp_path, "x", variant, 0, 4.0, scores=scores, **more)
+    said = shown(capsys, tmp_path, "--measure", "validation f1")
+    assert said.index("x:good") < said.index("x  ")
 
 
-def test_a_folder_without_results_is_an_error(tmp_path):
+def test_a_folder_without_results_is_an_error(tmp_path, monkeypatch, capsys):
     with pytest.raises(UserError, match="no results below"):
-        rows_below(tmp_path)
+        results_below(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    said = refused(capsys)
+    assert "no results below runs" in said and "table --published" in said
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "experiment.json").write_text("{}")
+    assert "one run has begun there and none has ended" in refused(capsys)
 
 
-def test_the_committed_results_fit_the_screen(capsys):
-    assert main(["table"]) == 0
-    said = capsys.readouterr().out
-    assert "gpt_shakespeare" in said
-    assert max(map(len, said.splitlines())) <= 80
+def test_a_result_that_cannot_be_read_hides_no_other(tmp_path, capsys):
+    write(tmp_path, "lstm", "base", 0, 4.0)
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "result.json").write_text('{"corpus": ')
+    assert main(["table", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "  lstm " in said.out
+    assert "cut/result.json is damaged" in said.err
+
+
+def test_links_to_runs_elsewhere_are_followed_once(tmp_path, capsys):
+    write(tmp_path / "disk", "lstm", "base", 0, 4.0)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "lstm").symlink_to(tmp_path / "disk" / "lstm")
+    (tmp_path / "runs" / "again").symlink_to(tmp_path / "runs")
+    assert names_of(tmp_path / "runs") == {"ptb": {"lstm": 1}}
+
+
+def test_the_results_of_this_directory_and_the_published(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "runs", "mine", "base", 0, 4.0)
+    monkeypatch.chdir(tmp_path)
+    said = shown(capsys)
+    assert "  mine " in said and "gpt_shakespeare" not in said
+    said = shown(capsys, "--published")
+    assert "gpt_shakespeare" in said and "  mine " not in said
+    assert "give one of the two" in refused(capsys, "other", "--published")
+
+
+def test_in_the_committed_results_best_and_last_stand_apart(capsys):
+    said = shown(capsys, "--published", "--measure", "test perplexity")
+    rows = {line.split()[0]: line.split() for line in said.splitlines() if line}
+    assert rows["transformer_ptb"][1:4] == ["-", "108.25", "-"]
+    assert rows["lstm_ptb_zaremba"][1:4] == ["114.5", "113.72", "114.03"]
+
+
+def test_scores_by_other_code_are_marked(tmp_path, capsys):
+    then, now = {"sources": "then"}, {"sources": "now"}
+    for name, trained, scored in (
+        ("same", [then], then),
+        ("scored", [then], now),
+        ("trained", [then, now], now),
+        ("unknown", [], now),
+    ):
+        scores = [entry({"loss": 4.0}, code=scored)]
+        write_result(tmp_path / name, 4.0, scores=scores, trained_with=trained)
+    said = shown(capsys, tmp_path)
+    marked = {line.split()[0] for line in said.splitlines() if "4.000*" in line}
+    assert marked == {"scored", "trained"}
+    assert "versions of the code" in said
+    path = tmp_path / "same" / "result.json"
+    result = json.loads(path.read_text())
+    again = entry({"loss": 5.0}, code=now)
+    path.write_text(json.dumps(result | {"scores": [*result["scores"], again]}))
+    assert "5.000*" in shown(capsys, tmp_path)
+
+
+def test_numbers_that_are_none_are_shown_last(tmp_path, capsys):
+    for variant, loss in (("a", math.nan), ("b", math.inf), ("c", 2.0)):
+        write(tmp_path, "x", variant, 0, loss)
+    write(tmp_path, "x", "c", 1, math.inf)
+    rows = table(capsys, tmp_path, "--measure", "validation loss")
+    assert {row[0]: row[1] for row in rows[2:]} == {
+        "x:a": "nan",
+        "x:b": "inf",
+        "x:c": "inf",
+    }
+
+
+def seeds(tmp_path, **variants):
+    for variant, losses in variants.items():
+        for seed, loss in losses.items():
+            write(tmp_path, "lstm", variant, seed, loss)
+
+
+def test_differences_are_taken_seed_by_seed(tmp_path, capsys):
+    seeds(
+        tmp_path,
+        base={0: 4.0, 1: 5.0, 2: 6.0},
+        tied={0: 3.9, 1: 4.8, 2: 5.7},
+        one={2: 1.0},
+        far={1: 1.0, 2: 1.5, 7: 100.0},
+    )
+    write(tmp_path, "gpt", "base", 0, 1.0)
+    write(tmp_path, "gpt", "base", 1, 1.0)
+    rows = rows_below(tmp_path)["ptb"]
+    found = differences(rows, ("validation", "loss"), POLICY, "end")
+    by_name = {each.row.name: each for each in found}
+    assert set(by_name) == {"lstm:tied", "lstm:far"}
+    tied, far = by_name["lstm:tied"], by_name["lstm:far"]
+    assert tied.mean == pytest.approx(-0.2) and tied.seeds == 3
+    assert tied.deviation == pytest.approx(0.1)
+    # The table of Student's t has 4.303 for two degrees of freedom.
+    assert tied.interval == pytest.approx(4.303 * 0.1 / math.sqrt(3), rel=1e-3)
+    assert (far.mean, far.seeds) == (pytest.approx(-4.25), 2)
+    said = shown(capsys, tmp_path, "--measure", "validation loss")
+    said = " ".join(said.split())
+    assert "less lstm, seed by seed, at the last step:" in said
+    assert "lstm:tied -0.200 ± 0.100, 95% interval of the mean -0.448 to +0.048" in said
+
+
+def test_what_was_scored_otherwise_is_not_paired(tmp_path, capsys):
+    seeds(tmp_path, base={0: 4.0, 1: 5.0})
+    for seed in (0, 1):
+        other = [entry({"loss": 3.0}, policy="windows of 9")]
+        write(tmp_path, "lstm", "long", seed, 3.0, scores=other, policy="windows of 9")
+    assert "seed by seed" not in shown(capsys, tmp_path)
+
+
+def test_csv_has_all_digits_of_each_run(tmp_path, capsys):
+    losses = {0: 4.1000000000000005, 1: 1 / 3}
+    best = entry({"loss": 0.1 + 0.2}, step=40)
+    seeds(tmp_path, base=losses)
+    scores = [entry({"loss": 9.0}), best]
+    write(tmp_path, "lstm", "a, b", 0, 9.0, FIGURE, scores=scores)
+    assert main(["table", str(tmp_path), "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 3
+    found = {(row["experiment"], row["seed"]): row for row in rows}
+    for seed, loss in losses.items():
+        row = found["lstm", str(seed)]
+        assert float(row["last"]) == loss and row["best"] == ""
+    row = found["lstm:a, b", "0"]
+    assert float(row["best"]) == 0.1 + 0.2 and row["best_step"] == "40"
+    assert (row["published"], row["seen_before_each"]) == ("4", POLICY)
+    assert (row["corpus"], row["split"], row["score"]) == ("ptb", "validation", "loss")
+
+
+def test_markdown_has_a_cell_for_each_head(tmp_path, capsys):
+    seeds(tmp_path, base={0: 4.1, 1: 4.3}, **{"a|b": {0: 3.0}})
+    assert main(["table", str(tmp_path), "--markdown"]) == 0
+    title, _, head, rule, *rows = capsys.readouterr().out.splitlines()
+    assert title == "**ptb, validation bits per byte**"
+    cells = [line.replace("\\|", "").count("|") for line in (head, rule, *rows)]
+    assert len(set(cells)) == 1 and len(rows) == 2
+    assert "| 2.100 ± 0.071 | 2 |" in rows[1]
+    assert "not both" in refused(capsys, tmp_path, "--markdown", "--csv")
+
+
+values = st.floats(1e-6, 1e6)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.lists(values, min_size=1, max_size=3), min_size=1, max_size=4))
+def test_a_column_has_one_number_of_decimals_and_shows_its_spreads(rows):
+    spreads = [statistics.stdev(row) for row in rows if len(row) > 1]
+    places = decimals([statistics.fmean(row) for row in rows], spreads)
+    written = [figure(statistics.fmean(row), places) for row in rows]
+    assert len({len(text.partition(".")[2]) for text in written}) == 1
+    least = min((s for s in spreads if s > 1e-6), default=None)
+    if least and min(s for s in spreads if s) == least:
+        assert float(figure(least, places)) > 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    names=st.lists(
+        st.text("ab:-_唐é", min_size=1, max_size=100), min_size=1, max_size=4
+    ),
+    width=st.integers(60, 120),
+)
+def test_lines_fit_any_screen(names, width, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    for index in range(len(names)):
+        write_result(folder / f"{index}", 10.0 ** (3 * index))
+    rows = rows_below(folder)["ptb"]
+    named = [type(row)(name, row.runs) for row, name in zip(rows, names, strict=True)]
+    said = list(lines("ptb", named, ("validation", "loss"), width))
+    assert max(map(cell_len, said)) <= width
+    ends = {cell_len(line) for line in said if line.endswith("13m")}
+    assert len(ends) == 1
 
 
 def test_numbers_are_short():
-    assert [short(n) for n in (12, 2_317_229, 929_589, 1.2e9)] == [
-        "12",
-        "2.32M",
-        "930k",
-        "1.2B",
-    ]
-    assert [duration(s) for s in (4.25, 754, 9000)] == ["4.2s", "13m", "2.5h"]
-    assert as_measure("test perplexity") == ("test", "perplexity")
+    numbers = (12, 2_317_229, 929_589, 1e6, 999_999, 1.2e9)
+    short_ones = ["12", "2.32M", "930k", "1.00M", "1.00M", "1.20B"]
+    assert [short(n) for n in numbers] == short_ones
+    times = [duration(s) for s in (4.25, 9.97, 79.1, 754, 9000, 1e6)]
+    assert times == ["4.2s", "10s", "79s", "13m", "2.5h", "12d"]
+    assert [size(n) for n in (12, 1500, 3.21e9)] == ["12 B", "1.50 kB", "3.21 GB"]
+    both = itertools.pairwise(duration(10**k) for k in range(9))
+    assert all(a != b for a, b in both)

@@ -1,0 +1,135 @@
+"""What stands in a folder of runs: how far each is, and what it takes on the disk."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+
+from lm_jax.errors import UserError
+from lm_jax.runs.directory import in_use
+from lm_jax.runs.figures import duration, figure, size
+from lm_jax.runs.metrics import last_rows
+from lm_jax.runs.result import read_result
+
+_RIGHT = ("step", "score", "size", "age")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run as a list shows it.
+
+    Attributes:
+        path: of its directory.
+        state: "running", "stopped", "ended"; "unknown" where the disk has no locks that
+            tell; "unreadable".
+        step: how far it is, and its budget.
+        score: the last that was measured on the validation split.
+        bytes: that its files take.
+        seconds: since it was last written to.
+        problem: why it can't be read, or "".
+    """
+
+    path: Path
+    state: str
+    step: str
+    score: str
+    bytes: int
+    seconds: float
+    problem: str = ""
+
+
+def listed(run: Path) -> Listed:
+    """Look at a run; nothing of it is executed or changed."""
+    used, newest = _on_disk(run)
+    try:
+        experiment = _experiment(run)
+        ended = read_result(run) if (run / "result.json").exists() else {}
+        last, scored = last_rows(run / "metrics.jsonl")
+    except UserError as error:
+        age = max(0.0, time.time() - newest)
+        return Listed(run, "unreadable", "", "", used, age, str(error))
+    step = last.get("step") or ended.get("steps")
+    whole = ended and step == ended.get("steps")
+    state = "ended" if whole else "stopped"
+    if (used_now := in_use(run)) is not False:
+        state = "running" if used_now else "unknown"
+    told = f"{step or 0} of {experiment['budget']}" if "budget" in experiment else ""
+    score = _score(scored, ended)
+    return Listed(run, state, told, score, used, max(0.0, time.time() - newest))
+
+
+def _experiment(run: Path) -> dict[str, Any]:
+    """The fields of a run's experiment, as JSON has them.
+
+    Raises:
+        UserError: they can't be read.
+    """
+    path = run / "experiment.json"
+    try:
+        fields = json.loads(path.read_text("utf-8"))["experiment"]
+        return dict(fields.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} can't be read: {error}.") from error
+
+
+def _score(scored: dict, ended: dict) -> str:
+    """The last score of the validation split, the loss if there is one."""
+    prefix = "validation_"
+    scores = {k.removeprefix(prefix): v for k, v in scored.items() if prefix in k}
+    if not scores and ended.get("scores"):
+        scores = ended["scores"][-1]["scores"]
+    name = "loss" if "loss" in scores else next(iter(scores), "")
+    return f"{name.replace('_', ' ')} {figure(scores[name], 4)}" if name else "-"
+
+
+def _on_disk(run: Path) -> tuple[int, float]:
+    """Bytes of all files of a run, and when the newest was written.
+
+    Files that lock are no content.
+    """
+    used, newest = 0, 0.0
+    for folder, _, names in os.walk(run):
+        for name in names:
+            try:
+                about = os.lstat(os.path.join(folder, name))
+            except OSError:
+                continue  # gone meanwhile
+            used += about.st_size
+            if not name.endswith("lock"):
+                newest = max(newest, about.st_mtime)
+    return used, newest or time.time()
+
+
+def lines(runs: list[Listed], width: int = 80) -> Iterator[str]:
+    """The list, a line each; a path that is too long has a line of its own."""
+    cells = [
+        (each.state, each.step, each.score, size(each.bytes), duration(each.seconds))
+        for each in runs
+    ]
+    heads = ("state", "step", "score", "size", "age")
+    widths = [max(len(row[k]) for row in [heads, *cells]) for k in range(len(heads))]
+    used = sum(n + 2 for n in widths)
+    names = [cell_len(str(each.path)) for each in runs]
+    room = max([n for n in names if n + used <= width], default=3)
+
+    def rest(row: tuple[str, ...]) -> str:
+        padded = (
+            f"  {cell:>{n}}" if head in _RIGHT else f"  {cell:{n}}"
+            for head, cell, n in zip(heads, row, widths, strict=True)
+        )
+        return "".join(padded)
+
+    yield set_cell_size("run", room) + rest(heads)
+    for each, row in zip(runs, cells, strict=True):
+        name = str(each.path)
+        if cell_len(name) > room:
+            yield from chop_cells(name, width)
+            name = ""
+        yield set_cell_size(name, room) + rest(row)
+    total = size(sum(each.bytes for each in runs))
+    yield f"{len(runs)} run{'s' * (len(runs) != 1)}, {total}"
