@@ -73,6 +73,14 @@ def main(args: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:
+        from lm_jax.experiment.loading import own_fault
+
+        fault = own_fault(error)
+        if fault is None:
+            raise
+        print(fault, file=sys.stderr)
+        return 2
 
 
 def command() -> None:
