@@ -26,9 +26,7 @@ experiment = CountExperiment(
     published=Published(141.2, "Mikolov et al. 2011", "test", "perplexity"),
 )
 variants = {
-    "unigram": replace(experiment, model=NGram(1, AddK(1.0)), published=None),
-    "plain": replace(
-        experiment, model=NGram(5, KneserNey(discounts=1)), published=None
-    ),
-    "backoff": replace(experiment, model=NGram(5, StupidBackoff()), published=None),
+    "unigram": replace(experiment, model=NGram(1, AddK(1.0))),
+    "plain": replace(experiment, model=NGram(5, KneserNey(discounts=1))),
+    "backoff": replace(experiment, model=NGram(5, StupidBackoff())),
 }

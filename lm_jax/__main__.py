@@ -76,6 +76,14 @@ def main(args: list[str]) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
+    except Exception as error:
+        from lm_jax.experiment.loading import own_fault
+
+        fault = own_fault(error)
+        if fault is None:
+            raise
+        print(fault, file=sys.stderr)
+        return 2
 
 
 def command() -> NoReturn:

@@ -34,6 +34,9 @@ def main(args: list[str]) -> int:
         print(f"The {'recipes' if changed else 'experiments'} are equal.")
     for part in ("execution", "notes"):
         others = [each for each in changed if each.part == part]
+        # Of a note that one side lacks, the name is enough.
+        names = {each.name for each in others}
+        others = [e for e in others if e.name.rpartition(".")[0] not in names]
         if others:
             print(f"{part}, which decides no number")
             _print(others)

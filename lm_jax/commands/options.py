@@ -1,52 +1,109 @@
 """The options of a command, read from its arguments."""
 
-import contextlib
-import io
+import dataclasses
 import textwrap
-from pathlib import Path
-from typing import Any, TypeVar
+import typing
+from typing import Any, NamedTuple, TypeVar
 
 import tyro
-from tyro.constructors import (
-    ConstructorRegistry,
-    PrimitiveConstructorSpec,
-    PrimitiveTypeInfo,
-)
 
-from lm_jax.files import given_path
+from lm_jax.commands.help import tyro_help
+from lm_jax.errors import UserError, nearest
+from lm_jax.experiment.words import flag_of, split, take
 
 Options = TypeVar("Options")
 
-_REGISTRY = ConstructorRegistry()
 
+class _Option(NamedTuple):
+    """An option: its type, and the field of options that its value is part of."""
 
-@_REGISTRY.primitive_rule
-def _path(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Paths are read as `given_path` does."""
-    if kind.type is not Path:
-        return None
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="PATH",
-        instance_from_str=lambda args: given_path(args[0], "A path"),
-        is_instance=lambda value: isinstance(value, Path),
-        str_from_instance=lambda value: [str(value)],
-    )
+    hint: Any
+    whole: str = ""
 
 
 def read_options(kind: type[Options], command: str, args: list[str]) -> Options:
     """Read a dataclass of options; its docstring begins the help.
 
     Raises:
-        SystemExit: 2 with a message for an unfit option, 0 after ``--help``.
+        UserError: an option that isn't there, with the nearest, or an unfit value.
+        SystemExit: 0 after ``--help``.
     """
     program = f"./launch.sh {command}"
-    if not {"-h", "--help"} & set(args):
-        return tyro.cli(kind, prog=program, args=args, registry=_REGISTRY)
-    # tyro wraps what it puts in boxes, and neither the usage nor the docstring.
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        tyro.cli(kind, prog=program, args=args, registry=_REGISTRY)
-    for line in said.getvalue().splitlines():
-        print(textwrap.fill(line, 80, break_on_hyphens=False))
-    raise SystemExit(0)
+    if {"-h", "--help"} & set(args):
+        # tyro wraps what it puts in boxes, and neither the usage nor the docstring.
+        for line in tyro_help(kind, program).splitlines():
+            print(textwrap.fill(line, 80, break_on_hyphens=False))
+        raise SystemExit(0)
+    options, places = _declared(kind)
+    words, flags = split(args)
+    values: dict[str, Any] = {}
+    for flag in flags:
+        name = ".".join(flag.path)
+        if name not in options:
+            names = [flag_of([each]) for each in options]
+            raise UserError(
+                f"{program} has no option --{flag.name}."
+                f"{nearest(f'--{flag.name}', names)}"
+            )
+        values[name], rest = _value(flag_of([name]), options[name].hint, flag.words)
+        words += rest
+    for name, hint in places.items():
+        if words:
+            values[name], words = _value(name.upper(), hint, words)
+        elif _is_required(kind, name):
+            raise UserError(f"{program} {name.upper()}: give {name.upper()}, a path.")
+    if words:
+        raise UserError(
+            f"{program} was given {' '.join(map(repr, words))} beside what it takes. "
+            f"What has spaces is quoted; all options: {program} --help"
+        )
+    return _made(kind, values, options)
+
+
+def _declared(kind: type) -> tuple[dict[str, _Option], dict[str, Any]]:
+    """A dataclass's options, and the types of what is given by its place alone."""
+    options, places = {}, {}
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        marks = getattr(hint, "__metadata__", ())
+        plain = typing.get_args(hint)[0] if marks else hint
+        if tyro.conf.Positional in marks:
+            places[name] = plain
+        elif dataclasses.is_dataclass(plain):
+            for below, inner in typing.get_type_hints(plain).items():
+                options[below] = _Option(inner, name)
+        else:
+            options[name] = _Option(plain)
+    return options, places
+
+
+def _value(flag: str, hint: Any, words: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+    """The value that words say, and the words that are left.
+
+    Raises:
+        UserError: they say none of this type.
+    """
+    try:
+        return take(hint, words)
+    except ValueError as error:
+        if not words:
+            raise UserError(f"{flag} needs a value after it: {error}.") from None
+        raise UserError(f"{flag} takes {error}, not {words[0]!r}.") from None
+
+
+def _is_required(kind: Any, name: str) -> bool:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    return fields[name].default is dataclasses.MISSING
+
+
+def _made(kind: Any, values: dict[str, Any], options: dict[str, _Option]) -> Any:
+    """The options, each value in its place."""
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    whole: dict[str, Any] = {}
+    for name, value in values.items():
+        above = options[name].whole if name in options else ""
+        if above:
+            before = whole.get(above, defaults[above])
+            whole[above] = dataclasses.replace(before, **{name: value})
+        else:
+            whole[name] = value
+    return kind(**whole)

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from lm_jax.commands.help import fields_help
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Sample
 from lm_jax.experiment import (
@@ -18,7 +19,6 @@ from lm_jax.experiment import (
     Experiment,
     Named,
     Published,
-    differences,
     load,
 )
 from lm_jax.experiment.overrides import override
@@ -54,7 +54,9 @@ shape, and what --initial.renamed, .resized, .new and .dropped name.
 def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
     """Read FILE[:VARIANT], --run, --from and overrides from the command line.
 
-    A recipe that was changed has no published figure any more.
+    Raises:
+        UserError: for a name or value that doesn't fit.
+        SystemExit: 0 after ``--help``.
     """
     address, rest = args[0], args[1:]
     run, rest = _taken("--run", rest)
@@ -63,25 +65,31 @@ def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
     if source is not None:
         # A run that goes on does without what it began with.
         source = find_run(source) if source.exists() else source
-        rest = ["--initial", "FromRun", "--initial.run", str(source), *rest]
+        rest = ["--initial", "FromRun", f"--initial.run={source}", *rest]
+    asked = {"-h", "--help"} & set(rest)
+    rest = [arg for arg in rest if arg not in asked]
+    others = ("run", "from") if command == "train" else ()
     program = f"./launch.sh {command} {address}"
-    changed = override(named.experiment, rest, program)
-    found = differences(named.experiment, changed)
-    recipe = {each.name for each in found if each.part == "recipe"} - {"seed"}
-    told = any(each.name.startswith("published") for each in found)
-    if recipe and not told:
-        changed = replace(changed, published=None)
-    return Named(changed, named.name, named.variant), run
+    changed = override(named.experiment, rest, program, others)
+    named = replace(named, experiment=changed)
+    if asked:
+        print(fields_help(named, address, command))
+        raise SystemExit(0)
+    return named, run
 
 
 def _taken(flag: str, args: list[str]) -> tuple[Path | None, list[str]]:
-    """Take a flag and the directory after it out of arguments."""
-    if flag not in args:
-        return None, args
-    index = args.index(flag)
-    if index + 1 == len(args):
-        raise UserError(f"{flag} needs a directory after it.")
-    return given_path(args[index + 1], flag), args[:index] + args[index + 2 :]
+    """Take a flag and the directory after it, or after its "=", out of arguments."""
+    for index, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        if name != flag:
+            continue
+        after = index + 1 if equals else index + 2
+        given = [value] if equals else args[index + 1 : after]
+        if not given or (not equals and given[0].startswith("--")):
+            raise UserError(f"{flag} needs a directory after it.")
+        return given_path(given[0], flag), args[:index] + args[after:]
+    return None, args
 
 
 def main(args: list[str]) -> int:

@@ -4,10 +4,8 @@ from lm_jax.experiment.comparing import (
     Difference,
     differences,
     digest,
-    fields,
-    flatten,
-    leaves,
 )
+from lm_jax.experiment.leaves import fields, flatten, leaves
 from lm_jax.experiment.loading import Named, load
 from lm_jax.experiment.names import from_json, own_source, read, save, to_json
 from lm_jax.experiment.value import (

@@ -1,7 +1,9 @@
 """Experiments from files: what "FILE.py:VARIANT" names."""
 
 import importlib.util
+import os
 import sys
+import sysconfig
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +13,21 @@ from lm_jax.errors import UserError, nearest
 from lm_jax.experiment.value import AnyExperiment
 from lm_jax.files import given_path
 
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
+_ROOT = Path(__file__).parents[2]
+_LIBRARIES = tuple(
+    sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")
+)
+
 
 @dataclass(frozen=True)
 class Named:
-    """An experiment, and the names that its run directory is made of."""
+    """An experiment, the names that its run directory is made of, its variants."""
 
     experiment: AnyExperiment
     name: str
     variant: str
+    variants: tuple[str, ...] = ()
 
 
 def load(address: str) -> Named:
@@ -39,31 +48,53 @@ def load(address: str) -> Named:
             f"{path} doesn't define 'experiment = Experiment(...)'. "
             "See experiments/gpt_shakespeare.py."
         )
-    variants = getattr(module, "variants", {})
-    if not variant:
-        return Named(experiment, path.stem, "base")
+    variants = _variants(path, module)
+    if variant in ("", "base") and variant not in variants:
+        return Named(experiment, path.stem, "base", tuple(variants))
     if variant not in variants:
         raise UserError(
             f"{path} has no variant '{variant}'." + nearest(variant, variants)
             if variants
             else f"{path} has no variants."
         )
-    return Named(variants[variant], path.stem, variant)
+    return Named(variants[variant], path.stem, variant, tuple(variants))
+
+
+def _variants(path: Path, module: Any) -> dict[str, AnyExperiment]:
+    """The variants of a file, each a whole experiment."""
+    variants = getattr(module, "variants", {})
+    if not isinstance(variants, dict):
+        raise UserError(
+            f"{path}: 'variants' is a {type(variants).__name__}; it must be a "
+            "dictionary of experiments by name."
+        )
+    for name, value in variants.items():
+        if not isinstance(value, AnyExperiment):
+            raise UserError(
+                f"{path}: the variant '{name}' is a {type(value).__name__}; it must "
+                "be a whole experiment, as replace(experiment, seed=1) makes."
+            )
+    return variants
 
 
 def _find(file: str) -> Path:
-    beside = Path(__file__).parents[2] / file
-    for path in (given_path(file, "The experiment file"), beside):
+    for path in (given_path(file, "The experiment file"), _ROOT / file):
         if path.is_file():
             return path
-    names = [str(p) for p in Path("experiments").glob("*.py")]
-    names += [f"experiments/{p.name}" for p in beside.parent.glob("*.py")]
-    hint = nearest(file, set(names)) if names else ""
+    names = {str(p) for p in Path("experiments").glob("*.py")}
+    names |= {f"experiments/{p.name}" for p in (_ROOT / "experiments").glob("*.py")}
+    hint = nearest(file, names) if names else ""
+    if file.startswith("-"):
+        hint = " The file comes first, then its options."
     raise UserError(f"There is no experiment file '{file}'.{hint}")
 
 
 def import_file(path: Path) -> Any:
-    """Import an experiment file, under a name that leads back to it."""
+    """Import an experiment file, under a name that leads back to it.
+
+    Raises:
+        UserError: an error in it, with the lines that led there.
+    """
     name = f"experiment_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
@@ -72,13 +103,53 @@ def import_file(path: Path) -> Any:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except UserError:
-        raise
+    except SyntaxError as error:
+        raise UserError(f"{path}, line {error.lineno}: {_named(error)}") from error
+    except SystemExit as error:
+        raise UserError(f"{path} ends the program: {_named(error)}") from error
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [f.lineno for f in frames if f.filename == str(path.resolve())]
-        line = getattr(error, "lineno", None) or (own[-1] if own else "?")
-        raise UserError(
-            f"{path}, line {line}: {type(error).__name__}: {error}"
-        ) from error
+        lines = own_lines(error)
+        own = [line for line in lines if line.filename == str(path.resolve())]
+        where = f"{path}, line {own[-1].lineno}" if own else str(path)
+        raise UserError(f"{where}: {_named(error)}") from error
     return module
+
+
+def _named(error: BaseException) -> str:
+    """An error with its kind, which a message for users does without."""
+    if isinstance(error, UserError):
+        return str(error)
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {message}"
+
+
+def own_lines(error: BaseException) -> list[traceback.FrameSummary]:
+    """The lines of a user's own files that led to an error.
+
+    Those of libraries and of Python are left out. None where the error arose in
+    lm_jax itself, below them.
+    """
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(_LIBRARIES) and frame.filename[0] != "<"
+    ]
+    if not frames or frames[-1].filename.startswith(_PACKAGE):
+        return []
+    return [frame for frame in frames if not frame.filename.startswith(_PACKAGE)]
+
+
+def own_fault(error: BaseException) -> str | None:
+    """Say which lines of a user's own file raised an error; None if none did."""
+    lines = own_lines(error)
+    shown = [
+        f"  {_near(Path(line.filename))}, line {line.lineno}, in {line.name}:\n"
+        f"    {line.line}"
+        for line in lines
+    ]
+    return "\n".join([_named(error), *shown]) if lines else None
+
+
+def _near(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

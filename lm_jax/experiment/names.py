@@ -18,7 +18,8 @@ from typing import Any
 from flax.core import FrozenDict
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.experiment.comparing import fields, own_kinds
+from lm_jax.experiment.comparing import own_kinds
+from lm_jax.experiment.leaves import fields
 from lm_jax.experiment.loading import import_file
 from lm_jax.experiment.value import AnyExperiment
 

@@ -1,184 +1,152 @@
 """Change any field of an experiment from the command line."""
 
 import dataclasses
-import textwrap
-import types
-import typing
-import warnings
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import tyro
-
 from lm_jax.errors import UserError, nearest
-from lm_jax.experiment.comparing import fields, flatten
-from lm_jax.experiment.value import AnyExperiment, Execution
+from lm_jax.experiment.choices import short_names, unknown_field
+from lm_jax.experiment.kinds import (
+    annotation,
+    annotations,
+    at,
+    changed,
+    choose,
+    kinds_at,
+)
+from lm_jax.experiment.leaves import fields
+from lm_jax.experiment.value import AnyExperiment
+from lm_jax.experiment.words import (
+    Flag,
+    as_words,
+    described,
+    flag_of,
+    split,
+    take,
+    writable,
+)
 
-# What another kind of data takes from the one before, where it has such a field.
-_CARRIED = ("corpus", "tokenizer", "context")
 
-
-def override(experiment: AnyExperiment, args: list[str], program: str) -> AnyExperiment:
+def override(
+    experiment: AnyExperiment,
+    args: list[str],
+    program: str,
+    others: Iterable[str] = (),
+) -> AnyExperiment:
     """Apply ``--dotted.name value`` pairs to an experiment.
 
     A field that holds one of several kinds of value also takes the name of a
     kind (``--model.positions Rotary``), whose fields can be set in turn.
 
+    Args:
+        experiment: what is changed.
+        args: as they were typed.
+        program: what was called, for messages: "./launch.sh train FILE".
+        others: options that the command takes beside the fields.
+
     Raises:
-        SystemExit: 2 with a message for an unknown name or an unfit value, 0
-            after ``--help``.
+        UserError: for an unknown name, with the nearest; for an unfit value, with
+            what would fit.
     """
-    if {"-h", "--help"} & set(args):
-        print(_kinds_help(experiment))
-    args, experiment = _choose_kinds(_whole_names(args, experiment), experiment)
-    with warnings.catch_warnings():
-        # A kind of the user's own is none of those that its field lists.
-        warnings.filterwarnings("ignore", "(?s).* does not match any type in Union")
-        return tyro.cli(
-            type(experiment),
-            prog=program,
-            args=args,
-            default=experiment,
-            config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+    first, flags = split(args)
+    if first:
+        raise UserError(
+            f"'{first[0]}' is no option: a field is changed by its name, as in "
+            f"--seed 1. All fields: {program} --help"
         )
-
-
-def _whole_names(args: list[str], experiment: AnyExperiment) -> list[str]:
-    """Write the short names of an execution's fields out: ``--fsdp``."""
-    names = {f.name for f in dataclasses.fields(experiment)}
-    if "execution" not in names:
-        return list(args)
-    paths = _execution_paths(Execution(), "execution")
-    short = {f"--{p.split('.')[-1]}": f"--{p}" for p in paths}
-    short = {k: v for k, v in short.items() if k.removeprefix("--") not in names}
-    return [short.get(arg, arg) for arg in args]
-
-
-def _execution_paths(value: Any, path: str) -> Iterator[str]:
-    for field in dataclasses.fields(value):
-        inner, below = getattr(value, field.name), f"{path}.{field.name}"
-        if dataclasses.is_dataclass(inner):
-            yield from _execution_paths(inner, below)
-        else:
-            yield below
-
-
-def _kinds_help(experiment: AnyExperiment) -> str:
-    """The fields that take the name of a kind, and the kinds that they take."""
-    lines = ["Fields that hold one of several kinds of value; name another to use it:"]
-    for name in flatten(experiment):
-        kinds = _kinds(experiment, name.split("."))
+    short = short_names(experiment)
+    named = [Flag(short.get(flag.name, flag.name), flag.words) for flag in flags]
+    typed = {flag.path: shown for flag, shown in zip(named, flags, strict=True)}
+    # A kind comes before the fields of its value.
+    words = dict(sorted(((f.path, f.words) for f in named), key=lambda p: len(p[0])))
+    changes: dict[tuple[str, ...], Any] = {}
+    for path in words:
+        flag = f"--{typed[path].name}"
+        kinds = kinds_at(experiment, path)
         if kinds:
-            text = f"--{name} {{{', '.join(kinds)}}}"
-            lines += textwrap.wrap(
-                text, 78, initial_indent="  ", subsequent_indent=" " * 6
-            )
-    return "\n".join(lines) + "\n"
+            experiment = _chosen(experiment, path, flag, words, kinds)
+            continue
+        hint = annotation(experiment, path)
+        if hint is None:
+            said = unknown_field(experiment, typed[path], path, others)
+            raise UserError(f"{said} All fields: {program} --help")
+        _refuse_whole(flag, at(experiment, path), hint)
+        changes[path] = _read(flag, hint, words[path], at(experiment, path))
+    return changed(experiment, changes)
 
 
-def _choose_kinds(args: list[str], value: Any) -> tuple[list[str], Any]:
-    """Replace the values whose kind is named, and drop those arguments."""
-    index = 0
-    while index < len(args) - 1:
-        name = args[index].removeprefix("--").replace("-", "_")
-        if args[index].startswith("--"):
-            kinds = _kinds(value, name.split("."))
-            if kinds:
-                wanted = args[index + 1]
-                if wanted not in kinds:
-                    raise UserError(
-                        f"{args[index]} is one of several kinds of value, and "
-                        f"'{wanted}' is none of them.{nearest(wanted, kinds)}"
-                    )
-                chosen = kinds[wanted]
-                value = _replace(value, name.split("."), chosen)
-                del args[index : index + 2]
-                continue
-            _refuse_whole(args[index], _at(value, name.split(".")))
-        index += 1
-    return args, value
+def _chosen(
+    experiment: AnyExperiment,
+    path: tuple[str, ...],
+    flag: str,
+    words: Mapping[tuple[str, ...], tuple[str, ...]],
+    kinds: Mapping[str, type],
+) -> AnyExperiment:
+    """The experiment with the kind of value that was named, and its own fields."""
+    if not words[path]:
+        raise UserError(
+            f"{flag} needs the name of a kind after it: {', '.join(kinds)}."
+        )
+    wanted, *rest = words[path]
+    if wanted not in kinds:
+        raise UserError(
+            f"{flag} is one of several kinds of value, and '{wanted}' is none of "
+            f"them.{nearest(wanted, kinds)}"
+        )
+    if rest:
+        raise UserError(_too_much(flag, "the name of a kind", rest))
+    kind, given = kinds[wanted], {}
+    if dataclasses.is_dataclass(kind):
+        for name, hint in annotations(kind).items():
+            below = (*path, name)
+            if below in words and writable(hint):
+                given[name] = _read(flag_of(below), hint, words[below])
+    return choose(experiment, path, kind, given)
 
 
-def _at(value: Any, path: list[str]) -> Any:
-    """The value at a path; None where there is no such field."""
-    for name in path:
-        if isinstance(value, Mapping):
-            value = value.get(name)
-        else:
-            value = getattr(value, name, None)
+def _read(flag: str, hint: Any, words: tuple[str, ...], now: Any = None) -> Any:
+    """The value that words say.
+
+    Raises:
+        UserError: they say none of this type.
+    """
+    if not writable(hint):
+        raise UserError(
+            f"{flag} can't be typed: its value is no word but {described(hint)}. Write "
+            "it into the experiment's file."
+        )
+    current = "" if now is None else f" It is {as_words(now)} now."
+    try:
+        value, rest = take(hint, words)
+    except ValueError as error:
+        given = f", not '{' '.join(words)}'" if words else ""
+        verb = "takes" if words else "needs a value after it:"
+        raise UserError(f"{flag} {verb} {error}{given}.{current}") from None
+    if rest and rest == words:
+        raise UserError(f"{flag} takes {described(hint)}, not '{rest[0]}'.{current}")
+    if rest:
+        raise UserError(_too_much(flag, described(hint), rest, words))
     return value
 
 
-def _refuse_whole(flag: str, held: Any) -> None:
+def _too_much(flag: str, wanted: str, rest: Iterable[str], words: Any = ()) -> str:
+    """Say what stands after a value, and that spaces want quotes."""
+    quoted = shlex.quote(" ".join(words))
+    hint = f" What has spaces is quoted: {flag} {quoted}" if words else ""
+    extra = " ".join(map(repr, rest))
+    return f"{flag} takes {wanted}, and {extra} stands after it.{hint}"
+
+
+def _refuse_whole(flag: str, held: Any, hint: Any) -> None:
     """Say how to change a value that is made of fields and has no other kinds."""
-    if dataclasses.is_dataclass(held):
-        first = fields(held)[0].name.replace("_", "-")
+    if isinstance(held, Mapping):
+        inner = f"{flag}.{next(iter(held), 'NAME')}"
+        raise UserError(f"{flag} holds several values by name: {inner} is one.")
+    if dataclasses.is_dataclass(held) and not isinstance(held, type):
+        names = [f"{flag}.{f.name.replace('_', '-')}" for f in fields(held)]
         raise UserError(
             f"{flag} holds a {type(held).__name__}, whose fields are changed one by "
-            f"one: {flag}.{first} and others. To put another kind of value there, "
-            "write a variant in the experiment's file."
+            f"one: {', '.join(names[:5])}{', ...' if names[5:] else '.'}"
+            + ("" if names else " It has none.")
         )
-
-
-def _kinds(value: Any, path: list[str]) -> dict[str, type]:
-    """The kinds that the field at a path may hold, by name."""
-    holder = _at(value, path[:-1])
-    if isinstance(holder, Mapping):
-        hints = typing.get_type_hints(type(_at(value, path[:-2])))
-        annotation = typing.get_args(hints[path[-2]])[1]
-    elif dataclasses.is_dataclass(holder):
-        annotation = typing.get_type_hints(type(holder)).get(path[-1])
-    else:
-        return {}
-    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
-        return {}
-    options = typing.get_args(annotation)
-    kinds = [kind for kind in options if isinstance(kind, type)]
-    found: dict[str, type] = {
-        kind.__name__: kind for kind in kinds if dataclasses.is_dataclass(kind)
-    }
-    if found and types.NoneType in kinds:
-        found["None"] = types.NoneType
-    return found
-
-
-def _replace(value: Any, path: list[str], kind: type) -> Any:
-    """Put a value of another kind at a path.
-
-    It has the kind's defaults; what has none is taken from the value before. Data
-    go on with their corpus.
-
-    Raises:
-        UserError: when the value before has none either.
-    """
-    if path == ["data"]:
-        return dataclasses.replace(value, data=_like(value.data, kind))
-    if not path and kind is types.NoneType:
-        return None
-    if not path:
-        needed = [
-            field.name
-            for field in dataclasses.fields(kind)
-            if field.default is dataclasses.MISSING
-        ]
-        lacking = [name for name in needed if not hasattr(value, name)]
-        if lacking:
-            raise UserError(
-                f"{kind.__name__} has no default for {', '.join(lacking)}, and there "
-                "is none here to take it from. Write the whole value into the "
-                f"experiment's file, as {kind.__name__}({', '.join(needed)})."
-            )
-        return kind(**{name: getattr(value, name) for name in needed})
-    inner = _replace(_at(value, path[:1]), path[1:], kind)
-    if isinstance(value, Mapping):
-        return {**value, path[0]: inner}
-    return dataclasses.replace(value, **{path[0]: inner})
-
-
-def _like(data: Any, kind: type) -> Any:
-    """Data of a kind, of the same corpus in the same tokens where it can be."""
-    hints, shared = typing.get_type_hints(kind), {}
-    for name in _CARRIED:
-        if name in hints and isinstance(getattr(data, name, None), hints[name]):
-            shared[name] = getattr(data, name)
-    return kind(**shared)

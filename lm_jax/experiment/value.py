@@ -1,7 +1,7 @@
 """An experiment: one frozen value that defines a run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import flax.linen as nn
@@ -13,6 +13,7 @@ from lm_jax.counting import NGram
 from lm_jax.data import Data, OwnData, TokenStream
 from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Evaluation, Likelihood, Sample
+from lm_jax.experiment.leaves import Leaf, leaves
 from lm_jax.objectives import Objective, ObjectiveBase
 from lm_jax.optimizers import Optimizer
 from lm_jax.schedules import Schedule
@@ -31,10 +32,21 @@ class Published:
             or another score of the objective.
     """
 
+    # The recipe that it was published for: of the experiment it was first given to.
+    recipe: ClassVar[tuple[Leaf, ...] | None] = None
+
     value: float
     source: str
     split: Literal["validation", "test"] = "validation"
     score: str = "loss"
+
+    def of(self, recipe: tuple[Leaf, ...]) -> "Published | None":
+        """The figure where it is of this recipe, or of none yet; else None."""
+        if self.recipe not in (None, recipe):
+            return None
+        bound = replace(self)
+        object.__setattr__(bound, "recipe", recipe)
+        return bound
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,8 @@ class Experiment:
         seed: of initial values, order of the data, dropout and samples.
         execution: how and where it is computed.
         outputs: beside metrics.jsonl: "tensorboard", "wandb", "mlflow".
-        published: the figure to compare with.
+        published: the figure to compare with. It belongs to this recipe: made into
+            another one by ``replace``, an experiment has none, unless it is given.
     """
 
     in_steps: ClassVar[bool] = True
@@ -184,6 +197,7 @@ class Experiment:
         object.__setattr__(self, "evaluations", FrozenDict(self.evaluations))
         check_watched(self.evaluations, self.watch)
         check(self)
+        _keep_published(self)
 
 
 @dataclass(frozen=True)
@@ -216,9 +230,23 @@ class CountExperiment:
         object.__setattr__(self, "evaluations", FrozenDict(self.evaluations))
         check_watched(self.evaluations, self.watch)
         check(self)
+        _keep_published(self)
 
 
 AnyExperiment = Experiment | CountExperiment
+
+
+def recipe(experiment: AnyExperiment) -> tuple[Leaf, ...]:
+    """What decides an experiment's numbers, but for the seed, sorted by name."""
+    found = (leaf for leaf in leaves(experiment) if leaf.part == "recipe")
+    return tuple(sorted(leaf for leaf in found if leaf.name != "seed"))
+
+
+def _keep_published(experiment: AnyExperiment) -> None:
+    """Leave out a figure that was published for another recipe."""
+    if experiment.published is not None:
+        kept = experiment.published.of(recipe(experiment))
+        object.__setattr__(experiment, "published", kept)
 
 
 def check_watched(evaluations: Mapping[str, Evaluation], watch: str) -> None:

@@ -112,8 +112,8 @@ def find(corpus: Corpus, cache: Path, label: str = "") -> Text:
     try:
         return _find_hub(corpus, cache)
     except UserError as error:
-        hint = f" If it is no such id: {available()}"
-        raise UserError(f"{error}{hint}") from error
+        here = f"There is no file, folder or corpus '{corpus.source}' here. "
+        raise UserError(f"{here}{error} {available()}") from error
 
 
 def _looks_like_path(source: str) -> bool:
@@ -121,6 +121,7 @@ def _looks_like_path(source: str) -> bool:
     return (
         source.startswith((".", "~", os.sep))
         or len(path.parts) > 2
+        or (len(path.parts) == 2 and path.parent.is_dir())
         or tables.suffix(path) in (*tables.READERS, ".txt", ".tokens", ".bin")
     )
 

@@ -13,18 +13,24 @@ from lm_jax.experiment import (
     differences,
     digest,
     flatten,
+    from_json,
+    load,
+    to_json,
 )
 from lm_jax.models import Learned, Sinusoidal
 from lm_jax.sharding import Sharding
 from tests.experiment import RECIPE
 
+# A figure belongs to one recipe.
+PLAIN = replace(RECIPE, published=None)
+
 
 def test_differences_name_what_changed_and_only_that():
     other = replace(
-        RECIPE, seed=1, model=RECIPE.model.clone(positions=Sinusoidal(base=500.0))
+        PLAIN, seed=1, model=RECIPE.model.clone(positions=Sinusoidal(base=500.0))
     )
-    assert differences(RECIPE, RECIPE) == []
-    assert differences(RECIPE, other) == [
+    assert differences(PLAIN, PLAIN) == []
+    assert differences(PLAIN, other) == [
         ("model.positions", "Learned", "Sinusoidal", "recipe"),
         ("model.positions.length", "0", None, "recipe"),
         ("seed", "0", "1", "recipe"),
@@ -66,9 +72,9 @@ def test_execution_and_notes_are_no_difference_of_recipes(name):
 
 def test_the_watched_evaluation_is_part_of_the_recipe():
     often = replace(
-        RECIPE, evaluations=EVALUATIONS | {"likelihood": Likelihood("1 step")}
+        PLAIN, evaluations=EVALUATIONS | {"likelihood": Likelihood("1 step")}
     )
-    (found,) = differences(RECIPE, often)
+    (found,) = differences(PLAIN, often)
     assert (found.name, found.part) == ("evaluations.likelihood.every", "recipe")
     assert digest(often) != digest(RECIPE)
     more = EVALUATIONS | {"other": Likelihood("7 steps")}
@@ -88,3 +94,36 @@ def test_the_digest_names_the_recipe_whatever_the_seed_and_the_defaults():
 def test_what_gives_no_score_cannot_be_watched(watch):
     with pytest.raises(UserError, match="likelihood"):
         replace(RECIPE, watch=watch)
+
+
+def test_a_published_figure_belongs_to_the_recipe_it_was_given_to():
+    figure = Published(1.88, "here")
+    first = replace(RECIPE, published=figure)
+    assert first.published == figure
+    same = [
+        replace(first, seed=3),
+        replace(first, execution=Execution(accumulate=2)),
+        replace(first, outputs=()),
+        replace(first, evaluations=EVALUATIONS | {"sample": Sample("x")}),
+        replace(replace(first, outputs=()), seed=1),
+    ]
+    assert [each.published for each in same] == [figure] * len(same)
+    other = [
+        replace(first, budget="3 steps"),
+        replace(first, model=first.model.clone(dropout=0.5)),
+        replace(first, evaluations=EVALUATIONS | {"likelihood": Likelihood()}),
+        replace(replace(first, seed=1), batch=3),
+    ]
+    assert [each.published for each in other] == [None] * len(other)
+    # Once it was another recipe's, it is lost; given again, it is there.
+    assert replace(other[0], budget=first.budget).published is None
+    assert replace(first, budget="3 steps", published=figure).published == figure
+    new = replace(first.published, value=2.0)
+    assert replace(first, budget="3 steps", published=new).published.value == 2.0
+    assert from_json(to_json(first)).published == figure
+
+
+def test_a_published_figure_of_counts_belongs_to_their_recipe():
+    first = load("experiments/ngram_ptb.py").experiment
+    assert first.published and replace(first, seed=2).published == first.published
+    assert replace(first, model=replace(first.model, order=2)).published is None

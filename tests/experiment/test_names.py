@@ -11,7 +11,7 @@ from lm_jax.experiment import differences, digest, from_json, load, read, save, 
 from lm_jax.experiment.names import public_kinds
 from tests.experiment import FILES, RECIPE
 
-MINE = f"""
+MINE = """
 from dataclasses import dataclass, replace
 from lm_jax.experiment import load
 from lm_jax.models import NoPositions
@@ -20,7 +20,7 @@ from lm_jax.models import NoPositions
 class Mine(NoPositions):
     size: int = 3
 
-base = load({str(FILES[0])!r}).experiment
+base = load("experiments/gpt_shakespeare.py").experiment
 experiment = replace(base, model=base.model.clone(positions=Mine(5)))
 """
 
@@ -29,7 +29,8 @@ def every_experiment():
     for file in FILES:
         base = load(str(file))
         yield base.experiment
-        yield from sys.modules[f"experiment_{file.stem}"].variants.values()
+        for variant in base.variants:
+            yield load(f"{file}:{variant}").experiment
 
 
 def keep(experiment, folder):

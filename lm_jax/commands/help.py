@@ -1,0 +1,78 @@
+"""What ``--help`` says of an experiment's fields and of a command's options."""
+
+import contextlib
+import io
+import os
+import textwrap
+import warnings
+from typing import Any
+from unittest import mock
+
+import tyro
+
+from lm_jax.experiment import Named, flatten
+from lm_jax.experiment.choices import kind_fields, short_names
+
+_COLUMNS = 80
+
+
+def fields_help(named: Named, address: str, command: str) -> str:
+    """All fields of an experiment, its variants, and what else can be typed."""
+    experiment, file = named.experiment, address.partition(":")[0]
+    place = f"runs/{named.name}/{named.variant}/seed{experiment.seed}"
+    lines = [f"usage: ./launch.sh {command} {file}[:VARIANT]"]
+    if command == "train":
+        lines += [" " * 9 + "[--run DIRECTORY] [--from RUN] [--FIELD VALUE ...]", ""]
+        lines += _entry("--run DIRECTORY", f"where the run lies; {place} if not given")
+        lines += _entry("--from RUN", "begin with the parameters of another run")
+    else:
+        lines += [" " * 9 + "[--FIELD VALUE ...]", ""]
+    short = " ".join(f"--{name}" for name in short_names(experiment))
+    if short:
+        lines += _entry(short, "short for --execution. ... of that name, below")
+    if named.variants:
+        lines += ["", *_listed("variants: " + ", ".join(named.variants))]
+    lines += ["", "A field that holds one of several kinds of value takes their names:"]
+    for flag, kinds in kind_fields(experiment):
+        lines += _listed(f"  {flag} {{{', '.join(kinds)}}}")
+    try:
+        shown = tyro_help(type(experiment), address, experiment)
+        shown = shown.split("\n options\n", 1)[1].split("\n", 1)[1]
+    except Exception:  # the types of a user's own kind may be what tyro can't read
+        fields = flatten(experiment).items()
+        shown = "\n".join(f"  --{name}\n        (now: {now})" for name, now in fields)
+    return "\n".join([*lines, "", "fields", shown])
+
+
+def tyro_help(kind: Any, program: str, default: Any = None) -> str:
+    """What tyro says of a dataclass, in 80 columns, whatever the terminal.
+
+    Boxes are for terminals alone, and there is none here.
+    """
+    given = {} if default is None else {"default": default}
+    said = io.StringIO()
+    with (
+        contextlib.redirect_stdout(said),
+        contextlib.suppress(SystemExit),
+        warnings.catch_warnings(),
+        mock.patch.dict(os.environ, COLUMNS=str(_COLUMNS)),
+    ):
+        # It warns of kinds of the user's own, which its unions don't list.
+        warnings.simplefilter("ignore")
+        config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
+        tyro.cli(kind, prog=program, args=["--help"], config=config, **given)
+    return "\n".join(line.rstrip() for line in said.getvalue().splitlines())
+
+
+def _entry(flags: str, what: str) -> list[str]:
+    return [f"  {flags}", *_listed(" " * 8 + what)]
+
+
+def _listed(text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _COLUMNS - 2,
+        subsequent_indent=" " * 6,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
