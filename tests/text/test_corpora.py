@@ -246,7 +246,7 @@ def test_dropped_bytes_are_said(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbf" + b"ab\r\n" * 50)
     made = TokenStream(Corpus(str(path)), Bytes(), 4).prepare(tmp_path / "cache")
-    kept = sum(split.bytes for split in made.splits.values())
+    kept = sum(split.coded.read for split in made.splits.values())
     assert (kept, path.stat().st_size) == (150, 203)
     assert "203 bytes. 53 of them are dropped: line ends of two" in made.statement
     path.write_text("ab\n" * 50)
