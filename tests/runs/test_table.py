@@ -129,6 +129,15 @@ def test_a_measure_that_no_run_has_names_those_there_are(
     assert "There is: validation accuracy, validation loss." in said
 
 
+def test_a_corpus_without_the_measure_is_named(tmp_path, capsys):
+    write_result(tmp_path / "a", 4.0)
+    scores = [entry({"accuracy": 0.5}, corpus="trec")]
+    write_result(tmp_path / "b", 4.0, corpus="trec", scores=scores)
+    assert main(["table", str(tmp_path), "--measure", "validation loss"]) == 0
+    said = capsys.readouterr()
+    assert "trec" not in said.out and said.err.endswith("loss': trec.\n")
+
+
 def test_scores_of_other_texts_and_steps_are_not_shown(tmp_path, capsys):
     others = [entry({"loss": 1.0}, corpus="text8"), entry({"loss": 1.0}, step=45)]
     end, best = entry({"loss": 4.0}), entry({"loss": 3.5}, step=40)
