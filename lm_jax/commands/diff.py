@@ -67,6 +67,8 @@ def _compare_results(run_a: Path, run_b: Path) -> None:
         print(f"Results can't be compared: {error}", file=sys.stderr)
         return
     print("results")
+    if a["policy"] != b["policy"]:
+        print(f"  seen before each\n  - {a['policy']}\n  + {b['policy']}")
     points: list[tuple[str, At]] = [("", "end"), ("best ", "best")]
     rows = [
         (f"{name}{split} {score}".replace("_", " "), value, right[score])

@@ -92,4 +92,8 @@ def _chosen(
         return [(c, rows, m) for c, rows in corpora.items() for m in measures(rows)]
     there = sorted({m for rows in corpora.values() for m in all_measures(rows)})
     measure = as_measure(asked, there)
-    return [(c, rows, measure) for c, rows in corpora.items() if ways(rows, measure)]
+    chosen = [(c, rows, measure) for c, rows in corpora.items() if ways(rows, measure)]
+    others = corpora.keys() - {corpus for corpus, *_ in chosen}
+    if others:
+        print(f"Not scored by '{asked}': {', '.join(sorted(others))}.", file=sys.stderr)
+    return chosen

@@ -1,15 +1,13 @@
 """One picture of many runs: their validation curves, a panel for each table."""
 
-import io
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lm_jax.errors import UserError
-from lm_jax.files import atomic_write
 from lm_jax.runs.metrics import read_metrics
-from lm_jax.runs.picture import Series, plain, series
+from lm_jax.runs.picture import Series, plain, save, series
 from lm_jax.runs.rows import Measure, Row
 
 # Okabe and Ito's colours, then the same again in other strokes.
@@ -50,9 +48,7 @@ def draw_curves(tables: Tables, out: Path) -> None:
     grid = figure.subplots(len(panels), squeeze=False)
     for axes, panel in zip(grid[:, 0], panels, strict=True):
         _draw(axes, *panel)
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    atomic_write(out, png.getvalue())
+    save(figure, out)
 
 
 def _curves(row: Row, score: str) -> list[Series]:

@@ -91,6 +91,17 @@ def draw_run(
     axes[-1].set_xlabel("step")
     axes[0].set_title(" / ".join(run.absolute().parts[-3:]), fontsize=10)
 
+    save(figure, out)
+
+
+def save(figure: Any, out: Path) -> None:
+    """Write a figure as PNG, whole or not at all.
+
+    Raises:
+        UserError: `out` cannot be written, or has the name of another format.
+    """
+    if out.suffix.lower() != ".png":
+        raise UserError(f"Pictures are PNG: name it {out.with_suffix('.png')}.")
     letter(figure)
     png = io.BytesIO()
     figure.savefig(png, format="png")

@@ -1,6 +1,7 @@
 """The results below a folder: runs, rows of their seeds, and what they measured."""
 
 import json
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,8 @@ DEFAULTS: tuple[Measure, ...] = (
 # What every result has.
 LOSS: Measure = ("validation", "loss")
 POINTS: tuple[At, ...] = ("best", "end")
+_NEEDED = {"corpus", "watch", "policy", "steps", "scores"}
+_NEEDED |= {"parameters", "tokens", "seconds"}
 
 
 class Figure(NamedTuple):
@@ -147,8 +150,12 @@ def results_below(folder: Path) -> tuple[list[Ended], list[str]]:
         except UserError as error:
             problems.append(str(error))
             continue
-        if "corpus" in result:  # Other programs write files of this name too.
+        lacking = sorted(_NEEDED - result.keys())
+        if not lacking:
             runs.append(Ended(path, result))
+        elif "corpus" in result:  # Other programs write files of this name too.
+            lacks = f"{path / 'result.json'} lacks {', '.join(lacking)}"
+            problems.append(f"{lacks}: left out.")
     if not runs:
         raise UserError("\n".join(problems) or _nothing_below(folder))
     return runs, problems
@@ -186,7 +193,25 @@ def rows_of(runs: Iterable[Ended]) -> dict[str, list[Row]]:
         if recipes[place] > 1:
             name = " ".join([name, *(run.path.name for run in members)])
         corpora[members[0].result["corpus"]].append(Row(name, tuple(members)))
-    return dict(corpora)
+    return {corpus: _told_apart(rows) for corpus, rows in corpora.items()}
+
+
+def _told_apart(rows: list[Row]) -> list[Row]:
+    """Rows of one name get the folders before it that differ, as in "sweep/lstm"."""
+    alike: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        alike[row.name].append(row)
+
+    def named(row: Row) -> Row:
+        same = alike[row.name]
+        if len(same) == 1:
+            return row
+        above = [list(each.runs[0].path.parts) for each in same]
+        common = len(os.path.commonprefix(above))
+        own = row.runs[0].path.parts[common:-3] or row.runs[0].path.parts[common:-1]
+        return Row("/".join([*own, row.name]), row.runs)
+
+    return [named(row) for row in rows]
 
 
 def _name(run: Ended) -> str:

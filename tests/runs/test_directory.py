@@ -4,12 +4,14 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from lm_jax.errors import UserError
-from lm_jax.runs.directory import find_run, open_run, runs_below
+from lm_jax.runs.directory import find_run, held, in_use, open_run, runs_below
 
 HOLD = """
 import sys, time
@@ -123,3 +125,37 @@ def test_without_any_run_it_says_how_to_get_one(tmp_path, monkeypatch, exists):
         Path("empty").mkdir()
     with pytest.raises(UserError, match="train one first"):
         find_run(Path("empty"))
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_tells_nobody_and_stops_nobody(
+    tmp_path, monkeypatch, code
+):
+    (tmp_path / ".lock").touch()
+
+    def refuse(*_):
+        raise OSError(code, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert in_use(tmp_path) is None
+    with held(tmp_path / "x.lock"):
+        assert (tmp_path / "x.lock").exists()
+
+
+def test_what_is_held_is_waited_for(tmp_path):
+    made = []
+
+    def add(name):
+        for _ in range(20):
+            with held(tmp_path / "x.lock"):
+                made.append(name)
+                time.sleep(0.001)
+                made.append(name)
+
+    threads = [Thread(target=add, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 120
+    assert all(a == b for a, b in zip(made[::2], made[1::2], strict=True))

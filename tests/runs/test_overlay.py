@@ -96,3 +96,12 @@ def test_more_variants_than_colours_are_told_apart(tmp_path, drawn):
     looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
     assert len(looks) == 16
     assert json.loads((tmp_path / "lstm/v00/seed0/result.json").read_text())
+
+
+def test_a_picture_is_png(tmp_path, capsys):
+    write(tmp_path, "lstm", "base", 0, 3.0)
+    log(tmp_path / "lstm" / "base" / "seed0", {1: 3.5})
+    asked = ["--measure", "validation loss", "--plot", str(tmp_path / "all.jpg")]
+    assert main(["table", str(tmp_path), *asked]) == 2
+    assert "all.png" in capsys.readouterr().err
+    assert not (tmp_path / "all.jpg").exists()

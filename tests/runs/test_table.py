@@ -129,6 +129,15 @@ def test_a_measure_that_no_run_has_names_those_there_are(
     assert "There is: validation accuracy, validation loss." in said
 
 
+def test_a_corpus_without_the_measure_is_named(tmp_path, capsys):
+    write_result(tmp_path / "a", 4.0)
+    scores = [entry({"accuracy": 0.5}, corpus="trec")]
+    write_result(tmp_path / "b", 4.0, corpus="trec", scores=scores)
+    assert main(["table", str(tmp_path), "--measure", "validation loss"]) == 0
+    said = capsys.readouterr()
+    assert "trec" not in said.out and said.err.endswith("loss': trec.\n")
+
+
 def test_scores_of_other_texts_and_steps_are_not_shown(tmp_path, capsys):
     others = [entry({"loss": 1.0}, corpus="text8"), entry({"loss": 1.0}, step=45)]
     end, best = entry({"loss": 4.0}), entry({"loss": 3.5}, step=40)
@@ -250,6 +259,25 @@ def test_a_table_of_the_folder_that_one_is_in(tmp_path, monkeypatch, capsys):
         assert "  lstm " in shown(capsys, ".")
     assert "  lstm " in shown(capsys, "..")
     assert "  lstm " in shown(capsys, "../..")
+
+
+def test_rows_of_one_name_are_told_apart(tmp_path):
+    for folder in ("wide", "deep/er"):
+        write(tmp_path / folder, "lstm", "base", 0, 4.0)
+        write(tmp_path / folder, "lstm", "tied", 0, 4.0)
+    write_result(tmp_path / "x" / "alone", 4.0)
+    write_result(tmp_path / "y" / "alone", 4.0)
+    names = {f"{f}/lstm{v}" for f in ("wide", "deep/er") for v in ("", ":tied")}
+    assert set(names_of(tmp_path)["ptb"]) == names | {"x/alone", "y/alone"}
+
+
+def test_a_result_that_lacks_something_is_left_out_and_named(tmp_path, capsys):
+    write(tmp_path, "lstm", "base", 0, 4.0)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "result.json").write_text('{"corpus": "x", "loss": 3}')
+    assert main(["table", str(tmp_path)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "old/result.json lacks parameters, policy, scores" in said
 
 
 def test_what_no_row_was_scored_by_is_no_measure(tmp_path, capsys):

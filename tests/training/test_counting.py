@@ -13,12 +13,14 @@ from lm_jax.data import TokenStream
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Likelihood, Sample
 from lm_jax.experiment import CountExperiment
+from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters, Words
 from lm_jax.tokenizers.trained import boundary_ids
 from lm_jax.training.counting import count_run
+from lm_jax.training.fitting import evaluate
 from tests.tiny import TEXT
 
 EXPERIMENT = CountExperiment(
@@ -151,3 +153,36 @@ def test_evaluate_prints_the_bytes_that_it_divides_by(capsys):
     kept = find_scores(read_result(Path("run")), "validation", "end")
     assert kept["bits_per_byte"] == pytest.approx(bits)
     assert kept["spelling_bits_per_byte"] == pytest.approx(spelled / size)
+
+
+def begun_with_other_code(run):
+    """Let a run have begun with other code than there is."""
+    path = run / "environment.json"
+    starts = json.loads(path.read_text())
+    starts[0]["code"]["sources"] = "0" * 12
+    path.write_text(json.dumps(starts))
+
+
+def test_other_code_than_a_run_began_with_is_said_once_and_kept(capsys):
+    run = Path("run")
+    count_run(EXPERIMENT, run, Display(0))
+    (made,) = read_result(run)["scores"]
+    assert made["code"] == own_code() == read_result(run)["trained_with"][0]
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--split", "test"]) == 0
+    assert "code of lm_jax" not in capsys.readouterr().out
+    begun_with_other_code(run)
+    assert main(["evaluate", "run", "--split", "test"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("is not what this run began with") == 1
+    assert f"sources {own_code()['sources']} now" in said
+    with pytest.warns(UserWarning, match="not what this run began with"):
+        evaluate(run)
+    (run / "result.json").unlink()
+    count_run(EXPERIMENT, run, Display(0))
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("is not what this run began with") == 1
+    sources = [code["sources"] for code in read_result(run)["trained_with"]]
+    assert sources == ["0" * 12, own_code()["sources"]]
+    assert main(["table", "run"]) == 0
+    assert "versions of the code" in capsys.readouterr().out

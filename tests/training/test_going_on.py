@@ -87,6 +87,22 @@ def test_other_devices_and_another_layout_go_on_as_if_never_moved(unmoved):
     assert [e["compute"]["scan"] for e in executions] == [False] * 3 + [True]
 
 
+def test_a_run_that_goes_on_with_other_code_says_so_once(capsys):
+    args = [*CONSTANT, "--budget"]
+    assert train("changed", *args, "4 steps") == 0
+    path = Path("changed/environment.json")
+    starts = json.loads(path.read_text())
+    starts[0]["code"]["sources"] = "0" * 12
+    path.write_text(json.dumps(starts))
+    capsys.readouterr()
+    assert train("changed", *args, "8 steps") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("is not what this run began with") == 1
+    result = read_result(Path("changed"))
+    assert [code["sources"] == "0" * 12 for code in result["trained_with"]] == [1, 0]
+    assert all(entry["code"]["sources"] for entry in result["scores"])
+
+
 @pytest.mark.parametrize(
     "schedule",
     [
