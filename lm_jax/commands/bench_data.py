@@ -1,6 +1,5 @@
 """Measure how fast text becomes tokens, and in how much memory."""
 
-import gzip
 import json
 import random
 import resource
@@ -15,6 +14,7 @@ from lm_jax.commands.options import read_options
 from lm_jax.data import TokenStream
 from lm_jax.text import Corpus
 from lm_jax.text.known import KNOWN, SHIPPED
+from lm_jax.text.opening import opened
 from lm_jax.tokenizers import Characters, Subwords, Words
 
 TOKENIZERS: dict[str, Characters | Words | Subwords] = {
@@ -61,7 +61,8 @@ def write_text(path: Path, size: int) -> None:
     """Write lines of the shipped texts, shuffled anew until there are enough."""
     lines: list[bytes] = []
     for name in ("tinyshakespeare", "tangshi300"):
-        with gzip.open(SHIPPED / KNOWN[name].files) as shipped:
+        (path,) = KNOWN[name].found(SHIPPED)
+        with opened(path) as shipped:
             lines += shipped.readlines()
     draw = random.Random(0)
     with path.open("wb") as file:

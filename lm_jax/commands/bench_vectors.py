@@ -30,7 +30,7 @@ from lm_jax.schedules import WarmupLinear
 from lm_jax.sharding import Sharding, make_mesh, to_mesh
 from lm_jax.text import Corpus
 from lm_jax.text.known import KNOWN
-from lm_jax.text.reading import blocks, list_files
+from lm_jax.text.reading import blocks
 from lm_jax.tokenizers import Words
 from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step, named_key
@@ -122,8 +122,8 @@ def _folder(name: str) -> Path:
 
 
 def _beginning(source: Path, characters: int) -> str:
-    """Read the beginning of the text in a folder, plain or gzipped."""
-    files = list_files(source)
+    """Read the beginning of the text in a folder, plain or compressed."""
+    files = KNOWN["text8"].found(source)
     if not files:
         raise UserError(f"The folder {source} has no files: text8 belongs there.")
     text = ""

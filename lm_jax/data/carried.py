@@ -21,7 +21,7 @@ from lm_jax.data.randomness import derive
 from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
-from lm_jax.text.corpora import Corpus, find
+from lm_jax.text import Corpus, find
 from lm_jax.tokenizers import Characters, Tokenizer
 
 

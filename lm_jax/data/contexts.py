@@ -17,7 +17,7 @@ from lm_jax.data.randomness import Draw, endless, uniform
 from lm_jax.data.tokens import Progress, Tokenized, tokenize
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
-from lm_jax.text.corpora import Corpus, find
+from lm_jax.text import Corpus, find
 from lm_jax.tokenizers import Characters, Subwords, Words
 from lm_jax.tokenizers.trained import boundary_ids
 

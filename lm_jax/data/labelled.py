@@ -16,7 +16,7 @@ from lm_jax.data.prepared import Prepared
 from lm_jax.data.tokens import Progress, Tokens, tokenize
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
-from lm_jax.text.corpora import Corpus, find
+from lm_jax.text import Corpus, find
 from lm_jax.text.found import Text
 from lm_jax.tokenizers import Tokenizer, Words
 

@@ -18,7 +18,7 @@ from lm_jax.data.streams import rows_of_epoch, stream_rows
 from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
-from lm_jax.text.corpora import Corpus, find
+from lm_jax.text import Corpus, find
 from lm_jax.tokenizers import Subwords, Tokenizer, Trained, WithSpecials
 
 MASK = "<mask>"

@@ -18,7 +18,7 @@ from lm_jax.data.streams import (
 from lm_jax.data.tokens import Progress, Tokens, tokenize
 from lm_jax.data.windows import Windows
 from lm_jax.errors import UserError
-from lm_jax.text.corpora import find
+from lm_jax.text import find
 
 
 @dataclass(frozen=True)

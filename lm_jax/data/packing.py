@@ -15,7 +15,7 @@ from lm_jax.data.randomness import derive, endless
 from lm_jax.data.tokens import Progress, Tokens, tokenize
 from lm_jax.data.windows import Row, Windows, windows_of
 from lm_jax.errors import UserError
-from lm_jax.text.corpora import Corpus, find
+from lm_jax.text import Corpus, find
 from lm_jax.tokenizers import Characters, Tokenizer
 
 

@@ -13,7 +13,7 @@ from lm_jax.data.randomness import derive, endless
 from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows, stream_window, windows_of
 from lm_jax.errors import UserError
-from lm_jax.text.corpora import Corpus, find
+from lm_jax.text import Corpus, find
 from lm_jax.tokenizers import Characters, Tokenizer
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lm_jax.errors import UserError
-from lm_jax.text import reading
+from lm_jax.text import opening, reading
 from lm_jax.text.found import Text
 from lm_jax.text.splitting import Shares, bounds, share
 
@@ -121,7 +121,7 @@ def read_ids(path: Path, dtype: str) -> np.ndarray:
 def _megatron(index: Path) -> tuple[str, int]:
     """Give the type of the ids that an .idx belongs to, and their number."""
     size = index.stat().st_size
-    with reading.reading(index), index.open("rb") as file:
+    with opening.reading(index), index.open("rb") as file:
         begins = file.read(len(_MEGATRON))
         version = int.from_bytes(file.read(8), "little")
         code = int.from_bytes(file.read(1), "little")

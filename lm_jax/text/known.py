@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lm_jax.errors import UserError
+from lm_jax.text.opening import COMPRESSED, plain_name
 from lm_jax.text.reading import blocks, old_lines
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -21,8 +22,10 @@ class Known:
     title: str
     folder: str = ""
     """Folder below $LM_JAX_DATA; empty where the corpus is shipped."""
-    files: str = "*"
-    """Pattern of its files."""
+    files: tuple[str, ...] = ()
+    """Names of its files, each plain or compressed."""
+    instead: tuple[tuple[str, ...], ...] = ()
+    """Files that are taken where those are not there."""
     separator: str = ""
     form: Form = "text"
     sha256: str = ""
@@ -36,30 +39,87 @@ class Known:
         data = os.environ.get("LM_JAX_DATA")
         return Path(data).expanduser() / self.folder if data else None
 
+    def found(self, root: Path) -> list[Path]:
+        """List its files in a folder, some perhaps both plain and compressed.
+
+        They are those that it names, whatever else the folder holds: the first
+        names that are all there, else those of the first that are.
+        """
+        sets = [
+            [_variants(root, name) for name in names]
+            for names in (self.files, *self.instead)
+        ]
+        chosen = [each for each in sets if all(each)] or [e for e in sets if any(e)]
+        return [path for paths in chosen[:1] for found in paths for path in found]
+
+    def missing(self, found: list[Path]) -> list[str]:
+        """List what lacks in the files that were found, by name."""
+        here = {plain_name(path) for path in found}
+        used = next((n for n in (self.files, *self.instead) if here & {*n}), ())
+        return [name for name in used if name not in here]
+
+
+def _variants(root: Path, name: str) -> list[Path]:
+    paths = (root / f"{name}{end}" for end in ("", *COMPRESSED))
+    return [path for path in paths if path.is_file()]
+
 
 KNOWN = {
     "tinyshakespeare": Known(
         "Tiny Shakespeare",
-        files="tinyshakespeare.txt.gz",
+        files=("tinyshakespeare.txt",),
         sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
     ),
-    "names": Known("32,033 given names", files="names.txt.gz", separator="\n"),
+    "names": Known("32,033 given names", files=("names.txt",), separator="\n"),
     "tangshi300": Known(
-        "Three Hundred Tang Poems", files="tangshi300.tsv.gz", form="poems"
+        "Three Hundred Tang Poems", files=("tangshi300.tsv",), form="poems"
     ),
     "quantangshi": Known(
         "Complete Tang Poems",
         "poetry",
-        files="quantangshi_trad.tsv.gz",
+        ("quantangshi_trad.tsv",),
         form="poems",
     ),
-    "ptb": Known("Penn Treebank", "ptb", form="stripped lines"),
-    "wikitext-2": Known("WikiText-2", "wikitext-2"),
-    "text8": Known("text8", "text8"),
-    "gutenberg": Known("Project Gutenberg books", "gutenberg", form="tar"),
-    "tinystories": Known("TinyStories", "tinystories", separator="<|endoftext|>"),
-    "trec": Known("TREC questions", "trec", files="TREC.*", form="label first"),
-    "classics": Known("Four Chinese novels", "classics", form="chapters"),
+    "ptb": Known(
+        "Penn Treebank",
+        "ptb",
+        ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"),
+        form="stripped lines",
+    ),
+    "wikitext-2": Known(
+        "WikiText-2",
+        "wikitext-2",
+        ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"),
+    ),
+    "text8": Known("text8", "text8", ("text8",), (("text8.txt",), ("text8.prefix",))),
+    "gutenberg": Known(
+        "Project Gutenberg books", "gutenberg", ("gutenberg.tar",), form="tar"
+    ),
+    "tinystories": Known(
+        "TinyStories",
+        "tinystories",
+        ("TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt"),
+        (
+            ("TinyStories-train.txt", "TinyStories-valid.txt"),
+            ("train_v2_slice_first10k_lines.txt",),
+        ),
+        separator="<|endoftext|>",
+    ),
+    "trec": Known(
+        "TREC questions",
+        "trec",
+        ("TREC.train.all", "TREC.test.all"),
+        form="label first",
+    ),
+    "classics": Known(
+        "Four Chinese novels",
+        "classics",
+        tuple(
+            f"{name}.txt"
+            for name in ("hongloumeng", "sanguoyanyi", "shuihuzhuan", "xiyouji")
+        ),
+        form="chapters",
+    ),
 }
 
 
@@ -77,7 +137,7 @@ def available() -> str:
             f"With $LM_JAX_DATA set to a folder that holds them: {', '.join(missing)}."
         )
     sentences.append(
-        "Else give the path of a text, jsonl, csv or parquet file or folder, or, "
+        "Else give the path of a text, jsonl, csv, tsv or parquet file or folder, or, "
         "with a network, the id of a Hugging Face data set."
     )
     return " ".join(sentences)

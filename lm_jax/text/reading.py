@@ -1,20 +1,21 @@
 """Plain text from files: in bounded blocks, checked as UTF-8, measured once."""
 
 import codecs
-import gzip
 import hashlib
 import io
 import json
 import os
 import tarfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
+
+import numpy as np
 
 from lm_jax.errors import UserError
 from lm_jax.files import write_json
+from lm_jax.text.opening import check_regular, opened, reading, what_it_is
 
 BLOCK_BYTES = 1 << 20
 # A text with no line end and no space in so many characters is cut anywhere.
@@ -22,7 +23,7 @@ UNBROKEN_CHARACTERS = 1 << 22
 
 
 def blocks(path: Path, watch: Callable[[bytes], None] | None = None) -> Iterator[str]:
-    """Yield the text of a UTF-8 file (.gz too) in blocks of about 1 MB.
+    """Yield the text of a UTF-8 file in blocks of about 1 MB, decompressed.
 
     A leading byte order mark is dropped and line ends become "\\n", as Python's
     text mode does. `watch` is called with each block of bytes as it was read.
@@ -54,33 +55,14 @@ def blocks(path: Path, watch: Callable[[bytes], None] | None = None) -> Iterator
 def _not_utf8(path: Path, offset: int) -> UserError:
     return UserError(
         f"{path} is not UTF-8: the byte at offset {offset} cannot be decoded. "
-        "Convert the file to UTF-8 first (for example with iconv)."
+        f"{what_it_is(path)}"
     )
 
 
 def _binary_blocks(path: Path) -> Generator[bytes, None, None]:
-    with reading(path), _open(path) as file:
+    with reading(path), opened(path) as file:
         while block := file.read(BLOCK_BYTES):
             yield block
-
-
-def _open(path: Path) -> io.BufferedIOBase:
-    if path.name.endswith(".gz") and not path.name.endswith(".tar.gz"):
-        return gzip.open(path)
-    return path.open("rb")
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn the ways in which reading a file fails into one message each."""
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
-        raise UserError(
-            f"{path} is damaged: it cannot be decompressed ({error})."
-        ) from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def cut_safely(texts: Iterable[str]) -> Iterator[str]:
@@ -102,16 +84,39 @@ def cut_safely(texts: Iterable[str]) -> Iterator[str]:
         yield rest
 
 
-def cut_documents(texts: Iterable[str], separator: str) -> Iterator[str]:
-    """Yield what lies between separators, without line ends around it.
+class Separator:
+    """What stands between the documents of plain text, and whether it was met."""
 
-    Documents that are empty are dropped.
-    """
-    rest = ""
-    for text in texts:
-        *documents, rest = (rest + text).split(separator)
-        yield from _filled(documents)
-    yield from _filled([rest])
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._met = not text
+
+    def cut(self, texts: Iterable[str]) -> Iterator[str]:
+        """Yield what lies between separators, without line ends around it.
+
+        Documents that are empty are dropped.
+        """
+        rest = ""
+        for text in texts:
+            *documents, rest = (rest + text).split(self.text)
+            self._met |= bool(documents)
+            yield from _filled(documents)
+        yield from _filled([rest])
+
+    def check(self, title: str) -> None:
+        """Refuse a text that was read to its end and has no separator.
+
+        Raises:
+            UserError: it was never met.
+        """
+        if not self._met:
+            hint = " Line ends are \\n alone when a text is cut." * ("\r" in self.text)
+            if "\\" in self.text:
+                hint = " A line end is written $'\\n' in the shell, not \"\\n\"."
+            raise UserError(
+                f"The separator {self.text!r} never occurs in {title}: it would be one "
+                f"document (data.corpus.separator).{hint}"
+            )
 
 
 def _filled(documents: Iterable[str]) -> Iterator[str]:
@@ -125,7 +130,7 @@ def tar_documents(path: Path) -> Iterator[str]:
 
     Old electronic books are not all UTF-8: those that are not are Latin-1.
     """
-    with reading(path), tarfile.open(path, "r|gz") as archive:
+    with reading(path), tarfile.open(path, "r|*") as archive:
         for member in archive:
             file = archive.extractfile(member) if member.isfile() else None
             if file is None or not member.name.endswith(".txt"):
@@ -134,8 +139,8 @@ def tar_documents(path: Path) -> Iterator[str]:
 
 
 def old_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a file (.gz too); those that are not UTF-8 are Latin-1."""
-    with reading(path), _open(path) as file:
+    """Yield the lines of a file; those that are not UTF-8 are Latin-1."""
+    with reading(path), opened(path) as file:
         for line in file:
             yield _decoded(line).rstrip("\n")
 
@@ -149,20 +154,20 @@ def _decoded(raw: bytes) -> str:
 
 
 def measure(path: Path, cache: Path, text: bool = True) -> dict:
-    """Give a file's sha256, its bytes and (for text) its characters.
+    """Give a file's sha256, its bytes, its stamp and (for text) its characters.
 
-    Bytes and digest are of what stands in the file, decompressed where it is
-    gzip. The result is kept in the cache and believed as long as the file has
-    the same path, size and time of change, so that a big file is read once.
+    Bytes and digest are of what stands in the file, decompressed; `dropped` is how
+    many of the bytes the text lacks: of line ends and a byte order mark. The result
+    is kept in the cache and believed as long as the file has the same stamp, so
+    that a big file is read once.
 
     Raises:
         UserError: the file is empty, cannot be read or, with text, not UTF-8.
     """
-    with reading(path):
-        stat = path.stat()
-    known = {"path": str(path.resolve()), "size": stat.st_size, "text": text}
-    known["changed"] = stat.st_mtime_ns
-    name = hashlib.sha256(str(known["path"]).encode()).hexdigest()[:20]
+    check_regular(path)
+    place = os.fsencode(path.resolve())  # A name need not be UTF-8.
+    known = {"path": place.hex(), "stamp": stamp(path)}
+    name = hashlib.sha256(place).hexdigest()[:20]
     record = cache / "digests" / f"{name}-{'text' if text else 'bytes'}.json"
     try:
         kept = json.loads(record.read_text())
@@ -170,9 +175,32 @@ def measure(path: Path, cache: Path, text: bool = True) -> dict:
             return kept["measure"]
     except (OSError, ValueError, KeyError, TypeError):
         pass  # Not there, or no longer readable: it is made again.
-    result = _measure(path, text)
+    result = {**_measure(path, text), "stamp": known["stamp"]}
     write_json(record, {"of": known, "measure": result})
     return result
+
+
+def stamp(path: Path) -> list[int]:
+    """Give what changes whenever a file's content does.
+
+    The time of change (ctime) is the system's own: `touch -d`, `cp -p` and
+    `rsync -t` set the time of writing as they like, and never this one.
+    """
+    with reading(path):
+        found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def check_unchanged(path: Path, before: list[int]) -> None:
+    """Refuse a file that was written to since it was measured.
+
+    Raises:
+        UserError: what was read is not what the digest names.
+    """
+    if stamp(path) != before:
+        raise UserError(
+            f"{path} was changed while it was read. Start again when it is complete."
+        )
 
 
 def _measure(path: Path, text: bool) -> dict:
@@ -185,22 +213,11 @@ def _measure(path: Path, text: bool) -> dict:
 
     result: dict[str, str | int] = {}
     if text:
-        result["characters"] = sum(map(len, blocks(path, watch)))
+        sizes = [[len(block), len(block.encode())] for block in blocks(path, watch)]
+        characters, kept = np.sum(sizes, axis=0).tolist()
+        result = {"characters": characters, "dropped": size - kept}
     else:
         deque(map(watch, _binary_blocks(path)), maxlen=0)
     if size == 0:
         raise UserError(f"{path} is empty: there is no text to learn from.")
     return {"sha256": digest.hexdigest(), "bytes": size, **result}
-
-
-def list_files(folder: Path) -> list[Path]:
-    """List the files below a folder by name, without hidden ones."""
-    with reading(folder):
-        found = [
-            Path(parent, name) for parent, _, names in os.walk(folder) for name in names
-        ]
-    return sorted(
-        path
-        for path in found
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import NamedTuple
 
+from lm_jax.errors import UserError
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -29,16 +31,31 @@ def bounds(total: int, shares: Shares) -> tuple[int, int]:
 
 
 def by_position(blocks: Iterator[str], total: int, shares: Shares) -> Iterator[Piece]:
-    """Cut one text of `total` characters: train, then validation, then test."""
+    """Cut one text of `total` characters: train, then validation, then test.
+
+    Raises:
+        UserError: it has not as many characters as were counted before.
+    """
     train, validation = bounds(total, shares)
     ends = {"train": train, "validation": validation, "test": total}
     done = 0
     for block in blocks:
+        if done + len(block) > total:
+            raise _changed(total)
         while block:
             split = next(name for name, end in ends.items() if done < end)
             text, block = block[: ends[split] - done], block[ends[split] - done :]
             done += len(text)
             yield Piece(split, text, done == ends[split])
+    if done < total:
+        raise _changed(total)
+
+
+def _changed(total: int) -> UserError:
+    return UserError(
+        f"The text has no longer the {total:,} characters that were counted: it was "
+        "changed while it was read. Start again when it is complete."
+    )
 
 
 def share(digest: str, shares: Shares, own: str = "") -> str:

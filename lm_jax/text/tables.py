@@ -1,24 +1,22 @@
-"""Documents from tables: jsonl, csv, parquet and Hugging Face data sets."""
+"""Documents from tables: jsonl, csv, tsv, parquet and arrow files.
 
+The files are opened here and read as streams, row after row: a library that is
+given a path may take it for a pattern, and may keep what it read for another time.
+"""
+
+import csv
+import io
 import json
-import os
-import socket
-from collections.abc import Iterator
-from hashlib import sha256
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.files import filling, whole_folder
+from lm_jax.text.opening import opened, reading, suffix
 
-READERS = {
-    ".jsonl": "json",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-}
 # What data sets call their splits, and what they are called here.
 SPLITS = {
     "train": "train",
@@ -28,148 +26,224 @@ SPLITS = {
     "dev": "validation",
     "test": "test",
 }
+_ROWS = 1000
+# A document may be as long as it likes.
+csv.field_size_limit(2**31 - 1)
 
 
-def suffix(path: Path) -> str:
-    """Give the file's suffix, without the .gz after it."""
-    name = path.name.lower().removesuffix(".gz")
-    return Path(name).suffix
-
-
-def table_documents(path: Path, column: str, cache: Path) -> Iterator[str]:
-    """Yield the texts of one column of a jsonl, csv or parquet file.
+def table_documents(path: Path, column: str) -> Iterator[str]:
+    """Yield the texts of one column of a table; rows without text are left out.
 
     Raises:
         UserError: the file has no such column of text, or cannot be read.
     """
-    yield from _column(_table(path, cache), column, str(path))
+    for (text,) in READERS[suffix(path)](path, [column]):
+        if text:
+            yield text
 
 
-def table_labels(
-    path: Path, column: str, label: str, cache: Path
-) -> Iterator[tuple[str, str]]:
+def table_labels(path: Path, column: str, label: str) -> Iterator[tuple[str, str]]:
     """Yield the texts of one column, each with what stands in another.
 
     Raises:
-        UserError: the file has no such columns, or cannot be read.
+        UserError: the file has no such columns, a text has no label or one that is
+            neither text nor a number, or the file cannot be read.
     """
-    table = _table(path, cache)
-    _check_column(table, column, str(path))
-    if label not in table.features:
-        found = nearest(label, table.features)
-        raise UserError(f"{path} has no column '{label}' of labels.{found}")
-    for rows in table.select_columns([column, label]).iter(1000):
-        for text, own in zip(rows[column], rows[label], strict=True):
-            if text:
-                yield text, str(own)
+    rows = READERS[suffix(path)](path, [column, label])
+    for number, (text, own) in enumerate(rows, 1):
+        if text:
+            if own in (None, "") or not isinstance(own, str | int | float):
+                what = "no label" if own in (None, "") else f"{_kind(own)}, no label,"
+                raise UserError(
+                    f"{path}, row {number} has {what} in the column '{label}'."
+                )
+            yield text, str(own)
 
 
-def _table(path: Path, cache: Path) -> Any:
-    datasets = _datasets()
-    reader = READERS[suffix(path)]
-    options = {"delimiter": "\t"} if suffix(path) == ".tsv" else {}
-    try:
-        with filling(cache):
-            return datasets.load_dataset(
-                reader,
-                data_files=str(path),
-                split="train",
-                cache_dir=str(cache / "datasets"),
-                **options,
-            )
-    # A parquet file that was cut short is pyarrow's ArrowInvalid, a ValueError.
-    except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise UserError(f"{path} cannot be read as {reader}: {reason}") from error
+def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+    """Read an object a line; or where a .json file begins with [, a list of them.
 
-
-def hub_tables(source: str, config: str, column: str, cache: Path) -> dict[str, Path]:
-    """Fetch a Hugging Face data set once; give the folder of each split.
-
-    The one column of text is kept in the cache, so that it is read without a
-    network from then on.
-
-    Raises:
-        UserError: no network, no such data set or configuration or column.
+    Such a list is read whole: JSON doesn't say where one could cut it.
     """
-    name = sha256(f"{source}\n{config}\n{column}".encode()).hexdigest()[:20]
-    folder = cache / "datasets" / f"{source.replace('/', '--')}-{name}"
-    if not folder.is_dir():
-        found = _load_hub(source, config, cache)
-        tables = {SPLITS[k]: table for k, table in found.items() if k in SPLITS}
-        if "train" not in tables:
+    missing, seen = set(columns[:1]), dict[str, Any]()
+    for number, row in _objects(path):
+        if not isinstance(row, dict):
             raise UserError(
-                f"The data set '{source}' has no split 'train', but "
-                f"{', '.join(map(str, found))}."
+                f"{path}, line {number} is no object {{...}} but {_kind(row)}."
             )
-        for table in tables.values():
-            _check_column(table, column, source)
-        with whole_folder(folder) as temporary:
-            for split, table in tables.items():
-                table.select_columns([column]).save_to_disk(str(temporary / split))
-    return {path.name: path for path in sorted(folder.iterdir())}
+        text = row.get(columns[0])
+        if text is not None and not isinstance(text, str):
+            raise _no_text(columns[0], f"{path}, line {number},", _kinds(row))
+        if missing:
+            missing -= row.keys()
+            seen |= row if len(seen) < 100 else {}
+        for name in columns[1:]:
+            if text and name not in row:
+                raise _no_column(name, f"{path}, line {number}", row)
+        yield [row.get(name) for name in columns]
+    if missing and seen:
+        raise _no_column(columns[0], str(path), seen)
 
 
-def hub_fingerprint(folder: Path) -> str:
-    """Give the digest of a kept split."""
-    return str(json.loads((folder / "state.json").read_text())["_fingerprint"])
-
-
-def hub_documents(folder: Path, column: str) -> Iterator[str]:
-    """Yield the texts of a split that `hub_tables` keeps."""
-    yield from _column(_datasets().load_from_disk(str(folder)), column, str(folder))
-
-
-def _load_hub(source: str, config: str, cache: Path) -> Any:
-    datasets = _datasets()
-    if not _network(datasets.config.HF_ENDPOINT):
-        raise UserError(
-            f"The Hugging Face data set '{source}' cannot be fetched: "
-            f"{datasets.config.HF_ENDPOINT} cannot be reached from here."
-        )
+def _objects(path: Path) -> Iterator[tuple[int, Any]]:
+    number = 1
     try:
-        with filling(cache):
-            return datasets.load_dataset(
-                source, config or None, cache_dir=str(cache / "datasets")
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        with reading(path), opened(path) as file:
+            for number, line in enumerate(file, 1):
+                line = line.removeprefix(BOM_UTF8).strip()
+                if number == 1 and suffix(path) == ".json" and line.startswith(b"["):
+                    yield from enumerate(json.loads(line + file.read()), 1)
+                elif line:
+                    yield number, json.loads(line)
+    except (ValueError, RecursionError) as error:
         raise UserError(
-            f"The Hugging Face data set '{source}' cannot be read: {reason}"
+            f"{path}, line {number} cannot be read as JSON: {error}. Each line is to "
+            "be one object {...}, or a .json file one list [...] of them."
         ) from error
 
 
-def _network(endpoint: str) -> bool:
-    """Ask once: the library would try for half a minute."""
-    if any(name.lower() in ("https_proxy", "all_proxy") for name in os.environ):
-        return True
-    address = urlsplit(endpoint)
-    try:
-        port = address.port or 443
-        socket.create_connection((address.hostname or "", port), timeout=5).close()
-    except OSError:
-        return False
-    return True
+def _separated(
+    path: Path, columns: Sequence[str], **form: Any
+) -> Iterator[Sequence[str]]:
+    """Read rows of fields under a row of names; all that they hold is text."""
+    with reading(path), opened(path) as file:
+        stream: Any = file
+        lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+        rows = csv.reader(lines, strict=True, **form)
+        try:
+            names = next(filter(None, rows), [])
+            places = [_place(name, names, path) for name in columns]
+            for row in filter(None, rows):
+                if len(row) != len(names):
+                    raise UserError(
+                        f"{path}, line {rows.line_num}: {len(row)} fields, where the "
+                        f"first row names {len(names)}. {_ADVICE[suffix(path)]}"
+                    )
+                yield [row[place] for place in places]
+        except csv.Error as error:
+            raise UserError(
+                f"{path}, line {rows.line_num} cannot be read as "
+                f"{suffix(path)[1:]}: {error}. {_ADVICE[suffix(path)]}"
+            ) from error
 
 
-def _column(table: Any, column: str, where: str) -> Iterator[str]:
-    _check_column(table, column, where)
-    for rows in table.select_columns([column]).iter(1000):
-        yield from (text for text in rows[column] if text)
+_ADVICE = {
+    ".csv": "A text with commas, quotes or line ends in it stands in double quotes, "
+    "and quotes inside it are doubled.",
+    ".tsv": "In a tsv file quotes are text, and no field holds a tab or a line end: "
+    "save texts that do as csv or jsonl.",
+}
 
 
-def _check_column(table: Any, column: str, where: str) -> None:
-    features = table.features
-    if column not in features:
-        raise UserError(f"{where} has no column '{column}'.{nearest(column, features)}")
-    if getattr(features[column], "dtype", "") not in ("string", "large_string"):
-        raise UserError(
-            f"The column '{column}' of {where} holds no text but {features[column]}."
+def _place(name: str, names: list[str], path: Path) -> int:
+    if names.count(name) != 1:
+        raise _no_column(name, str(path), names)
+    return names.index(name)
+
+
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+    from pyarrow import parquet
+
+    with _arrow_errors(path, "parquet"), opened(path) as stream:
+        # Without its buffers a group of rows, which may be the whole, isn't held.
+        file = parquet.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
+        _check_schema(file.schema_arrow, columns, path)
+        batches = file.iter_batches(_ROWS, columns=list(columns))
+        yield from _values(batches, columns)
+
+
+def _arrow(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+    """Read Arrow's file format (feather) or its stream format (of datasets)."""
+    from pyarrow import ipc
+
+    with _arrow_errors(path, "arrow"), opened(path) as stream:
+        start = stream.read(6)
+        stream.seek(0)
+        if start == b"ARROW1":
+            file = ipc.open_file(stream)
+            batches = map(file.get_batch, range(file.num_record_batches))
+        else:
+            batches = file = ipc.open_stream(stream)
+        _check_schema(file.schema, columns, path)
+        parts = (
+            batch.slice(first, _ROWS)
+            for batch in batches
+            for first in range(0, batch.num_rows, _ROWS)
         )
+        yield from _values(parts, columns)
 
 
-def _datasets() -> Any:
-    import datasets
+@contextmanager
+def _arrow_errors(path: Path, kind: str) -> Iterator[None]:
+    import pyarrow
 
-    datasets.disable_progress_bars()
-    return datasets
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} cannot be read as {kind}: {reason}") from error
+
+
+def _values(batches: Iterable[Any], columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+    for batch in batches:
+        lists = [batch.column(name).to_pylist() for name in columns]
+        yield from zip(*lists, strict=True)
+
+
+def _check_schema(schema: Any, columns: Sequence[str], path: Path) -> None:
+    from pyarrow import types
+
+    for name in columns:
+        if schema.names.count(name) != 1:
+            raise _no_column(name, str(path), schema.names)
+    kind = schema.field(columns[0]).type
+    held = kind.value_type if types.is_dictionary(kind) else kind
+    # Its views are text too; older versions have no question for them.
+    if str(held) not in ("string", "large_string", "string_view"):
+        kinds = dict(zip(schema.names, map(str, schema.types), strict=True))
+        raise _no_text(columns[0], str(path), kinds)
+
+
+def _no_column(name: str, where: str, names: Iterable[str]) -> UserError:
+    names = list(names)
+    if names.count(name) > 1:
+        return UserError(f"{where} has the column '{name}' {names.count(name)} times.")
+    shown = [n if len(n) <= 60 else f"{n[:60]}..." for n in names[:50]]
+    return UserError(f"{where} has no column '{name}'.{nearest(name, shown)}")
+
+
+def _no_text(name: str, where: str, kinds: Mapping[str, str]) -> UserError:
+    """Say what the column holds, and what is there of each kind."""
+    there = ", ".join(f"{each} ({kind})" for each, kind in [*kinds.items()][:50])
+    return UserError(
+        f"The column '{name}' of {where} holds no text but {kinds[name]}. There is: "
+        f"{there}."
+    )
+
+
+def _kinds(row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _kind(value) for name, value in row.items()}
+
+
+def _kind(value: Any) -> str:
+    kinds = {str: "text", list: "a list", dict: "an object", bool: "true or false"}
+    if value is None:
+        return "null"
+    return kinds.get(type(value), "a number")
+
+
+Reader = Callable[[Path, Sequence[str]], Iterator[Sequence[Any]]]
+# Each reads some columns of a file, the first of which is to be text.
+READERS: dict[str, Reader] = {
+    ".jsonl": _json_rows,
+    ".ndjson": _json_rows,
+    ".jsonlines": _json_rows,
+    ".json": _json_rows,
+    ".csv": partial(_separated, delimiter=","),
+    ".tsv": partial(_separated, delimiter="\t", quoting=csv.QUOTE_NONE),
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".feather": _arrow,
+}
+# Those that are no text themselves.
+BINARY = (".parquet", ".arrow", ".feather")

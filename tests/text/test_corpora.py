@@ -2,32 +2,21 @@
 
 import gzip
 import hashlib
-import json
 import os
-import time
 from itertools import groupby
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lm_jax.data import TokenStream
 from lm_jax.errors import UserError
-from lm_jax.text import Corpus
-from lm_jax.text.corpora import find
-from lm_jax.text.reading import blocks, cut_documents, cut_safely, measure
+from lm_jax.text import Corpus, find
+from lm_jax.text.reading import Separator, blocks, cut_safely, measure
 from lm_jax.text.splitting import Shares, by_digest, by_position
+from lm_jax.tokenizers import Bytes
 from tests.properties import quick
-
-
-def splits_of(corpus, cache):
-    """The documents of each split of a corpus."""
-    found = {}
-    for piece in find(corpus, cache).pieces():
-        documents = found.setdefault(piece.split, [""])
-        documents[-1] += piece.text
-        if piece.last:
-            documents.append("")
-    return {split: documents[:-1] for split, documents in found.items()}
+from tests.text import splits_of
 
 
 def test_tiny_shakespeare_has_nanogpts_split(tmp_path):
@@ -100,7 +89,7 @@ def test_blocks_are_cut_again_at_safe_places(text, data):
 def test_documents_are_cut_across_blocks(documents, data):
     text = "<|x|>".join(documents)
     cut = data.draw(st.integers(0, len(text)))
-    found = list(cut_documents([text[:cut], text[cut:]], "<|x|>"))
+    found = list(Separator("<|x|>").cut([text[:cut], text[cut:]]))
     assert found == [document for document in documents if document]
 
 
@@ -113,121 +102,6 @@ def test_a_folder_is_a_document_a_file(tmp_path):
     assert len(splits["train"]) + len(splits["validation"]) == 60
     assert 5 < len(splits["validation"]) < 40
     assert "book 7 紅樓夢\nend" in splits["train"] + splits["validation"]
-
-
-def test_files_named_after_splits_keep_them(tmp_path):
-    for name in ("train", "valid", "test"):
-        with gzip.open(tmp_path / f"my.{name}.txt.gz", "wt") as file:
-            file.write(f"{name} text\n")
-    splits = splits_of(Corpus(str(tmp_path)), tmp_path / ".cache")
-    assert splits == {
-        "train": ["train text\n"],
-        "validation": ["valid text\n"],
-        "test": ["test text\n"],
-    }
-
-
-def write_rows(folder, names, rows=40):
-    """Write jsonl files whose rows say which file they are of."""
-    for name in names:
-        texts = [json.dumps({"text": f"{name} {i}"}) for i in range(rows)]
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("\n".join(texts))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("names", ["train-0 train-1 test-0", "train/a train/b test/a"])
-def test_a_test_split_is_kept_and_validation_drawn_from_train(tmp_path, names):
-    write_rows(tmp_path / "in", [f"{name}.jsonl" for name in names.split()])
-    corpus = Corpus(str(tmp_path / "in"), validation=0.3, test=0.3)
-    splits = splits_of(corpus, tmp_path / "cache")
-    assert len(splits["test"]) == 40
-    assert all(text.startswith("test") for text in splits["test"])
-    held, train = splits["validation"], splits["train"]
-    assert len(held + train) == 80 and 5 < len(held) < 50
-    assert all(text.startswith("train") for text in held + train)
-    assert "its own test split. Its train" in find(corpus, tmp_path / "cache").statement
-
-
-@pytest.mark.parametrize("tests", [["test.txt"], ["test/a.txt", "test/b.txt"]])
-def test_one_text_to_train_on_beside_a_test_split_is_cut_by_position(tmp_path, tests):
-    for name in ("train.txt", *tests):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(f"{name[:5]}\n" * 10)
-    corpus = Corpus(str(tmp_path), validation=0.2, test=0.2)
-    splits = splits_of(corpus, tmp_path / ".cache")
-    assert splits["train"] == ["train\n" * 8]
-    assert splits["validation"] == ["train\n" * 2]
-    assert len(splits["test"]) == len(tests) and "train" not in splits["test"][0]
-    assert "first 48 characters" in find(corpus, tmp_path / ".cache").statement
-
-
-@pytest.mark.slow
-def test_a_file_is_of_the_split_that_its_folder_names(tmp_path):
-    write_rows(tmp_path, ["train/test-1.jsonl", "Valid/a.jsonl", "test/a.jsonl"], 2)
-    splits = splits_of(Corpus(str(tmp_path)), tmp_path / ".cache")
-    assert splits["train"][0].startswith("train/")
-    assert splits["validation"][0].startswith("Valid/")
-    assert splits["test"][0].startswith("test/")
-    # What all files lie in tells none from another.
-    write_rows(tmp_path / "dev", ["train.jsonl", "valid.jsonl"], 2)
-    splits = splits_of(Corpus(str(tmp_path / "dev")), tmp_path / ".cache")
-    assert {split: len(rows) for split, rows in splits.items()} == {
-        "train": 2,
-        "validation": 2,
-    }
-
-
-def test_files_without_a_split_beside_those_with_one_are_named(tmp_path):
-    for name in ("train.txt", "valid.txt", "test.txt", "README.md"):
-        (tmp_path / name).write_text("text")
-    with pytest.raises(UserError, match="after a split, and .*README.md after none"):
-        find(Corpus(str(tmp_path)), tmp_path / ".cache")
-    for i in range(5):
-        (tmp_path / f"book{i}.txt").write_text("text")
-    with pytest.raises(UserError, match="book0.txt, .*book1.txt and 3 more after none"):
-        find(Corpus(str(tmp_path)), tmp_path / ".cache")
-
-
-def test_splits_without_train_are_none(tmp_path):
-    for name in ("valid.txt", "test.txt"):
-        (tmp_path / name).write_text(f"{name} text")
-    statement = find(Corpus(str(tmp_path)), tmp_path / ".cache").statement
-    assert "Split by a digest" in statement
-
-
-def test_tables_are_a_document_a_row(tmp_path):
-    texts = [f"poem {i}, 明月\nline" for i in range(50)] + [""]
-    table = tmp_path / "poems.jsonl"
-    table.write_text("".join(json.dumps({"id": 1, "poem": t}) + "\n" for t in texts))
-    splits = splits_of(Corpus(str(table), column="poem"), tmp_path / "cache")
-    assert sorted(splits["train"] + splits["validation"]) == sorted(texts[:-1])
-    with pytest.raises(UserError, match=r"no column 'text'.*id, poem"):
-        splits_of(Corpus(str(table)), tmp_path / "cache")
-    with pytest.raises(UserError, match="column 'id' of .* holds no text"):
-        splits_of(Corpus(str(table), column="id"), tmp_path / "cache")
-
-
-def test_csv_and_parquet(tmp_path):
-    import datasets
-
-    texts = {"text": [f'a "b", {i}' for i in range(20)]}
-    table = datasets.Dataset.from_dict(texts)
-    table.to_parquet(str(tmp_path / "t.parquet"))
-    table.to_csv(str(tmp_path / "t.csv"))
-    for name in ("t.parquet", "t.csv"):
-        splits = splits_of(Corpus(str(tmp_path / name)), tmp_path / "cache")
-        assert sorted(sum(splits.values(), [])) == sorted(texts["text"])
-
-
-def test_a_parquet_file_that_was_cut_short(tmp_path):
-    import datasets
-
-    path = tmp_path / "t.parquet"
-    datasets.Dataset.from_dict({"text": ["a", "b"]}).to_parquet(str(path))
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(UserError, match=r"t.parquet cannot be read as parquet: .*"):
-        splits_of(Corpus(str(path)), tmp_path / "cache")
 
 
 def test_a_line_that_is_no_poem_is_named(tmp_path, monkeypatch):
@@ -243,7 +117,7 @@ def test_a_line_that_is_no_poem_is_named(tmp_path, monkeypatch):
 def test_hub_data_are_kept_and_read_without_a_network(tmp_path, monkeypatch):
     import datasets
 
-    from lm_jax.text import tables
+    from lm_jax.text import hub
 
     asked = []
 
@@ -253,7 +127,7 @@ def test_hub_data_are_kept_and_read_without_a_network(tmp_path, monkeypatch):
         table = datasets.Dataset.from_dict(rows)
         return datasets.DatasetDict(train=table, test=table.select(range(5)))
 
-    monkeypatch.setattr(tables, "_network", lambda endpoint: True)
+    monkeypatch.setattr(hub, "_network", lambda endpoint: True)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     corpus = Corpus("owner/data", config="plain")
     first = splits_of(corpus, tmp_path)
@@ -264,12 +138,20 @@ def test_hub_data_are_kept_and_read_without_a_network(tmp_path, monkeypatch):
     assert len(first["train"]) + len(first["validation"]) == 100
     assert len(first["validation"]) > 2
     assert "test" in find(corpus, tmp_path).statement
+    for damaged in (tmp_path / "datasets").rglob("data-*.arrow"):
+        damaged.write_bytes(damaged.read_bytes()[:-99])
+    with pytest.raises(UserError, match="cache of a Hugging Face data set is damaged"):
+        splits_of(corpus, tmp_path)
+    for damaged in (tmp_path / "datasets").rglob("state.json"):
+        damaged.write_text("{")
+    with pytest.raises(UserError, match="is damaged: .*Delete that folder"):
+        find(corpus, tmp_path)
 
 
 def test_hub_data_without_a_network(tmp_path, monkeypatch):
-    from lm_jax.text import tables
+    from lm_jax.text import hub
 
-    monkeypatch.setattr(tables, "_network", lambda endpoint: False)
+    monkeypatch.setattr(hub, "_network", lambda endpoint: False)
     with pytest.raises(UserError, match=r"'owner/data' cannot be fetched.*Shipped:"):
         find(Corpus("owner/data"), tmp_path)
 
@@ -339,5 +221,119 @@ def test_a_file_is_measured_once_until_it_changes(tmp_path, monkeypatch):
         patch.setattr(reading, "_measure", None)  # Calling it would fail.
         assert measure(path, tmp_path / "cache") == first
     path.write_text("abd")
-    os.utime(path, ns=(0, time.time_ns() + 1))
     assert measure(path, tmp_path / "cache")["sha256"] != first["sha256"]
+
+
+def test_new_content_under_an_old_time_is_read_anew(tmp_path):
+    """`touch -d`, `cp -p` and `rsync -t` set the time of writing as they like."""
+    path, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    for text in ("old", "new"):
+        for file in (path, other):
+            rows = "\n".join(f"{text}{i}" for i in range(30))
+            if file is other:  # as rsync does: another file takes the name
+                (tmp_path / "c").write_text(f"text\n{rows}")
+                os.replace(tmp_path / "c", other)
+            else:
+                file.write_text(f"text\n{rows}")
+            os.utime(file, ns=(0, 10**18))
+            found = splits_of(Corpus(str(file)), tmp_path / "cache")
+            assert found["train"][0].startswith(text)
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path):
+    for name, said in (("a.jsonl", "changed while"), ("a.txt", "no longer the 2,000")):
+        path = tmp_path / name
+        path.write_text('{"text": "a"}\n' * 100 if "json" in name else "a" * 2000)
+        text = find(Corpus(str(path)), tmp_path / "cache")
+        path.write_text(path.read_text() * 2)
+        with pytest.raises(UserError, match=said):
+            list(text.pieces())
+
+
+def test_dropped_bytes_are_said(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + b"ab\r\n" * 50)
+    made = TokenStream(Corpus(str(path)), Bytes(), 4).prepare(tmp_path / "cache")
+    kept = sum(split.bytes for split in made.splits.values())
+    assert (kept, path.stat().st_size) == (150, 203)
+    assert "203 bytes. 53 of them are dropped: line ends of two" in made.statement
+    path.write_text("ab\n" * 50)
+    assert "are dropped" not in find(Corpus(str(path)), tmp_path / "cache").statement
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("", "names no text"),
+        (" ", "names no text"),
+        ("a\0b", "names no text"),
+        ("caf\udce9.txt", r"The name caf\\xe9.txt is not UTF-8"),
+        ("x" * 300, r"x{60}\.\.\.'\): no name is 300 characters long"),
+        ("folder/" + "x" * 3000 + ".txt", "no name is 3,004 characters long"),
+        ("春" * 200, "cannot be read: File name too long"),
+        ("~nobody-of-that-name/x.txt", "no file or folder"),
+        ("link.txt", "is a link to gone.txt, which isn't there"),
+        ("loop.txt", "cannot be read: Too many levels"),
+        ("file.txt/inner.txt", "no file or folder"),
+    ],
+)
+def test_sources_that_name_nothing(tmp_path, monkeypatch, source, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.txt").symlink_to("gone.txt")
+    (tmp_path / "loop.txt").symlink_to("loop.txt")
+    (tmp_path / "file.txt").write_text("x")
+    with pytest.raises(UserError, match=said):
+        find(Corpus(source), tmp_path / "cache")
+
+
+def test_names_that_are_not_utf8_are_read_in_a_folder(tmp_path):
+    for name in (b"caf\xe9.txt", b"\xff.txt"):
+        (tmp_path / "in" / os.fsdecode(name)).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / os.fsdecode(name)).write_text("some text")
+    text = find(Corpus(str(tmp_path / "in")), tmp_path / "cache")
+    assert sum(len(piece.text) for piece in text.pieces()) == 18
+
+
+def test_a_file_in_the_place_of_the_cache(tmp_path):
+    (tmp_path / "cache").touch()
+    for name, text in (("a.txt", "text"), ("a.csv", "text\na\nb")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(UserError, match="cache.*a file is in the way"):
+            splits_of(Corpus(str(tmp_path / name)), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("separator", "hint"),
+    [("<|end|>", "corpus.separator"), ("\\n\\n", r"\$'"), ("\r\n", "alone")],
+)
+def test_a_separator_that_never_occurs(tmp_path, separator, hint):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"some\r\n\r\ntext\n" * 50)
+    with pytest.raises(UserError, match=f"never occurs in .*a.txt.*{hint}"):
+        splits_of(Corpus(str(path), separator=separator), tmp_path / "cache")
+    # Of several files one may be a single document.
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("a<|end|>b")
+    (tmp_path / "in" / "b.txt").write_text("c")
+    corpus = Corpus(str(tmp_path / "in"), separator="<|end|>", validation=0.0)
+    assert splits_of(corpus, tmp_path / "cache") == {"train": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize(
+    ("source", "begins"),
+    [
+        ("tinyshakespeare", "02298a4f8acf"),
+        ("names", "68caf0d48327"),
+        ("tangshi300", "318a9b64a472"),
+    ],
+)
+def test_runs_of_the_shipped_corpora_find_their_text_again(tmp_path, source, begins):
+    """A run goes on only where the digest of its text is what it was."""
+    assert find(Corpus(source), tmp_path).digest.startswith(begins)
+
+
+def test_a_separator_for_what_has_documents_of_its_own(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a|b"}\n')
+    for source in (str(tmp_path / "a.jsonl"), "tangshi300"):
+        with pytest.raises(UserError, match="documents of its own: a separator cuts"):
+            find(Corpus(source, separator="|"), tmp_path / "cache")

@@ -1,0 +1,237 @@
+"""From files to the pieces of a corpus: its documents, its splits, its digest."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from lm_jax.errors import UserError
+from lm_jax.text import tables
+from lm_jax.text.corpus import Corpus
+from lm_jax.text.folders import Files, own_splits
+from lm_jax.text.found import Text
+from lm_jax.text.known import DOCUMENTS, LABELLED, Form, stripped_lines
+from lm_jax.text.opening import suffix
+from lm_jax.text.reading import (
+    Separator,
+    blocks,
+    check_unchanged,
+    cut_safely,
+    measure,
+    tar_documents,
+)
+from lm_jax.text.splitting import (
+    Piece,
+    Shares,
+    bounds,
+    by_digest,
+    by_position,
+    digest_of,
+    ended,
+    share,
+)
+
+
+class _File(NamedTuple):
+    path: Path
+    split: str
+    """A split that the corpus names itself, else empty."""
+    measure: dict
+
+
+def read_files(
+    files: Files,
+    corpus: Corpus,
+    form: Form,
+    title: str,
+    cache: Path,
+    label: str,
+) -> Text:
+    """Measure files and give them as one corpus; none of their text is kept.
+
+    Args:
+        files: of the corpus.
+        corpus: how it is cut and split.
+        form: of the files.
+        title: what messages call the corpus.
+        cache: folder of what was read before.
+        label: column of the labels, where these are asked for.
+
+    Raises:
+        UserError: a file can't be read, is empty or not UTF-8.
+    """
+    splits = own_splits(files.paths, corpus.validation)
+    found = tuple(
+        _File(path, split, measure(path, cache, text=_is_text(path, form)))
+        for path, split in zip(files.paths, splits, strict=True)
+    )
+    whole = _Whole(found, corpus, form, title)
+    if corpus.separator and whole.own_documents:
+        raise UserError(
+            f"{title} has documents of its own: a separator cuts plain text alone. "
+            "Leave data.corpus.separator empty."
+        )
+    size = sum(file.measure["bytes"] for file in found)
+    count = f" in {len(found)} files" if len(found) > 1 else ""
+    about = [f"{title}: {size:,} bytes{count}.", *_dropped(found, form)]
+    return Text(
+        whole.digest(),
+        " ".join([*about, whole.how_split(), *files.notes]),
+        whole.many,
+        size,
+        whole.pieces,
+        partial(whole.labels, label),
+    )
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """The files of a corpus, and what follows from how they are cut and split."""
+
+    files: tuple[_File, ...]
+    corpus: Corpus
+    form: Form
+    title: str
+
+    @property
+    def table(self) -> bool:
+        """Whether documents are the rows of tables."""
+        return self.form == "text" and suffix(self.files[0].path) in tables.READERS
+
+    @property
+    def own_documents(self) -> bool:
+        """Whether a file is several documents by its form."""
+        return self.table or self.form in ("tar", *DOCUMENTS, *LABELLED)
+
+    @property
+    def cut(self) -> bool:
+        """Whether a file is several documents."""
+        return self.own_documents or bool(self.corpus.separator)
+
+    @property
+    def many(self) -> bool:
+        """Whether a split is several documents."""
+        splits = {file.split for file in self.files}
+        return self.cut or len(splits) < len(self.files) > 1
+
+    @property
+    def drawn(self) -> int:
+        """The number of files that name no split."""
+        return sum(not file.split for file in self.files)
+
+    @property
+    def shares(self) -> Shares:
+        """The shares that are held out of what names no split."""
+        test = self.corpus.test if self.drawn == len(self.files) else 0.0
+        return Shares(self.corpus.validation, test)
+
+    def digest(self) -> str:
+        """Give the digest of the text, and of how it is cut and split."""
+        ends = {suffix(file.path) for file in self.files} if self.table else set()
+        # What was read of csv and tsv before is another text: it had fewer rows.
+        kind = "rows" if ends & {".csv", ".tsv"} else self.form
+        column = self.corpus.column if self.table else ""
+        shares = self.shares if self.drawn else ()
+        recipe = [kind, self.corpus.separator, column, self.many, shares]
+        digests = [(file.measure["sha256"], file.split) for file in self.files]
+        return digest(recipe, digests)
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the text, document after document."""
+        separator = Separator(self.corpus.separator)
+        for file in self.files:
+            documents = _documents(file.path, self.corpus.column, self.form, separator)
+            if documents is not None:
+                yield from by_digest(documents, file.split, self.shares)
+            elif file.split or self.drawn > 1:
+                split = file.split or share(file.measure["sha256"], self.shares)
+                yield from ended(split, _plain(file.path, self.form))
+            else:
+                total = file.measure["characters"]
+                text = _plain(file.path, self.form)
+                yield from by_position(text, total, self.shares)
+            check_unchanged(file.path, file.measure["stamp"])
+        separator.check(self.title)
+
+    def labels(self, label: str) -> Iterator[tuple[str, str]]:
+        """Yield the split and the label of each document."""
+        if not self.table and self.form not in LABELLED:
+            raise UserError(
+                f"{self.title} has no labels: they are read from the column '{label}' "
+                "of a jsonl, csv, tsv or parquet file."
+            )
+        for file in self.files:
+            if self.table:
+                pairs = tables.table_labels(file.path, self.corpus.column, label)
+            else:
+                pairs = LABELLED[self.form](file.path)
+            for text, own in pairs:
+                yield share(digest_of(text), self.shares, file.split), own
+
+    def how_split(self) -> str:
+        """Say how the text is split."""
+        if not self.drawn:
+            return "It keeps its own splits."
+        start, shares = "Split", self.shares
+        if self.drawn < len(self.files):
+            start = "It keeps its own test split. Its train is split"
+        if self.drawn > 1 or self.cut:
+            return (
+                f"{start} by a digest of each document's text: "
+                f"{shares.validation:g} for validation, {shares.test:g} for test."
+            )
+        (total,) = (f.measure["characters"] for f in self.files if not f.split)
+        train, validation = bounds(total, shares)
+        sentence = f"{start} by position: the first {train:,} characters are train, "
+        sentence += f"the next {validation - train:,} validation"
+        if shares.test:
+            sentence += f", the last {total - validation:,} test"
+        return sentence + "."
+
+
+def _is_text(path: Path, form: Form) -> bool:
+    """Say whether a file must be UTF-8, and has characters to be counted."""
+    own = form in ("tar", *LABELLED)
+    return not own and (form != "text" or suffix(path) not in tables.BINARY)
+
+
+def _documents(
+    path: Path, column: str, form: Form, separator: Separator
+) -> Iterator[str] | None:
+    """Give the documents of a file, None where it is one text."""
+    if suffix(path) in tables.READERS and form == "text":
+        return tables.table_documents(path, column)
+    if form in LABELLED:
+        return (text for text, _ in LABELLED[form](path))
+    if form == "tar":
+        return tar_documents(path)
+    if form in DOCUMENTS:
+        return DOCUMENTS[form](path)
+    return separator.cut(blocks(path)) if separator.text else None
+
+
+def _plain(path: Path, form: Form) -> Iterator[str]:
+    whole = cut_safely(blocks(path))
+    return stripped_lines(whole) if form == "stripped lines" else whole
+
+
+def _dropped(files: tuple[_File, ...], form: Form) -> list[str]:
+    """Say which bytes of plain text are not among those of the tokens."""
+    if form == "stripped lines":
+        return ["Blanks around its lines are dropped."]
+    plain = [file for file in files if suffix(file.path) not in tables.READERS]
+    count = sum(file.measure.get("dropped", 0) for file in plain)
+    if not count or form != "text":
+        return []
+    return [
+        f"{count:,} of them are dropped: line ends of two bytes (CRLF) become one, "
+        "and a byte order mark is no text."
+    ]
+
+
+def digest(*values: object) -> str:
+    """Give one digest of some values."""
+    return sha256(json.dumps(values).encode()).hexdigest()

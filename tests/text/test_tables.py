@@ -1,0 +1,250 @@
+"""Tables give the texts that stand in them, all of them, and are read as they are."""
+
+import csv
+import gzip
+import json
+
+import pyarrow
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import feather, ipc, parquet
+
+from lm_jax.errors import UserError
+from lm_jax.text import Corpus, find
+from lm_jax.text.tables import READERS, table_documents, table_labels
+from tests.properties import quick
+from tests.text import splits_of
+
+
+def test_tables_are_a_document_a_row(tmp_path):
+    texts = [f"poem {i}, 明月\nline" for i in range(50)] + [""]
+    table = tmp_path / "poems.jsonl"
+    table.write_text("".join(json.dumps({"id": 1, "poem": t}) + "\n" for t in texts))
+    splits = splits_of(Corpus(str(table), column="poem"), tmp_path / "cache")
+    assert sorted(splits["train"] + splits["validation"]) == sorted(texts[:-1])
+    with pytest.raises(UserError, match=r"no column 'text'.*id, poem"):
+        splits_of(Corpus(str(table)), tmp_path / "cache")
+    with pytest.raises(UserError, match="column 'id' of .* holds no text"):
+        splits_of(Corpus(str(table), column="id"), tmp_path / "cache")
+
+
+def test_csv_and_parquet(tmp_path):
+    import datasets
+
+    texts = {"text": [f'a "b", {i}' for i in range(20)]}
+    table = datasets.Dataset.from_dict(texts)
+    table.to_parquet(str(tmp_path / "t.parquet"))
+    table.to_csv(str(tmp_path / "t.csv"))
+    for name in ("t.parquet", "t.csv"):
+        splits = splits_of(Corpus(str(tmp_path / name)), tmp_path / "cache")
+        assert sorted(sum(splits.values(), [])) == sorted(texts["text"])
+
+
+def test_a_parquet_file_that_was_cut_short(tmp_path):
+    import datasets
+
+    path = tmp_path / "t.parquet"
+    datasets.Dataset.from_dict({"text": ["a", "b"]}).to_parquet(str(path))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"t.parquet cannot be read as parquet: .*"):
+        splits_of(Corpus(str(path)), tmp_path / "cache")
+
+
+def write(path, texts):
+    """Write texts beside a column of numbers, in the format that the name says."""
+    end = path.suffix
+    rows = [{"id": i, "text": text} for i, text in enumerate(texts)]
+    table = pyarrow.table({"id": [*range(len(texts))], "text": texts})
+    if end in (".csv", ".tsv"):
+        with path.open("w", newline="", encoding="utf-8") as file:
+            form = {"delimiter": "\t", "quoting": csv.QUOTE_NONE, "quotechar": None}
+            writer = csv.writer(file, **(form if end == ".tsv" else {}))
+            writer.writerows([["id", "text"], *([r["id"], r["text"]] for r in rows)])
+    elif end == ".json":
+        path.write_text(json.dumps(rows))
+    elif end == ".parquet":
+        parquet.write_table(table, path)
+    elif end == ".feather":
+        feather.write_feather(table, path)
+    elif end == ".arrow":
+        with ipc.new_stream(path, table.schema) as file:
+            file.write_table(table)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("end", READERS)
+@pytest.mark.parametrize("name", ["a[1]", "f*", "a::b", "{x,y}", "a?b", "#1 %20", "~"])
+def test_the_file_is_read_whose_name_it_is(tmp_path, name, end):
+    for other in ("a1", "f1", "b", "x", "y", "acb"):
+        write(tmp_path / f"{other}{end}", ["wrong"] * 20)
+    write(tmp_path / f"{name}{end}", ["right"] * 20)
+    found = splits_of(Corpus(str(tmp_path / f"{name}{end}")), tmp_path / "cache")
+    assert sum(found.values(), []) == ["right"] * 20
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["digests"]
+
+
+WORDS = [
+    "NA",
+    "None",
+    "null",
+    "nan",
+    "NaN",
+    "N/A",
+    "-",
+    "1",
+    "01",
+    "1.0",
+    "true",
+    "#N/A",
+]
+WORDS += ["2020-01-01", "2020-01-01T00:00:00Z", " padded ", "'", "春", "<NA>", "1e5"]
+
+
+@pytest.mark.parametrize("end", READERS)
+def test_what_looks_like_no_text_is_text(tmp_path, end):
+    path = tmp_path / f"a{end}"
+    write(path, WORDS)
+    assert list(table_documents(path, "text")) == WORDS
+    write(path, ["2020-01-01"] * 5)
+    assert list(table_documents(path, "text")) == ["2020-01-01"] * 5
+
+
+printed = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+fields = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0\t\r\n")
+)
+
+
+@quick
+@pytest.mark.parametrize("end", [".jsonl", ".csv", ".tsv", ".parquet"])
+@given(data=st.data())
+def test_texts_come_back(tmp_path_factory, end, data):
+    one = fields if end == ".tsv" else printed
+    texts = data.draw(st.lists(one, min_size=1, max_size=6))
+    path = tmp_path_factory.mktemp("t") / f"t{end}"
+    write(path, texts)
+    assert list(table_documents(path, "text")) == [text for text in texts if text]
+
+
+def test_quotes_in_a_tsv_are_text_and_merge_no_rows(tmp_path):
+    path = tmp_path / "q.tsv"
+    rows = [f'"row {i}' if i % 10 == 3 else f"row {i}" for i in range(120)]
+    rows += ['"whole"', 'in "the" middle', '""']
+    path.write_text("text\tid\n" + "".join(f"{row}\t1\n" for row in rows))
+    assert list(table_documents(path, "text")) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "text,id\nHello, world,1\n", "line 2: 3 fields, .* names 2.*quotes"),
+        ("a.csv", "text,id\nx,1\nHello\n", "line 3: 1 fields, where the first row"),
+        ("a.csv", 'text\n"never ends\nb\n', "line 3 cannot be read as csv: .*end of"),
+        ("a.csv", 'text\n"a"b\n', "line 2 cannot be read as csv.*doubled"),
+        ("a.csv", "text,text\na,b\n", "has the column 'text' 2 times"),
+        ("a.csv", "texts,id\na,b\n", "no column 'text'.*mean 'texts'.*id, texts"),
+        ("a.csv", "\n\n", "no column 'text'"),
+        ("a.tsv", "text\tid\nx\ny\t1\n", "line 2: 1 fields.*jsonl"),
+        ("a.jsonl", '{"text": "a"}\n{"text"\n', "line 2 cannot be read as JSON"),
+        ("a.jsonl", '{"text": "a"}\n["b"]\n', "line 2 is no object .* but a list"),
+        ("a.jsonl", '{"id": 1, "text": ["a"]}\n', r"no text but a list.*id \(a number"),
+        ("a.jsonl", '{"text": {"a": 1}}\n', "holds no text but an object"),
+        ("a.jsonl", '{"text": 5}\n', "line 1, holds no text but a number"),
+        ("a.jsonl", '{"text": true}\n', "holds no text but true or false"),
+        ("a.jsonl", '{"body": "a"}\n', "no column 'text'.*body"),
+        ("a.jsonl", "[" * 100_000, "line 1 cannot be read as JSON"),
+        ("a.json", '[{"text": "a"}, {"text"', "line 1 cannot be read as JSON"),
+        ("a.json", '{\n "text": "a"\n}\n', "Each line is to be one object"),
+        ("a.parquet", "PAR1", "cannot be read as parquet"),
+        ("a.arrow", "ARROW1\0\0", "cannot be read as arrow"),
+        ("a.feather", "nothing", "cannot be read as arrow"),
+    ],
+)
+def test_a_damaged_table_is_named_with_its_line(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=said):
+        splits_of(Corpus(str(tmp_path / name)), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("write_table", [parquet.write_table, feather.write_feather])
+def test_columns_that_are_no_text_are_told_with_their_types(tmp_path, write_table):
+    columns = {
+        "list": pyarrow.array([["a"]]),
+        "struct": pyarrow.array([{"a": "b"}]),
+        "time": pyarrow.array([0], pyarrow.timestamp("s")),
+        "bytes": pyarrow.array([b"a"]),
+        "number": pyarrow.array([1.5]),
+        "none": pyarrow.array([None]),
+    }
+    end = ".parquet" if write_table is parquet.write_table else ".feather"
+    path = tmp_path / f"t{end}"
+    write_table(pyarrow.table(columns), path)
+    kinds = ["list<", "struct<a: string>", "timestamp", "binary", "double", "null"]
+    for column, kind in zip(columns, kinds, strict=True):
+        with pytest.raises(UserError, match=f"no text but {kind}.*There is: list .*"):
+            splits_of(Corpus(str(path), column=column), tmp_path / "cache")
+
+
+def test_all_types_of_text_are_text(tmp_path):
+    texts, path = ["a", None, "", "b"], tmp_path / "t.arrow"
+    for kind in ("string", "large_string", "string_view", "dictionary"):
+        column = pyarrow.array(texts, "string" if kind == "dictionary" else kind)
+        column = column.dictionary_encode() if kind == "dictionary" else column
+        table = pyarrow.table({"text": column, "a.b": column})
+        with ipc.new_file(path, table.schema) as file:
+            file.write_table(table)
+        assert list(table_documents(path, "text")) == ["a", "b"]
+        if kind != "string_view":
+            parquet.write_table(table, tmp_path / "t.parquet")
+            assert list(table_documents(tmp_path / "t.parquet", "a.b")) == ["a", "b"]
+
+
+def test_compressed_tables(tmp_path):
+    for end in (".jsonl", ".csv", ".parquet"):
+        write(tmp_path / f"t{end}", ["a", "b"])
+        packed = tmp_path / f"t{end}.gz"
+        packed.write_bytes(gzip.compress((tmp_path / f"t{end}").read_bytes()))
+        assert list(table_documents(packed, "text")) == ["a", "b"]
+        text = find(Corpus(str(packed)), tmp_path / "cache")
+        assert text.bytes == (tmp_path / f"t{end}").stat().st_size
+
+
+def test_labels_are_what_stands_there(tmp_path):
+    path = tmp_path / "l.csv"
+    path.write_text("text,label\na,01\nb,NA\nc,1.0\n,x\n")
+    found = list(table_labels(path, "text", "label"))
+    assert found == [("a", "01"), ("b", "NA"), ("c", "1.0")]
+    path.write_text("text,label\na,\n")
+    with pytest.raises(UserError, match="row 1 has no label in the column 'label'"):
+        list(table_labels(path, "text", "label"))
+    path = tmp_path / "l.jsonl"
+    path.write_text('{"text": "a", "label": 1}\n{"text": "b", "label": true}\n')
+    assert list(table_labels(path, "text", "label")) == [("a", "1"), ("b", "True")]
+    for value, said in (("null", "no label"), ("[1]", "a list, no label,")):
+        path.write_text(f'{{"text": "a", "label": {value}}}\n')
+        with pytest.raises(UserError, match=f"row 1 has {said}"):
+            list(table_labels(path, "text", "label"))
+    path.write_text('{"text": "a", "kind": 1}\n')
+    with pytest.raises(UserError, match="line 1 has no column 'label'.*kind, text"):
+        list(table_labels(path, "text", "label"))
+
+
+def test_a_long_document_and_a_byte_order_mark(tmp_path):
+    long = "x" * 300_000
+    for end in (".csv", ".jsonl"):
+        path = tmp_path / f"a{end}"
+        write(path, [long, "b"])
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        assert list(table_documents(path, "text")) == [long, "b"]
+
+
+def test_a_table_is_read_row_by_row(tmp_path):
+    """The first row comes before the rest was read, whatever its format."""
+    for end in READERS:
+        path = tmp_path / f"t{end}"
+        write(path, [f"text {i}" for i in range(3000)])
+        documents = table_documents(path, "text")
+        assert next(documents) == "text 0"
+        documents.close()
