@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from lm_jax.data.copies import Copies
 from lm_jax.data.encoding import Encoded, check_arrays, encode_text
 from lm_jax.errors import UserError
 from lm_jax.files import whole_folder, write_json
@@ -24,7 +25,7 @@ from lm_jax.tokenizers.saved import describe
 from lm_jax.tokenizers.saved import digest as tokenizer_digest
 
 # Part of every folder's name: raise it when the same text would give other files.
-FORMAT = 2
+FORMAT = 3
 
 _Item = TypeVar("_Item")
 
@@ -92,8 +93,8 @@ def tokenize(
         with whole_folder(folder) as temporary:
             _make(temporary, texts, tokenizer, end, not mapped, progress)
         made = _load(folder, mapped)
-    trained, splits = made
-    statement += [describe(trained), *map(_sizes, splits, splits.values())]
+    trained, splits, copies = made
+    statement += [describe(trained), *map(_sizes, splits, splits.values()), *copies]
     # What was trained counts too: the same text can give other pieces elsewhere.
     whole = sha256(f"{digest} {tokenizer_digest(trained)}".encode()).hexdigest()[:20]
     return Tokenized(trained, splits, "\n".join(statement), whole)
@@ -127,7 +128,7 @@ def _mapped(texts: Sequence[Text]) -> dict[str, np.ndarray]:
 
 def _load(
     folder: Path, mapped: dict[str, np.ndarray]
-) -> tuple[Trained, dict[str, Tokens]]:
+) -> tuple[Trained, dict[str, Tokens], list[str]]:
     meta = json.loads((folder / "meta.json").read_text())
     for name, size in meta["sizes"].items():
         found = (folder / name).stat().st_size
@@ -144,7 +145,7 @@ def _load(
         )
         for name, split in meta["splits"].items()
     }
-    return load_tokenizer(folder / "tokenizer.json"), splits
+    return load_tokenizer(folder / "tokenizer.json"), splits, meta["copies"]
 
 
 def _map(path: Path, dtype: str) -> np.ndarray:
@@ -169,7 +170,7 @@ def _make(
     trained = tokenizer.train(training, end=end)
     save_tokenizer(trained, folder / "tokenizer.json")
     dtype = _narrowest(trained.vocab_size)
-    done = 0
+    done, copies = 0, Copies()
     with ExitStack() as files:
         writers = {name: _Writer(folder, name, files, keep_ids) for name in SPLITS}
         for text in texts:
@@ -177,7 +178,8 @@ def _make(
                 given = check_arrays(text, trained, dtype)
                 made = report("checking", given, lambda e: e.ids.nbytes, done)
             else:
-                read = report("tokenizing", text.pieces(), _text_bytes, done)
+                watched = copies.watch(text.pieces())
+                read = report("tokenizing", watched, _text_bytes, done)
                 made = encode_text(read, trained, dtype, total)
             for encoded in made:
                 writers[encoded.split].add(encoded)
@@ -186,7 +188,7 @@ def _make(
             done += text.bytes
     splits = {name: writer.meta() for name, writer in writers.items() if writer.tokens}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    meta = {"dtype": dtype, "splits": splits, "sizes": sizes}
+    meta = {"dtype": dtype, "splits": splits, "copies": copies.said(), "sizes": sizes}
     write_json(folder / "meta.json", meta)
 
 
