@@ -72,5 +72,5 @@ def main(args: list[str]) -> None:
 
 def _vectors(source: Path) -> tuple[list[str], Float32[np.ndarray, "rows width"]]:
     if source.is_file():
-        return read_vectors(source)
+        return read_vectors(source, print)
     return load_model(find_run(source)).vectors()

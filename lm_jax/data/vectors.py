@@ -1,14 +1,17 @@
 """Word vectors as text: the format of word2vec, and GloVe's, which has no header."""
 
-import gzip
-from collections.abc import Iterable, Sequence
+import io
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
 
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
+from lm_jax.text.opening import opened, reading
 
 # Stands for a space in a word, as SentencePiece writes it.
 _SPACE_SIGN = "▁"
@@ -49,22 +52,40 @@ def write_vectors(
     atomic_write(path, "\n".join(lines) + "\n")
 
 
-def read_vectors(path: Path) -> tuple[list[str], Float32[np.ndarray, "rows width"]]:
-    """Read what word2vec, gensim, fastText or GloVe wrote as text; .gz too.
+def read_vectors(
+    path: Path, say: Callable[[str], object] = warnings.warn
+) -> tuple[list[str], Float32[np.ndarray, "rows width"]]:
+    """Read what word2vec, gensim, fastText or GloVe wrote as text, or its .gz.
 
-    A "▁" (U+2581) in a word is a space.
+    A "▁" (U+2581) in a word is a space. Of a word that comes again the first vector
+    is kept.
+
+    Args:
+        path: of the file; compressed if its name says so.
+        say: is told how many words came again, if any did.
 
     Raises:
         UserError: the file is missing or damaged; the line is named.
     """
-    opened = gzip.open if path.suffix == ".gz" else open
+    if not path.exists():
+        raise UserError(f"There are no vectors at {path}.")
     try:
-        with opened(path, "rt", encoding="utf-8", newline="\n") as file:
-            return _read(path, file)
-    except FileNotFoundError as error:
-        raise UserError(f"There are no vectors at {path}.") from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        with reading(path), opened(path) as file:
+            stream: Any = file
+            lines = io.TextIOWrapper(stream, "utf-8", newline="\n")
+            words, vectors = _read(path, lines)
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} cannot be read as text: {error}.") from error
+    first: dict[str, int] = {}
+    for row, word in enumerate(words):
+        first.setdefault(word, row)
+    if again := len(words) - len(first):
+        say(
+            f"{again:,} of {len(words):,} lines of {path} repeat a word, such as "
+            f"{_twice(words)!r}: the first of each is kept"
+        )
+        words, vectors = [*first], vectors[[*first.values()]]
+    return words, vectors
 
 
 def _read(path: Path, lines: Iterable[str]) -> tuple[list[str], np.ndarray]:
@@ -85,8 +106,6 @@ def _read(path: Path, lines: Iterable[str]) -> tuple[list[str], np.ndarray]:
             f"{path} has {len(words):,} vectors, not {said}: it was cut short, or is "
             "no file of vectors."
         )
-    if len(set(words)) < len(words):
-        raise UserError(f"{path} is damaged: the word {_twice(words)!r} comes twice.")
     return words, np.stack(vectors)
 
 

@@ -67,7 +67,8 @@ def from_vectors(initial: InitialVectors, tokenizer: Trained, params: Any) -> St
             f"initial.parameter: the model has no '{initial.parameter}' of (tokens, "
             f"width). There is: {', '.join(params)}."
         )
-    words, vectors = read_vectors(Path(initial.path))
+    notes: list[str] = []
+    words, vectors = read_vectors(Path(initial.path), notes.append)
     if vectors.shape[1] != table.shape[1]:
         raise UserError(
             f"{initial.path} has vectors of {vectors.shape[1]} numbers, and the "
@@ -89,6 +90,7 @@ def from_vectors(initial: InitialVectors, tokenizer: Trained, params: Any) -> St
         return params | {initial.parameter: table}
 
     said = f"{len(ids):,} of {len(symbols):,} rows from {initial.path}"
+    said = "; ".join([said, *notes])
     arrays = {"ids": ids.astype(np.int32), "vectors": vectors[rows]}
     return Start(arrays, place, [(initial.parameter, said)])
 

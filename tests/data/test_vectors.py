@@ -1,6 +1,8 @@
 """Vectors come back from text as they were, and damage is named by its line."""
 
+import bz2
 import gzip
+import lzma
 
 import numpy as np
 import pytest
@@ -82,7 +84,6 @@ def test_gloves_form_has_no_header_and_words_with_spaces(tmp_path):
         ("3 2\na 1 2\nb 3 4\n", "2 vectors, not 3 lines of them: it was cut short"),
         ("", "0 vectors, not a line for each word"),
         ("alone\n", "line 1: 0 numbers"),
-        ("2 1\na 1\na 2\n", "the word 'a' comes twice"),
     ],
 )
 def test_damage_is_named(tmp_path, text, message):
@@ -92,6 +93,27 @@ def test_damage_is_named(tmp_path, text, message):
         read_vectors(path)
 
 
+@pytest.mark.parametrize("header", ["", "6 2\n"])
+def test_of_a_word_that_comes_again_the_first_vector_is_kept(tmp_path, header):
+    path, told = tmp_path / "v.txt", []
+    path.write_text(f"{header}the 1 2\nx 1 1\nx 2 2\ncat 2 1\nthe 9 9\nx 3 3\n")
+    words, vectors = read_vectors(path, told.append)
+    assert words == ["the", "x", "cat"]
+    assert vectors.tolist() == [[1, 2], [1, 1], [2, 1]]
+    assert told == [
+        f"3 of 6 lines of {path} repeat a word, such as 'x': the first of each is kept"
+    ]
+    with pytest.warns(UserWarning, match="3 of 6 lines of"):
+        read_vectors(path)
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
+def test_compressed_vectors(tmp_path, pack):
+    path = tmp_path / f"v.txt.{'bz2' if pack is bz2.compress else 'xz'}"
+    path.write_bytes(pack(b"a 1 2\nb 3 4\n"))
+    assert read_vectors(path)[0] == ["a", "b"]
+
+
 def test_files_that_are_no_text(tmp_path):
     with pytest.raises(UserError, match="There are no vectors at"):
         read_vectors(tmp_path / "nothing.txt")
@@ -99,8 +121,10 @@ def test_files_that_are_no_text(tmp_path):
     with pytest.raises(UserError, match="cannot be read as text"):
         read_vectors(tmp_path / "v.bin")
     (tmp_path / "v.gz").write_bytes(b"not compressed")
-    with pytest.raises(UserError, match="cannot be read as text"):
+    with pytest.raises(UserError, match="v.gz is damaged"):
         read_vectors(tmp_path / "v.gz")
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        read_vectors(tmp_path)
 
 
 def test_words_that_the_format_cannot_hold(tmp_path):
