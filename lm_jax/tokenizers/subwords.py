@@ -31,6 +31,8 @@ _SENTENCE_CHARACTERS = 1000
 # No piece goes on over a space that follows something else, so a cut there
 # changes no id; lines of this length take linear, not quadratic, time.
 _LINE_CHARACTERS = 2000
+# The 256 bytes, and room for some characters.
+_LEAST = 300
 _SAFE_CUT = re.compile(r"(?<! )(?= )")
 
 
@@ -47,10 +49,10 @@ class Subwords:
 
     def __post_init__(self) -> None:
         """Refuse a vocabulary without room beside the bytes."""
-        if self.size < 300:
+        if self.size < _LEAST:
             raise UserError(
                 f"Subwords(size={self.size}): 256 tokens are bytes and some are "
-                "characters. Use size=300 or more (8000 is usual), or Bytes()."
+                f"characters. Use size={_LEAST} or more (8000 is usual), or Bytes()."
             )
 
     def train(self, texts: Iterable[str], end: bool = False) -> "SubwordTokenizer":
@@ -85,21 +87,33 @@ class Subwords:
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
-            raise self._refusal(str(error), lines) from error
+            raise self._refusal(str(error)) from error
         return SubwordTokenizer(base64.b64encode(model.getvalue()).decode(), end)
 
-    def _refusal(self, reason: str, lines: list[str]) -> UserError:
+    def _refusal(self, reason: str) -> UserError:
         most = re.search(r"value <= (\d+)", reason)
+        if most and int(most[1]) < _LEAST:
+            return UserError(
+                f"Subwords(size={self.size}): the training text has {most[1]} "
+                f"different pieces, fewer than the least size, {_LEAST}: there is "
+                "nothing for subwords to learn. Use Bytes() or Characters() "
+                "(--data.tokenizer Bytes), or a longer text."
+            )
         if most:
             return UserError(
                 f"Subwords(size={self.size}): the training text has fewer different "
                 f"pieces than that. Use size={most[1]} or less."
             )
-        if "required_chars" in reason or "smaller than required" in reason:
-            least = 300 + len(set().union(*map(set, lines)))
+        least = re.search(r"required_chars\D*\d+ vs (\d+)", reason)
+        if least:
             return UserError(
                 f"Subwords(size={self.size}): too small for the characters of the "
-                f"training text. Use size={least} or more, or Bytes()."
+                f"training text. Use size={least[1]} or more, or Bytes()."
+            )
+        if "sentences_.empty()" in reason:
+            return UserError(
+                "Subwords: the training split has no text to learn from. Give the "
+                "corpus more, or hold out less of it."
             )
         return UserError(f"Subwords cannot be trained on this text: {reason}")
 

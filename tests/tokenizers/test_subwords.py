@@ -1,5 +1,6 @@
 """Subwords give back every text, wherever it is cut."""
 
+import re
 from collections import Counter
 
 import pytest
@@ -53,6 +54,37 @@ def test_subwords_that_cannot_be_had():
         Subwords(size=300).train([chr(0x4E00 + i) * 2 for i in range(900)])
     with pytest.raises(UserError, match="size=300"):
         Subwords(size=10)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("size", [300, 1000, 30_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ab ab abc",
+        "the cat sat on the mat and that was that " * 3,
+        "".join(chr(0x4E00 + i) * 2 for i in range(900)),
+        ENGLISH,
+    ],
+)
+def test_the_size_that_is_advised_can_be_had(text, size, kind):
+    """Or another tokenizer is, where no size will do."""
+    said = ""
+    try:
+        Subwords(size, kind).train([text])
+    except UserError as error:
+        said = str(error)
+    advised = re.search(r"Use size=(\d+)", said)
+    if advised:
+        Subwords(int(advised[1]), kind).train([text])
+    assert advised or not said or "fewer than the least size, 300" in said
+    assert text != "ab ab abc" or "Use Bytes() or Characters()" in said
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_no_text_is_told(text):
+    with pytest.raises(UserError, match="has no text to learn from"):
+        Subwords(300).train([text])
 
 
 @quick
