@@ -53,7 +53,7 @@ def write_vectors(
 
 
 def read_vectors(
-    path: Path, say: Callable[[str], None] = warnings.warn
+    path: Path, say: Callable[[str], object] = warnings.warn
 ) -> tuple[list[str], Float32[np.ndarray, "rows width"]]:
     """Read what word2vec, gensim, fastText or GloVe wrote as text, or its .gz.
 
@@ -81,8 +81,8 @@ def read_vectors(
         first.setdefault(word, row)
     if again := len(words) - len(first):
         say(
-            f"{path}: {again:,} of {len(words):,} lines repeat a word, such as "
-            f"{_twice(words)!r}; the first of each is kept."
+            f"{again:,} of {len(words):,} lines of {path} repeat a word, such as "
+            f"{_twice(words)!r}: the first of each is kept"
         )
         words, vectors = [*first], vectors[[*first.values()]]
     return words, vectors

@@ -113,15 +113,16 @@ def one_of_each(files: list[Path], cache: Path) -> Files:
         if suffix(file) in tables.READERS:
             name = Path(name).stem
         groups.setdefault(file.with_name(name), []).append(file)
-    paths, notes = [], []
+    paths, copies = [], []
     for twins in groups.values():
         # The plain one has the shortest name.
         first, *others = sorted(twins, key=lambda file: (len(file.name), file))
         for other in others:
             _check_same(first, other, cache)
-            notes.append(f"{other.name} holds the same as {first.name}: left out.")
+            copies.append(Path(other.name))
         paths.append(first)
-    return Files(sorted(paths), notes)
+    said = f"Left out as copies under another compression: {_listed(copies)}."
+    return Files(sorted(paths), [said] if copies else [])
 
 
 def _check_same(first: Path, other: Path, cache: Path) -> None:

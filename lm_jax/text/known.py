@@ -137,7 +137,7 @@ def available() -> str:
             f"With $LM_JAX_DATA set to a folder that holds them: {', '.join(missing)}."
         )
     sentences.append(
-        "Else give the path of a text, jsonl, csv or parquet file or folder, or, "
+        "Else give the path of a text, jsonl, csv, tsv or parquet file or folder, or, "
         "with a network, the id of a Hugging Face data set."
     )
     return " ".join(sentences)

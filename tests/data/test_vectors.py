@@ -101,9 +101,9 @@ def test_of_a_word_that_comes_again_the_first_vector_is_kept(tmp_path, header):
     assert words == ["the", "x", "cat"]
     assert vectors.tolist() == [[1, 2], [1, 1], [2, 1]]
     assert told == [
-        f"{path}: 3 of 6 lines repeat a word, such as 'x'; the first of each is kept."
+        f"3 of 6 lines of {path} repeat a word, such as 'x': the first of each is kept"
     ]
-    with pytest.warns(UserWarning, match="3 of 6 lines repeat"):
+    with pytest.warns(UserWarning, match="3 of 6 lines of"):
         read_vectors(path)
 
 

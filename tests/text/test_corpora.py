@@ -138,6 +138,14 @@ def test_hub_data_are_kept_and_read_without_a_network(tmp_path, monkeypatch):
     assert len(first["train"]) + len(first["validation"]) == 100
     assert len(first["validation"]) > 2
     assert "test" in find(corpus, tmp_path).statement
+    for damaged in (tmp_path / "datasets").rglob("data-*.arrow"):
+        damaged.write_bytes(damaged.read_bytes()[:-99])
+    with pytest.raises(UserError, match="cache of a Hugging Face data set is damaged"):
+        splits_of(corpus, tmp_path)
+    for damaged in (tmp_path / "datasets").rglob("state.json"):
+        damaged.write_text("{")
+    with pytest.raises(UserError, match="is damaged: .*Delete that folder"):
+        find(corpus, tmp_path)
 
 
 def test_hub_data_without_a_network(tmp_path, monkeypatch):
