@@ -121,3 +121,12 @@ def test_plateau_cuts_after_each_patience_in_vain():
     scales = [schedule.scale(losses[:n]) for n in range(len(losses) + 1)]
     assert scales == [1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25]
     assert Constant(peak=1.0).scale(losses) == 1.0
+
+
+def test_losses_that_creep_are_no_better():
+    """Each is lower than the last, and none by the threshold than the best."""
+    creeping = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75]
+    schedule = ReduceOnPlateau(peak=1.0, factor=0.5, patience=2, threshold=0.3)
+    assert schedule.scale(creeping) < 1
+    assert schedule.scale([loss - 0.31 * k for k, loss in enumerate(creeping)]) == 1
+    assert ReduceOnPlateau(peak=1.0, patience=2, threshold=0.0).scale(creeping) == 1
