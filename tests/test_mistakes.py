@@ -18,7 +18,10 @@ def test_each_old_text_stands_once_in_its_file():
     for mistake in mistakes:
         text = (ROOT / mistake.file).read_text(encoding="utf-8")
         compile(mistake.planted(text), mistake.file, "exec")
-        assert all((ROOT / path).exists() for path in mistake.tests), mistake.name
+        for test in mistake.tests:
+            path, _, name = test.partition("::")
+            there = (ROOT / path).is_dir() or f"def {name}" in (ROOT / path).read_text()
+            assert there, f"[{mistake.name}]: {test}"
 
 
 def test_mistakes_stand_in_every_room():
@@ -34,13 +37,13 @@ def test_mistakes_stand_in_every_room():
 def project(tmp_path, monkeypatch):
     """A room of one function, and tests of it, one of which fails anyway."""
     for path, text in {
-        "lm_jax/room/half.py": "def half(x):\n    return x / 2\n\n\nLOST = 1\n",
-        "tests/room/test_half.py": "from lm_jax.room.half import half\n\n\n"
+        "lm_jax/runs/half.py": "def half(x):\n    return x / 2\n\n\nLOST = 1\n",
+        "tests/runs/test_half.py": "from lm_jax.runs.half import half\n\n\n"
         "def test_fails_anyway():\n    assert half(1) == 7\n\n\n"
         "def test_half():\n    assert half(4) == 2\n",
-        "tests/mistakes.toml": '[double]\nfile = "lm_jax/room/half.py"\n'
+        "tests/mistakes.toml": '[double]\nfile = "lm_jax/runs/half.py"\n'
         'old = "x / 2"\nnew = "x * 2"\nbreaks = "half is half"\n\n'
-        '[lost]\nfile = "lm_jax/room/half.py"\n'
+        '[lost]\nfile = "lm_jax/runs/half.py"\n'
         'old = "LOST = 1"\nnew = "LOST = 2"\nbreaks = "nothing"\n',
         "pyproject.toml": '[tool.pytest.ini_options]\nmarkers = ["slow: long"]\n',
     }.items():
@@ -53,15 +56,15 @@ def project(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_mistake_is_caught_by_a_test_that_passes_without_it(project, capsys):
     file = project / "results.json"
-    before = (project / "lm_jax/room/half.py").read_bytes()
+    before = (project / "lm_jax/runs/half.py").read_bytes()
     assert bench_mistakes.main(["--write", str(file)]) == 1
     said = capsys.readouterr().out
-    assert "tests/room/test_half.py::test_half" in said
+    assert "tests/runs/test_half.py::test_half" in said
     assert "NOT CAUGHT: nothing" in said and "1 of 2 caught: 50.0%" in said
     double, lost = json.loads(file.read_text())["each"]
-    assert double["caught_by"] == "tests/room/test_half.py::test_half"
+    assert double["caught_by"] == "tests/runs/test_half.py::test_half"
     assert lost["caught_by"] is None
-    assert (project / "lm_jax/room/half.py").read_bytes() == before
+    assert (project / "lm_jax/runs/half.py").read_bytes() == before
     assert bench_mistakes.main(["--only", "double", "--jobs", "2"]) == 0
 
 
@@ -70,7 +73,7 @@ def test_what_does_not_fit_is_said(project):
         bench_mistakes.main(["--only", "doubl"])
     with pytest.raises(UserError, match="must be 1 or more"):
         bench_mistakes.main(["--jobs", "0"])
-    (project / "lm_jax/room/half.py").write_text("x / 2 + x / 2")
+    (project / "lm_jax/runs/half.py").write_text("x / 2 + x / 2")
     with pytest.raises(UserError, match=r"\[double\]: its old text stands 2 times"):
         bench_mistakes.main([])
     (project / LIST).unlink()

@@ -221,3 +221,12 @@ def test_a_budget_of_nothing_needs_no_peak():
 def test_what_is_no_schedule_is_refused(make, said):
     with pytest.raises(UserError, match=said):
         make()
+
+
+def test_losses_that_creep_are_no_better():
+    """Each is lower than the last, and none by the threshold than the best."""
+    creeping = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75]
+    schedule = ReduceOnPlateau(peak=1.0, factor=0.5, patience=2, threshold=0.3)
+    assert schedule.scale(creeping) < 1
+    assert schedule.scale([loss - 0.31 * k for k, loss in enumerate(creeping)]) == 1
+    assert ReduceOnPlateau(peak=1.0, patience=2, threshold=0.0).scale(creeping) == 1

@@ -21,7 +21,7 @@ from lm_jax.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = "tests/mistakes.toml"
-_LEFT_OUT = (".git", ".venv", ".lm_jax", "runs", "__pycache__", ".hypothesis")
+_LEFT_OUT = {".git", ".venv", ".lm_jax", ".hypothesis", "runs"}
 _FAILED = re.compile(
     r"^(?:FAILED|ERROR) (tests\S*?(?:::.*?)?)(?: - .*)?$", re.MULTILINE
 )
@@ -32,7 +32,7 @@ class Options:
     """Plant the mistakes of tests/mistakes.toml in a copy of this checkout.
 
     Of each, the tests of its file run first, then those of its room, then all
-    others, until one fails that passes without the mistake.
+    others, the quick ones before the slow, until one fails that passes without it.
     """
 
     jobs: int = 1
@@ -56,7 +56,7 @@ class Mistake:
         file: in which it is planted.
         old, new: the text that it takes the place of, and its own.
         breaks: the property that no longer holds.
-        tests: where that is tested, if not in the folder of the file's name.
+        tests: where that is tested, if not in the tests of the file.
     """
 
     name: str
@@ -84,17 +84,14 @@ class Mistake:
         path = Path(self.file).relative_to("lm_jax")
         mirror = Path("tests", path.parent, f"test_{path.name}")
         room = Path("tests", path.parts[0])
-        near = [str(part) for part in (mirror,) if (root / part).exists()]
-        near += self.tests
-        if near:
-            yield near
-        done = [f"--ignore={part}" for part in near]
-        if (root / room).is_dir():
-            yield [str(room), *done, "-m", "not slow"]
-            yield [str(room), *done, "-m", "slow"]
-            done.append(f"--ignore={room}")
-        yield ["tests", *done, "-m", "not slow"]
-        yield ["tests", *done, "-m", "slow"]
+        near = list(self.tests) or [str(p) for p in (mirror,) if (root / p).exists()]
+        done = [f"--ignore={part}" for part in near if "::" not in part]
+        parts = [near] if near else []
+        parts += [[str(room), *done]] if (root / room).is_dir() else []
+        parts += [["tests", *done, f"--ignore={room}"]]
+        for part in parts:
+            for speed in ("not slow", "slow"):
+                yield [*part, "-m", speed]
 
 
 @dataclass
@@ -132,10 +129,12 @@ class Copy:
         )
         try:
             said, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-            return None
+            if isinstance(error, subprocess.TimeoutExpired):
+                return None
+            raise
         found = _FAILED.search(said)
         if found is None and process.returncode not in (0, 5):  # 5: no test was there
             raise UserError(f"pytest ended otherwise than by a test:\n{said[-2000:]}")
@@ -226,20 +225,26 @@ def _tried(mistakes: list[Mistake], options: Options, folder: Path) -> Iterator[
     copies: Queue[Copy] = Queue()
     for job in range(min(options.jobs, len(mistakes))):
         root = folder / f"job{job}" / "checkout"
-        shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        shutil.copytree(ROOT, root, ignore=_left_out)
         copies.put(Copy(root))
 
     def one(mistake: Mistake) -> Result:
         copy = copies.get()
         try:
             stages = list(mistake.stages(copy.root))
-            stages = stages[:1] if options.near else stages
+            stages = stages[:2] if options.near else stages
             return try_mistake(mistake, copy, stages, options.seconds)
         finally:
             copies.put(copy)
 
     with ThreadPoolExecutor(copies.qsize()) as pool:
         yield from pool.map(one, mistakes)
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """What stands in a checkout, or in its folders, and is not of the project."""
+    apart = _LEFT_OUT if Path(folder) == ROOT else set()
+    return {name for name in names if name in apart | {"__pycache__"}}
 
 
 def try_mistake(

@@ -258,8 +258,8 @@ def _evaluate(
         prefix = "validation" if name == watch else name
         values |= {f"{prefix}_{key}": value for key, value in made.scores.items()}
         if name == watch:
-            sign = -1 if evaluation.larger_is_better else 1
-            progress.validation.append((step, sign * made.scores[evaluation.watched]))
+            score = made.scores[evaluation.watched]
+            progress.add(step, score, evaluation.larger_is_better)
         outputs.show(step, name, made, best=name == watch and progress.is_best(step))
     rate = clock.steps_per_second()
     if rate and watch in due:

@@ -33,6 +33,10 @@ class Progress:
         best = self.best[0] if self.best else None
         return dataclasses.asdict(self) | {"best": best}
 
+    def add(self, step: int, score: float, larger_is_better: bool) -> None:
+        """Note what the watched evaluation found; see ``validation``."""
+        self.validation.append((step, -score if larger_is_better else score))
+
     @property
     def losses(self) -> list[float]:
         """The losses alone."""

@@ -86,3 +86,12 @@ def test_progress_finds_the_best_and_counts_what_came_after():
     assert progress.waited() == 2
     assert Progress().best is None
     assert Progress([(1, nan)]).waited() == 1
+
+
+def test_the_best_of_a_score_is_the_largest_and_of_a_loss_the_smallest():
+    for larger, best in ((True, (2, -0.9)), (False, (1, 0.2))):
+        progress = Progress()
+        for step, score in ((1, 0.2), (2, 0.9), (3, 0.5)):
+            progress.add(step, score, larger)
+        assert progress.best == best
+        assert progress.is_best(best[0]) and progress.waited() == 3 - best[0]

@@ -147,3 +147,18 @@ def test_a_vocabulary_of_one_word_is_refused(tmp_path, monkeypatch):
     experiment = replace(load("tiny.py").experiment, objective=NextToken())
     with pytest.raises(UserError, match="nothing to predict"):
         set_up(experiment)
+
+
+@pytest.mark.slow
+def test_the_seed_decides_the_first_parameters_and_the_order(tmp_path, monkeypatch):
+    write_tiny(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    experiment = load("tiny.py").experiment
+    kernels, rows = [], []
+    for seed in (0, 0, 1):
+        setup = set_up(replace(experiment, seed=seed))
+        params = setup.first_state().params
+        kernels.append(params["block_0"]["up"]["kernel"].sum())
+        rows.append(setup.order.batch(0)["inputs"].tolist())
+    assert kernels[0] == kernels[1] != kernels[2]
+    assert rows[0] == rows[1] != rows[2]
