@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.errors import UserError
 
-
 SEEDS = 2**32
 
 
