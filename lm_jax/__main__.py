@@ -63,7 +63,7 @@ def main(args: list[str]) -> int:
             raise UserError(
                 f"There is no command '{args[0]}'.{nearest(args[0], COMMANDS)}"
             )
-        if args[0] != "test":
+        if args[0] not in ("test", "doctor"):  # doctor says what is wrong with it
             configure()
         command = importlib.import_module(f"lm_jax.commands.{args[0]}")
         return command.main(args[1:]) or 0

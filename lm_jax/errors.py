@@ -11,8 +11,12 @@ class UserError(Exception):
     """
 
 
+class NotFinite(UserError):
+    """A model's numbers are infinite or none: there is nothing to say of them."""
+
+
 class Diverged(Exception):
-    """A loss or gradient was not finite; the state before it was saved."""
+    """A loss, gradient or update was not finite; the state before it was saved."""
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lm_jax.errors import UserError
+
 FAULTS = """
 import resource, sys
 import numpy as np
@@ -97,3 +99,64 @@ SAY = (
 )
 def test_products_are_as_precise_as_their_type_unless_the_user_says(variables, said):
     assert in_fresh_process(SAY, **variables).stdout.strip() == said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("JAX_NUM_CPU_DEVICES", "abc", "none of the values that jax takes"),
+        ("JAX_ENABLE_X64", "maybe", "none of the values that jax takes"),
+        ("JAX_DEFAULT_MATMUL_PRECISION", "fp32", "none of the values that jax takes"),
+        ("JAX_ENABLE_X64", "1", "JAX_ENABLE_X64=0"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "doctor"])
+def test_a_variable_that_jax_cannot_take_is_one_sentence(name, value, words, command):
+    arguments = ["doctor"] if command == "doctor" else ["train", "tiny.py"]
+    code = f"from lm_jax.__main__ import main; raise SystemExit(main({arguments}))"
+    done = in_fresh_process(code, **{name: value})
+    assert done.returncode == (1 if command == "doctor" else 2)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in said and words in said and name in said
+    assert "Remove .venv" not in said
+
+
+START = "from lm_jax.platform import configure, devices; configure(); devices()"
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "nonsense"])
+def test_a_device_that_is_not_there_is_one_sentence(platforms, monkeypatch):
+    from lm_jax import platform
+
+    def fail():
+        raise AssertionError if platforms == "cuda" else RuntimeError("Unable to\nmore")
+
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    monkeypatch.setattr("jax.devices", fail)
+    with pytest.raises(UserError) as caught:
+        platform.devices()
+    said = str(caught.value)
+    assert f"JAX_PLATFORMS={platforms}" in said and "JAX_PLATFORMS=cpu" in said
+    assert "more" not in said
+
+
+@pytest.mark.slow
+def test_jax_itself_finds_no_such_device():
+    code = f"""
+from lm_jax.errors import UserError
+try:
+    {START.replace("; ", chr(10) + "    ")}
+except UserError as error:
+    print(error)
+"""
+    done = in_fresh_process(code, JAX_PLATFORMS="nonsense")
+    assert "jax finds no device with JAX_PLATFORMS=nonsense" in done.stdout
+
+
+def test_several_processes_are_refused(monkeypatch):
+    from lm_jax import platform
+
+    monkeypatch.setattr("jax.process_count", lambda: 4)
+    with pytest.raises(UserError, match=r"4 processes.*Start one"):
+        platform.devices()

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm_jax.errors import UserError
+from lm_jax.platform import configure
+from lm_jax.runs.directory import runs_below
 from lm_jax.runs.environment import environment
 from lm_jax.text.known import KNOWN
 
 _GB = 1e9
+_CPU = "JAX_PLATFORMS=cpu ./launch.sh doctor says whether the CPU works."
 _REINSTALL = "Remove .venv beside launch.sh and start again: it is made anew."
 
 # Instruction sets that decide how fast bf16 is, best first.
@@ -62,10 +65,14 @@ def main(args: list[str]) -> int:
 def _examine(folder: Path) -> Iterator[Finding]:
     yield _python()
     try:
+        configure()
         machine = environment()
+    except UserError as error:  # which says what to do
+        yield Finding("jax", "does not start", str(error), blocks=True)
     except Exception as error:  # whatever jax raises, the rest is still wanted
         reason = str(error).splitlines()[0] if str(error) else repr(error)
-        yield Finding("jax", f"does not start: {reason}", _REINSTALL, blocks=True)
+        advice = _REINSTALL if isinstance(error, ImportError) else _CPU
+        yield Finding("jax", f"does not start: {reason}", advice, blocks=True)
     else:
         yield _versions(machine["versions"])
         yield _devices(machine)
@@ -209,8 +216,16 @@ def _cache(folder: Path) -> Finding:
 
 
 def _runs(folder: Path) -> Finding:
-    count = sum(1 for _ in folder.glob("*/*/seed*")) if folder.is_dir() else 0
-    return _written("Runs", folder, f"{folder.name}/: {count} runs")
+    below, beside = len(runs_below(folder)), len(_beside(folder))
+    others = f", and {beside} beside it" if beside else ""
+    return _written("Runs", folder, f"{folder.name}/: {below} runs{others}")
+
+
+def _beside(folder: Path) -> list[Path]:
+    """Runs in other folders here, by --run: no deeper than one folder of runs."""
+    here = folder.parent
+    files = [*here.glob("*/experiment.json"), *here.glob("*/*/experiment.json")]
+    return [file for file in files if folder not in file.parents]
 
 
 def _written(subject: str, folder: Path, found: str) -> Finding:

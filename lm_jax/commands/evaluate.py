@@ -15,6 +15,7 @@ from lm_jax.runs.display import Display
 from lm_jax.runs.result import add_scores, corpus_of, entries
 from lm_jax.training.fitting import (
     Elsewhere,
+    check_finite,
     load_fitted,
     named_evaluation,
     split_of,
@@ -65,6 +66,7 @@ def main(args: list[str]) -> None:
     display = Display(0)
     found = evaluation.run(fitted, split, display.work)
     display.close()
+    check_finite(found, fitted.step)
     _show(replace(options, split=split), run, experiment, fitted, found, display)
     if (run / "result.json").exists():
         name = str(evaluation) if options.cache else ""

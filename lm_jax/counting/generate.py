@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Integer, Key
 
 from lm_jax.counting.fitted import FittedNGram, check_ids
 from lm_jax.errors import UserError
-from lm_jax.generation.sampling import Sampling, sample
+from lm_jax.generation.sampling import Sampling, check_seed, sample
 
 
 def generate(
@@ -37,6 +37,7 @@ def generate(
             negative length.
     """
     sampling.check(fitted.vocab_size)
+    check_seed(seed)
     if length < 0:
         raise UserError(f"length={length} must be 0 or more.")
     context = fitted.order - 1

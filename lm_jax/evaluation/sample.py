@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lm_jax.errors import UserError
+from lm_jax.errors import NotFinite, UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Progress
 from lm_jax.generation import Sampling
 from lm_jax.tokenizers import Trained
@@ -39,7 +39,10 @@ class Sample:
             return Found({})
         tokenizer = fitted.data.tokenizer
         prompt = tokenizer.encode(self.prompt)
-        new = fitted.generate([prompt], self.length, self.sampling, fitted.seed)
+        try:
+            new = fitted.generate([prompt], self.length, self.sampling, fitted.seed)
+        except NotFinite as error:  # a sample is for the eye, and ends no training
+            return Found({}, (f"({error})",))
         return Found({}, (written(tokenizer, np.concatenate([prompt, new[0]])),))
 
     def check(self, tokenizer: Trained, name: str, empty: bool = False) -> None:

@@ -109,7 +109,7 @@ def from_json(document: Any, own: Any = None) -> Any:
         body = {k: rebuilt(v) for k, v in document.items() if k != "type"}
         if "type" not in document:
             return FrozenDict(body)
-        name = document["type"]
+        name = str(document["type"])
         kind = public.get(name) or _own_kind(name, own)
         if kind is None:
             raise UserError(
@@ -128,7 +128,7 @@ def from_json(document: Any, own: Any = None) -> Any:
 
 
 def _own_kind(name: str, own: Any) -> Any:
-    if own is None or not str(name).startswith("experiment."):
+    if own is None or not name.startswith("experiment."):
         return None
     kind = getattr(own, name.removeprefix("experiment."), None)
     mine = isinstance(kind, type) and kind.__module__ == own.__name__

@@ -8,10 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Bool, Int, Key
 
-from lm_jax.errors import UserError
-from lm_jax.generation.sampling import Sampling, sample
+from lm_jax.errors import NotFinite, UserError
+from lm_jax.generation.sampling import Sampling, check_seed, sample
 from lm_jax.platform import products_of
 
 
@@ -49,8 +49,10 @@ def generate(
     Raises:
         UserError: for an empty prompt, ids that the model doesn't know, a
             sampling that can't be, a negative length.
+        NotFinite: there is no largest logit.
     """
     sampling.check(model.vocab_size)
+    check_seed(seed)
     if length < 0:
         raise UserError(f"length={length} must be 0 or more.")
     _check_prompts(prompts, model.vocab_size)
@@ -65,9 +67,15 @@ def generate(
     text = np.zeros((len(prompts), width + length), np.int32)
     for row, prompt in zip(text, prompts, strict=True):
         row[: len(prompt)] = prompt
-    text = _decode(
+    text, finite = _decode(
         model, params, text, lengths, jax.random.key(seed), length, context, sampling
     )
+    if not finite:
+        raise NotFinite(
+            "The model's logits are infinite or not numbers: there is no token to draw "
+            "from them. Its parameters are not finite, or too large. Take an earlier "
+            "checkpoint (--step)."
+        )
     columns = lengths[:, None] + np.arange(length)
     return np.take_along_axis(np.asarray(text), columns, axis=1)
 
@@ -98,13 +106,16 @@ def _decode(
     length: int,
     context: int,
     sampling: Sampling,
-) -> Int[Array, "batch columns"]:
+) -> tuple[Int[Array, "batch columns"], Bool[Array, ""]]:
     """Write ``length`` tokens into each row of text from its end on.
 
     A row's window is text[start:end]. The outer loop reads the windows into an
     empty cache, the inner one adds tokens until every window is full; a row
     whose window is full before the others' waits for the next reading. So a
     row's tokens never depend on the rows beside it.
+
+    Returns:
+        The text, and whether each token was drawn from logits with a finite largest.
     """
     batch, columns = text.shape
     rows = jnp.arange(batch)
@@ -132,7 +143,7 @@ def _decode(
 
     def add_token(starts, state):
         """Show the model each row's last token and draw the one after it."""
-        text, ends, cache = state
+        text, ends, cache, finite = state
         position = jnp.minimum(ends - 1 - starts, slots - 1)
         # A row that waits reads nothing: a state of constant size would change.
         reads = growing(starts, ends)[:, None].astype(jnp.int32)
@@ -141,23 +152,26 @@ def _decode(
         keys = jax.vmap(jax.random.fold_in)(row_keys, ends + length - stops)
         # A row that waits draws too: its next token is written over that.
         text = text.at[rows, ends].set(sample(logits[:, 0], keys, sampling))
-        return text, ends + growing(starts, ends), cache
+        drawn = jnp.isfinite(logits[:, 0].max(axis=-1)) | ~growing(starts, ends)
+        return text, ends + growing(starts, ends), cache, finite & drawn.all()
 
     def fill(state):
         """Fill the windows, beginning with the last half of those that are full."""
-        text, starts, ends = state
+        text, starts, ends, finite = state
         starts = jnp.where(ends - starts > context, ends - half, starts)
-        text, ends, _ = jax.lax.while_loop(
+        text, ends, _, finite = jax.lax.while_loop(
             lambda state: growing(starts, state[1]).any(),
             functools.partial(add_token, starts),
-            (text, ends, read(text, starts, ends)),
+            (text, ends, read(text, starts, ends), finite),
         )
-        return text, starts, ends
+        return text, starts, ends, finite
 
-    text, _, _ = jax.lax.while_loop(
-        lambda state: (state[2] < stops).any(), fill, (text, jnp.zeros_like(ends), ends)
+    text, _, _, finite = jax.lax.while_loop(
+        lambda state: (state[2] < stops).any(),
+        fill,
+        (text, jnp.zeros_like(ends), ends, jnp.ones((), bool)),
     )
-    return text
+    return text, finite
 
 
 def _apply(model, params, tokens, positions, cache, segments):

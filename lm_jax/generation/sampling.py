@@ -9,6 +9,18 @@ from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.errors import UserError
 
+SEEDS = 2**32
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what is no seed of its own.
+
+    Raises:
+        UserError: with the seeds that there are.
+    """
+    if not 0 <= seed < SEEDS:
+        raise UserError(f"seed={seed} must be from 0 to {SEEDS - 1}.")
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -75,7 +87,8 @@ def sample(
         return jnp.argmax(logits, axis=-1)
     # From the highest down, so that a small temperature can't overflow.
     logits = logits - logits.max(axis=-1, keepdims=True)
-    logits = logits / sampling.temperature
+    # Beyond these, float32 makes 0 or infinity of the temperature or of its inverse.
+    logits = logits / min(max(sampling.temperature, 1e-37), 1e37)
     vocab = logits.shape[-1]
     # The Gumbel-max trick: the argmax of logits + noise is a fair draw.
     noise = jax.vmap(lambda key: jax.random.gumbel(key, (vocab,)))(keys)

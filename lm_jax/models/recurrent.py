@@ -267,7 +267,8 @@ class Recurrent(Model):
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
-        if min(self.layers, self.width, self.embedding_width or 1) < 1:
+        embedded = self.width if self.embedding_width is None else self.embedding_width
+        if min(self.layers, self.width, embedded) < 1:
             yield (
                 "model.layers, model.width and model.embedding_width must be 1 or more."
             )

@@ -20,7 +20,7 @@ from jaxtyping import Float, Float32, Int
 from lm_jax.bounds import SEEDS, check_number
 from lm_jax.counting import FittedNGram, load
 from lm_jax.counting.generate import generate as continue_counted
-from lm_jax.errors import UserError
+from lm_jax.errors import NotFinite, UserError
 from lm_jax.experiment import AnyExperiment, CountExperiment, Experiment, from_json
 from lm_jax.experiment import read as read_experiment
 from lm_jax.experiment.names import own_module, to_json
@@ -116,7 +116,8 @@ class NeuralModel(_Texts):
         """Give the vector of each token of each text, before the logits.
 
         Raises:
-            UserError: a text is empty or longer than the model's context.
+            UserError: a text is empty or longer than the model's context, or its
+                features are not finite.
         """
         found = []
         for number, text in enumerate(texts, 1):
@@ -131,7 +132,7 @@ class NeuralModel(_Texts):
                 hidden, _ = self.model.apply(
                     {"params": self.params}, tokens, method="features"
                 )
-            found.append(np.asarray(hidden[0], np.float32))
+            found.append(_finite(hidden[0], f"The features of text {number}"))
         return found
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
@@ -148,7 +149,7 @@ class NeuralModel(_Texts):
                 "method `vectors` that returns them, (vocab, width)."
             )
         table = self.model.apply({"params": self.params}, method="vectors")
-        table = np.asarray(jax.device_get(table), np.float32)
+        table = _finite(table, "Its vectors")
         tokenizer = self.tokenizer
         if isinstance(tokenizer, WithSpecials):
             tokenizer = tokenizer.tokenizer
@@ -187,6 +188,21 @@ class CountedModel(_Texts):
             UserError: always.
         """
         raise UserError("This model was fitted by counting: it has no vectors.")
+
+
+def _finite(array: Any, what: str) -> Float32[np.ndarray, "..."]:
+    """An array of a model in float32.
+
+    Raises:
+        NotFinite: an entry is infinite or not a number.
+    """
+    found = np.asarray(jax.device_get(array), np.float32)
+    if not np.isfinite(found).all():
+        raise NotFinite(
+            f"{what} are infinite or not numbers: the parameters are not finite, or "
+            "too large. Take an earlier checkpoint (--step)."
+        )
+    return found
 
 
 def check_writes(experiment: Experiment) -> None:

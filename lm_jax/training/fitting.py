@@ -1,5 +1,6 @@
 """Fit an experiment of either kind, and score what was fitted: what Python calls."""
 
+import math
 import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from lm_jax.data import Prepared
-from lm_jax.errors import UserError, nearest
+from lm_jax.errors import NotFinite, UserError, nearest
 from lm_jax.evaluation import Evaluation, Fitted, Found
 from lm_jax.experiment import AnyExperiment, CountExperiment, read
 from lm_jax.files import given_path
@@ -97,7 +98,23 @@ def evaluate(
         evaluation = named_evaluation(read(run), evaluation)
     fitted = load_fitted(run, step, elsewhere)
     split = split_of(fitted, split) if elsewhere.corpus else split
-    return evaluation.run(fitted, split)
+    found = evaluation.run(fitted, split)
+    check_finite(found, fitted.step)
+    return found
+
+
+def check_finite(found: Found, step: int) -> None:
+    """Refuse scores that say nothing. A loss may be infinite: what was impossible came.
+
+    Raises:
+        NotFinite: a score is not a number.
+    """
+    if bad := [name for name, value in found.scores.items() if math.isnan(value)]:
+        raise NotFinite(
+            f"At step {step}, {bad[0].replace('_', ' ')} is not a number: the "
+            "parameters are not finite, or too large. Take an earlier checkpoint "
+            "(--step)."
+        )
 
 
 def split_of(fitted: Fitted, split: str) -> str:

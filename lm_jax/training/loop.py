@@ -1,6 +1,5 @@
 """The loop: steps, evaluations, samples and checkpoints of one run."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -131,7 +130,7 @@ def train(
     device never waits for the host.
 
     Raises:
-        Diverged: when a loss or gradient is not finite.
+        Diverged: when a loss, gradient or update is not finite.
         UserError: when the disk is full.
     """
     compiled, clock = compile_functions(setup), Clock()
@@ -203,9 +202,10 @@ def _record(
     clock: Clock,
     item: tuple[int, dict],
 ) -> bool:
-    """Read, write and show a step's metrics; false when they aren't finite."""
+    """Read, write and show a step's metrics; false when its numbers aren't finite."""
     step, metrics = item
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    finite = bool(values.pop("finite"))
     outputs.write(step, values)
     rate = clock.steps_per_second()
     outputs.display.progress(
@@ -214,7 +214,7 @@ def _record(
         abs(progress.losses[-1]) if progress.validation else None,
         rate and rate * setup.units.tokens,
     )
-    return math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])
+    return finite
 
 
 def scored(
@@ -346,8 +346,9 @@ def _save_divergence(
     folder = outputs.run / f"diverged_at_step_{step}"
     save_blame(folder, step, batch, state.params, gradient)
     raise Diverged(
-        f"The loss or gradient of step {step} is not finite. The state before it is "
-        f"checkpoint {int(state.step)}; the batch and the statistics of each "
+        f"The loss, gradient or update of step {step} is not finite. The state before "
+        f"it is checkpoint {int(state.step)}; the batch and the statistics of each "
         f"parameter are in {folder}. A lower learning rate (--schedule.peak), a "
-        "longer warmup or optimizer.clip often helps."
+        "longer warmup or optimizer.clip often helps; where the gradient is finite "
+        "there, look at the optimizer's own numbers (--optimizer.b1 and the like)."
     )

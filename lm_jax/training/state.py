@@ -23,8 +23,8 @@ class TrainState(flax.struct.PyTreeNode):
         scale: factor on the update, float32, set by evaluations.
         carry: what is left of the batch before, or None where batches don't
             continue each other.
-        finite: bool, false from the first loss or gradient that isn't finite on;
-            no update is made then.
+        finite: bool, false from the first loss, gradient or update on that isn't
+            finite; no update is made then.
     """
 
     # Any: the same tree also holds shapes, shardings and rules.

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Key
 
 from lm_jax.averages import Running
 from lm_jax.models.cache import continued
@@ -47,8 +47,8 @@ def make_train_step(
 
     One call is one optimizer update. The loss is a sum over the whole batch
     divided once by its weight, so that parts, masks and devices don't change
-    it. A loss or gradient that isn't finite leaves the state as it was and
-    clears ``state.finite``, which stops all later updates.
+    it. A loss, gradient or new state that isn't finite leaves the state as it was
+    and clears ``state.finite``, which stops all later updates.
 
     Args:
         model, objective: what is trained, and to do what.
@@ -70,18 +70,36 @@ def make_train_step(
         loss = loss / weight
         gradient = jax.tree.map(lambda g: g / weight, gradient)
         norm = optax.tree.norm(gradient)
-        finite = state.finite & jnp.isfinite(loss) & jnp.isfinite(norm)
         new = _updated(state, gradient, transformation, average, frozen)
         new = new.replace(carry=carry)
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm) & still_finite(state, new)
+        finite &= state.finite
         new = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state)
         metrics = {
             "loss": loss,
             "grad_norm": norm,
             "learning_rate": curve(state.step) * state.scale,
+            "finite": finite,
         }
         return new.replace(finite=finite), metrics
 
     return train_step
+
+
+def still_finite(before: Any, after: Any) -> Bool[Array, ""]:
+    """Whether no entry that was finite is infinite or not a number afterwards.
+
+    A finite gradient does not say so: an optimizer's division can overflow, and what is
+    carried to the next batch has no part in this one's loss.
+    """
+
+    def stays(old: Array, new: Array) -> Array:
+        if not jnp.issubdtype(new.dtype, jnp.inexact):
+            return jnp.ones((), bool)
+        return (jnp.isfinite(new) | ~jnp.isfinite(old)).all()
+
+    kept = jax.tree.leaves(jax.tree.map(stays, before, after))
+    return jnp.stack(kept).all()
 
 
 def make_gradients(

@@ -70,13 +70,17 @@ def test_a_read_only_folder_stops(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_runs_and_caches_are_counted(capsys, tmp_path):
-    for seed in range(3):
-        (tmp_path / f"runs/gpt/main/seed{seed}").mkdir(parents=True)
+    for run in ("gpt/main/seed0", "gpt/main/seed1", "deeper"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        (tmp_path / "runs" / run / "experiment.json").touch()
+    for run in ("r1", "trials/a", "trials/b"):
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "experiment.json").touch()
     tokens = tmp_path / ".lm_jax/tokens/abc"
     tokens.mkdir(parents=True)
     (tokens / "train").write_bytes(bytes(2_500_000))
     _, out = report(capsys)
-    assert "3 runs" in line_of(out, "Runs")
+    assert "runs/: 3 runs, and 3 beside it" in line_of(out, "Runs")
     assert "tokens 2.5 MB" in line_of(out, "Caches")
 
 
@@ -108,6 +112,7 @@ def test_jax_that_does_not_start_stops(capsys, monkeypatch):
     assert status == 1
     assert "Unable to initialize backend 'cuda'" in line_of(out, "jax")
     assert "Disk" in out  # the rest is still looked at
+    assert "Remove .venv" not in out  # it would be made as it was
 
 
 @pytest.mark.slow

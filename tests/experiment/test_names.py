@@ -101,7 +101,9 @@ def test_what_cannot_be_rebuilt_is_said(change, words, tmp_path):
 def test_nothing_is_imported_that_a_document_names(tmp_path, monkeypatch):
     (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    for name in ("evil.Thing", f"{tmp_path}/evil.py:Thing", "lm_jax.evil.Thing"):
+    names = ["evil.Thing", f"{tmp_path}/evil.py:Thing", "lm_jax.evil.Thing"]
+    names += ["evil", "experiment.evil.Thing", "lm_jax.models.jax", "", ["evil"], None]
+    for name in names:
         with pytest.raises(UserError, match="does not export"):
             from_json({"type": name})
     assert "evil" not in sys.modules

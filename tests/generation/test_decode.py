@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_jax.errors import UserError
+from lm_jax.errors import NotFinite, UserError
 from lm_jax.generation import Sampling, generate, sample
 from lm_jax.generation.decode import _decode
 from lm_jax.models import (
@@ -234,7 +234,7 @@ def test_padding_is_overwritten_before_it_is_seen():
         padded = text.astype(np.int32)
         padded[np.arange(padded.shape[1]) >= lengths[:, None]] = padding
         key = jax.random.key(0)
-        done = _decode(model, params, padded, lengths, key, length, CONTEXT, GREEDY)
+        done, _ = _decode(model, params, padded, lengths, key, length, CONTEXT, GREEDY)
         columns = np.arange(padded.shape[1])
         new = columns < (lengths + length)[:, None]
         texts.append(np.where(new, done, 0))
@@ -279,3 +279,28 @@ def test_bad_input_is_refused_in_one_message(changed, words):
     with pytest.raises(UserError) as caught:
         generate(model, params, context=CONTEXT, seed=0, **arguments)
     assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("sampling", [GREEDY, DRAWN, Sampling(0.5, top_k=2)])
+def test_what_is_no_number_is_not_drawn_from(value, sampling):
+    """Argmax would take the first token."""
+    model, params = made(tied=False)
+    params["lm_head"]["kernel"] = params["lm_head"]["kernel"].at[:, 3].set(value)
+    with pytest.raises(NotFinite, match="no token to draw"):
+        generate(model, params, RAGGED[:2], 3, CONTEXT, sampling, 0)
+
+
+@pytest.mark.slow
+def test_tokens_that_a_model_rules_out_are_no_fault():
+    class Forbidding(Transformer):
+        def logits(self, hidden):
+            return super().logits(hidden).at[..., ::2].set(-jnp.inf)
+
+    model, params = made()
+    model = Forbidding(
+        layers=2, heads=4, width=16, vocab_size=VOCAB, positions=NoPositions()
+    )
+    new = generate(model, params, RAGGED[:2], 5, CONTEXT, DRAWN, 0)
+    assert (new % 2 == 1).all()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lm_jax.errors import UserError
 from lm_jax.generation import Sampling, sample
+from lm_jax.generation.sampling import check_seed
 
 # Token 4 is the likeliest, then 1 and 6, which are equal.
 LOGITS = np.array([0.1, 1.0, -1.0, 0.5, 2.0, -3.0, 1.0])
@@ -173,3 +174,38 @@ def test_what_cannot_be_drawn_is_refused_in_one_sentence(sampling, words):
         sampling.check(65)
     assert all(word in str(caught.value) for word in words)
     assert str(caught.value).count(". ") == 0
+
+
+@pytest.mark.slow
+@settings(max_examples=80, deadline=None)
+@given(
+    temperature=st.sampled_from([5e-324, 1e-46, 1e-45, 1e-40, 1e-38, 1e-30])
+    | st.floats(0, 1e-30),
+    top_k=st.sampled_from([None, 1, 3, 7, 10**30]),
+    top_p=st.none() | st.floats(0, 1, exclude_min=True),
+    min_p=st.none() | st.floats(0, 1),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_smaller_a_temperature_the_nearer_to_the_likeliest(
+    temperature, top_k, top_p, min_p, seed
+):
+    """However small: what a float32 can't divide by is not 0 / 0."""
+    sampling = Sampling(temperature, top_k, top_p, min_p)
+    sampling.check(len(LOGITS))
+    (drawn,) = sample(jnp.asarray(LOGITS)[None], jax.random.key(seed)[None], sampling)
+    assert drawn == 4
+
+
+@pytest.mark.parametrize("temperature", [1e30, 1e38, 3.5e38, 1e300])
+@pytest.mark.parametrize("cuts", [{}, {"top_k": 3}, {"top_p": 0.9}, {"min_p": 0.1}])
+def test_what_is_impossible_is_not_drawn_however_hot(temperature, cuts):
+    logits = np.where(LOGITS > 0.8, LOGITS, -np.inf)
+    drawn = many(logits, Sampling(temperature, **cuts), draws=200)
+    assert set(drawn.tolist()) <= {1, 4, 6} and len(set(drawn.tolist())) > 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**64])
+def test_a_seed_that_would_be_another_is_refused(seed):
+    with pytest.raises(UserError, match="0 to 4294967295"):
+        check_seed(seed)
+    check_seed(seed % 2**32)

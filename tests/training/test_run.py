@@ -320,3 +320,13 @@ def test_the_last_and_the_best_checkpoints_are_kept():
     assert load_model(Path("kept")).step == best
     with pytest.raises(UserError, match="none of 7"):
         load_model(Path("kept"), 7)
+
+
+@pytest.mark.slow
+def test_what_only_the_update_made_infinite_leaves_a_state_to_use(capsys):
+    """0 / 0 in Adam's bias correction, of a finite gradient."""
+    assert train("stuck", "--optimizer.b1", "0.99999999") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "update of step 1 is not finite" in said and "optimizer.b1" in said
+    params = load_model(Path("stuck"), 0).params
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))

@@ -316,3 +316,56 @@ def check_precision(program, name):
     found = list(dots(program))
     assert len(found) > 4
     assert {p.name for dot in found for p in dot.params["precision"]} == {name}
+
+
+def spoilt(leaf):
+    """An update rule that makes a part of its result infinite, at finite gradients."""
+
+    def update(gradient, state, params):
+        made = jax.tree.map(jnp.zeros_like, gradient)
+        bad = jax.tree.map(lambda x: jnp.where(x.size == leaf, jnp.inf, x), made)
+        return (bad, state) if leaf else (made, state / 0)
+
+    return optax.GradientTransformation(lambda params: jnp.ones(()), update)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rule",
+    [
+        AdamW(b1=0.99999999),  # 1 in float32: 0 / 0 in the first step
+        spoilt(16 * 16),  # one matrix of all
+        spoilt(None),  # the optimizer's state alone
+    ],
+    ids=["b1", "one parameter", "state"],
+)
+def test_an_update_that_is_not_finite_is_not_made(rule):
+    """Loss and gradient are finite; what is kept is the state before."""
+    model = MODEL.clone(layers=1)
+    params = parts(model=model)[1].params
+    if isinstance(rule, AdamW):
+        rule = transformation(rule, lambda step: 0.01, params)
+    state = first_state(params, rule)
+    step = make_train_step(model, NextToken(), rule, lambda s: 0.01, seed=1)
+    after, metrics = jax.jit(step)(state, batch())
+    assert np.isfinite(metrics["loss"]) and np.isfinite(metrics["grad_norm"])
+    assert not metrics["finite"] and not after.finite
+    assert after.step == 0
+    jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
+
+
+@pytest.mark.slow
+def test_a_carry_that_is_not_finite_is_not_kept():
+    """It has no part in the loss that it comes out with."""
+    step, state = parts(model=CARRIED)
+
+    class Overflowing(NextToken):
+        def __call__(self, *args):
+            sums = super().__call__(*args)
+            return sums._replace(carry=jax.tree.map(lambda c: c / 0, sums.carry))
+
+    rule = transformation(AdamW(), lambda step: 0.01, state.params)
+    step = make_train_step(CARRIED, Overflowing(), rule, lambda s: 0.01, seed=1)
+    after, metrics = jax.jit(step)(state, batch(starts=0))
+    assert np.isfinite(metrics["loss"]) and not metrics["finite"]
+    jax.tree.map(np.testing.assert_array_equal, after.carry, state.carry)
