@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from lm_jax.bounds import SIZES, within
 from lm_jax.models.cells import LSTM, Cell, run_cell
 from lm_jax.models.dropout import dropout
 from lm_jax.models.linear import product, product_of_transpose
@@ -33,11 +34,11 @@ class Dropouts:
             first three (Gal and Ghahramani 2016).
     """
 
-    input: float = 0.0
-    between: float = 0.0
-    output: float = 0.0
-    embedding: float = 0.0
-    weight: float = 0.0
+    input: float = within("[0, 1)", 0.0)
+    between: float = within("[0, 1)", 0.0)
+    output: float = within("[0, 1)", 0.0)
+    embedding: float = within("[0, 1)", 0.0)
+    weight: float = within("[0, 1)", 0.0)
     variational: bool = False
 
 
@@ -81,8 +82,8 @@ class RecurrentLayer(nn.Module):
         kernel = uniform("input_kernel", (self.inputs, gates)).astype(self.dtype)
         recurrent = uniform("recurrent_kernel", (self.width, gates))
         bias = uniform("bias", (gates,))
-        # Two biases would be one where the cell adds its products.
-        again = None if self.cell.additive else uniform("recurrent_bias", (gates,))
+        two = self.cell.biases == 2
+        again = uniform("recurrent_bias", (gates,)) if two else None
         recurrent = dropout_shared(self, recurrent, self.weight_dropout)
         projected = product(jnp.swapaxes(x, 0, 1).astype(self.dtype), kernel)
         hidden, after = run_cell(
@@ -120,15 +121,15 @@ class Recurrent(Model):
     """
 
     cell: Cell = LSTM()
-    layers: int = 2
-    width: int = 200
-    embedding_width: int | None = None
+    layers: int = within(SIZES, 2)
+    width: int = within(SIZES, 200)
+    embedding_width: int | None = within(SIZES, None)
     tied: bool = False
     dropout: Dropouts = Dropouts()
-    activation_penalty: float = 0.0
-    change_penalty: float = 0.0
-    range: float = 0.1
-    cell_range: float | None = None
+    activation_penalty: float = within("[0, inf)", 0.0)
+    change_penalty: float = within("[0, inf)", 0.0)
+    range: float = within("[0, inf)", 0.1)
+    cell_range: float | None = within("[0, inf)", None)
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     recurrent = True
@@ -265,7 +266,8 @@ class Recurrent(Model):
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
-        if min(self.layers, self.width, self.embedding_width or 1) < 1:
+        given = self.width if self.embedding_width is None else self.embedding_width
+        if min(self.layers, self.width, given) < 1:
             yield (
                 "model.layers, model.width and model.embedding_width must be 1 or more."
             )
@@ -273,6 +275,8 @@ class Recurrent(Model):
             rate = getattr(self.dropout, name)
             if not 0 <= rate < 1:
                 yield f"model.dropout.{name}={rate} is not in [0, 1)."
+        if self.cell.biases not in (1, 2):
+            yield f"model.cell.biases={self.cell.biases} must be 1 or 2."
 
     def flops_per_token(self, context: int) -> float:
         """Floating point operations to train on one token: six a kernel entry."""

@@ -65,7 +65,7 @@ class Corpus:
     def __post_init__(self) -> None:
         """Refuse shares that leave nothing to train on."""
         shares = (self.validation, self.test)
-        if min(shares) < 0 or sum(shares) >= 1:
+        if not (min(shares) >= 0 and sum(shares) < 1):
             raise UserError(
                 f"Corpus(validation={self.validation}, test={self.test}): the "
                 "shares must not be negative and leave some text for training: "
