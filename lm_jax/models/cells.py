@@ -31,7 +31,7 @@ class Elman:
     activation: Literal["tanh", "relu"] = "tanh"
     biases: Literal[1, 2] = 1
 
-    gates = 1
+    gates, additive = 1, True
     states = ("hidden",)
 
     def step(self, inputs: Array, recurrent: Array, state: State) -> State:
@@ -52,7 +52,7 @@ class LSTM:
 
     biases: Literal[1, 2] = 1
 
-    gates = 4
+    gates, additive = 4, True
     states = ("hidden", "cell")
 
     def step(self, inputs: Array, recurrent: Array, state: State) -> State:
@@ -70,8 +70,7 @@ class GRU:
     needs one product and not two: there are two biases.
     """
 
-    biases = 2
-    gates = 3
+    gates, additive = 3, False
     states = ("hidden",)
 
     def step(self, inputs: Array, recurrent: Array, state: State) -> State:

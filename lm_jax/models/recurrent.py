@@ -82,7 +82,7 @@ class RecurrentLayer(nn.Module):
         kernel = uniform("input_kernel", (self.inputs, gates)).astype(self.dtype)
         recurrent = uniform("recurrent_kernel", (self.width, gates))
         bias = uniform("bias", (gates,))
-        two = self.cell.biases == 2
+        two = not self.cell.additive or self.cell.biases == 2
         again = uniform("recurrent_bias", (gates,)) if two else None
         recurrent = dropout_shared(self, recurrent, self.weight_dropout)
         projected = product(jnp.swapaxes(x, 0, 1).astype(self.dtype), kernel)
@@ -275,7 +275,7 @@ class Recurrent(Model):
             rate = getattr(self.dropout, name)
             if not 0 <= rate < 1:
                 yield f"model.dropout.{name}={rate} is not in [0, 1)."
-        if self.cell.biases not in (1, 2):
+        if self.cell.additive and self.cell.biases not in (1, 2):
             yield f"model.cell.biases={self.cell.biases} must be 1 or 2."
 
     def flops_per_token(self, context: int) -> float:
