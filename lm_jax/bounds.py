@@ -6,7 +6,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,6 +16,10 @@ from lm_jax.errors import UserError
 
 SEEDS = f"[0, {2**32 - 1}]"
 """Random keys have 32 bits of a seed: beyond, two seeds would be one."""
+
+
+SIZES = f"[1, {2**31 - 1}]"
+"""Axes of an array are counted in 32 bits."""
 
 
 def within(interval: str, default: Any = dataclasses.MISSING) -> Any:
@@ -57,10 +61,10 @@ def problems(value: Any, place: str = "") -> Iterator[str]:
     """Say, in a sentence each, which fields hold what lies outside their interval.
 
     Fractions are taken as float32 has them, which is what is computed with: 1 - 1e-9
-    is 1 there, and 1e-50 is 0.
+    is 1 there, and 1e-50 is 0. What says nothing of fractions wants finite ones.
     """
     for field in dataclasses.fields(value):
-        interval, held = field.metadata.get("within"), getattr(value, field.name)
+        interval, held = _interval(type(value), field), getattr(value, field.name)
         if interval is None or (held is None and _takes_none(field)):
             continue
         whole = not _takes_fractions(field)
@@ -68,6 +72,31 @@ def problems(value: Any, place: str = "") -> Iterator[str]:
             name = f"{place}.{field.name}" if place else field.name
             none = ", or None" if _takes_none(field) else ""
             yield _problem(name, held, interval, whole, none)
+
+
+def problems_within(value: Any, place: str = "") -> Iterator[str]:
+    """Say what `problems` does of a value and of all values that it holds."""
+    if isinstance(value, tuple):
+        held = {str(index): each for index, each in enumerate(value)}
+    elif isinstance(value, Mapping):
+        held = {str(name): each for name, each in value.items()}
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from problems(value, place)
+        held = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
+    else:
+        return
+    for name, each in held.items():
+        yield from problems_within(each, f"{place}.{name}" if place else name)
+
+
+def _interval(kind: type, field: dataclasses.Field) -> str | None:
+    """What a field says, or the field of a base that it stands for."""
+    for base in kind.__mro__:
+        declared = base.__dict__.get("__dataclass_fields__", {}).get(field.name)
+        if declared is not None and "within" in declared.metadata:
+            return str(declared.metadata["within"])
+    ours = kind.__module__.startswith("lm_jax.")
+    return "(-inf, inf)" if ours and field.type in (float, float | None) else None
 
 
 def _problem(name: str, held: Any, interval: str, whole: bool, none: str = "") -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from lm_jax.bounds import SIZES, within
 from lm_jax.errors import UserError
 from lm_jax.selectors import path_name, select
 
@@ -28,8 +29,8 @@ class Sharding:
     """
 
     data: int = -1
-    fsdp: int = 1
-    tensor: int = 1
+    fsdp: int = within(SIZES, 1)
+    tensor: int = within(SIZES, 1)
     rules: tuple[tuple[str, Axes], ...] = (
         ("(output|down)/kernel$", ("tensor", "fsdp")),
         ("kernel$", ("fsdp", "tensor")),

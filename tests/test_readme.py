@@ -109,7 +109,9 @@ def executed(code):
     assert loading in code and "200 steps" in code
     less = "corpus = replace(experiment.data.corpus, validation=0.002)\n"
     less += "experiment = replace(\n    experiment, data=replace(experiment.data, "
-    code = code.replace(loading, f"{loading}\n{less}corpus=corpus)\n)")
+    less += "corpus=corpus),\n    "
+    less += "schedule=replace(experiment.schedule, warmup='1 step')"
+    code = code.replace(loading, f"{loading}\n{less}\n)")
     names = {}
     exec(code.replace("200 steps", "2 steps"), names)
     return names

@@ -10,6 +10,7 @@ import grain
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64, Integer
 
+from lm_jax.bounds import within
 from lm_jax.data.fields import Field, inputs
 from lm_jax.data.huffman import huffman
 from lm_jax.data.prepared import Prepared
@@ -38,7 +39,7 @@ class Noise:
 
     negatives: int = 5
     """Words of noise for each pair: k in the paper."""
-    power: float = 0.75
+    power: float = within("[0, inf)", 0.75)
     """Noise is drawn by the counts of the words to this power."""
     shared: int = 64
     """Words of noise that a group draws."""

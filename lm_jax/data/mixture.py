@@ -1,5 +1,6 @@
 """Several corpora mixed by weight."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -43,7 +44,7 @@ class Mixture:
                 f"Mixture: {len(self.parts)} parts and {len(self.weights)} weights. "
                 "Give each part one weight."
             )
-        if min(self.weights) <= 0:
+        if not all(0 < weight < math.inf for weight in self.weights):
             raise UserError(
                 f"Mixture(weights={self.weights}): every weight must be above 0. "
                 "Leave out the part that is not wanted."

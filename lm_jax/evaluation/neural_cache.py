@@ -1,5 +1,6 @@
 """A cache of what was read, beside a trained model (Grave et al. 2017)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from lm_jax.bounds import within
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Progress
 from lm_jax.models.cache import continued
@@ -29,7 +31,7 @@ class NeuralCache:
 
     size: int = 500
     """Pairs that are remembered."""
-    theta: float = 1.0
+    theta: float = within("[0, inf)", 1.0)
     """How much more alike features count; 0 counts words."""
     weight: float = 0.1
     """Share of the cache: lambda in the paper."""
@@ -43,7 +45,7 @@ class NeuralCache:
         """Refuse what is no cache, or no probability."""
         if self.size < 1:
             raise UserError(f"cache.size={self.size} must be 1 or more.")
-        if not self.theta >= 0:
+        if not 0 <= self.theta < math.inf:
             raise UserError(f"cache.theta={self.theta} must be 0 or more.")
         if not 0 <= self.weight < 1:
             raise UserError(f"cache.weight={self.weight} is not in [0, 1).")

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from lm_jax.bounds import within
 from lm_jax.errors import NotFinite, UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Progress
 from lm_jax.generation import Sampling
@@ -24,7 +25,7 @@ class Sample:
     """
 
     prompt: str = "\n"
-    length: int = 200
+    length: int = within("[0, 2147483647]", 200)
     sampling: Sampling = Sampling(temperature=0.8)
     every: str | None = None
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from lm_jax.bounds import SIZES, within
 from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
 from lm_jax.models.feedforward import MLP, Gated
 from lm_jax.models.gated_linear import GatedLinear
@@ -64,24 +65,24 @@ class BlockFields:
             with 10 bits of fraction where a GPU can.
     """
 
-    layers: int = 12
-    heads: int = 12
-    width: int = 768
-    kv_heads: int | None = None
-    head_dim: int | None = None
+    layers: int = within(SIZES, 12)
+    heads: int = within(SIZES, 12)
+    width: int = within(SIZES, 768)
+    kv_heads: int | None = within(SIZES, None)
+    head_dim: int | None = within(SIZES, None)
     positions: Positions = Learned()
     mixer: Mixer = Softmax()
     attention: Pattern = Full()
     attention_scale: float | None = None
-    softcap: float | None = None
+    softcap: float | None = within("(0, inf)", None)
     qk_norm: QKNorm = "none"
     norm: Norm = "layer"
     norm_at: NormAt = "pre"
-    norm_epsilon: float | None = None
+    norm_epsilon: float | None = within("(0, inf)", None)
     parallel: bool = False
     parallel_norms: bool = False
     feedforward: FeedForward = MLP()
-    dropout: float = 0.0
+    dropout: float = within("[0, 1)", 0.0)
     use_bias: bool = False
     qkv_bias: bool | None = None
     initial: Initial = GPT2()
@@ -167,18 +168,20 @@ class BlockConfig(BlockFields):
             yield f"model.dropout={self.dropout} is not in [0, 1)."
 
     def _size_problems(self) -> Iterator[str]:
-        if min(self.layers, self.heads, self.width) < 1:
+        sizes = self.layers, self.heads, self.width
+        if min(sizes) < 1:
             yield "model.layers, model.heads and model.width must be 1 or more."
+            return
+        if max(sizes) >= 2**31:
+            yield "model.layers, model.heads and model.width must be below 2^31."
             return
         if self.head_dim is not None and self.head_dim < 1:
             yield f"model.head_dim={self.head_dim} must be 1 or more."
             return
         if self.head_dim is None and self.width % self.heads:
-            fits = [n for n in range(1, self.width + 1) if self.width % n == 0]
-            near = min(fits, key=lambda n: abs(n - self.heads))
             yield (
                 f"model.heads={self.heads} doesn't divide model.width={self.width}. "
-                f"The nearest that does: {near}."
+                f"The nearest that does: {_nearest_divisor(self.width, self.heads)}."
             )
             return
         kv_heads = self.heads if self.kv_heads is None else self.kv_heads
@@ -195,3 +198,11 @@ class BlockConfig(BlockFields):
             if name not in names:
                 known = ", ".join(f"'{n}'" for n in names)
                 yield f"model.{field}='{name}' is none of {known}."
+
+
+def _nearest_divisor(whole: int, wanted: int) -> int:
+    """The divisor of a number that is nearest to what was wanted, the lower of two."""
+    start = min(wanted, whole)
+    below = next(n for n in range(start, 0, -1) if whole % n == 0)
+    nearer = range(start, min(whole + 1, 2 * start - below))
+    return next((n for n in nearer if whole % n == 0), below)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from lm_jax.bounds import SIZES, within
 from lm_jax.models.convolutional import windows
 from lm_jax.models.dropout import dropout
 from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
@@ -31,10 +32,10 @@ class ConvEncoder(Model):
 
     causal: ClassVar[None] = None
 
-    width: int = 300
-    kernels: tuple[int, ...] = (3, 4, 5)
-    maps: int = 100
-    dropout: float = 0.5
+    width: int = within(SIZES, 300)
+    kernels: tuple[int, ...] = within(SIZES, (3, 4, 5))
+    maps: int = within(SIZES, 100)
+    dropout: float = within("[0, 1)", 0.5)
     classes: int = 0
     dtype: Dtype = "float32"
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from lm_jax.bounds import SIZES, within
 from lm_jax.models.dropout import dropout, part_keys
 from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
 from lm_jax.models.initial import FanIn
@@ -172,11 +173,11 @@ class GatedConv(Model):
     recurrent: ClassVar[bool] = True
     initial: ClassVar[FanIn] = FanIn()
 
-    layers: int = 8
-    width: int = 512
-    kernel: int = 4
-    bottleneck: int | None = None
-    dropout: float = 0.0
+    layers: int = within(SIZES, 8)
+    width: int = within(SIZES, 512)
+    kernel: int = within(SIZES, 4)
+    bottleneck: int | None = within(SIZES, None)
+    dropout: float = within("[0, 1)", 0.0)
     tied: bool = False
     dtype: Dtype = "float32"
 

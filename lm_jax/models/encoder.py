@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from lm_jax.bounds import within
 from lm_jax.models.block import apply_blocks
 from lm_jax.models.config import NormAt
 from lm_jax.models.feedforward import Activation, activate, activation_problems
@@ -36,7 +37,7 @@ class Encoder(Stack):
     initial: Initial = Normal()
     embedding_norm: bool = True
     logit_bias: bool = True
-    segment_types: int = 0
+    segment_types: int = within("[0, 2147483647]", 0)
     head_activation: Activation = "gelu"
 
     @nn.compact

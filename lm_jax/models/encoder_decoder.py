@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from lm_jax.bounds import SIZES, within
 from lm_jax.models.block import apply_blocks, empty_caches
 from lm_jax.models.cache import Cache
 from lm_jax.models.config import BlockConfig, FeedForward
@@ -32,7 +33,7 @@ class EncoderFields:
         feedforward: the position-wise half of a block.
     """
 
-    layers: int | None = None
+    layers: int | None = within(SIZES, None)
     attention: Pattern | None = None
     feedforward: FeedForward | None = None
 

@@ -5,6 +5,7 @@ layers.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -54,9 +55,17 @@ def width_problems(choice: Any, config: Any) -> Iterator[str]:
         choice: has a ``ratio``, an ``activation`` and a ``hidden`` width.
         config: the `BlockConfig`.
     """
-    if not choice.ratio > 0 or choice.hidden(config.width) < 1:
+    asked = choice.ratio * config.width
+    if not round(asked, 6) >= 1:
         yield f"model.feedforward.ratio={choice.ratio} leaves no hidden width."
+    elif asked >= 2**31:
+        yield f"model.feedforward.ratio={choice.ratio} makes a layer too wide."
     yield from activation_problems("model.feedforward.activation", choice.activation)
+
+
+def asked_width(ratio: float, width: int) -> int:
+    """The whole width below a ratio's: a few digits of it do (0.667 of 48 is 32)."""
+    return int(round(ratio * width, 1))
 
 
 def activation_problems(field: str, name: str) -> Iterator[str]:
@@ -81,7 +90,7 @@ class MLP:
 
     def hidden(self, width: int) -> int:
         """Hidden width for a model width."""
-        return int(round(self.ratio * width, 6))
+        return asked_width(self.ratio, width)
 
     def kernels(self, width: int) -> int:
         """Number of kernel entries."""
@@ -108,7 +117,8 @@ class Gated:
 
     Attributes:
         ratio: hidden width over model width; 8/3 has the parameters of an MLP
-            of ratio 4. The width is rounded up to a multiple of 8.
+            of ratio 4. The width is rounded up to a multiple of 8 from the nearest
+            whole one, so that 2.667 is as good.
         activation: of the gate: "silu" makes SwiGLU, "gelu" GEGLU, "relu" ReGLU
             and "identity" the bilinear layer.
     """
@@ -118,7 +128,7 @@ class Gated:
 
     def hidden(self, width: int) -> int:
         """Hidden width for a model width."""
-        return -int(-round(self.ratio * width, 6) // 8) * 8
+        return -(-math.floor(self.ratio * width + 0.5) // 8) * 8
 
     def kernels(self, width: int) -> int:
         """Number of kernel entries."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lm_jax.bounds import SIZES, within
+
 __all__ = ["LinearScaling", "Llama3Scaling", "Scaling", "Unscaled", "YaRN"]
 
 
@@ -45,7 +47,7 @@ class LinearScaling(Unscaled):
         factor: how much slower; the length of text over that of training.
     """
 
-    factor: float = 8.0
+    factor: float = within("[1, inf)", 8.0)
 
     def problems(self):
         """Say where nothing is left."""
@@ -67,10 +69,10 @@ class Llama3Scaling(Unscaled):
         length: tokens of the texts of training, before.
     """
 
-    factor: float = 8.0
-    low: float = 1.0
-    high: float = 4.0
-    length: int = 8192
+    factor: float = within("[1, inf)", 8.0)
+    low: float = within("(0, inf)", 1.0)
+    high: float = within("(0, inf)", 4.0)
+    length: int = within(SIZES, 8192)
 
     def problems(self):
         """Say where no pair is fast or slow."""
@@ -101,11 +103,11 @@ class YaRN(Unscaled):
         attention_factor: on turned queries and keys; None is 0.1 ln(factor) + 1.
     """
 
-    factor: float = 4.0
-    length: int = 32768
-    fast: float = 32.0
-    slow: float = 1.0
-    attention_factor: float | None = None
+    factor: float = within("[1, inf)", 4.0)
+    length: int = within(SIZES, 32768)
+    fast: float = within("(0, inf)", 32.0)
+    slow: float = within("(0, inf)", 1.0)
+    attention_factor: float | None = within("(0, inf)", None)
 
     @property
     def amplitude(self) -> float:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from lm_jax.bounds import SIZES, within
 from lm_jax.models.norms import RMSNorm
 from lm_jax.models.part import Part
 from lm_jax.models.patterns import Full, Index, Shared
@@ -106,8 +107,8 @@ class GatedLinear:
             remembers one, those between stand in geometric order.
     """
 
-    chunk: int = 64
-    longest: float = 1024.0
+    chunk: int = within(SIZES, 64)
+    longest: float = within("[1, inf)", 1024.0)
 
     constant: ClassVar[bool] = True
 

@@ -5,8 +5,10 @@ scores of attention and the factor on the logits.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
+
+from lm_jax.bounds import SIZES, within
 
 __all__ = [
     "GPT2",
@@ -29,7 +31,7 @@ class Normal:
         deviation: standard deviation.
     """
 
-    deviation: float = 0.02
+    deviation: float = within("[0, inf)", 0.02)
 
     def problems(self) -> Iterator[str]:
         """Say, in a sentence each, why these fields can't be."""
@@ -105,8 +107,10 @@ class MuP(GPT2):
             width of a head, not by its root.
     """
 
-    base_width: int = 256
-    base_dim: int = 64
+    base_width: int = within(SIZES, 256)
+    base_dim: int = within(SIZES, 64)
+    _: KW_ONLY
+    deviation: float = within("[0, inf)", 0.02)
 
     def problems(self):
         """Say where there is no base to measure by."""
@@ -143,7 +147,8 @@ def mup_rates(model: Any, base_width: int) -> tuple[tuple[str, float], ...]:
 
     Kernels of blocks, and of an Encoder's ends, learn at base_width / width times
     the rate, all else at the whole (Yang et al. 2022, table 8). Pass them on:
-    ``AdamW(rates=mup_rates(...))``. Weight decay is multiplied by them too.
+    ``AdamW(rates=mup_rates(...))``. Learning rate times weight decay is the same at
+    all widths, as the package mup has it; ``rated_decay=True`` lets it shrink too.
     """
     return ((_SCALED, base_width / model.width), (".*", 1.0))
 

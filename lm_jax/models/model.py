@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lm_jax.bounds import within
+
 __all__ = ["Model"]
 
 
@@ -41,7 +43,7 @@ class Model(nn.Module, kw_only=True):
     features: ClassVar[Any]
     logits: ClassVar[Any]
 
-    vocab_size: int = 0
+    vocab_size: int = within("[0, 2147483647]", 0)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Predict the token after each token: logits of the ``features``.

@@ -8,7 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lm_jax.models.feedforward import Activation, activate, width_problems
+from lm_jax.bounds import SIZES, within
+from lm_jax.models.feedforward import (
+    Activation,
+    activate,
+    asked_width,
+    width_problems,
+)
 from lm_jax.models.linear import Dense
 from lm_jax.models.part import Part
 
@@ -37,19 +43,19 @@ class MoE:
         balance: weight of the loss that keeps the experts equally busy.
     """
 
-    experts: int = 8
-    k: int = 2
+    experts: int = within(SIZES, 8)
+    k: int = within(SIZES, 2)
     ratio: float = 4.0
     activation: Activation = "gelu"
     gated: bool = False
     normalised: bool = True
-    shared: int = 0
+    shared: int = within("[0, 2147483647]", 0)
     shared_router: bool = False
-    balance: float = 0.01
+    balance: float = within("[0, inf)", 0.01)
 
     def hidden(self, width: int) -> int:
         """Hidden width of an expert for a model width."""
-        return int(round(self.ratio * width, 6))
+        return asked_width(self.ratio, width)
 
     def kernels(self, width: int) -> int:
         """Number of kernel entries that serve a token: the routers' and experts'."""

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from lm_jax.bounds import SIZES, within
+
 __all__ = ["Alternating", "BlockLocal", "Full", "Pattern", "SlidingWindow"]
 
 Index = Int[Array, ""] | int
@@ -142,7 +144,7 @@ class SlidingWindow:
         window: number of tokens.
     """
 
-    window: int = 256
+    window: int = within(SIZES, 256)
 
     def problems(self, config):
         """Say where nothing is seen."""
@@ -177,7 +179,7 @@ class BlockLocal:
         block: tokens of a block.
     """
 
-    block: int = 256
+    block: int = within(SIZES, 256)
 
     def problems(self, config):
         """Say where nothing is seen."""
@@ -212,8 +214,8 @@ class Alternating:
         every: 2 is one of each in turn, the first with a window.
     """
 
-    window: int = 256
-    every: int = 2
+    window: int = within(SIZES, 256)
+    every: int = within(SIZES, 2)
 
     def problems(self, config):
         """Say where nothing is seen, or no layer is in turn."""

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lm_jax.bounds import SIZES, within
 from lm_jax.models.frequencies import Scaling, Unscaled
 from lm_jax.models.part import Part
 from lm_jax.models.patterns import Index
@@ -96,7 +97,7 @@ class Learned(NoPositions):
         length: number of positions; 0 takes the context of the data.
     """
 
-    length: int = 0
+    length: int = within("[0, 2147483647]", 0)
 
     def for_context(self, context):
         """Take the length from the context, where it has none."""
@@ -127,7 +128,7 @@ class Sinusoidal(NoPositions):
         base: the longest wavelength is 2 pi times this.
     """
 
-    base: float = 10000.0
+    base: float = within("(1, inf)", 10000.0)
 
     def embed(self, part, x, positions):
         """Add the waves, at the scale of the initial embeddings (std 0.02)."""
@@ -150,10 +151,10 @@ class Rotary(NoPositions):
             as the others (Gemma 3).
     """
 
-    base: float = 10000.0
-    fraction: float = 1.0
+    base: float = within("(1, inf)", 10000.0)
+    fraction: float = within("(0, 1]", 1.0)
     scaling: Scaling = Unscaled()
-    local_base: float | None = None
+    local_base: float | None = within("(1, inf)", None)
 
     def problems(self, config):
         """Say where a head has no pairs, or nothing has the base."""
@@ -176,10 +177,11 @@ class Rotary(NoPositions):
         return int(round(self.fraction * dim, 6))
 
     def _pair_problems(self, dim: int) -> Iterator[str]:
-        turned = self._turned(dim)
         if not 0 < self.fraction <= 1:
             yield f"model.positions.fraction={self.fraction} is not in (0, 1]."
-        elif dim % 2 and turned == dim:
+            return
+        turned = self._turned(dim)
+        if dim % 2 and turned == dim:
             yield (
                 f"Rotary positions turn pairs, and a head is {dim} wide "
                 "(model.head_dim, or model.width / model.heads). Choose an even width."
@@ -274,8 +276,8 @@ class Relative(NoPositions):
         shared: whether all layers of a stack have one table (T5), not one each.
     """
 
-    buckets: int = 32
-    distance: int = 128
+    buckets: int = within(SIZES, 32)
+    distance: int = within(SIZES, 128)
     shared: bool = False
 
     on_scores = True

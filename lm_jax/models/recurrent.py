@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from lm_jax.bounds import SIZES, within
 from lm_jax.models.cells import LSTM, Cell, run_cell
 from lm_jax.models.dropout import dropout
 from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
@@ -34,11 +35,11 @@ class Dropouts:
             first three (Gal and Ghahramani 2016).
     """
 
-    input: float = 0.0
-    between: float = 0.0
-    output: float = 0.0
-    embedding: float = 0.0
-    weight: float = 0.0
+    input: float = within("[0, 1)", 0.0)
+    between: float = within("[0, 1)", 0.0)
+    output: float = within("[0, 1)", 0.0)
+    embedding: float = within("[0, 1)", 0.0)
+    weight: float = within("[0, 1)", 0.0)
     variational: bool = False
 
 
@@ -82,8 +83,8 @@ class RecurrentLayer(nn.Module):
         kernel = uniform("input_kernel", (self.inputs, gates)).astype(self.dtype)
         recurrent = uniform("recurrent_kernel", (self.width, gates))
         bias = uniform("bias", (gates,))
-        # Two biases would be one where the cell adds its products.
-        again = None if self.cell.additive else uniform("recurrent_bias", (gates,))
+        two = self.cell.biases == 2
+        again = uniform("recurrent_bias", (gates,)) if two else None
         recurrent = dropout_shared(self, recurrent, self.weight_dropout)
         projected = product(jnp.swapaxes(x, 0, 1).astype(self.dtype), kernel)
         hidden, after = run_cell(
@@ -121,15 +122,15 @@ class Recurrent(Model):
     """
 
     cell: Cell = LSTM()
-    layers: int = 2
-    width: int = 200
-    embedding_width: int | None = None
+    layers: int = within(SIZES, 2)
+    width: int = within(SIZES, 200)
+    embedding_width: int | None = within(SIZES, None)
     tied: bool = False
     dropout: Dropouts = Dropouts()
-    activation_penalty: float = 0.0
-    change_penalty: float = 0.0
-    range: float = 0.1
-    cell_range: float | None = None
+    activation_penalty: float = within("[0, inf)", 0.0)
+    change_penalty: float = within("[0, inf)", 0.0)
+    range: float = within("[0, inf)", 0.1)
+    cell_range: float | None = within("[0, inf)", None)
     dtype: Dtype = "float32"
 
     recurrent = True
@@ -277,6 +278,8 @@ class Recurrent(Model):
             rate = getattr(self.dropout, name)
             if not 0 <= rate < 1:
                 yield f"model.dropout.{name}={rate} is not in [0, 1)."
+        if self.cell.biases not in (1, 2):
+            yield f"model.cell.biases={self.cell.biases} must be 1 or 2."
 
     def flops_per_token(self, context: int) -> float:
         """Floating point operations to train on one token: six a kernel entry."""

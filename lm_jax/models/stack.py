@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from lm_jax.bounds import within
 from lm_jax.models.block import empty_caches
 from lm_jax.models.cache import Cache, written
 from lm_jax.models.config import BlockConfig, BlockFields
@@ -43,7 +44,7 @@ class Stack(BlockFields, Part, Model):
     tied: bool = True
     logit_bias: bool = False
     logit_scale: float | None = None
-    logit_softcap: float | None = None
+    logit_softcap: float | None = within("(0, inf)", None)
     scan: bool = field(default=False, metadata={"part": "set up"})
 
     def setup(self):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from lm_jax.bounds import SIZES, within
 from lm_jax.models.model import Model
 
 __all__ = ["GlobalVectors", "WordVectors"]
@@ -34,7 +35,7 @@ class WordVectors(Model):
 
     causal: ClassVar[None] = None
 
-    width: int = 100
+    width: int = within(SIZES, 100)
 
     def setup(self):
         """Declare the tables; outputs begin at zero, as word2vec's do."""
@@ -75,7 +76,7 @@ class GlobalVectors(Model):
 
     causal: ClassVar[None] = None
 
-    width: int = 100
+    width: int = within(SIZES, 100)
 
     def setup(self):
         """Declare the tables: a word's own, and those of a word as context."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from lm_jax.bounds import within
 from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.scores import likelihood
@@ -23,7 +24,7 @@ class NextToken(ObjectiveBase):
         z_loss: weight of the squared log-normaliser (Chowdhery et al. 2022, 5).
     """
 
-    z_loss: float = 0.0
+    z_loss: float = within("[0, inf)", 0.0)
 
     may_read = ("mask", "positions", "segments", "weight")
     calls = {

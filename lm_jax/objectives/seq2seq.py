@@ -9,6 +9,7 @@ import jax
 import optax
 from jaxtyping import Array, Float, Key
 
+from lm_jax.bounds import within
 from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.scores import perplexity
@@ -24,7 +25,7 @@ class Seq2Seq(ObjectiveBase):
             whole vocabulary (Szegedy et al. 2016, 7).
     """
 
-    label_smoothing: float = 0.0
+    label_smoothing: float = within("[0, 1)", 0.0)
 
     reads = ("source", "decoder_inputs", "targets", "mask")
     may_read = ("source_mask",)

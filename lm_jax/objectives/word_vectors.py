@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from lm_jax.bounds import within
 from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.sums import Sums
@@ -136,8 +137,8 @@ class GloVe(ObjectiveBase):
         power: of the weight of rarer pairs: alpha.
     """
 
-    most: float = 100.0
-    power: float = 0.75
+    most: float = within("(0, inf)", 100.0)
+    power: float = within("[0, inf)", 0.75)
 
     reads = ("inputs", "contexts", "counts")
     calls = {"log_counts": (), "vectors": ()}
@@ -193,7 +194,7 @@ class GloVe(ObjectiveBase):
 
     def problems(self) -> Iterator[str]:
         """Say, in a sentence each, why these fields can't be."""
-        if self.most <= 0:
+        if not self.most > 0:
             yield f"objective.most={self.most}: the count of full weight is above 0."
 
 

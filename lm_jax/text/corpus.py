@@ -40,7 +40,7 @@ class Corpus:
         """Refuse a source that names nothing, and shares that leave no training."""
         _check_source(self.source)
         shares = (self.validation, self.test)
-        if min(shares) < 0 or sum(shares) >= 1:
+        if not (min(shares) >= 0 and sum(shares) < 1):
             raise UserError(
                 f"Corpus(validation={self.validation}, test={self.test}): the "
                 "shares must not be negative and leave some text for training: "

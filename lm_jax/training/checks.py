@@ -1,5 +1,6 @@
 """What an experiment is refused for before anything is compiled, its fit apart."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from lm_jax.bounds import problems_within
 from lm_jax.data import Prepared
 from lm_jax.data.order import Order, batch_size
 from lm_jax.data.windows import Row, Windows
@@ -18,12 +20,28 @@ from lm_jax.objectives import ObjectiveBase
 from lm_jax.sharding import batch_ways, make_mesh
 
 
+def check_numbers(experiment: AnyExperiment) -> None:
+    """Refuse numbers outside their interval, wherever in an experiment they stand.
+
+    A model and an objective are looked at when what the data knows is filled in.
+
+    Raises:
+        UserError: naming the field, and what it may be.
+    """
+    for field in dataclasses.fields(experiment):
+        if field.name not in ("model", "objective"):
+            held = getattr(experiment, field.name)
+            for problem in problems_within(held, field.name):
+                raise UserError(problem)
+
+
 def check_values(experiment: Experiment) -> None:
     """Refuse what no data can mend, before the data is read.
 
     Raises:
         UserError: naming the field, and what it may be.
     """
+    check_numbers(experiment)
     batch_size(experiment.batch)
     parse_duration(experiment.budget, "budget")
     for name, evaluation in experiment.evaluations.items():
@@ -39,14 +57,6 @@ def check_values(experiment: Experiment) -> None:
         raise UserError(
             "model.scan is part of the execution: leave it out and give "
             "execution=Execution(compute=Compute(scan=True)), or --scan True."
-        )
-    shrinks = experiment.schedule.peak * experiment.optimizer.weight_decay
-    if shrinks >= 1:
-        raise UserError(
-            f"schedule.peak={experiment.schedule.peak} times optimizer.weight_decay="
-            f"{experiment.optimizer.weight_decay} is {shrinks:g}, the share that a "
-            "step takes of each weight: it must be below 1, and is 0.001 or less "
-            "where training goes well."
         )
 
 

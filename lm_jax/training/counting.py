@@ -30,7 +30,7 @@ from lm_jax.runs.result import (
     entries,
 )
 from lm_jax.tokenizers.trained import boundary_ids
-from lm_jax.training.checks import check_samples
+from lm_jax.training.checks import check_numbers, check_samples
 from lm_jax.training.setup import CACHE
 
 
@@ -103,6 +103,7 @@ def count_run(experiment: CountExperiment, run: Path, display: Display) -> Score
             can't be written; when the text is too short for the order, has no
             validation split or lacks what the prompt of the sample spells.
     """
+    check_numbers(experiment)
     data = experiment.data.prepare(CACHE, display.work)
     experiment.model.check(len(data.splits["train"].ids), data.vocab_size)
     data.evaluation("validation", 1)

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from lm_jax.models import MLP, Gated, MoE
+from lm_jax.models import MLP, Gated, MoE, Transformer
 from lm_jax.models.feedforward import activate
 
 
@@ -24,3 +24,22 @@ def test_a_ratio_gives_its_hidden_width_however_it_rounds():
         assert Gated(hidden / 896).hidden(896) == hidden
         assert MLP(hidden / 896).hidden(896) == hidden
         assert MoE(ratio=hidden / 896).hidden(896) == hidden
+
+
+def test_a_few_digits_of_a_ratio_do():
+    """8/3 and its like, typed: the width that was meant, not the one above or below."""
+    for digits in (2.667, 2.66667, 2.6666667, 2.6666666):
+        for width in (24, 48, 96):
+            wanted = 8 * width // 3
+            assert Gated(digits).hidden(width) == wanted
+            assert (
+                MLP(digits).hidden(width) == MoE(ratio=digits).hidden(width) == wanted
+            )
+    assert Gated().hidden(64) == 176
+
+
+def test_a_ratio_without_end_is_refused():
+    for ratio in (math.inf, math.nan, 1e300, 0.0, -1.0, 0.001):
+        for kind in (MLP, Gated):
+            model = Transformer(heads=2, width=16, feedforward=kind(ratio=ratio))
+            assert any("model.feedforward.ratio" in p for p in model.problems())

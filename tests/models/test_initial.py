@@ -104,3 +104,24 @@ def test_the_coordinate_check():
     )
     assert standard[1] > 2.0
     assert (scaled < 1.5).all() and (scaled > 0.5).all()
+
+
+def test_the_first_number_of_mup_is_its_base_width():
+    assert MuP(128) == MuP(base_width=128)
+    assert MuP(128, 32, deviation=0.1).std("embedding", 1, 256, 2) == 0.1
+
+
+def test_with_mup_rate_times_decay_is_the_same_at_all_widths():
+    """As the package mup has it; PyTorch's groups let it shrink with the rate."""
+
+    def shrunk(width, rated):
+        params = {"block_0": {"kernel": jnp.ones((2, 2))}}
+        rates = mup_rates(MODEL.clone(width=width), 32)
+        optimizer = AdamW(weight_decay=0.5, rates=rates, rated_decay=rated)
+        rule = transformation(optimizer, lambda step: 0.1, params)
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        updates, _ = rule.update(zeros, rule.init(params), params)
+        return -float(updates["block_0"]["kernel"][0, 0])
+
+    assert shrunk(32, False) == shrunk(128, False) == pytest.approx(0.05)
+    assert shrunk(128, True) == pytest.approx(0.05 / 4)

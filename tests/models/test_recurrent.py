@@ -15,6 +15,7 @@ from lm_jax.models.dropout import example_keys
 from tests.properties import slow_but
 
 CELLS = (Elman(), Elman("relu"), LSTM(), GRU())
+TWO = (Elman(biases=2), LSTM(biases=2))
 names = [f"{cell}" for cell in CELLS]
 
 
@@ -67,7 +68,7 @@ def test_the_written_gradient_is_the_plain_scans(cell):
         np.testing.assert_allclose(f, w, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=names)
+@pytest.mark.parametrize("cell", CELLS + TWO, ids=str)
 def test_equals_pytorch(cell):
     torch = pytest.importorskip("torch")
     model = small(cell, embedding_width=6)
@@ -211,6 +212,49 @@ def test_penalties_are_means_over_the_tokens_that_are_read():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cell", TWO, ids=str)
+def test_of_two_biases_only_the_sum_acts(cell):
+    two, one = small(cell), small(dataclasses.replace(cell, biases=1))
+    params, tokens = drawn(two)
+    summed = {
+        name: layer
+        if not name.startswith("layer_")
+        else {
+            "input_kernel": layer["input_kernel"],
+            "recurrent_kernel": layer["recurrent_kernel"],
+            "bias": layer["bias"] + layer["recurrent_bias"],
+        }
+        for name, layer in params.items()
+    }
+    found, wanted = (
+        m.apply({"params": p}, tokens) for m, p in ((two, params), (one, summed))
+    )
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [LSTM(biases=2), GRU()], ids=str)
+def test_two_biases_begin_as_pytorchs_do(cell):
+    """Two uniform numbers within 1/sqrt(200): the sum deviates by sqrt(2) more."""
+    model = Recurrent(cell, layers=1, width=200, vocab_size=3)
+    shapes = jnp.zeros((1, 2), jnp.int32)
+    layer = model.init(jax.random.key(0), shapes)["params"]["layer_0"]
+    for name in ("bias", "recurrent_bias"):
+        assert np.abs(layer[name]).max() <= 200**-0.5
+        assert layer[name].std() == pytest.approx(200**-0.5 / 3**0.5, rel=0.1)
+    both = layer["bias"] + layer["recurrent_bias"]
+    assert both.std() == pytest.approx(200**-0.5 * (2 / 3) ** 0.5, rel=0.1)
+
+
+def test_one_bias_is_what_it_was():
+    one = Recurrent(LSTM(), layers=1, width=8, vocab_size=3)
+    two = one.clone(cell=LSTM(biases=2))
+    tokens = jnp.zeros((1, 2), jnp.int32)
+    first, second = (m.init(jax.random.key(0), tokens)["params"] for m in (one, two))
+    assert "recurrent_bias" not in first["layer_0"]
+    del second["layer_0"]["recurrent_bias"]
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
 def test_a_layer_begins_within_the_root_of_its_own_width():
     model = small(LSTM(), embedding_width=4, tied=True).clone(width=64)
     params, _ = drawn(model, (1, 2))
