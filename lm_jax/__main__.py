@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-import textwrap
 from typing import NoReturn
 
 from lm_jax.errors import Diverged, UserError, nearest
@@ -44,13 +43,10 @@ def _usage() -> str:
 
 
 def _say(error: Exception) -> None:
-    """An error as sentences of 80 columns; indented lines stay as they are."""
-    for line in str(error).split("\n"):
-        if not line.startswith(" "):
-            line = textwrap.fill(
-                line, 80, break_long_words=False, break_on_hyphens=False
-            )
-        print(line, file=sys.stderr)
+    """An error as sentences of 80 columns, and nothing that a terminal obeys."""
+    from lm_jax.runs.display import Display
+
+    Display(0, sys.stderr).message(str(error))
 
 
 def main(args: list[str]) -> int:

@@ -75,6 +75,8 @@ def protect_standard_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+            # Another program may have left its end so that a slow reader is an error.
+            os.set_blocking(stream.fileno(), True)
     sys.stdout, sys.stderr = lasting(sys.stdout), lasting(sys.stderr)  # type: ignore[assignment]
 
 

@@ -57,6 +57,20 @@ def test_a_reader_that_went_away_is_outlived():
     assert done.stderr == f"lived {errno.EPIPE}\n".encode()
 
 
+def test_a_slow_reader_is_waited_for():
+    """What another program made of the pipe or terminal that both write to."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    command = [sys.executable, "-c", f"{PROTECTED}print('x' * 1_000_000)"]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=write) as process:
+        os.close(write)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        with open(read, "rb") as reader:
+            assert len(reader.read()) == 1_000_001
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("redirected", ["2>/dev/full", "2>&-", "<&- >&- 2>&-"])
 def test_so_is_a_lost_error_output(redirected, tmp_path):
     kept = tmp_path / "kept"

@@ -188,7 +188,7 @@ class Display:
                 console=self._console,
                 auto_refresh=False,
                 redirect_stdout=self._standard,
-                redirect_stderr=sys.stderr.isatty(),
+                redirect_stderr=sys.stderr is not None and sys.stderr.isatty(),
             )
             self._live.start()
             # A killed process could not show it again.

@@ -111,18 +111,20 @@ def test_resumed_equals_uninterrupted_after_a_stop(monkeypatch, file, whole):
         assert train(whole) == 0
     from lm_jax.training import loop
 
-    feed = loop._feed
+    feed, sent = loop._feed, iter((signal.SIGTERM, signal.SIGHUP))
 
     def interrupted(setup, first):
         for item in feed(setup, first):
             if item[0] == first + 5:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), next(sent))
             yield item
 
     monkeypatch.setattr(loop, "_feed", interrupted)
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup too
     for _ in range(2):
         assert train("stopped") == 0
         assert not Path("stopped/result.json").exists()
+    signal.signal(signal.SIGHUP, hang_up)
     monkeypatch.setattr(loop, "_feed", feed)
     assert train("stopped") == 0
     same_run(whole, "stopped")
