@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -14,8 +15,9 @@ from lm_jax.experiment.value import AnyExperiment
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _ROOT = Path(__file__).parents[2]
-_LIBRARIES = tuple(
-    sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")
+# Python's own files, those that were installed, and code without a file.
+_LIBRARY = re.compile(
+    f"^{re.escape(sysconfig.get_path('stdlib') + os.sep)}|^<|(site|dist)-packages"
 )
 
 
@@ -131,7 +133,7 @@ def own_fault(error: Exception) -> UserError | None:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(_LIBRARIES) and frame.filename[0] != "<"
+        if not _LIBRARY.search(frame.filename)
     ]
     if not frames or frames[-1].filename.startswith(_PACKAGE):
         return None

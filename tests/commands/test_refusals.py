@@ -120,8 +120,8 @@ def test_a_missing_folder_is_not_first_of_all_a_hugging_face_id(capsys):
 
 def advised(said):
     """The flags that a message advises, each with its value."""
-    found = re.findall(r"(--[a-z][\w.-]*\w)((?: (?:None|\d+)(?=\W))?)", said)
-    return [[flag, *value.split()] for flag, value in dict(found).items()]
+    found = re.findall(r"(--[a-z][\w.-]*\w)((?: (?:None|\d+|'[^']*')(?=\W))?)", said)
+    return [[flag, *shlex.split(value)] for flag, value in dict(found).items()]
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,10 @@ def advised(said):
         ["--data.corpus.source", "chinese.txt"],
         ["--evaluations.sample.prompt", "春"],
         ["--evaluations.sample.prompt", ""],
+        ["--data=MaskedStream", "--data.rate=0.1", "--data.context=3"],
+        ["--data.context=64", "--batch=8 tokens"],
     ],
-    ids=["text", "prompt", "empty"],
+    ids=["text", "prompt", "empty", "mask", "batch"],
 )
 def test_what_a_message_advises_works_when_typed(typed, capsys):
     code, said = said_by(capsys, "train", "tiny.py", *typed)
@@ -141,6 +143,7 @@ def test_what_a_message_advises_works_when_typed(typed, capsys):
     for flags in advice:
         experiment = override(load("tiny.py").experiment, [*typed, *flags], "train")
         data = experiment.data.prepare(CACHE)
+        data.order(experiment.seed, experiment.batch)
         experiment.evaluations["sample"].check(data.tokenizer, "sample")
 
 
