@@ -77,8 +77,8 @@ def main(args: list[str]) -> int:
 
         fault = own_fault(error)
         if fault is None:
-            raise
-        print(fault, file=sys.stderr)
+            raise  # a fault of ours
+        _say(fault)
         return 2
 
 

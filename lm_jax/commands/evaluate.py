@@ -1,5 +1,6 @@
 """Score a trained model on a whole split of its corpus."""
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -61,12 +62,15 @@ def main(args: list[str]) -> None:
     experiment = read(run)
     evaluation = _chosen(options, experiment)
     elsewhere = Elsewhere(options.corpus, options.context, options.stride)
-    fitted = load_fitted(run, options.step, elsewhere)
-    split: Any = split_of(fitted, options.split) if options.corpus else options.split
-    display = Display(0)
-    found = evaluation.run(fitted, split, display.work)
-    display.close()
+    split: Any = options.split
+    aside = Display(0, sys.stderr)
+    with aside.waiting(f"reading {run}, and compiling"):
+        fitted = load_fitted(run, options.step, elsewhere)
+        if options.corpus:
+            split = split_of(fitted, options.split)
+        found = evaluation.run(fitted, split, aside.work)
     check_finite(found, fitted.step)
+    display = Display(0)
     _show(replace(options, split=split), run, experiment, fitted, found, display)
     if (run / "result.json").exists():
         name = str(evaluation) if options.cache else ""

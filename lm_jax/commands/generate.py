@@ -1,5 +1,6 @@
 """Let a trained model continue a prompt."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from lm_jax.commands.options import read_options
 from lm_jax.commands.train import prompt_of
 from lm_jax.generation import Sampling
 from lm_jax.runs.directory import find_run
+from lm_jax.runs.display import Display
 from lm_jax.runs.model import load_model
 
 
@@ -37,9 +39,11 @@ class Options:
 def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "generate", args)
-    model = load_model(find_run(options.run), options.step)
-    prompts = options.prompt or (prompt_of(model.experiment),)
-    texts = model.generate(prompts, options.length, options.sampling, options.seed)
+    run = find_run(options.run)
+    with Display(0, sys.stderr).waiting(f"reading {run}, and compiling"):
+        model = load_model(run, options.step)
+        prompts = options.prompt or (prompt_of(model.experiment),)
+        texts = model.generate(prompts, options.length, options.sampling, options.seed)
     for index, text in enumerate(texts, 1):
         if len(texts) > 1:
             print(f"--- prompt {index} ---")

@@ -24,9 +24,9 @@ def fields_help(named: Named, address: str, command: str) -> str:
     if command == "train":
         lines += [" " * 9 + "[--run DIRECTORY] [--from RUN] [--FIELD VALUE ...]", ""]
         lines += _entry("--run DIRECTORY", f"where the run lies; {place} if not given")
-        lines += _entry("--from RUN", "begin with the parameters of another run")
     else:
-        lines += [" " * 9 + "[--FIELD VALUE ...]", ""]
+        lines += [" " * 9 + "[--from RUN] [--FIELD VALUE ...]", ""]
+    lines += _entry("--from RUN", "begin with the parameters of another run")
     short = " ".join(f"--{name}" for name in short_names(experiment))
     if short:
         lines += _entry(short, "short for --execution. ... of that name, below")

@@ -1,6 +1,7 @@
 """What an experiment resolves to, before it runs."""
 
 import math
+import sys
 from typing import Any
 
 import jax
@@ -75,7 +76,8 @@ def _memory(setup: Setup) -> list[tuple[str, str]]:
 
     batch = setup.placed_batch(setup.order.shapes[-1])
     step = compile_functions(setup).step
-    plan = step.lower(setup.placed_shapes(), batch).compile().memory_analysis()
+    with Display(0, sys.stderr).waiting("compiling a step, to see what it holds"):
+        plan = step.lower(setup.placed_shapes(), batch).compile().memory_analysis()
     rows = [
         ("parameters", _bytes(size(setup.shapes.params))),
         ("optimizer", _bytes(size(setup.shapes.opt_state))),

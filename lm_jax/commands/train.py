@@ -28,7 +28,7 @@ from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.sinks import check_sinks
-from lm_jax.training.counting import count_run
+from lm_jax.training.counting import ScoredCounts, count_run
 from lm_jax.training.loop import Outcome
 from lm_jax.training.run import train_run
 from lm_jax.training.setup import Setup, set_up
@@ -59,7 +59,9 @@ def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
         SystemExit: 0 after ``--help``.
     """
     address, rest = args[0], args[1:]
-    run, rest = _taken("--run", rest)
+    run = None
+    if command == "train":
+        run, rest = _taken("--run", rest)
     source, rest = _taken("--from", rest)
     named = load(address)
     if source is not None:
@@ -68,7 +70,7 @@ def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
         rest = ["--initial", "FromRun", f"--initial.run={source}", *rest]
     asked = {"-h", "--help"} & set(rest)
     rest = [arg for arg in rest if arg not in asked]
-    others = ("run", "from") if command == "train" else ()
+    others = ("run", "from") if command == "train" else ("from",)
     program = f"./launch.sh {command} {address}"
     changed = override(named.experiment, rest, program, others)
     named = replace(named, experiment=changed)
@@ -126,13 +128,17 @@ def main(args: list[str]) -> int:
 def _count(experiment: CountExperiment, named: Named, run: Path) -> None:
     """Fit a model that counts, and say what came out."""
     display = Display(0)
-    counted = count_run(experiment, run, display)
-    rows = [
-        ("data", counted.data.statement),
-        ("model", counted.loaded.fitted.statement),
-        ("run", str(run)),
-    ]
-    display.header(f"{named.name}, {named.variant}", rows)
+
+    def begin(counted: ScoredCounts) -> None:
+        rows = [
+            ("data", counted.data.statement),
+            ("model", counted.loaded.fitted.statement),
+            ("run", str(run)),
+        ]
+        display.close()
+        display.header(f"{named.name}, {named.variant}", rows)
+
+    count_run(experiment, run, display, begin)
     scores = find_scores(read_result(run), "validation", "end")
     _say_scores(display.message, scores)
     _say_published(display.message, experiment.published)
@@ -184,8 +190,8 @@ def _conclude(
     say(f"  {_beside_python('tensorboard')} --logdir {shlex.quote(str(run))}")
 
 
-def prompt_of(experiment: AnyExperiment) -> str:
-    """The prompt of an experiment's first sample; a newline where it has none."""
+def prompt_of(experiment: AnyExperiment) -> str | None:
+    """The prompt of an experiment's first sample; None where it has none."""
     samples = [e for e in experiment.evaluations.values() if isinstance(e, Sample)]
     return (samples or [Sample()])[0].prompt
 
@@ -214,13 +220,14 @@ def _say_published(say: Callable[[str], None], published: Published | None) -> N
 
 
 def _say_next(
-    say: Callable[[str], None], run: Path, prompt: str, generates: bool = True
+    say: Callable[[str], None], run: Path, prompt: str | None, generates: bool = True
 ) -> None:
     say(f"The run is in {run}: result.json and what led to it.")
     say("Next:")
     place = shlex.quote(str(run))
     if generates:
-        say(f"  ./launch.sh generate {place} --prompt {shlex.quote(prompt)}")
+        begun = "" if prompt is None else f" --prompt {shlex.quote(prompt)}"
+        say(f"  ./launch.sh generate {place}{begun}")
     say(f"  ./launch.sh evaluate {place}")
 
 

@@ -77,7 +77,7 @@ class MaskedStream:
         if round(self.rate * self.context) < 1:
             raise UserError(
                 f"data.rate={self.rate} of data.context={self.context} tokens is less "
-                f"than one. Use a context of {math.ceil(1 / self.rate)} or more."
+                f"than one. Use --data.context {math.ceil(1 / self.rate)} or more."
             )
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:

@@ -33,7 +33,7 @@ class Size(NamedTuple):
         if tokens < length:
             raise UserError(
                 f"batch='{tokens} tokens' is less than one example of {length} tokens. "
-                f"Use '{length} tokens' or more, or shorter examples."
+                f"Use --batch '{length} tokens' or more, or shorter examples."
             )
         return tokens // length
 

@@ -58,8 +58,8 @@ class PackedDocuments:
         if made.tokenizer.end_id is None:
             raise UserError(
                 "PackedDocuments tells documents apart by the token that ends each, "
-                "and this tokenizer has none. Use TokenStream; or Ids(end=...), if an "
-                "id does end them."
+                "and this tokenizer has none. Use --data TokenStream; or, if an id "
+                "ends them, say which: --data.tokenizer.end ID."
             )
         splits, context = made.splits, self.context
         rows = windows_of(training_tokens(made, context), context)

@@ -73,7 +73,7 @@ class SpanCorruption:
         if round(self.rate * self.context) < self.span:
             raise UserError(
                 f"data.rate={self.rate} of data.context={self.context} tokens is less "
-                f"than one span of {self.span}. Use a context of "
+                f"than one span of {self.span}. Use --data.context "
                 f"{math.ceil(self.span / self.rate)} or more."
             )
         target = divide(self.context, self.rate, self.span).target

@@ -10,7 +10,7 @@ from lm_jax.errors import NotFinite, UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Progress
 from lm_jax.generation import Sampling
 from lm_jax.tokenizers import Trained
-from lm_jax.tokenizers.trained import written
+from lm_jax.tokenizers.trained import beginning, written
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Sample:
     """A prompt and what the model continues it with.
 
     Attributes:
-        prompt: what the model continues.
+        prompt: what the model continues; None begins as a document of the text does.
         length: tokens to generate; 0 generates nothing.
         sampling: how each token is drawn.
         every: how often; None is whenever the watched evaluation is made.
     """
 
-    prompt: str = "\n"
+    prompt: str | None = None
     length: int = within("[0, 2147483647]", 200)
     sampling: Sampling = Sampling(temperature=0.8)
     every: str | None = None
@@ -39,12 +39,13 @@ class Sample:
         if not self.length or not fitted.writes:
             return Found({})
         tokenizer = fitted.data.tokenizer
-        prompt = tokenizer.encode(self.prompt)
+        given = tokenizer.encode(self.prompt or "")
+        prompt = beginning(tokenizer) if self.prompt is None else given
         try:
-            new = fitted.generate([prompt], self.length, self.sampling, fitted.seed)
+            (new,) = fitted.generate([prompt], self.length, self.sampling, fitted.seed)
         except NotFinite as error:  # a sample is for the eye, and ends no training
             return Found({}, (f"({error})",))
-        return Found({}, (written(tokenizer, np.concatenate([prompt, new[0]])),))
+        return Found({}, (written(tokenizer, np.concatenate([given, new])),))
 
     def check(self, tokenizer: Trained, name: str, empty: bool = False) -> None:
         """Refuse a prompt or a sampling now, not at the first evaluation.
@@ -58,20 +59,22 @@ class Sample:
             UserError: naming the field.
         """
         self.sampling.check(tokenizer.vocab_size)
-        field = f"evaluations.{name}"
+        flag = f"--evaluations.{name}"
         if self.length < 0:
-            raise UserError(f"{field}.length must be 0 (no sample) or more.")
-        if not self.length:
+            raise UserError(f"{flag}.length must be 0 (no sample) or more.")
+        if not self.length or self.prompt is None:
             return
         try:
             found = len(tokenizer.encode(self.prompt))
         except UserError as error:
             raise UserError(
-                f"{field}.prompt={self.prompt!r} can't be read: {error} Or give "
-                f"another prompt, or no sample (--{field}.length 0)."
+                f"{flag}.prompt {self.prompt!r} is not of this text. "
+                f"{error} Or give another prompt; {flag}.prompt None begins as the "
+                f"text does, {flag}.length 0 draws no sample."
             ) from error
         if not found and not empty:
             raise UserError(
-                f"{field}.prompt is empty, and a model continues at least one token. "
-                f"A newline is a good beginning; {field}.length 0 draws no sample."
+                f"{flag}.prompt is empty, and a model continues at least one token. "
+                f"{flag}.prompt None begins as the text does; {flag}.length 0 draws no "
+                "sample."
             )

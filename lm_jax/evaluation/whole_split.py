@@ -10,6 +10,8 @@ from jax.sharding import Mesh
 from lm_jax.data.windows import Windows
 from lm_jax.sharding import to_mesh
 
+_AHEAD = 4  # batches that the device is given before their sums are waited for
+
 
 def summed(
     evaluation_step: Callable[[Any, dict, Any], tuple[dict, Any]],
@@ -32,16 +34,20 @@ def summed(
     Returns:
         The sums; "weight" alone, 0, where there is no batch.
     """
-    sums: list[dict] = []
-    if progress is not None:
-        progress("evaluating", 0, len(batches))  # the first batch compiles
-    for index in range(len(batches)):
+    sums, total = [], len(batches)
+    told = progress or (lambda *_: None)
+    told("evaluating", 0, total)  # the first batch compiles
+    for index in range(total):
         batch = to_mesh(batches[index], mesh)
         found, carry = evaluation_step(params, batch, carry)
         sums.append(found)
-        # The device is never waited for here, so the bar runs a little ahead.
-        if progress is not None:
-            progress("evaluating", index + 1, len(batches))
+        # What is done is what was computed: a few batches ago, so that the device
+        # always has the next ones.
+        done = index - _AHEAD
+        if done >= 0:
+            jax.block_until_ready(sums[done])
+            told("evaluating", done + 1, total)
     read = jax.device_get(sums)
+    told("evaluating", total, total)
     names = read[0] if read else {"weight": 0.0}
     return {name: math.fsum(float(part[name]) for part in read) for name in names}

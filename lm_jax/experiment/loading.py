@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -15,8 +16,9 @@ from lm_jax.files import given_path
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _ROOT = Path(__file__).parents[2]
-_LIBRARIES = tuple(
-    sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")
+# Python's own files, those that were installed, and code without a file.
+_LIBRARY = re.compile(
+    f"^{re.escape(sysconfig.get_path('stdlib') + os.sep)}|^<|(site|dist)-packages"
 )
 
 
@@ -108,9 +110,9 @@ def import_file(path: Path) -> Any:
     except SystemExit as error:
         raise UserError(f"{path} ends the program: {_named(error)}") from error
     except Exception as error:
-        lines = own_lines(error)
-        own = [line for line in lines if line.filename == str(path.resolve())]
-        where = f"{path}, line {own[-1].lineno}" if own else str(path)
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f.lineno for f in frames if f.filename == str(path.resolve())]
+        where = f"{path}, line {own[-1]}" if own else str(path)
         raise UserError(f"{where}: {_named(error)}") from error
     return module
 
@@ -123,33 +125,30 @@ def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}"
 
 
-def own_lines(error: BaseException) -> list[traceback.FrameSummary]:
-    """The lines of a user's own files that led to an error.
+def own_fault(error: Exception) -> UserError | None:
+    """Say which lines of a user's own file raised an error.
 
     Those of libraries and of Python are left out. None where the error arose in
-    lm_jax itself, below them.
+    lm_jax itself, or in what it called.
     """
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(_LIBRARIES) and frame.filename[0] != "<"
+        if not _LIBRARY.search(frame.filename)
     ]
     if not frames or frames[-1].filename.startswith(_PACKAGE):
-        return []
-    return [frame for frame in frames if not frame.filename.startswith(_PACKAGE)]
-
-
-def own_fault(error: BaseException) -> str | None:
-    """Say which lines of a user's own file raised an error; None if none did."""
-    lines = own_lines(error)
-    shown = [
-        f"  {_near(Path(line.filename))}, line {line.lineno}, in {line.name}:\n"
-        f"    {line.line}"
-        for line in lines
+        return None
+    own = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)]
+    said = f"{_near(own[-1].filename)}, line {own[-1].lineno}: {_named(error)}"
+    lines = [
+        f"  {_near(frame.filename)}, line {frame.lineno}, in {frame.name}:\n"
+        f"    {frame.line}"
+        for frame in own
     ]
-    return "\n".join([_named(error), *shown]) if lines else None
+    return UserError("\n".join([said, *lines]))
 
 
-def _near(path: Path) -> Path:
+def _near(file: str) -> Path:
     here = Path.cwd()
+    path = Path(file)
     return path.relative_to(here) if path.is_relative_to(here) else path

@@ -27,6 +27,8 @@ from lm_jax.experiment.words import (
     writable,
 )
 
+_TEXT = ("data", "corpus", "source")
+
 
 def override(
     experiment: AnyExperiment,
@@ -41,7 +43,7 @@ def override(
 
     Args:
         experiment: what is changed.
-        args: as they were typed.
+        args: as they were typed. Another text drops the prompts of the one before.
         program: what was called, for messages: "./launch.sh train FILE".
         others: options that the command takes beside the fields.
 
@@ -49,7 +51,7 @@ def override(
         UserError: for an unknown name, with the nearest; for an unfit value, with
             what would fit.
     """
-    first, flags = split(args)
+    before, (first, flags) = experiment, split(args)
     if first:
         raise UserError(
             f"'{first[0]}' is no option: a field is changed by its name, as in "
@@ -73,7 +75,19 @@ def override(
             raise UserError(f"{said} All fields: {program} --help")
         _refuse_whole(flag, at(experiment, path), hint)
         changes[path] = _read(flag, hint, words[path], at(experiment, path))
-    return changed(experiment, changes)
+    return _fresh_prompts(before, changed(experiment, changes), words)
+
+
+def _fresh_prompts(
+    before: AnyExperiment, after: AnyExperiment, words: Mapping[tuple[str, ...], Any]
+) -> AnyExperiment:
+    """Another text is not begun with the prompts of the one before."""
+    if at(before, _TEXT) == at(after, _TEXT):
+        return after
+    paths = [("evaluations", name, "prompt") for name in after.evaluations]
+    return changed(
+        after, {p: None for p in paths if at(after, p) is not None and p not in words}
+    )
 
 
 def _chosen(

@@ -10,10 +10,11 @@ import sys
 import textwrap
 import unicodedata
 from collections import deque
+from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
-from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -124,7 +125,8 @@ class Display:
         self._print(Text(f"  the model writes at step {step}:", style="dim"))
         lines = []
         for line in text[:4000].strip("\n").split("\n"):
-            lines += chop_cells(self._harmless(line), COLUMNS - 4) or [""]
+            wrapped = Text(self._harmless(line)).wrap(self._console, COLUMNS - 4)
+            lines += [part.plain for part in wrapped] or [""]
         for line in lines[:_SAMPLE_LINES]:
             self._print(Text(f"    {line}".rstrip()))
 
@@ -164,6 +166,19 @@ class Display:
             if done > 0:
                 pieces.append(f"{_duration(elapsed * (total - done) / done)} left")
             self._draw(name, done, total, pieces)
+
+    @contextlib.contextmanager
+    def waiting(self, description: str) -> Iterator[None]:
+        """Say what is done meanwhile, at once: how long it takes, nobody knows."""
+        name = self._harmless(description)
+        if self._terminal:
+            self._draw(name, 0, 1, [])
+        else:
+            self._print(Text(name))
+        try:
+            yield
+        finally:
+            self._stop(keep=False)
 
     def close(self) -> None:
         """Leave the terminal as it was; the last line stays."""

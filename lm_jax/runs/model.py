@@ -32,7 +32,7 @@ from lm_jax.platform import devices, products_of
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
-from lm_jax.tokenizers.trained import written
+from lm_jax.tokenizers.trained import beginning, written
 
 NGRAM = "ngram.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"
@@ -49,12 +49,14 @@ class _Texts(ABC):
 
     def generate(
         self,
-        prompts: str | Sequence[str],
+        prompts: str | Sequence[str | None],
         length: int = 200,
         sampling: Sampling = Sampling(temperature=0.8),
         seed: int = 0,
     ) -> list[str]:
         """Continue texts by ``length`` tokens each; the prompts are given back too.
+
+        A prompt that is None begins as a document of the training text does.
 
         Raises:
             UserError: the model writes no text; a prompt is empty or has what the
@@ -62,9 +64,12 @@ class _Texts(ABC):
         """
         check_number("seed", seed, SEEDS)
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
-        ids = [self.tokenizer.encode(text) for text in texts]
+        given = [self.tokenizer.encode(text or "") for text in texts]
+        start = beginning(self.tokenizer)
+        pairs = zip(texts, given, strict=True)
+        ids = [start if text is None else prompt for text, prompt in pairs]
         new = self.generate_ids(ids, length, sampling, seed)
-        rows = zip(ids, new, strict=True)
+        rows = zip(given, new, strict=True)
         return [written(self.tokenizer, np.concatenate(row)) for row in rows]
 
     @abstractmethod

@@ -4,6 +4,7 @@ They are copies for other programs to show. Nothing is read back from them.
 """
 
 import importlib
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -118,14 +119,14 @@ class WeightsAndBiases:
 
     def __init__(self, run: Path, experiment: dict, step: int):
         wandb = _package("wandb")
-        project, variant, seed = _names(run)
+        project, name = _names(run)
         known = _recall(run / "wandb_id")
         identity = known or uuid.uuid4().hex
         if not known:
             atomic_write(run / "wandb_id", identity + "\n")
         self._session = wandb.init(
             project=project,
-            name=f"{variant}/{seed}",
+            name=name,
             id=identity,
             resume="allow",
             dir=str(run),
@@ -149,10 +150,10 @@ class MLflow:
 
     def __init__(self, run: Path, experiment: dict, step: int):
         self._mlflow = _package("mlflow")
-        project, variant, seed = _names(run)
+        project, name = _names(run)
         self._mlflow.set_experiment(project)
         known = _recall(run / "mlflow_id")
-        session = self._mlflow.start_run(run_id=known, run_name=f"{variant}/{seed}")
+        session = self._mlflow.start_run(run_id=known, run_name=name)
         if not known:
             atomic_write(run / "mlflow_id", session.info.run_id + "\n")
             self._mlflow.log_dict(experiment, "experiment.json")
@@ -173,10 +174,16 @@ _SINKS: dict[str, Callable[[Path, dict, int], Sink]] = {
 }
 
 
-def _names(run: Path) -> tuple[str, str, str]:
-    """Experiment, variant and seed, from the path of the run."""
-    experiment, variant, seed = run.absolute().parts[-3:]
-    return experiment, variant, seed
+def _names(run: Path) -> tuple[str, str]:
+    """Project and name: `gpt` and `base/seed0` of `runs/gpt/base/seed0`.
+
+    A run that lies elsewhere (`--run deeper`) is of no experiment's project; where
+    lm_jax works has nothing to do with it.
+    """
+    parts = run.parts[-3:]
+    if len(parts) == 3 and re.fullmatch(r"seed\d+", parts[2]) and parts[0] != "/":
+        return parts[0], "/".join(parts[1:])
+    return "lm_jax", "/".join(part for part in parts if part not in ("/", "..", "."))
 
 
 def _floats(metrics: dict) -> dict[str, float]:

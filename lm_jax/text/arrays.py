@@ -139,7 +139,7 @@ def _megatron(index: Path) -> tuple[str, int]:
 
 def _no_text(title: str) -> Iterator:
     raise UserError(
-        f"{title} holds ids, and no text. Read it with the tokenizer Ids(size, end), "
-        "its size being the vocabulary of the tokenizer that made them, or with "
-        "Kept(run), if a run's did."
+        f"{title} holds ids, and no text. Read it with --data.tokenizer Ids "
+        "and --data.tokenizer.size, the vocabulary of the tokenizer that made them; or "
+        "with --data.tokenizer Kept and --data.tokenizer.run RUN, if a run's did."
     )

@@ -78,7 +78,7 @@ class CharacterTokenizer:
             raise UserError(
                 f"The vocabulary of {len(self.characters)} characters lacks "
                 f"{named}{more}. Leave them out, or train with "
-                "Characters(unknown=True)."
+                "--data.tokenizer.unknown (Characters(unknown=True) in Python)."
             )
         return ids
 

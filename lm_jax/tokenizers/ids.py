@@ -29,8 +29,8 @@ class Ids:
         if self.size < 1 or not 0 <= (self.end or 0) < self.size:
             raise UserError(
                 f"Ids(size={self.size}, end={self.end}): ids are 0 to size - 1, and "
-                "the one that ends a document is among them. Give end=None where none "
-                "does."
+                "the one that ends a document is among them. Give None where none "
+                "does (--data.tokenizer.end None)."
             )
 
     def train(self, texts: Iterable[str], end: bool = False) -> "IdTokenizer":

@@ -12,6 +12,8 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Int32
 
+from lm_jax.errors import UserError
+
 UNKNOWN = "<unk>"
 # Ends a document; no text spells it, and it is decoded to nothing.
 END_OF_DOCUMENT = "<|end|>"
@@ -71,6 +73,25 @@ def boundary_ids(tokenizer: Trained) -> tuple[int, ...]:
     """Give the ids of the tokens that end a sentence or a document."""
     ends = (tokenizer.sentence_end_id, tokenizer.end_id)
     return tuple(end for end in ends if end is not None)
+
+
+def beginning(tokenizer: Trained) -> Int32[np.ndarray, " tokens"]:
+    """Give the token that a text begins after, where no prompt is given.
+
+    The end of the document before it, a line end or a space, the first that the
+    vocabulary has; else its first token.
+    """
+    if tokenizer.end_id is not None:
+        return np.array([tokenizer.end_id], np.int32)
+    for space in ("\n", " "):
+        try:
+            ids = tokenizer.encode(space)
+        except UserError:
+            continue
+        if len(ids) and tokenizer.unknown_id not in ids:
+            return ids
+    first = 1 if tokenizer.unknown_id == 0 and tokenizer.vocab_size > 1 else 0
+    return np.array([first], np.int32)
 
 
 def written(tokenizer: Trained, ids: Ids) -> str:

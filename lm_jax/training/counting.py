@@ -1,6 +1,7 @@
 """The second kind of fit: one pass that counts, no gradient steps."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,10 +94,16 @@ class ScoredCounts:
         return self.loaded.vectors()
 
 
-def count_run(experiment: CountExperiment, run: Path, display: Display) -> ScoredCounts:
+def count_run(
+    experiment: CountExperiment,
+    run: Path,
+    display: Display,
+    begin: Callable[[ScoredCounts], None] = lambda scored: None,
+) -> ScoredCounts:
     """Fit a model, score it, and write the run's directory.
 
-    A run that has ended is read back: nothing is written.
+    A run that has ended is read back: nothing is written. ``begin`` is told the
+    model once it is fitted, before anything is said of what it scores and writes.
 
     Raises:
         UserError: when the directory holds another experiment, is in use or
@@ -114,18 +121,20 @@ def count_run(experiment: CountExperiment, run: Path, display: Display) -> Score
         if (run / NGRAM).exists() and (run / "result.json").exists():
             display.message("The run has ended: there is nothing left to count.")
             counted = CountedModel(experiment, data.tokenizer, load(run / NGRAM))
+            begin(ScoredCounts(counted, data))
             return ScoredCounts(counted, data)
         keep_tokenizer(run, data.tokenizer)
         if changed := changed_code(run):
             display.message(changed)
         record_environment(run)
-        begin, ids = time.perf_counter(), data.splits["train"].ids
+        began, ids = time.perf_counter(), data.splits["train"].ids
         fitted = experiment.model.fit(
             ids, data.vocab_size, boundary_ids(data.tokenizer) or None, display.work
         )
-        seconds = time.perf_counter() - begin
+        seconds = time.perf_counter() - began
         fitted.save(run / NGRAM)
         scored = ScoredCounts(CountedModel(experiment, data.tokenizer, fitted), data)
+        begin(scored)
         _conclude(experiment, scored, run, seconds, display)
     return scored
 

@@ -96,7 +96,8 @@ class Scored:
         if not self.data.lanes:
             raise UserError(
                 "A cache remembers what was read before, and this run's data is "
-                "read in windows apart from each other. Train on a CarriedStream."
+                "read in windows apart from each other. Train with "
+                "--data CarriedStream."
             )
         model = self.loaded.model
         return self._sums(

@@ -114,6 +114,8 @@ def test_a_family_trains_scores_and_writes(name, capsys, tmp_path, monkeypatch):
     # No family's step compiles twice.
     assert [compiled.step._cache_size() for compiled in made] == [1] * (name != "ngram")
     assert "Validation loss" in said
+    if name in WRITES:
+        assert said.index("\n  model  ") < said.index("the model writes")
     result = read_result(tmp_path / "run")
     assert 0 < find_scores(result, "validation", "end")["loss"] < 20
     code, said, _ = said_by(capsys, "evaluate", "run")

@@ -215,7 +215,7 @@ def test_the_vocabulary_has_the_mask(tmp_path):
         ({"mask": 0.8, "random": 0.3}, "1 at most together"),
         ({"random": -0.1}, "0 or more"),
         ({"copies": 0}, "data.copies=0"),
-        ({"context": 3}, "Use a context of 7 or more"),
+        ({"context": 3}, "Use --data.context 7 or more"),
         ({"context": 0}, "context=0"),
     ],
 )

@@ -141,7 +141,7 @@ def test_an_evaluation_has_every_token_once(tmp_path_factory, context, batch):
         ({"rate": 1.5}, "less than 1"),
         ({"span": 0.5}, "data.span=0.5"),
         ({"span": float("nan")}, "data.span=nan"),
-        ({"context": 10}, "Use a context of 20 or more"),
+        ({"context": 10}, "Use --data.context 20 or more"),
         ({"rate": 0.7, "span": 1.0}, "longer than data.context=128"),
         ({"context": -1}, "context=-1"),
     ],

@@ -268,3 +268,21 @@ def test_work_of_no_size_is_no_error(clock):
 )
 def test_durations(seconds, shown):
     assert module._duration(seconds) == shown
+
+
+def test_a_sample_is_folded_between_words(clock):
+    stream = io.StringIO()
+    words = " ".join(["seventeen"] * 30)
+    Display(10, stream).sample(5, f"  {words}\n" + "x" * 100)
+    lines = stream.getvalue().splitlines()[1:]
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[0].startswith("      seventeen")
+    assert {*" ".join(lines[:-2]).split()} == {"seventeen"}
+    assert [line.strip() for line in lines[-2:]] == ["x" * 76, "x" * 24]
+
+
+def test_what_is_waited_for_is_said_at_once():
+    stream = io.StringIO()
+    with Display(0, stream).waiting("compiling"):
+        assert stream.getvalue() == "compiling\n"
+    assert stream.getvalue() == "compiling\n"

@@ -157,3 +157,23 @@ def test_mlflow_gets_the_numbers_and_one_identity(run, monkeypatch):
         (6, {"loss": 1.0}),
         "end",
     ]
+
+
+@pytest.mark.parametrize(
+    ("run", "names"),
+    [
+        ("runs/gpt/rope/seed7", ("gpt", "rope/seed7")),
+        ("/tmp/x/gpt/rope/seed11", ("gpt", "rope/seed11")),
+        ("deeper", ("lm_jax", "deeper")),
+        ("runs/deeper", ("lm_jax", "runs/deeper")),
+        ("../seed0", ("lm_jax", "seed0")),
+        ("rope/seed0", ("lm_jax", "rope/seed0")),
+        ("/seed0", ("lm_jax", "seed0")),
+        ("/rope/seed0", ("lm_jax", "rope/seed0")),
+    ],
+)
+def test_a_project_is_named_after_the_experiment_and_never_the_working_directory(
+    run, names, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert module._names(Path(run)) == names

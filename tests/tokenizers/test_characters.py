@@ -26,7 +26,7 @@ def test_characters_are_sorted_and_distinct():
 
 
 def test_a_missing_character_is_named():
-    with pytest.raises(UserError, match=r"'é', '霜'.*unknown=True"):
+    with pytest.raises(UserError, match=r"'é', '霜'.*--data.tokenizer.unknown"):
         Characters().train(["abc"]).encode("aé霜b")
 
 
