@@ -107,7 +107,8 @@ def _show(
     if coded.read != coded.bytes:
         given += f" ({coded.read:,} as it was read)"
     rows.append(("scored", f"{tokens}{given}"))
-    if forgotten := fitted.data.tokenizer.forgets:
+    forgotten = fitted.data.tokenizer.forgets
+    if forgotten and "bits_per_byte" in scores:
         rows.append(("not coded", forgotten))
     cached = f", and a cache of {options.cache} words" if options.cache else ""
     rows.append(("seen before each", fitted.policy + cached))

@@ -10,9 +10,10 @@ class ObjectiveBase:
     """The base of objectives: frozen dataclasses that add up what is learnt.
 
     An objective has ``predict``, which calls the model, ``__call__``, which sums a
-    loss, and ``scores``, which turns the sums over a split into figures. What it
-    needs of data and model it says in the attributes here, and one check compares
-    them before anything is compiled.
+    loss, and ``scores``, which turns the sums over a split, and the size of the text
+    that its tokens code (`lm_jax.data.Coded`), into figures. What it needs of data and
+    model it says in the attributes here, and one check compares them before anything
+    is compiled.
 
     Attributes:
         reads: fields of the examples that it can't do without.
