@@ -5,6 +5,7 @@ batch system's log) the same is said in plain lines, seldom, without control
 characters.
 """
 
+import contextlib
 import os
 import sys
 import textwrap
