@@ -11,6 +11,7 @@ import pytest
 
 from lm_jax.__main__ import COMMANDS, main
 from lm_jax.commands.inspect import _unpadded
+from lm_jax.commands.train import resolve
 from tests.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -168,19 +169,22 @@ def test_diff_of_runs_and_files(folder, capsys):
     assert printed(capsys, "diff", "tiny.py", "run") == "The experiments are equal.\n"
 
 
-@pytest.mark.slow
-def test_a_changed_recipe_has_no_published_figure(folder, capsys):
+def test_a_changed_recipe_has_no_published_figure(tmp_path, monkeypatch):
+    write_tiny(tmp_path)
+    monkeypatch.chdir(tmp_path)
     text = Path("tiny.py").read_text()
     text = text.replace("    average=", "    published=Published(1.0, 'us'), average=")
     Path("tiny.py").write_text(
         text.replace("import Experiment\n", "import Experiment, Published\n")
     )
-    for run, args, there in (
-        ("same", ["--seed", "1"], True),
-        ("other", ["--model.width", "8"], False),
+    for args, there in (
+        (["tiny.py", "--seed", "1", "--keep", "3"], True),
+        (["tiny.py", "--model.width", "8"], False),
+        (["tiny.py", "--model.width", "8", "--published.value", "2"], True),
+        (["tiny.py:recurrent"], False),
     ):
-        said = printed(capsys, "train", "tiny.py", "--run", f"new/{run}", *args)
-        assert ("Published: validation loss 1.0 (us)" in said) is there
+        named, _ = resolve(args, "train")
+        assert (named.experiment.published is not None) is there
 
 
 def test_padding_is_no_text():
