@@ -1,5 +1,7 @@
 """One step: sums, parts, masks, devices, averages, and what isn't finite."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,13 +68,19 @@ def close(a, b, atol=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol), a, b)
 
 
+@functools.cache
+def plainly(mask=False):
+    """Three batches, and the state and losses after them in one part on one device."""
+    batches = [batch(k, mask) for k in range(3)]
+    return batches, *run(*parts(optimizer=PLAIN), batches)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mask", [False, True])
 @pytest.mark.parametrize("accumulate", [2, 8])
 def test_accumulated_equals_whole(mask, accumulate):
     """With dropout on, and parts whose masks have different weights."""
-    batches = [batch(k, mask) for k in range(3)]
-    whole, whole_losses = run(*parts(optimizer=PLAIN), batches)
+    batches, whole, whole_losses = plainly(mask)
     summed, losses = run(*parts(optimizer=PLAIN, accumulate=accumulate), batches)
     np.testing.assert_allclose(whole_losses, losses, rtol=1e-5)
     close(whole.params, summed.params, 1e-6)
@@ -91,8 +99,7 @@ def test_accumulated_equals_whole(mask, accumulate):
 )
 def test_sharded_equals_single(sharding):
     """Dropout included: no random number depends on the mesh."""
-    batches = [batch(k) for k in range(3)]
-    single, expected = run(*parts(optimizer=PLAIN), batches)
+    batches, single, expected = plainly()
     mesh = make_mesh(sharding, jax.devices())
     step, state = parts(optimizer=PLAIN)
     placed = jax.device_put(state, state_shardings(sharding, mesh, state))
