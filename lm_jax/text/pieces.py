@@ -140,8 +140,21 @@ class _Whole:
         return digest(recipe, digests)
 
     def pieces(self) -> Iterator[Piece]:
-        """Yield the text, document after document."""
-        separator = Separator(self.corpus.separator)
+        """Yield the text, document after document.
+
+        Raises:
+            UserError: there is none, a file is damaged or changes meanwhile, or the
+                separator is never met.
+        """
+        separator, piece = Separator(self.corpus.separator), None
+        for piece in self._pieces(separator):
+            yield piece
+        separator.check(self.title)
+        if piece is None:
+            where = f" in the column '{self.corpus.column}'" if self.table else ""
+            raise UserError(f"{self.title} has no text{where} to learn from.")
+
+    def _pieces(self, separator: Separator) -> Iterator[Piece]:
         for file in self.files:
             documents = _documents(file.path, self.corpus.column, self.form, separator)
             if documents is not None:
@@ -154,7 +167,6 @@ class _Whole:
                 text = _plain(file.path, self.form)
                 yield from by_position(text, total, self.shares)
             check_unchanged(file.path, file.measure["stamp"])
-        separator.check(self.title)
 
     def labels(self, label: str) -> Iterator[tuple[str, str]]:
         """Yield the split and the label of each document."""

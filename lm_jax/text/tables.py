@@ -74,6 +74,11 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
         text = row.get(columns[0])
         if text is not None and not isinstance(text, str):
             raise _no_text(columns[0], f"{path}, line {number},", _kinds(row))
+        if text and not _is_unicode(text):
+            raise UserError(
+                f"{path}, line {number}: the text has half a character in it (an "
+                "escape from \\ud800 to \\udfff without the other half)."
+            )
         if missing:
             missing -= row.keys()
             seen |= row if len(seen) < 100 else {}
@@ -83,6 +88,14 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
         yield [row.get(name) for name in columns]
     if missing and seen:
         raise _no_column(columns[0], str(path), seen)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _objects(path: Path) -> Iterator[tuple[int, Any]]:

@@ -337,3 +337,11 @@ def test_a_separator_for_what_has_documents_of_its_own(tmp_path):
     for source in (str(tmp_path / "a.jsonl"), "tangshi300"):
         with pytest.raises(UserError, match="documents of its own: a separator cuts"):
             find(Corpus(source, separator="|"), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("content", [b"||\n|", b"\xef\xbb\xbf"])
+def test_a_text_that_is_none(tmp_path, content):
+    (tmp_path / "a.txt").write_bytes(content)
+    corpus = Corpus(str(tmp_path / "a.txt"), separator="|" * (b"|" in content))
+    with pytest.raises(UserError, match="a.txt has no text to learn from"):
+        splits_of(corpus, tmp_path / "cache")

@@ -15,6 +15,8 @@ from lm_jax.experiment.overrides import override
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
 from lm_jax.selectors import path_name
+from lm_jax.tokenizers import Characters
+from lm_jax.training.initial import find_start
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny
 
@@ -46,6 +48,19 @@ def test_known_tokens_begin_as_their_vectors_and_no_other_changes(in_folder):
     np.testing.assert_array_equal(given[[t, h]], in_folder[:2])
     others = np.setdiff1d(np.arange(len(plain)), [t, h])
     np.testing.assert_array_equal(given[others], plain[others])
+
+
+def test_a_word_that_comes_again_begins_as_its_first_vector():
+    Path("v.txt").write_text("t 1 2\nh 3 4\nt 5 6\n")
+    shape = jax.ShapeDtypeStruct((5, 2), np.float32)
+    tokenizer = Characters().train(["the c"])
+    start = find_start(InitialVectors("v.txt"), tokenizer, {"embedding": shape})
+    ids = tokenizer.encode("ht").tolist()
+    order = np.argsort(ids)
+    np.testing.assert_array_equal(start.arrays["ids"], np.sort(ids))
+    vectors = np.array([[3, 4], [1, 2]])[order]
+    np.testing.assert_array_equal(start.arrays["vectors"], vectors)
+    assert "1 of 3 lines of v.txt repeat a word, such as 't'" in start.table[0][1]
 
 
 @pytest.mark.slow
