@@ -61,8 +61,8 @@ def write_text(path: Path, size: int) -> None:
     """Write lines of the shipped texts, shuffled anew until there are enough."""
     lines: list[bytes] = []
     for name in ("tinyshakespeare", "tangshi300"):
-        (path,) = KNOWN[name].found(SHIPPED)
-        with opened(path) as shipped:
+        (source,) = KNOWN[name].found(SHIPPED)
+        with opened(source) as shipped:
             lines += shipped.readlines()
     draw = random.Random(0)
     with path.open("wb") as file:

@@ -125,7 +125,7 @@ def test_a_kind_without_defaults_takes_them_from_flags():
         ("--outputs", "--outputs=wandb --outputs"),
         ("--frozen embedding True .* False", "--frozen=embedding True .* False"),
         ("--evaluations.sample.prompt=--x", "--evaluations.sample.prompt=--x"),
-        ("--schedule.final -1e-3", "--schedule.final=-0.001"),
+        ("--schedule.final 1e-3", "--schedule.final=0.001"),
     ],
 )
 def test_an_option_may_be_written_in_several_ways(typed, same):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lm_jax.runs import lettering
 from lm_jax.runs.lettering import letter
 from lm_jax.runs.metrics import MetricsLog
-from lm_jax.runs.picture import draw_run
+from lm_jax.runs.picture import Reference, draw_run
 
 
 def lettered(words: str) -> str:
@@ -89,7 +89,7 @@ def test_a_run_of_any_name_has_its_picture(tmp_path, name):
     log.close()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        draw_run(run, run / "curve.png", (f"paper of {name}", 1.0))
+        draw_run(run, run / "curve.png", Reference(f"paper of {name}", "loss", 1.0))
     assert (run / "curve.png").stat().st_size > 1000
 
 
