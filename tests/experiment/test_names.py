@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from lm_jax.errors import UserError
 from lm_jax.experiment import differences, digest, from_json, load, read, save, to_json
 from lm_jax.experiment.names import public_kinds
+from lm_jax.schedules import ReduceOnPlateau
 from tests.experiment import FILES, RECIPE
 
 MINE = """
@@ -96,6 +98,22 @@ def test_what_cannot_be_rebuilt_is_said(change, words, tmp_path):
     changed(folder, change)
     with pytest.raises(UserError, match="(?s)" + words):
         read(folder)
+
+
+def test_format_3_is_read_as_it_was_meant(tmp_path):
+    """Its patience counted the evaluation that cuts; its rates multiplied decay."""
+    plateau = replace(RECIPE, schedule=ReduceOnPlateau(0.1, patience=3))
+    folder = keep(plateau, tmp_path / "run")
+
+    def as_format_3(document):
+        document["format"] = 3
+        del document["experiment"]["optimizer"]["rated_decay"]
+
+    assert read(folder) == plateau
+    changed(folder, as_format_3)
+    before = read(folder)
+    assert before.schedule.patience == 2 and before.optimizer.rated_decay
+    assert replace(before.optimizer, rated_decay=False) == plateau.optimizer
 
 
 def test_nothing_is_imported_that_a_document_names(tmp_path, monkeypatch):
