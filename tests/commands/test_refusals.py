@@ -67,7 +67,10 @@ REFUSED = [
     (f"{TRAIN} --data.corpus.source=x.txt", "Did you mean 'text.txt'?"),
     (f"{TRAIN} --evaluations.sample.prompt 龍", "--evaluations.sample.prompt '龍' is"),
     (f"{TRAIN} --evaluations.sample.prompt=", "--evaluations.sample.prompt is empty"),
-    (f"{TRAIN} --evaluations.sample.length -1", "evaluations.sample.length=-1: give a whole number"),
+    (
+        f"{TRAIN} --evaluations.sample.length -1",
+        "evaluations.sample.length=-1: give a whole number",
+    ),
     (
         f"{TRAIN} --data.corpus.source chinese.txt",
         "train with --data.tokenizer.unknown",
