@@ -100,6 +100,15 @@ def devices() -> list[Any]:
     return found
 
 
+def machine_memory() -> int:
+    """The bytes of memory that this process may use."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:  # a container may have less than the machine
+        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        return total
+
+
 def precision_of(dtype: str) -> str:
     """How precise the products of a model are that computes in a type.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.platform import configure
+from lm_jax.platform import configure, machine_memory
 from lm_jax.runs.directory import runs_below
 from lm_jax.runs.environment import environment
 from lm_jax.text.known import KNOWN
@@ -182,13 +182,7 @@ def _gflops(size: int, dtype: str, seconds: float = 0.4) -> float:
 
 
 def _memory() -> Finding:
-    pages = os.sysconf("SC_PAGE_SIZE")
-    total = pages * os.sysconf("SC_PHYS_PAGES")
-    try:  # a container may have less than the machine
-        limit = Path("/sys/fs/cgroup/memory.max").read_text()
-        total = min(total, int(limit))
-    except (OSError, ValueError):
-        pass
+    total = machine_memory()
     advice = "" if total > 2 * _GB else "Less than 2 GB: take the smallest models."
     return Finding("Memory", f"{total / _GB:.1f} GB", advice)
 

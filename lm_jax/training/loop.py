@@ -21,6 +21,7 @@ from lm_jax.runs.sinks import Sink
 from lm_jax.sharding import to_mesh
 from lm_jax.training.averaging import mean_of_checkpoints
 from lm_jax.training.guards import CompileGuard, Interrupt, save_blame
+from lm_jax.training.memory import check_plan
 from lm_jax.training.progress import Clock, Progress
 from lm_jax.training.scoring import Scored, compile_evaluation
 from lm_jax.training.setup import Setup
@@ -107,13 +108,15 @@ def compile_functions(setup: Setup) -> Compiled:
 def compile_shapes(setup: Setup, compiled: Compiled) -> None:
     """Compile the training step for every shape of a batch, before one is needed.
 
-    A later call of a shape finds what was compiled here. Where all batches have one
-    shape, the first step compiles it.
+    A later call of a shape finds what was compiled here.
+
+    Raises:
+        UserError: a step needs more memory than there is.
     """
-    if len(setup.order.shapes) > 1:
-        state = setup.placed_shapes()
-        for shape in setup.order.shapes:
-            compiled.step.lower(state, setup.placed_batch(shape)).compile()
+    state = setup.placed_shapes()
+    for shape in setup.order.shapes:
+        step = compiled.step.lower(state, setup.placed_batch(shape)).compile()
+        check_plan(setup, step.memory_analysis())
 
 
 def train(

@@ -28,6 +28,7 @@ from lm_jax.runs.result import (
 from lm_jax.runs.sinks import open_sinks
 from lm_jax.training.guards import Interrupt
 from lm_jax.training.loop import Outcome, Outputs, train
+from lm_jax.training.memory import check_batch, is_out_of_memory, ran_out
 from lm_jax.training.progress import Progress
 from lm_jax.training.scoring import seen_before
 from lm_jax.training.setup import Setup, length_of
@@ -41,8 +42,9 @@ def train_run(
 
     Raises:
         UserError: when the directory holds another experiment, is in use, has
-            a damaged checkpoint, or can't be written.
+            a damaged checkpoint, or can't be written; a step doesn't fit into memory.
     """
+    check_batch(setup)
     with open_run(run), Interrupt() as interrupt:
         checkpoints = Checkpoints(
             run / "checkpoints",
@@ -69,6 +71,10 @@ def train_run(
         outputs = Outputs(run, display, log, sinks)
         try:
             outcome = train(setup, state, progress, checkpoints, outputs, interrupt)
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(ran_out(setup, error)) from error
         finally:
             display.close()
             checkpoints.close()

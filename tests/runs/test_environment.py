@@ -22,12 +22,19 @@ def test_it_says_what_the_numbers_depend_on(monkeypatch):
     assert found["command"] == "python -m lm_jax 'train x.py'"
 
 
+def test_the_precision_of_products_is_kept(tmp_path):
+    record_environment(tmp_path, dtype="tf32")
+    (first,) = json.loads((tmp_path / "environment.json").read_text())
+    assert first["precision"] == "high"
+
+
 def test_every_start_is_kept(tmp_path):
     record_environment(tmp_path)
     first = json.loads((tmp_path / "environment.json").read_text())
     record_environment(tmp_path)
     both = json.loads((tmp_path / "environment.json").read_text())
     assert len(first) == 1
+    assert first[0]["precision"] == "highest"
     assert both[:1] == first
     assert len(both) == 2
 
