@@ -88,16 +88,16 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
 
 
 def test_a_terminal_that_hung_up_is_outlived():
-    code = "import time\nprint('here', flush=True); sys.stdin.readline()\n"
-    code += (
-        "print('gone', flush=True); os.write(3, str(sys.stdout.lost.errno).encode())"
-    )
     master, slave = os.openpty()
     read, write = os.pipe()
-    os.dup2(write, 3) if write != 3 else None
+    code = "print('here', flush=True); sys.stdin.readline()\n"
+    code += "print('gone', flush=True)\n"
+    code += f"os.write({write}, str(sys.stdout.lost.errno).encode())"
     command = [sys.executable, "-c", PROTECTED + code]
     pipes = {"stdin": subprocess.PIPE, "stdout": slave, "stderr": slave}
-    with subprocess.Popen(command, env=ENVIRONMENT, pass_fds=[3], **pipes) as process:
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, pass_fds=[write], **pipes
+    ) as process:
         os.close(slave)
         assert b"here" in os.read(master, 100)
         os.close(master)
