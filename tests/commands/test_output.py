@@ -96,13 +96,14 @@ def test_a_run_ends_and_is_scored_and_writes_without_its_output(counted):
     assert scores and "--- step 1 ---" in (run / "samples.txt").read_text("utf-8")
 
     done = lm_jax(["evaluate", "runs/春", "--split", "test"], ">&-", **ASCII)
-    assert (done.returncode, done.stderr) == (0, b"")
+    said = b"reading runs/\\u6625, and compiling\n"
+    assert (done.returncode, done.stderr) == (0, said)
     (new,) = read_result(run)["scores"][len(scores) :]
     assert new["split"] == "test"
 
     asked = ["generate", "runs/春", "--prompt", "春眠", "--length", "3"]
     done = lm_jax(asked, **ASCII)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, said)
     escaped = done.stdout.decode("ascii").encode().decode("unicode_escape")
     drawn = Sampling(temperature=0.8)
     (text,) = load_model(run).generate(("春眠",), 3, drawn, 0)

@@ -30,6 +30,7 @@ def in_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("tokens", [SUBWORDS, WORDS], ids=["Subwords", "Words"])
 def test_the_embedding_of_a_run_begins_another(tokens):
     args = [*tokens, "--budget", "1 steps", "--evaluations.sample.length", "0"]
+    args += ["--schedule.warmup", "0 steps"]
     assert main(["train", "tiny.py", *args, "--run", "run"]) == 0
     assert main(["vectors", "run", "--out", "v.txt"]) == 0
     words, vectors = read_vectors(Path("v.txt"))

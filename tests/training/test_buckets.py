@@ -68,7 +68,7 @@ def test_a_classifier_learns_and_goes_on_as_if_it_had_never_stopped(folder, caps
     result = read_result(Path("whole"))
     assert find_scores(result, "validation", "end")["accuracy"] == 1.0
 
-    class Enough(Exception):
+    class Enough(BaseException):
         pass
 
     def stopping(setup, first, feed=loop._feed):

@@ -72,7 +72,7 @@ def test_a_run_stopped_before_its_result_is_counted_again():
     ("changes", "message"),
     [
         (sampling(Sample("THE 9")), "lacks '9', 'E', 'H', 'T'"),
-        (sampling(Sample(length=-1)), "sample.length must be 0"),
+        (sampling(Sample(length=-1)), "sample.length=-1: give a whole number"),
         (
             {"data": TokenStream(Corpus("text.txt", validation=0.0), Characters(), 16)},
             "The split 'validation' has 0 tokens",
