@@ -44,6 +44,8 @@ def phase_of(stacks: str) -> str:
 
 def _of_thread(frames: list[tuple[str, str]]) -> str:
     for file, function in frames:
+        if function == "__call__" and file.endswith("interpreters/pxla.py"):
+            continue  # runs what was compiled
         for phase, part, functions in _SIGNS:
             # The code of a module is run when it is imported.
             if part in file and function in (functions or {function} - {"<module>"}):

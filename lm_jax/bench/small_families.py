@@ -28,8 +28,8 @@ decoder = Experiment(
     optimizer=AdamW(),
     schedule=WarmupCosine(peak=3e-3, warmup="20 steps"),
     batch=8,
-    budget="160 steps",
-    evaluations={"likelihood": Likelihood("20 steps"), "sample": sample},
+    budget="800 steps",
+    evaluations={"likelihood": Likelihood("100 steps"), "sample": sample},
     average=MovingAverage(0.99),
 )
 variants = {
@@ -47,7 +47,7 @@ variants = {
         model=WordVectors(width=32),
         objective=SkipGram(),
         batch=2,
-        evaluations={"likelihood": Likelihood("20 steps")},
+        evaluations={"likelihood": Likelihood("100 steps")},
     ),
     "ngram": CountExperiment(
         TokenStream(plays, Characters(), context=64),
