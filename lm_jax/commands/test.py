@@ -8,11 +8,11 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[2]
 _HELP = """usage: ./launch.sh test [--quick] [arguments of pytest]
 
-Check the whole project: formatting, lint, types and every test; five to twenty
+Check the whole project: formatting, lint, types and every test; ten to thirty
 minutes on two cores.
 
   --quick   leave out the tests that are marked slow: the same checks in about
-            a minute on two cores. What they compile is kept in .lm_jax/, so the
+            two minutes on two cores. What they compile is kept in .lm_jax/, so the
             first time takes longer. For while you work: in the end, run all.
 
 Other arguments go to pytest, which then runs alone; paths are relative to the
