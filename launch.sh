@@ -236,4 +236,5 @@ $1}"
 ready || install 9>>"$root/requirements.txt" || exit
 [ $# -gt 0 ] || set -- --help
 # -P: a random.py in the user's directory is not Python's own random.
+export LM_JAX_CALLED="$0"  # what hints begin with
 exec "$venv/bin/python" -P -m lm_jax "$@"

@@ -6,7 +6,7 @@ import sys
 from typing import NoReturn
 
 from lm_jax.errors import Diverged, UserError, nearest
-from lm_jax.platform import configure
+from lm_jax.platform import called, configure
 from lm_jax.streams import protect_standard_streams
 
 COMMANDS = {
@@ -19,7 +19,7 @@ COMMANDS = {
     "runs": "runs of a folder: how far, how large; `runs prune` makes room",
     "vectors": "score word vectors, or write them as text",
     "inspect": "what a step of a run was trained on, token by token",
-    "bench": "measure speed: training, n-grams, word vectors, data",
+    "bench": "measure speed, that nothing is lost, what the tests notice",
     "doctor": "what this machine has, and what to mend",
     "test": "run the tests",
 }
@@ -32,12 +32,12 @@ def _usage() -> str:
     lines = [f"  {name:10}{what}" for name, what in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: ./launch.sh COMMAND ...",
+            f"usage: {called()} COMMAND ...",
             "",
             *lines,
             "",
-            "  ./launch.sh COMMAND --help   says more.",
-            "  ./launch.sh train experiments/gpt_shakespeare.py   is a good start.",
+            f"  {called()} COMMAND --help   says more.",
+            f"  {called()} train experiments/gpt_shakespeare.py   is a good start.",
         ]
     )
 

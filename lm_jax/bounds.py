@@ -1,7 +1,7 @@
 """Which numbers the fields of a value may hold, said where the field is declared.
 
-``decay: float = within("[0, 1)", 0.9)``; the value's ``__post_init__`` calls
-`check`, or, where it is a model's, its ``problems`` yields from `problems`.
+``decay: float = within("[0, 1)", 0.9)``. A value calls `check` in its
+``__post_init__``, or is looked at by `problems_within` before anything is compiled.
 """
 
 import dataclasses
@@ -16,7 +16,6 @@ from lm_jax.errors import UserError
 
 SEEDS = f"[0, {2**32 - 1}]"
 """Random keys have 32 bits of a seed: beyond, two seeds would be one."""
-
 
 SIZES = f"[1, {2**31 - 1}]"
 """Axes of an array are counted in 32 bits."""

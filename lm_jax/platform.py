@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+import shlex
 import sys
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
@@ -69,6 +70,16 @@ def _imported() -> Any:
             f"Unset it, or mend it ({error})."
         ) from error
     return jax
+
+
+def called() -> str:
+    """How this program was called: what can be typed again, where one is."""
+    if by := os.environ.get("LM_JAX_CALLED"):
+        return shlex.quote(by)
+    name = Path(sys.argv[0]).name
+    return {"lm_jax": "lm_jax", "__main__.py": "python -m lm_jax"}.get(
+        name, "./launch.sh"
+    )
 
 
 def devices() -> list[Any]:

@@ -66,8 +66,8 @@ class Constant:
         told = [f"schedule.{name} ({n:,} steps)" for name, n in parts.items() if n]
         flags = [f"--schedule.{name}" for name, n in parts.items() if n]
         return (
-            f"{' and '.join(told)} leave none of the budget's {total:,} steps for "
-            f"schedule.peak. Give less ({', '.join(flags)}), or a longer --budget."
+            f"With {' and '.join(told)} none of the budget's {total:,} steps has the "
+            f"rate schedule.peak. Give less ({', '.join(flags)}), or a longer --budget."
         )
 
     def _rise(self, step, warmup: int):

@@ -15,6 +15,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+# Messages are those of a call from the checkout, however the tests were called.
+os.environ.pop("LM_JAX_CALLED", None)
+
 # Before jax starts: eight virtual devices, and a compiler that hurries. Tests
 # spend their time compiling, not computing: this takes a fifth of it.
 os.environ["XLA_FLAGS"] = " ".join(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lm_jax.errors import UserError
+from lm_jax.platform import called
 
 FAULTS = """
 import resource, sys
@@ -160,3 +161,19 @@ def test_several_processes_are_refused(monkeypatch):
     monkeypatch.setattr("jax.process_count", lambda: 4)
     with pytest.raises(UserError, match=r"4 processes.*Start one"):
         platform.devices()
+
+
+@pytest.mark.parametrize(
+    ("by", "name", "said"),
+    [
+        ("/far/launch.sh", "/x/lm_jax/__main__.py", "/far/launch.sh"),
+        ("a b/launch.sh", "/x/lm_jax/__main__.py", "'a b/launch.sh'"),
+        ("", "/x/lm_jax/__main__.py", "python -m lm_jax"),
+        ("", "/x/bin/lm_jax", "lm_jax"),
+        ("", "/x/bin/pytest", "./launch.sh"),
+    ],
+)
+def test_hints_begin_as_the_program_was_called(monkeypatch, by, name, said):
+    monkeypatch.setenv("LM_JAX_CALLED", by)
+    monkeypatch.setattr("sys.argv", [name, "train"])
+    assert called() == said

@@ -17,7 +17,7 @@ import numpy as np
 import lm_jax
 from lm_jax.bench.phases import phase_of
 from lm_jax.runs.metrics import read_metrics
-from lm_jax.runs.model import NGRAM, CountedModel, load_model
+from lm_jax.runs.model import NGRAM, load_model
 from lm_jax.runs.result import read_result
 from lm_jax.selectors import path_name
 
@@ -180,13 +180,13 @@ def _values(run: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _parameters(run: Path, step: int) -> Iterator[tuple[str, np.ndarray]]:
-    model = load_model(run, step)
-    if isinstance(model, CountedModel):
+    if (run / NGRAM).exists():
         with np.load(run / NGRAM) as arrays:
             yield from arrays.items()
-    else:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
-            yield path_name(path), np.asarray(leaf)
+        return
+    model: Any = load_model(run, step)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
+        yield path_name(path), np.asarray(leaf)
 
 
 def _stack_of(run: Path) -> Path:

@@ -3,6 +3,7 @@
 import importlib
 
 from lm_jax.errors import UserError, nearest
+from lm_jax.platform import called
 
 BENCHES = {
     "train": "training steps, against the same model in PyTorch",
@@ -17,10 +18,10 @@ BENCHES = {
 def main(args: list[str]) -> int:
     """Run the command."""
     if not args or args[0] in ("-h", "--help"):
-        print("usage: ./launch.sh bench WHAT ...\n")
+        print(f"usage: {called()} bench WHAT ...\n")
         for name, what in BENCHES.items():
             print(f"  {name:10}{what}")
-        print("\n  ./launch.sh bench WHAT --help   says more.")
+        print(f"\n  {called()} bench WHAT --help   says more.")
         return 0 if args else 2
     if args[0] not in BENCHES:
         raise UserError(f"There is no bench '{args[0]}'.{nearest(args[0], BENCHES)}")

@@ -7,6 +7,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import AnyExperiment, Difference, differences, load
 from lm_jax.experiment import read as read_experiment
 from lm_jax.files import given_path
+from lm_jax.platform import called
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.result import At, find_scores, read_result
 
@@ -24,7 +25,7 @@ the results are compared too.
 def main(args: list[str]) -> int:
     """Run the command."""
     if len(args) != 2:
-        print(USAGE)
+        print(USAGE.replace("./launch.sh", called()))
         return 0 if args in (["-h"], ["--help"]) else 2
     (a, run_a), (b, run_b) = (read(name) for name in args)
     changed = differences(a, b)

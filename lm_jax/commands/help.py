@@ -12,6 +12,7 @@ import tyro
 
 from lm_jax.experiment import Named, flatten
 from lm_jax.experiment.choices import kind_fields, short_names
+from lm_jax.platform import called
 
 _COLUMNS = 80
 
@@ -20,7 +21,7 @@ def fields_help(named: Named, address: str, command: str) -> str:
     """All fields of an experiment, its variants, and what else can be typed."""
     experiment, file = named.experiment, address.partition(":")[0]
     place = f"runs/{named.name}/{named.variant}/seed{experiment.seed}"
-    lines = [f"usage: ./launch.sh {command} {file}[:VARIANT]"]
+    lines = [f"usage: {called()} {command} {file}[:VARIANT]"]
     if command == "train":
         lines += [" " * 9 + "[--run DIRECTORY] [--from RUN] [--FIELD VALUE ...]", ""]
         lines += _entry("--run DIRECTORY", f"where the run lies; {place} if not given")

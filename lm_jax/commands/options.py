@@ -10,6 +10,7 @@ import tyro
 from lm_jax.commands.help import tyro_help
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment.words import flag_of, split, take
+from lm_jax.platform import called
 
 Options = TypeVar("Options")
 
@@ -28,7 +29,7 @@ def read_options(kind: type[Options], command: str, args: list[str]) -> Options:
         UserError: an option that isn't there, with the nearest, or an unfit value.
         SystemExit: 0 after ``--help``.
     """
-    program = f"./launch.sh {command}"
+    program = f"{called()} {command}"
     if {"-h", "--help"} & set(args):
         # tyro wraps what it puts in boxes, and neither the usage nor the docstring.
         for line in tyro_help(kind, program).splitlines():

@@ -8,6 +8,7 @@ import jax
 
 from lm_jax.commands.train import describe, resolve
 from lm_jax.experiment import flatten
+from lm_jax.platform import called
 from lm_jax.runs.display import Display
 from lm_jax.selectors import path_name, select
 from lm_jax.training.loop import compile_functions
@@ -24,7 +25,7 @@ is trained."""
 def main(args: list[str]) -> int:
     """Run the command."""
     if not args or args[0] in ("-h", "--help"):
-        print(USAGE)
+        print(USAGE.replace("./launch.sh", called()))
         return 0 if args else 2
     named, _ = resolve(args, "show")
     display = Display(0)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lm_jax.platform import called
+
 _ROOT = Path(__file__).resolve().parents[2]
 _HELP = """usage: ./launch.sh test [--quick] [arguments of pytest]
 
@@ -12,8 +14,8 @@ Check the whole project: formatting, lint, types and every test; ten to thirty
 minutes on two cores.
 
   --quick   leave out the tests that are marked slow: the same checks in about
-            two minutes on two cores. What they compile is kept in .lm_jax/, so the
-            first time takes longer. For while you work: in the end, run all.
+            two minutes on two cores. What they compile is kept in .lm_jax/, so
+            the first time takes longer. For while you work: in the end, run all.
 
 Other arguments go to pytest, which then runs alone; paths are relative to the
 directory you are in:
@@ -30,7 +32,7 @@ def main(args: list[str]) -> int:
     `tests`. Returns 0 when all passed, otherwise 1.
     """
     if {"-h", "--help"} & set(args):
-        print(_HELP)
+        print(_HELP.replace("./launch.sh", called()))
         return 0
     quick = "--quick" in args
     args = [arg for arg in args if arg != "--quick"]

@@ -23,6 +23,7 @@ from lm_jax.experiment import (
 )
 from lm_jax.experiment.overrides import override
 from lm_jax.files import given_path
+from lm_jax.platform import called
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
@@ -71,7 +72,7 @@ def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
     asked = {"-h", "--help"} & set(rest)
     rest = [arg for arg in rest if arg not in asked]
     others = ("run", "from") if command == "train" else ("from",)
-    program = f"./launch.sh {command} {address}"
+    program = f"{called()} {command} {address}"
     changed = override(named.experiment, rest, program, others)
     named = replace(named, experiment=changed)
     if asked:
@@ -97,7 +98,7 @@ def _taken(flag: str, args: list[str]) -> tuple[Path | None, list[str]]:
 def main(args: list[str]) -> int:
     """Run the command."""
     if not args or args[0] in ("-h", "--help"):
-        print(USAGE)
+        print(USAGE.replace("./launch.sh", called()))
         return 0 if args else 2
     named, run = resolve(args, "train")
     experiment: Any = named.experiment
@@ -119,7 +120,7 @@ def main(args: list[str]) -> int:
     outcome = train_run(experiment, run, setup, display)
     if outcome.signal is not None:
         print(f"Stopped and saved at step {int(outcome.state.step)}. To go on:")
-        print(f"  ./launch.sh train {shlex.join(args)}")
+        print(f"  {called()} train {shlex.join(args)}")
         return 130 if outcome.signal == signal.SIGINT else 0
     _conclude(experiment, run, setup, outcome)
     return 0
@@ -186,7 +187,7 @@ def _conclude(
     _say_published(say, experiment.published)
     _say_next(say, run, prompt_of(experiment), experiment.objective.generates)
     if experiment.objective.learns_vectors:
-        say(f"  ./launch.sh vectors {shlex.quote(str(run))} --out vectors.txt")
+        say(f"  {called()} vectors {shlex.quote(str(run))} --out vectors.txt")
     say(f"  {_beside_python('tensorboard')} --logdir {shlex.quote(str(run))}")
 
 
@@ -227,8 +228,8 @@ def _say_next(
     place = shlex.quote(str(run))
     if generates:
         begun = "" if prompt is None else f" --prompt {shlex.quote(prompt)}"
-        say(f"  ./launch.sh generate {place}{begun}")
-    say(f"  ./launch.sh evaluate {place}")
+        say(f"  {called()} generate {place}{begun}")
+    say(f"  {called()} evaluate {place}")
 
 
 def _beside_python(program: str) -> str:

@@ -1,8 +1,7 @@
 """What all optimizers share: decay, clipping, and which parameters they reach."""
 
 from dataclasses import dataclass
-
-import optax
+from typing import Any, ClassVar
 
 from lm_jax.bounds import check, within
 from lm_jax.errors import UserError
@@ -24,6 +23,9 @@ class OptimizerBase:
         rated_decay: whether ``rates`` multiply weight decay too, as PyTorch's groups
             of parameters do; if not, learning rate times decay is one for all, as
             the package mup has it.
+
+    Each kind has ``direction()``: an optax transformation of gradients to an uphill
+    direction of unit learning rate.
     """
 
     weight_decay: float = within("[0, inf)", 0.0)
@@ -31,6 +33,8 @@ class OptimizerBase:
     decays: tuple[tuple[str, bool], ...] = MATRICES
     rates: tuple[tuple[str, float], ...] = ALL
     rated_decay: bool = False
+
+    direction: ClassVar[Any]
 
     def __post_init__(self) -> None:
         """Refuse numbers that train nothing or climb."""
@@ -41,7 +45,3 @@ class OptimizerBase:
                     f"optimizer.rates gives '{expression}' a factor of {rate}: give a "
                     "number, 0 or more."
                 )
-
-    def direction(self) -> optax.GradientTransformation:
-        """Gradients to an uphill direction of unit learning rate."""
-        raise NotImplementedError

@@ -96,12 +96,19 @@ class Separator:
 
         Documents that are empty are dropped.
         """
-        rest = ""
+        begun: list[str] = []  # a document's parts: joined once, however many
+        edge = ""  # its end, where a separator may have begun
         for text in texts:
-            *documents, rest = (rest + text).split(self.text)
-            self._met |= bool(documents)
-            yield from _filled(documents)
-        yield from _filled([rest])
+            first, *others = (edge + text).split(self.text)
+            if others:
+                self._met = True
+                *whole, last = ["".join([*begun, first]), *others]
+                yield from _filled(whole)
+                begun, first = [], last
+            cut = max(len(first) - len(self.text) + 1, 0)
+            begun.append(first[:cut])
+            edge = first[cut:]
+        yield from _filled(["".join([*begun, edge])])
 
     def check(self, title: str) -> None:
         """Refuse a text that was read to its end and has no separator.

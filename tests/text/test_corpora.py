@@ -93,6 +93,19 @@ def test_documents_are_cut_across_blocks(documents, data):
     assert found == [document for document in documents if document]
 
 
+@quick
+@given(
+    st.text(st.sampled_from("ab月"), max_size=40),
+    st.sampled_from(["a", "aa", "aba", "ab月a"]),
+    st.integers(1, 9),
+)
+def test_so_they_are_in_blocks_of_any_size(text, separator, size):
+    """A block may end in the middle of a separator, and one begin within another."""
+    parts = [text[first : first + size] for first in range(0, len(text), size)]
+    expected = [document for document in text.split(separator) if document]
+    assert list(Separator(separator).cut(parts)) == expected
+
+
 def test_a_folder_is_a_document_a_file(tmp_path):
     folder = tmp_path / "books"
     folder.mkdir()

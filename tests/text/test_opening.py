@@ -51,7 +51,7 @@ def test_damaged_files(tmp_path, end, damage):
     [
         (
             "a.txt",
-            gzip.compress(b"text"),
+            gzip.compress(b"text", mtime=0),
             "compressed by gzip: let its name end in .gz",
         ),
         ("a", bz2.compress(b"text"), "end in .bz2"),
@@ -61,7 +61,11 @@ def test_damaged_files(tmp_path, end, damage):
         ("a.pdf", b"%PDF-1.7\n\xff", "a PDF: extract its text first"),
         ("a", "text".encode("utf-16"), "is UTF-16: convert it first"),
         ("a", b"PAR1\xff", "a parquet file: let its name end in .parquet"),
-        ("a.tgz", gzip.compress(b"text"), "an archive: unpack it and give the folder"),
+        (
+            "a.tgz",
+            gzip.compress(b"text", mtime=0),
+            "an archive: unpack it and give the folder",
+        ),
         ("a", b"caf\xe9", "Convert the file to UTF-8 first"),
     ],
 )
