@@ -60,8 +60,6 @@ class Sample:
         """
         self.sampling.check(tokenizer.vocab_size)
         flag = f"--evaluations.{name}"
-        if self.length < 0:
-            raise UserError(f"{flag}.length must be 0 (no sample) or more.")
         if not self.length or self.prompt is None:
             return
         try:

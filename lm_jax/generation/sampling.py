@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from lm_jax.bounds import SEEDS, check_number
 from lm_jax.errors import UserError
-
-SEEDS = 2**32
 
 
 def check_seed(seed: int) -> None:
@@ -18,8 +17,7 @@ def check_seed(seed: int) -> None:
     Raises:
         UserError: with the seeds that there are.
     """
-    if not 0 <= seed < SEEDS:
-        raise UserError(f"seed={seed} must be from 0 to {SEEDS - 1}.")
+    check_number("seed", seed, SEEDS)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from lm_jax.bounds import SEEDS, check_number
 from lm_jax.counting import FittedNGram, load
 from lm_jax.counting.generate import generate as continue_counted
 from lm_jax.errors import NotFinite, UserError
@@ -62,7 +61,6 @@ class _Texts(ABC):
             UserError: the model writes no text; a prompt is empty or has what the
                 tokenizer doesn't know; the seed is none.
         """
-        check_number("seed", seed, SEEDS)
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         given = [self.tokenizer.encode(text or "") for text in texts]
         start = beginning(self.tokenizer)
