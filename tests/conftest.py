@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections import Counter
 
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # What one test compiled, the next one and its processes don't compile again, however
@@ -28,6 +29,11 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_llvm_disable_expensive_passes=true",
     ]
 )
+
+# What passed passes again: hypothesis draws the same inputs in every run. To have it
+# look for others: `./launch.sh test --hypothesis-profile default`.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 install_import_hook("lm_jax", "beartype.beartype")
 

@@ -35,8 +35,9 @@ def python(code, redirected="", **more):
     )
 
 
+# More than a pipe holds, so that it is not all written before its reader has gone.
 WRITES = """
-for _ in range(3):
+for _ in range(50):
     print("x" * 10_000, flush=True)
 os.write(1, b"of a library\\n")
 print("lived", sys.stdout.lost.errno if sys.stdout.lost else None, file=sys.stderr)

@@ -32,6 +32,11 @@ def letter(figure: Any) -> None:
         text.set_text("".join(ascii(c)[1:-1] if c in lacking else c for c in words))
 
 
+def in_legend(words: str) -> str:
+    """Words that a legend shows: those that begin with "_" it would leave out."""
+    return f" {words}" if words.startswith("_") else words
+
+
 def _characters_of(font: Any) -> set[str]:
     """All characters of the font that matplotlib would take."""
     from matplotlib.font_manager import findfont

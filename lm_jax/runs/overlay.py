@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_jax.errors import UserError
+from lm_jax.runs.lettering import in_legend
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.picture import Series, plain, save, series
 from lm_jax.runs.rows import Measure, Row
@@ -70,7 +71,7 @@ def _draw(
         stroke = _STROKES[index // len(_COLOURS) % len(_STROKES)]
         style = {"color": _COLOURS[index % len(_COLOURS)], "linestyle": stroke}
         seeds = f" ({len(row.runs)} seeds)" * (len(row.runs) > 1)
-        label = textwrap.fill(row.name + seeds, 32)
+        label = in_legend(textwrap.fill(row.name + seeds, 32))
         if curves:
             _draw_row(axes, curves, label, style)
             continue

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
-from lm_jax.runs.lettering import letter
+from lm_jax.runs.lettering import in_legend, letter
 from lm_jax.runs.metrics import read_metrics
 
 # Okabe and Ito's colours, told apart by colour-blind readers and in print.
@@ -153,7 +153,7 @@ def _draw_score(
             linestyle="--",
             linewidth=1,
             zorder=1,
-            label=f"{reference.source}: {reference.value:g}",
+            label=in_legend(f"{reference.source}: {reference.value:g}"),
         )
     axes.set_ylabel(measured.label(score))
     axes.legend(frameon=False, loc="lower right" if larger else "upper right")

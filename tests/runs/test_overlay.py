@@ -105,3 +105,13 @@ def test_a_picture_is_png(tmp_path, capsys):
     assert main(["table", str(tmp_path), *asked]) == 2
     assert "all.png" in capsys.readouterr().err
     assert not (tmp_path / "all.jpg").exists()
+
+
+def test_no_name_is_left_out_of_the_legend(tmp_path, drawn):
+    for name in ("_own", "__", "usual"):
+        write(tmp_path, name, "base", 0, 3.0)
+        log(tmp_path / name / "base" / "seed0", {1: 3.5, 2: 2.5})
+    asked = ["--measure", "validation loss", "--plot", str(tmp_path / "all.png")]
+    assert main(["table", str(tmp_path), *asked]) == 0
+    shown = [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
+    assert sorted(map(str.strip, shown)) == ["__", "_own", "usual"]
