@@ -263,7 +263,10 @@ def initialise(
         inputs: what the model is called with.
         method: of the model, or a function of it; None is its call.
     """
-    if getattr(model, "scan", False):
-        unrolled = initialise(model.clone(scan=False), key, *inputs, method=method)
-        return stack_blocks(unrolled)
-    return model.init(key, *inputs, method=method)["params"]
+    params = unrolled(model).init(key, *inputs, method=method)["params"]
+    return stack_blocks(params) if getattr(model, "scan", False) else params
+
+
+def unrolled(model: nn.Module) -> nn.Module:
+    """The model with its layers written out, if it scans them."""
+    return model.clone(scan=False) if getattr(model, "scan", False) else model

@@ -18,7 +18,7 @@ from lm_jax.data.prepared import check_varied
 from lm_jax.durations import Units, steps
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
-from lm_jax.models.stack import initialise, stack_blocks, unstack_blocks
+from lm_jax.models.stack import initialise, stack_blocks, unrolled, unstack_blocks
 from lm_jax.optimizers import transformation
 from lm_jax.platform import devices as all_devices
 from lm_jax.schedules import Curve
@@ -31,6 +31,7 @@ from lm_jax.training.checks import (
     check_targets,
     check_values,
 )
+from lm_jax.training.drawing import draw
 from lm_jax.training.fit import (
     check_fit,
     check_model,
@@ -92,12 +93,16 @@ class Setup:
         """
         key = named_key(self.experiment.seed, "parameters")
         arrays = None if self.start is None else self.start.arrays
+        predict, model = self.experiment.objective.predict, unrolled(self.model)
 
-        def make(arrays):
-            objective = self.experiment.objective
-            params = initialise(self.model, key, self.example, method=objective.predict)
+        def make(key):
+            return initialise(model, key, self.example, method=predict)
+
+        def begin(params, arrays):
             if self.start is not None:
-                params = _started(self.start, params, arrays)
+                params = self.start.place(params, arrays)
+            if model is not self.model:
+                params = stack_blocks(params)
             return _first_state(
                 self.experiment,
                 self.carried,
@@ -107,7 +112,9 @@ class Setup:
                 self.frozen,
             )
 
-        return jax.jit(make, out_shardings=self.shardings)(arrays)
+        placed = jax.tree.map(lambda leaf: leaf.sharding, self.saved_shapes().params)
+        params = draw(make, key, placed)
+        return jax.jit(begin, out_shardings=self.shardings)(params, arrays)
 
     def placed_shapes(self) -> TrainState:
         """The shapes of the state, each with where it lies."""
@@ -305,13 +312,6 @@ def _frozen(experiment: Experiment, params: Any) -> Any:
                 f"trained by frozen=(('{expression}', True), ('.*', False))."
             )
     return frozen
-
-
-def _started(start: Start, params: Any, arrays: Any) -> Any:
-    """Put what a run begins with into its first parameters, scanned or not."""
-    placed = start.place(unstack_blocks(params), arrays)
-    scanned = any(name.endswith("blocks") for name in params)
-    return stack_blocks(placed) if scanned else placed
 
 
 def cadences(experiment: Experiment, units: Units, total: int) -> dict[str, int]:

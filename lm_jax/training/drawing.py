@@ -1,0 +1,66 @@
+"""First values, each array by a program of its own."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from jax.interpreters import partial_eval
+from jaxtyping import Array, Key
+
+
+def draw(make: Callable[[Any], Any], key: Key[Array, ""], shardings: Any) -> Any:
+    """Make a tree of arrays one by one, each where it will lie.
+
+    Compiled at once, the values of a deep model take minutes on a GPU. One by one,
+    arrays that are drawn alike share a program, so that twelve layers compile no
+    longer than one. What tells them apart is the number that Flax makes of a
+    parameter's path and folds into the key: here it is an argument.
+
+    Args:
+        make: gives the tree, from the key alone.
+        key: of the values.
+        shardings: a sharding for each array, in a tree like that of ``make``.
+
+    Returns:
+        What ``make(key)`` gives, bit for bit.
+    """
+    closed, shapes = jax.make_jaxpr(make, return_shape=True)(key)
+    count = len(closed.jaxpr.outvars)
+    # Without the model's own computation, of which nothing is asked.
+    drawing, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * count, instantiate=True)
+    programs: dict[str, Callable] = {}
+    arrays = []
+    for place, sharding in enumerate(jax.tree.leaves(shardings)):
+        wanted = [place == other for other in range(count)]
+        jaxpr, _ = partial_eval.dce_jaxpr(drawing, wanted, instantiate=True)
+        numbers = [n for n in map(_folded, jaxpr.eqns) if n is not None]
+        run = partial(_evaluate, jaxpr, closed.consts)
+        lowered = jax.jit(run, out_shardings=sharding).lower(key, numbers)
+        text = lowered.as_text()
+        if text not in programs:
+            programs[text] = lowered.compile()
+        arrays.append(programs[text](key, numbers))
+    return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
+
+
+def _folded(eqn: Any) -> Any:
+    """The number in an equation that it folds into a key; None where it doesn't."""
+    folds = eqn.primitive.name == "random_fold_in"
+    return getattr(eqn.invars[1], "val", None) if folds else None
+
+
+def _evaluate(jaxpr: Any, constants: list, key: Any, numbers: list) -> Any:
+    """Compute the one output, with these numbers for those that are folded in."""
+    values = dict(zip(jaxpr.constvars, constants, strict=True)) | {jaxpr.invars[0]: key}
+    left = iter(numbers)
+    for eqn in jaxpr.eqns:
+        inputs = [v.val if hasattr(v, "val") else values[v] for v in eqn.invars]
+        if _folded(eqn) is not None:
+            inputs[1] = next(left)
+        params = eqn.primitive.get_bind_params(eqn.params)
+        found = eqn.primitive.bind(*inputs, **params)
+        outputs = found if eqn.primitive.multiple_results else [found]
+        values.update(zip(eqn.outvars, outputs, strict=True))
+    (out,) = jaxpr.outvars
+    return out.val if hasattr(out, "val") else values[out]
