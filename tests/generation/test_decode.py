@@ -20,7 +20,7 @@ from lm_jax.models import (
     Sinusoidal,
     Transformer,
 )
-from lm_jax.models.stack import initialise
+from tests.first import first_params
 
 VOCAB, CONTEXT = 11, 8
 GREEDY, DRAWN = Sampling(temperature=0.0), Sampling(temperature=1.5)
@@ -34,7 +34,7 @@ def made(**fields):
     """A small model with opinions: large parameters make unequal logits."""
     fields = {"positions": NoPositions()} | fields
     model = Transformer(layers=2, heads=4, width=16, vocab_size=VOCAB, **fields)
-    params = initialise(model, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))
+    params = first_params(model, 0, jnp.zeros((1, 4), jnp.int32))
     return model, jax.tree.map(lambda p: p * 10 if p.ndim > 1 else p, params)
 
 

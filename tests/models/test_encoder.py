@@ -10,6 +10,7 @@ import pytest
 from lm_jax.models import Alternating, Encoder, Gated, Learned, Relative
 from lm_jax.models.dropout import example_keys
 from lm_jax.models.stack import initialise
+from tests.first import first_params
 
 MODEL = Encoder(
     layers=2,
@@ -23,7 +24,7 @@ TOKENS = jax.random.randint(jax.random.key(0), (2, 8), 0, 11)
 
 
 def parameters(model):
-    params = jax.jit(initialise, static_argnums=0)(model, jax.random.key(1), TOKENS)
+    params = first_params(model, 1, TOKENS)
     return jax.tree.map(lambda p: p if (p == 1).all() else p * 10, params)
 
 

@@ -10,6 +10,7 @@ import pytest
 from lm_jax.models import EncoderDecoder, EncoderFields, Gated, Learned, Relative
 from lm_jax.models.dropout import example_keys
 from lm_jax.models.stack import initialise, stack_blocks
+from tests.first import first_params
 
 TIME, SOURCE = 6, 5
 MODEL = EncoderDecoder(
@@ -37,15 +38,12 @@ TEXT = jax.random.randint(jax.random.key(1), (2, SOURCE), 0, 11)
 READ = jnp.asarray([[True] * 5, [True] * 3 + [False] * 2])
 
 
-def start(model):
-    def call(model, tokens):
-        return model(tokens, source=TEXT)
-
-    return initialise(model, jax.random.key(1), TOKENS, method=call)
+def reading(model, tokens):
+    return model(tokens, source=TEXT)
 
 
 def parameters(model):
-    params = jax.jit(start, static_argnums=0)(model)
+    params = first_params(model, 1, TOKENS, method=reading)
     return jax.tree.map(lambda p: p if (p == 1).all() else p * 10, params)
 
 
@@ -112,7 +110,9 @@ def test_scanned_equals_unrolled():
 def test_parameters_are_the_transformers():
     """Vaswani et al. 2017, table 3: 65M with 37000 tokens."""
     base = EncoderDecoder(vocab_size=37000, use_bias=True, norm_at="post")
-    shapes = jax.eval_shape(lambda: start(base))
+    shapes = jax.eval_shape(
+        lambda: initialise(base, jax.random.key(0), TOKENS, method=reading)
+    )
     count = sum(p.size for p in jax.tree.leaves(shapes))
     assert 62e6 < count < 66e6
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lm_jax.models import GRU, LSTM, Dropouts, Elman, Recurrent
 from lm_jax.models.cells import run_cell
 from lm_jax.models.dropout import example_keys
+from tests.first import first_params
 from tests.properties import slow_but
 
 CELLS = (Elman(), Elman("relu"), LSTM(), GRU())
@@ -25,7 +26,7 @@ def small(cell, **fields):
 
 def drawn(model, shape=(3, 7), seed=0):
     tokens = jax.random.randint(jax.random.key(seed), shape, 0, model.vocab_size)
-    return model.init(jax.random.key(1), tokens)["params"], tokens
+    return first_params(model, 1, tokens), tokens
 
 
 @pytest.mark.slow

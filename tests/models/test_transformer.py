@@ -27,6 +27,7 @@ from lm_jax.models import (
 )
 from lm_jax.models.dropout import dropout, example_keys
 from lm_jax.models.stack import initialise, stack_blocks, unstack_blocks
+from tests.first import first_params
 from tests.properties import slow_but
 
 VOCAB, TIME = 17, 12
@@ -79,9 +80,7 @@ def tokens(rows=2, time=TIME, seed=0):
 
 
 def parameters(model, seed=0):
-    params = jax.jit(initialise, static_argnums=0)(
-        model, jax.random.key(seed), tokens()
-    )
+    params = first_params(model, seed, tokens())
     # Larger values than the initial ones, so that every path has an effect.
     return jax.tree.map(lambda p: p if (p == 1).all() else p * 10, params)
 

@@ -34,6 +34,7 @@ from lm_jax.objectives import (
     Seq2Seq,
     SkipGram,
 )
+from tests.first import first_params
 from tests.objectives.test_word_vectors import random_batch
 
 VOCAB, ROWS, TIME = 9, 2, 6
@@ -249,8 +250,7 @@ def test_a_packed_row_is_its_documents_alone(name):
     """The same loss, and no document learns from what stands in another."""
     model, objective = PACKING[name], NextToken()
     packed = row_of(DOCUMENTS)
-    first = functools.partial(initialise, model, method=objective.predict)
-    params = jax.jit(first)(jax.random.key(0), packed)
+    params = first_params(model, 0, packed, method=objective.predict)
     params = jax.tree.map(lambda p: p * 10, params)
 
     @jax.jit

@@ -10,8 +10,8 @@ import pytest
 
 from lm_jax.data import Coded
 from lm_jax.models import EncoderDecoder
-from lm_jax.models.stack import initialise
 from lm_jax.objectives.seq2seq import Seq2Seq
+from tests.first import first_params
 
 VOCAB = 11
 MODEL = EncoderDecoder(layers=1, heads=2, width=16, vocab_size=VOCAB)
@@ -32,9 +32,7 @@ def batch_of(rows=4, source=7, target=5):
 
 
 BATCH = batch_of()
-PARAMS = jax.jit(partial(initialise, MODEL, method=Seq2Seq().predict))(
-    jax.random.key(0), BATCH
-)
+PARAMS = first_params(MODEL, 0, BATCH, method=Seq2Seq().predict)
 # Larger, so that no two logits are alike.
 PARAMS = jax.tree.map(lambda p: 3.0 * p, PARAMS)
 

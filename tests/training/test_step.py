@@ -20,6 +20,7 @@ from lm_jax.training.step import (
     make_gradients,
     make_train_step,
 )
+from tests.first import first_params
 from tests.programs import dots
 from tests.properties import slow_but
 
@@ -43,9 +44,9 @@ def batch(seed=0, mask=False, starts=None):
     return {name: jnp.asarray(array) for name, array in made.items()}
 
 
-def parts(average=None, optimizer=None, model=MODEL, **options):
-    tokens = jnp.zeros((1, 2), jnp.int32)
-    params = jax.jit(initialise, static_argnums=0)(model, jax.random.key(0), tokens)
+def parts(average=None, optimizer=None, model=MODEL, params=None, **options):
+    if params is None:
+        params = first_params(model, 0, jnp.zeros((1, 2), jnp.int32))
     optimizer = optimizer or AdamW()
     rule = transformation(optimizer, lambda step: 0.01, params)
     step = make_train_step(
@@ -310,7 +311,9 @@ def traced_parts(model, accumulate=1):
     made = []
 
     def make():
-        step, state = parts(model=model, accumulate=accumulate)
+        key, tokens = jax.random.key(0), jnp.zeros((1, 2), jnp.int32)
+        params = initialise(model, key, tokens)
+        step, state = parts(model=model, params=params, accumulate=accumulate)
         made.append(step)
         carry = model.empty_cache(ROWS, 0) if model.recurrent else None
         return state.replace(carry=carry)
