@@ -88,6 +88,15 @@ def problems_within(value: Any, place: str = "") -> Iterator[str]:
         yield from problems_within(each, f"{place}.{name}" if place else name)
 
 
+def all_problems(value: Any, place: str) -> Iterator[str]:
+    """Say which numbers lie outside their interval; where none does, all else.
+
+    So ``value.problems()`` need not look at a number by itself again.
+    """
+    found = list(problems_within(value, place))
+    yield from found or value.problems()
+
+
 def _interval(kind: type, field: dataclasses.Field) -> str | None:
     """What a field says, or the field of a base that it stands for."""
     for base in kind.__mro__:

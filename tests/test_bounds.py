@@ -70,7 +70,7 @@ def refusal(value, /, **changes):
     try:
         now = changed(value, **changes)
         found = list(problems_within(now))
-        if hasattr(now, "problems"):
+        if not found and hasattr(now, "problems"):
             config = BlockConfig(layers=2, heads=2, width=16)
             try:
                 found += now.problems()

@@ -36,7 +36,7 @@ class ConvEncoder(Model):
     kernels: tuple[int, ...] = within(SIZES, (3, 4, 5))
     maps: int = within(SIZES, 100)
     dropout: float = within("[0, 1)", 0.5)
-    classes: int = 0
+    classes: int = within("[0, 2147483647]", 0)
     dtype: Dtype = "float32"
 
     def setup(self):
@@ -112,18 +112,14 @@ class ConvEncoder(Model):
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
-        if min(self.width, self.maps, *self.kernels, len(self.kernels)) < 1:
-            yield "model.width, model.maps and each of model.kernels must be 1 or more."
+        if not self.kernels:
+            yield "model.kernels=() reads nothing: give the size of a filter or more."
         yield from dtype_problems(self.dtype)
         if len(set(self.kernels)) < len(self.kernels):
             yield (
                 f"model.kernels={self.kernels} names a size twice; raise model.maps "
                 "for more filters."
             )
-        if self.classes < 0:
-            yield f"model.classes={self.classes} must be 0 or more."
-        if not 0 <= self.dropout < 1:
-            yield f"model.dropout={self.dropout} is not in [0, 1)."
 
     def flops_per_token(self, context: int) -> float:
         """Floating point operations to train on one token: six a kernel entry."""

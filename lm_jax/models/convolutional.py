@@ -263,20 +263,9 @@ class GatedConv(Model):
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
-        if min(self.layers, self.width) < 1:
-            yield "model.layers and model.width must be 1 or more."
         yield from dtype_problems(self.dtype)
         if self.kernel < 2:
-            yield (
-                f"model.kernel={self.kernel} must be 2 or more: a kernel of 1 sees no "
-                "other token."
-            )
-        if self.bottleneck is not None and self.bottleneck < 1:
-            yield (
-                f"model.bottleneck={self.bottleneck} must be 1 or more; None has none."
-            )
-        if not 0 <= self.dropout < 1:
-            yield f"model.dropout={self.dropout} is not in [0, 1)."
+            yield "model.kernel=1 sees no other token: give 2 or more."
 
     def flops_per_token(self, context: int) -> float:
         """Floating point operations to train on one token: six a kernel entry."""

@@ -109,8 +109,6 @@ class Encoder(Stack):
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
         yield from super().problems()
-        if self.segment_types < 0:
-            yield f"model.segment_types={self.segment_types} must be 0 or more."
         yield from activation_problems("model.head_activation", self.head_activation)
 
     def flops_per_token(self, context: int) -> float:

@@ -49,10 +49,6 @@ class LinearScaling(Unscaled):
 
     factor: float = within("[1, inf)", 8.0)
 
-    def problems(self):
-        """Say where nothing is left."""
-        yield from _factor_problems(self.factor)
-
     def scaled(self, frequencies, base):
         """Divide all frequencies."""
         return frequencies / self.factor
@@ -76,11 +72,9 @@ class Llama3Scaling(Unscaled):
 
     def problems(self):
         """Say where no pair is fast or slow."""
-        yield from _factor_problems(self.factor)
-        yield from _length_problems(self.length)
-        if not 0 < self.low < self.high:
+        if not self.low < self.high:
             yield (
-                f"model.positions.scaling.low={self.low} must be above 0 and below "
+                f"model.positions.scaling.low={self.low} must be below "
                 f"model.positions.scaling.high={self.high}."
             )
 
@@ -114,15 +108,13 @@ class YaRN(Unscaled):
         """The attention factor (eq. 15)."""
         if self.attention_factor is not None:
             return self.attention_factor
-        return 0.1 * math.log(max(self.factor, 1.0)) + 1.0
+        return 0.1 * math.log(self.factor) + 1.0
 
     def problems(self):
         """Say where no pair is fast or slow."""
-        yield from _factor_problems(self.factor)
-        yield from _length_problems(self.length)
-        if not 0 < self.slow < self.fast:
+        if not self.slow < self.fast:
             yield (
-                f"model.positions.scaling.slow={self.slow} must be above 0 and below "
+                f"model.positions.scaling.slow={self.slow} must be below "
                 f"model.positions.scaling.fast={self.fast}."
             )
 
@@ -142,13 +134,3 @@ class YaRN(Unscaled):
 
 
 Scaling = Unscaled | LinearScaling | Llama3Scaling | YaRN
-
-
-def _factor_problems(factor: float) -> Iterator[str]:
-    if not factor >= 1:
-        yield f"model.positions.scaling.factor={factor} must be 1 or more."
-
-
-def _length_problems(length: int) -> Iterator[str]:
-    if length < 1:
-        yield f"model.positions.scaling.length={length} must be 1 or more."

@@ -114,8 +114,6 @@ class GatedLinear:
 
     def problems(self, config: Any) -> Iterator[str]:
         """Say why a block of this `BlockConfig` can't mix so."""
-        if self.chunk < 1 or not self.longest >= 1:
-            yield "model.mixer.chunk and model.mixer.longest must be 1 or more."
         if not config.causal:
             yield (
                 "model.mixer=GatedLinear reads from left to right, and an encoder "

@@ -112,13 +112,6 @@ class MuP(GPT2):
     _: KW_ONLY
     deviation: float = within("[0, inf)", 0.02)
 
-    def problems(self):
-        """Say where there is no base to measure by."""
-        if min(self.base_width, self.base_dim) < 1:
-            yield (
-                "model.initial.base_width and model.initial.base_dim must be 1 or more."
-            )
-
     def std(self, role, inputs, width, layers):
         """Divide kernels of blocks by the root of how much wider the model is."""
         std = super().std(role, inputs, width, layers)

@@ -66,13 +66,11 @@ class MoE:
     def problems(self, config: Any) -> Iterator[str]:
         """Say why a block of this `BlockConfig` can't have it."""
         yield from width_problems(self, config)
-        if not 1 <= self.k <= self.experts:
+        if self.k > self.experts:
             yield (
                 f"model.feedforward.k={self.k} experts for a token can't be chosen "
                 f"from model.feedforward.experts={self.experts}."
             )
-        if self.shared < 0:
-            yield f"model.feedforward.shared={self.shared} must be 0 or more."
         if self.shared_router and not self.shared:
             yield (
                 "model.feedforward.shared_router says how much a token takes of shared "

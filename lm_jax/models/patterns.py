@@ -135,7 +135,7 @@ class Full:
 
 
 @dataclass(frozen=True)
-class SlidingWindow:
+class SlidingWindow(Full):
     """The last ``window`` tokens, itself included (Beltagy et al. 2020).
 
     An encoder sees as many on the other side.
@@ -145,11 +145,6 @@ class SlidingWindow:
     """
 
     window: int = within(SIZES, 256)
-
-    def problems(self, config):
-        """Say where nothing is seen."""
-        if self.window < 1:
-            yield f"model.attention.window={self.window} must be 1 or more."
 
     def sees(self, positions, key_positions, index):
         """Return what is near enough."""
@@ -170,7 +165,7 @@ class SlidingWindow:
 
 
 @dataclass(frozen=True)
-class BlockLocal:
+class BlockLocal(Full):
     """The tokens of its own block (Child et al. 2019).
 
     Every second layer's blocks begin half a block later, so that text flows on.
@@ -180,11 +175,6 @@ class BlockLocal:
     """
 
     block: int = within(SIZES, 256)
-
-    def problems(self, config):
-        """Say where nothing is seen."""
-        if self.block < 1:
-            yield f"model.attention.block={self.block} must be 1 or more."
 
     def sees(self, positions, key_positions, index):
         """Return what is in the same block."""
@@ -206,7 +196,7 @@ class BlockLocal:
 
 
 @dataclass(frozen=True)
-class Alternating:
+class Alternating(Full):
     """Layers with a window, and each ``every``-th layer without (Gemma Team 2024).
 
     Attributes:
@@ -216,13 +206,6 @@ class Alternating:
 
     window: int = within(SIZES, 256)
     every: int = within(SIZES, 2)
-
-    def problems(self, config):
-        """Say where nothing is seen, or no layer is in turn."""
-        if self.window < 1:
-            yield f"model.attention.window={self.window} must be 1 or more."
-        if self.every < 1:
-            yield f"model.attention.every={self.every} must be 1 or more."
 
     def sees(self, positions, key_positions, index):
         """Return what is near enough, or all."""

@@ -160,10 +160,6 @@ class Rotary(NoPositions):
         """Say where a head has no pairs, or nothing has the base."""
         yield from self._pair_problems(config.dim)
         yield from self.scaling.problems()
-        for field in ("base", "local_base"):
-            base = getattr(self, field)
-            if base is not None and not base > 1:
-                yield f"model.positions.{field}={base} must be more than 1."
         layers = range(config.layers)
         if self.local_base is not None and all(map(config.attention.sees_all, layers)):
             yield (
@@ -177,9 +173,6 @@ class Rotary(NoPositions):
         return int(round(self.fraction * dim, 6))
 
     def _pair_problems(self, dim: int) -> Iterator[str]:
-        if not 0 < self.fraction <= 1:
-            yield f"model.positions.fraction={self.fraction} is not in (0, 1]."
-            return
         turned = self._turned(dim)
         if dim % 2 and turned == dim:
             yield (

@@ -268,16 +268,7 @@ class Recurrent(Model):
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
-        embedded = self.width if self.embedding_width is None else self.embedding_width
-        if min(self.layers, self.width, embedded) < 1:
-            yield (
-                "model.layers, model.width and model.embedding_width must be 1 or more."
-            )
         yield from dtype_problems(self.dtype)
-        for name in ("input", "between", "output", "embedding", "weight"):
-            rate = getattr(self.dropout, name)
-            if not 0 <= rate < 1:
-                yield f"model.dropout.{name}={rate} is not in [0, 1)."
         if self.cell.biases not in (1, 2):
             yield f"model.cell.biases={self.cell.biases} must be 1 or 2."
 

@@ -162,9 +162,6 @@ class Stack(BlockFields, Part, Model):
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
         yield from self.config.problems()
-        cap = self.logit_softcap
-        if cap is not None and not cap > 0:
-            yield f"model.logit_softcap={cap} must be more than 0; None has no limit."
 
     def flops_per_token(self, context: int) -> float:
         """Floating point operations to train on one token, forward and backward.

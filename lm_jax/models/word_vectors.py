@@ -112,8 +112,6 @@ class GlobalVectors(Model):
 
 
 def _problems(model: WordVectors | GlobalVectors) -> Iterator[str]:
-    if model.width < 1:
-        yield f"model.width={model.width}: a vector has 1 number or more."
     if model.vocab_size < 2:
         yield (
             f"model.vocab_size={model.vocab_size}: word vectors need 2 words or "

@@ -1,6 +1,5 @@
 """Predict a text from another text."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,11 +95,3 @@ class Seq2Seq(ObjectiveBase):
             "accuracy": sums["correct"] / tokens,
             "tokens": int(sums["weight"]),
         }
-
-    def problems(self) -> Iterator[str]:
-        """Say, in a sentence each, why these fields can't be."""
-        if not 0 <= self.label_smoothing < 1:
-            yield (
-                f"objective.label_smoothing={self.label_smoothing}: give 0 or more, "
-                "and less than 1 (0.1 is usual)."
-            )

@@ -1,6 +1,5 @@
 """Learn word vectors from the words around each word, or from counts of them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,11 +190,6 @@ class GloVe(ObjectiveBase):
     def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give the weighted square of a pair over a whole split."""
         return {"loss": sums["squares"] / sums["weight"]}
-
-    def problems(self) -> Iterator[str]:
-        """Say, in a sentence each, why these fields can't be."""
-        if not self.most > 0:
-            yield f"objective.most={self.most}: the count of full weight is above 0."
 
 
 def _apply(model: nn.Module, params: Any, *ids: Array, method: str = "__call__") -> Any:

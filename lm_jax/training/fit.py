@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 
 import lm_jax.models
-from lm_jax.bounds import problems_within
+from lm_jax.bounds import all_problems
 from lm_jax.data import Prepared, giving
 from lm_jax.errors import UserError
 from lm_jax.experiment import Compute, Experiment
@@ -112,10 +112,8 @@ def check_fit(experiment: Experiment, data: Prepared, model: Any) -> None:
 
 def _problems(experiment: Experiment, data: Prepared, model: Any) -> Iterator[str]:
     objective = experiment.objective
-    yield from model.problems()
-    yield from objective.problems()
-    yield from problems_within(model, "model")
-    yield from problems_within(objective, "objective")
+    yield from all_problems(model, "model")
+    yield from all_problems(objective, "objective")
     yield from _unread(type(experiment.data).__name__, data, objective)
     yield from _unsuited(model, objective)
     if stale := stale_rates(model, experiment.optimizer.rates):

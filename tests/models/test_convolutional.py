@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lm_jax.bounds import all_problems
 from lm_jax.models import ConvEncoder, GatedConv
 from lm_jax.models.dropout import example_keys
 
@@ -202,9 +203,8 @@ def test_flops_are_six_for_each_kernel_entry():
 def test_problems_name_the_field():
     assert list(small().problems()) == []
     for field, value in {"kernel": 1, "bottleneck": 0, "dropout": 1.0}.items():
-        [problem] = small(**{field: value}).problems()
+        [problem] = all_problems(small(**{field: value}), "model")
         assert f"model.{field}={value}" in problem
-    assert "model.layers" in " ".join(small(layers=0).problems())
 
 
 def sentences(**fields):
@@ -265,6 +265,6 @@ def test_classes_are_told_from_the_dropped_vector():
 def test_problems_of_the_encoder_name_the_field():
     assert list(sentences()[0].problems()) == []
     for field, value in {"kernels": (3, 3), "classes": -1, "dropout": 1.0}.items():
-        [problem] = ConvEncoder(**{field: value}).problems()
+        [problem] = all_problems(ConvEncoder(**{field: value}), "model")
         assert f"model.{field}={value}" in problem
     assert "model.kernels" in " ".join(ConvEncoder(kernels=()).problems())

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_jax.bounds import all_problems
 from lm_jax.models import Alternating, Encoder, Gated, Learned, Relative
 from lm_jax.models.dropout import example_keys
 from lm_jax.models.stack import initialise
@@ -121,7 +122,7 @@ def test_other_choices_scan_and_take_dropout():
 
 def test_problems_are_named():
     assert not list(MODEL.problems())
-    (problem,) = MODEL.clone(segment_types=-1).problems()
+    (problem,) = all_problems(MODEL.clone(segment_types=-1), "model")
     assert "segment_types=-1" in problem
     (problem,) = MODEL.clone(heads=3).problems()
     assert "nearest that does: 2" in problem

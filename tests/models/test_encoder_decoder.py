@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_jax.bounds import all_problems
 from lm_jax.models import EncoderDecoder, EncoderFields, Gated, Learned, Relative
 from lm_jax.models.dropout import example_keys
 from lm_jax.models.stack import initialise, stack_blocks
@@ -119,5 +120,5 @@ def test_parameters_are_the_transformers():
 
 def test_problems_are_named():
     assert not list(MODEL.problems())
-    (problem,) = MODEL.clone(encoder=EncoderFields(layers=0)).problems()
-    assert "model.layers" in problem
+    (problem,) = all_problems(MODEL.clone(encoder=EncoderFields(layers=0)), "model")
+    assert "model.encoder.layers=0" in problem

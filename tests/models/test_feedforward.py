@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
+from lm_jax.bounds import all_problems
 from lm_jax.models import MLP, Gated, MoE, Transformer
 from lm_jax.models.feedforward import activate
 
@@ -42,4 +43,6 @@ def test_a_ratio_without_end_is_refused():
     for ratio in (math.inf, math.nan, 1e300, 0.0, -1.0, 0.001):
         for kind in (MLP, Gated):
             model = Transformer(heads=2, width=16, feedforward=kind(ratio=ratio))
-            assert any("model.feedforward.ratio" in p for p in model.problems())
+            assert any(
+                "model.feedforward.ratio" in p for p in all_problems(model, "model")
+            )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lm_jax.bounds import all_problems
 from lm_jax.models import (
     ALiBi,
     Alternating,
@@ -303,9 +304,17 @@ def test_layers_with_a_window_have_a_base_of_their_own(traced):
         (Rotary(), {"head_dim": 7}, "a head is 7 wide"),
         (Rotary(fraction=0.1), {}, "is 0 wide. The nearest that leaves pairs: 0.25"),
         (Rotary(fraction=0.4), {}, "is 3 wide. The nearest that leaves pairs: 0.25"),
-        (Rotary(fraction=0.0), {}, "fraction=0.0 is not in (0, 1]"),
-        (Rotary(fraction=1.5), {}, "fraction=1.5 is not in (0, 1]"),
-        (Rotary(base=1.0), {}, "base=1.0 must be more than 1"),
+        (
+            Rotary(fraction=0.0),
+            {},
+            "positions.fraction=0.0: give a number, more than 0",
+        ),
+        (
+            Rotary(fraction=1.5),
+            {},
+            "positions.fraction=1.5: give a number, more than 0",
+        ),
+        (Rotary(base=1.0), {}, "positions.base=1.0: give a number, more than 1"),
         (Rotary(local_base=10.0), {}, "window, and model.attention=Full() gives none"),
         (Rotary(scaling=LinearScaling(0.0)), {}, "factor=0.0"),
         (Rotary(scaling=Llama3Scaling(low=4.0)), {}, "low=4.0"),
@@ -315,7 +324,7 @@ def test_layers_with_a_window_have_a_base_of_their_own(traced):
 )
 def test_what_rotary_positions_cannot_do_is_named(positions, change, words):
     fields = {"heads": 2, "width": 16, "positions": positions} | change
-    (problem,) = BlockConfig(**fields).problems()
+    (problem,) = all_problems(BlockConfig(**fields), "model")
     assert words in problem
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lm_jax.bounds import all_problems
 from lm_jax.models import GRU, LSTM, Dropouts, Elman, Recurrent
 from lm_jax.models.cells import run_cell
 from lm_jax.models.dropout import example_keys
@@ -265,5 +266,5 @@ def test_a_layer_begins_within_the_root_of_its_own_width():
 
 def test_problems_name_the_field():
     bad = small(LSTM(), dropout=dataclasses.replace(Dropouts(), between=1.0))
-    assert "model.dropout.between=1.0" in " ".join(bad.problems())
+    assert "model.dropout.between=1.0" in " ".join(all_problems(bad, "model"))
     assert list(small(LSTM()).problems()) == []

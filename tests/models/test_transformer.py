@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_jax.bounds import all_problems
 from lm_jax.models import (
     MLP,
     ALiBi,
@@ -310,7 +311,7 @@ def test_flops_count_the_compiled_products():
         ({"kv_heads": 3}, "kv_heads=3"),
         ({"positions": Rotary(), "heads": 16}, "even"),
         ({"dropout": 1.0}, "dropout"),
-        ({"layers": 0}, "1 or more"),
+        ({"layers": 0}, "model.layers=0: give a whole number, 1 to"),
         ({"feedforward": MLP(ratio=0.0)}, "ratio=0.0"),
         ({"feedforward": MoE(experts=2, k=3)}, "k=3"),
         ({"feedforward": MoE(shared=-1)}, "shared=-1"),
@@ -331,7 +332,7 @@ def test_flops_count_the_compiled_products():
 )
 def test_problems_are_named(change, words):
     assert not list(SMALL.problems())
-    (problem,) = SMALL.clone(**change).problems()
+    (problem,) = all_problems(SMALL.clone(**change), "model")
     assert words in problem
 
 

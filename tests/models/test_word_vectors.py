@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lm_jax.bounds import all_problems
 from lm_jax.models.stack import initialise
 from lm_jax.models.word_vectors import GlobalVectors, WordVectors
 
@@ -47,7 +48,7 @@ def test_glove_keeps_the_sum_and_predicts_by_the_parts():
 
 def test_problems():
     assert list(WordVectors(2, vocab_size=2).problems()) == []
-    (width,) = WordVectors(0, vocab_size=2).problems()
+    (width,) = all_problems(WordVectors(0, vocab_size=2), "model")
     assert "model.width=0" in width
     (words,) = GlobalVectors(2, vocab_size=1).problems()
     assert "2 words or more" in words

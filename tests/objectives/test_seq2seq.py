@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from lm_jax.bounds import all_problems
 from lm_jax.data import Coded
 from lm_jax.models import EncoderDecoder
 from lm_jax.objectives.seq2seq import Seq2Seq
@@ -117,6 +118,6 @@ def test_scores_are_means_over_the_targets():
 
 
 def test_what_makes_no_sense_is_refused():
-    assert not list(Seq2Seq().problems())
-    (problem,) = Seq2Seq(label_smoothing=1.0).problems()
+    assert not list(all_problems(Seq2Seq(), "objective"))
+    (problem,) = all_problems(Seq2Seq(label_smoothing=1.0), "objective")
     assert "label_smoothing" in problem

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lm_jax.bounds import all_problems
 from lm_jax.data import Coded
 from lm_jax.data.contexts import HuffmanTree, Noise, context_row, uniform
 from lm_jax.data.huffman import huffman
@@ -182,6 +183,6 @@ def test_scores_are_means():
 
 
 def test_a_full_weight_of_no_count_is_refused():
-    assert not list(GloVe().problems())
-    (problem,) = GloVe(most=0.0).problems()
+    assert not list(all_problems(GloVe(), "objective"))
+    (problem,) = all_problems(GloVe(most=0.0), "objective")
     assert "objective.most=0.0" in problem
