@@ -75,7 +75,9 @@ class Reader:
         assert name in COMMANDS
         if trains(line):
             counts = isinstance(load(args[0]).experiment, CountExperiment)
-            args += [*([] if counts else SHORT), "--data.corpus.validation", "0.002"]
+            shallow = [] if "--model.layers" in args else ["--model.layers", "1"]
+            args += [] if counts else SHORT + shallow
+            args += ["--data.corpus.validation", "0.002"]
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
             try:
@@ -110,6 +112,7 @@ def executed(code):
     less = "corpus = replace(experiment.data.corpus, validation=0.002)\n"
     less += "experiment = replace(\n    experiment, data=replace(experiment.data, "
     less += "corpus=corpus),\n    "
+    less += "model=experiment.model.clone(layers=1),\n    "
     less += "schedule=replace(experiment.schedule, warmup='1 step')"
     code = code.replace(loading, f"{loading}\n{less}\n)")
     names = {}
