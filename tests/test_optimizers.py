@@ -158,6 +158,7 @@ def test_scanned_blocks_are_updated_like_unrolled_ones(optimizer):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [Adafactor(), Muon(weight_decay=0.0)])
 def test_an_expert_is_updated_as_if_it_were_alone(optimizer):
     """Of experts whose weights and gradients are 1, 5 and 25 times as large."""
@@ -245,6 +246,7 @@ def test_adadelta_is_torchs():
         np.testing.assert_allclose(found, x.detach().numpy(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_rates_leave_decay_as_it_is_unless_they_are_asked_not_to():
     """mup's own MuAdamW keeps learning rate x decay; PyTorch's groups multiply."""
     shrinking = AdamW(weight_decay=0.5, rates=(("block", 0.1), (".*", 1.0)))

@@ -66,6 +66,7 @@ def test_the_last_rate_is_the_one_asked_for_at_any_peak(kind, peak, share):
     assert found == pytest.approx(share * peak, rel=1e-4, abs=1e-6 * peak)
 
 
+@pytest.mark.slow
 def test_steps_of_a_staircase_begin_when_they_are_said_to():
     """Zaremba et al. 2014, 4.1: as it is for so long, then lower every epoch."""
     found = rates(StepDecay(peak=3e-4, factor=0.5, after="2 epochs", every="1 epoch"))
@@ -189,6 +190,7 @@ def test_a_peak_that_is_never_reached_is_refused(schedule):
     assert rates(schedule, 2000).max() == 1.0
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 50))
 def test_what_is_not_refused_reaches_its_peak(warmup, decay, total):

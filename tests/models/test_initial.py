@@ -111,6 +111,7 @@ def test_the_first_number_of_mup_is_its_base_width():
     assert MuP(128, 32, deviation=0.1).std("embedding", 1, 256, 2) == 0.1
 
 
+@pytest.mark.slow
 def test_with_mup_rate_times_decay_is_the_same_at_all_widths():
     """As the package mup has it; PyTorch's groups let it shrink with the rate."""
 

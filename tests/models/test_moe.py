@@ -74,6 +74,7 @@ def test_each_token_is_served_by_its_experts_alone(k, gated, more):
         np.testing.assert_allclose(found_row, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_weights_are_of_k_experts():
     chances = jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, 7, 6)))
     for k in (1, 3, 6):

@@ -216,6 +216,7 @@ def turned(positions, x, places=HERE, index=0, **config):
 QUERY = jax.random.normal(jax.random.key(0), (1, 1, 6, 8))
 
 
+@pytest.mark.slow
 @quick
 @given(
     base=st.sampled_from([10.0, 500.0, 10000.0]),

@@ -257,6 +257,7 @@ def test_one_bias_is_what_it_was():
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
+@pytest.mark.slow
 def test_a_layer_begins_within_the_root_of_its_own_width():
     model = small(LSTM(), embedding_width=4, tied=True).clone(width=64)
     params, _ = drawn(model, (1, 2))
