@@ -149,6 +149,14 @@ _ADVICE = {
 
 
 def _place(name: str, names: list[str], path: Path) -> int:
+    other = [mark for mark in ",;\t|" if len(names) == 1 and mark in names[0]]
+    if other and name not in names:
+        mark = "commas" if suffix(path) == ".csv" else "tabs"
+        raise UserError(
+            f"{path} has one column, {names[0]!r}: fields are parted by {mark}, and "
+            f"these seem to be by {other[0]!r}. Save it again as {suffix(path)[1:]}, "
+            "or as jsonl."
+        )
     if names.count(name) != 1:
         raise _no_column(name, str(path), names)
     return names.index(name)

@@ -252,3 +252,23 @@ def test_a_table_is_read_row_by_row(tmp_path):
         documents = table_documents(path, "text")
         assert next(documents) == "text 0"
         documents.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "said"),
+    [
+        ("a.csv", "text;label", "parted by commas, and these seem to be by ';'"),
+        ("a.csv", "text\tlabel", "parted by commas, and these seem to be by '\\\\t'"),
+        ("a.tsv", "text,label", "parted by tabs, and these seem to be by ','"),
+    ],
+)
+def test_fields_that_another_mark_parts_are_no_column(tmp_path, name, head, said):
+    (tmp_path / name).write_text(f"{head}\none\n")
+    with pytest.raises(UserError, match=said):
+        list(table_documents(tmp_path / name, "text"))
+
+
+def test_a_column_may_have_a_semicolon_in_its_name(tmp_path):
+    (tmp_path / "a.csv").write_text("text;label\none;x\n")
+    rows = list(table_documents(tmp_path / "a.csv", "text;label"))
+    assert rows == ["one;x"]
