@@ -36,11 +36,9 @@ def draw(make: Callable[[Any], Any], key: Key[Array, ""], shardings: Any) -> Any
         jaxpr, _ = partial_eval.dce_jaxpr(drawing, wanted, instantiate=True)
         numbers = [n for n in map(_folded, jaxpr.eqns) if n is not None]
         run = partial(_evaluate, jaxpr, closed.consts)
-        lowered = jax.jit(run, out_shardings=sharding).lower(key, numbers)
-        text = lowered.as_text()
-        if text not in programs:
-            programs[text] = lowered.compile()
-        arrays.append(programs[text](key, numbers))
+        program = jax.jit(run, out_shardings=sharding)
+        text = program.lower(key, numbers).as_text()
+        arrays.append(programs.setdefault(text, program)(key, numbers))
     return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
 
 

@@ -47,13 +47,13 @@ def test_drawn_one_by_one_equals_drawn_at_once(name):
 
 def test_layers_share_their_programs(monkeypatch):
     """Six layers compile what two do: their values differ, not their programs."""
-    compiled, compile = [], jax.stages.Lowered.compile
+    compiled, compile = [], jax._src.compiler.compile_or_get_cached
 
-    def counted(lowered):
-        compiled.append(lowered)
-        return compile(lowered)
+    def counted(*args, **kwargs):
+        compiled.append(args)
+        return compile(*args, **kwargs)
 
-    monkeypatch.setattr(jax.stages.Lowered, "compile", counted)
+    monkeypatch.setattr(jax._src.compiler, "compile_or_get_cached", counted)
     programs = []
     for layers in (2, 6):
         make, key = maker(Transformer(layers=layers, **SHAPE)), jax.random.key(0)
@@ -91,3 +91,12 @@ def test_constants_of_a_users_own_are_not_mixed_up():
     for number in range(3):
         assert set(np.asarray(found[f"p{number}"])) == {number}
     assert found["drawn"] == wanted["drawn"]
+
+
+def test_without_compiling_the_values_are_the_same():
+    """JAX_DISABLE_JIT, for a debugger."""
+    make, key = maker(MODELS["decoder"]), jax.random.key(3)
+    shardings = over_devices(jax.eval_shape(make, key))
+    wanted = draw(make, key, shardings)
+    with jax.disable_jit():
+        jax.tree.map(np.testing.assert_allclose, draw(make, key, shardings), wanted)
