@@ -41,6 +41,9 @@ def project(tmp_path, monkeypatch):
         "tests/runs/test_half.py": "from lm_jax.runs.half import half\n\n\n"
         "def test_fails_anyway():\n    assert half(1) == 7\n\n\n"
         "def test_half():\n    assert half(4) == 2\n",
+        "tests/test_mistakes.py": "from pathlib import Path\n\n\n"
+        "def test_each_old_text_stands():\n"
+        "    assert 'LOST = 1' in Path('lm_jax/runs/half.py').read_text()\n",
         "tests/mistakes.toml": '[double]\nfile = "lm_jax/runs/half.py"\n'
         'old = "x / 2"\nnew = "x * 2"\nbreaks = "half is half"\n\n'
         '[lost]\nfile = "lm_jax/runs/half.py"\n'
