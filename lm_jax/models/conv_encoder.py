@@ -113,7 +113,7 @@ class ConvEncoder(Model):
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
         if not self.kernels:
-            yield "model.kernels=() reads nothing: give the size of a filter or more."
+            yield "model.kernels=() reads nothing: give one size or more."
         yield from dtype_problems(self.dtype)
         if len(set(self.kernels)) < len(self.kernels):
             yield (

@@ -153,9 +153,9 @@ def _place(name: str, names: list[str], path: Path) -> int:
     if other and name not in names:
         mark = "commas" if suffix(path) == ".csv" else "tabs"
         raise UserError(
-            f"{path} has one column, {names[0]!r}: fields are parted by {mark}, and "
-            f"these seem to be by {other[0]!r}. Save it again as {suffix(path)[1:]}, "
-            "or as jsonl."
+            f"{path} has one column, {names[0]!r}: fields are separated by {mark}, "
+            f"and these seem to be by {other[0]!r}. Save it as {suffix(path)[1:]} "
+            "again, or as jsonl."
         )
     if names.count(name) != 1:
         raise _no_column(name, str(path), names)

@@ -205,6 +205,7 @@ def test_problems_name_the_field():
     for field, value in {"kernel": 1, "bottleneck": 0, "dropout": 1.0}.items():
         [problem] = all_problems(small(**{field: value}), "model")
         assert f"model.{field}={value}" in problem
+    assert "model.layers" in " ".join(all_problems(small(layers=0), "model"))
 
 
 def sentences(**fields):

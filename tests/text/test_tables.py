@@ -257,12 +257,16 @@ def test_a_table_is_read_row_by_row(tmp_path):
 @pytest.mark.parametrize(
     ("name", "head", "said"),
     [
-        ("a.csv", "text;label", "parted by commas, and these seem to be by ';'"),
-        ("a.csv", "text\tlabel", "parted by commas, and these seem to be by '\\\\t'"),
-        ("a.tsv", "text,label", "parted by tabs, and these seem to be by ','"),
+        ("a.csv", "text;label", "separated by commas, and these seem to be by ';'"),
+        (
+            "a.csv",
+            "text\tlabel",
+            "separated by commas, and these seem to be by '\\\\t'",
+        ),
+        ("a.tsv", "text,label", "separated by tabs, and these seem to be by ','"),
     ],
 )
-def test_fields_that_another_mark_parts_are_no_column(tmp_path, name, head, said):
+def test_fields_with_another_separator_are_no_column(tmp_path, name, head, said):
     (tmp_path / name).write_text(f"{head}\none\n")
     with pytest.raises(UserError, match=said):
         list(table_documents(tmp_path / name, "text"))
