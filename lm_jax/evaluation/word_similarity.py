@@ -9,7 +9,6 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int
-from scipy.stats import spearmanr
 
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Progress
@@ -76,6 +75,8 @@ def similarity(found: Lookup, pairs: Sequence[Pair]) -> dict[str, float]:
         "covered", the share of the pairs whose words both have a vector; and
         over those, when there are two or more, "spearman".
     """
+    from scipy.stats import spearmanr  # A second, which no other command shall wait.
+
     rows, ratings = [], []
     for (a, b), rating in pairs:
         if a.upper() in found.row and b.upper() in found.row:

@@ -81,7 +81,7 @@ def test_lm_jax_alone_where_there_is_no_pytorch(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench_train.os, "getloadavg", lambda: (99.0, 0.0, 0.0))
     # As many steps on a busy machine as on an idle one.
     monkeypatch.setattr(compare_module, "TURN_SECONDS", 1e9)
-    monkeypatch.setattr(compare_module, "MOST_STEPS", 20)
+    monkeypatch.setattr(compare_module, "MOST_STEPS", 8)
     file = tmp_path / "figures.json"
     bench_train.main(["--sizes", "0.8M", "--rounds", "2", "--json", str(file)])
     said = capsys.readouterr().out

@@ -181,12 +181,15 @@ def test_a_run_stands_alone(folder, unmoved, capsys):
     shutil.copytree("unmoved", alone / "copy")
     (alone / "other.txt").write_text("the cat likes the moon. " * 40)
     (alone / "tiny.py").write_text(Path("tiny.py").read_text())
-    environment = {
+    # What XLA compiled for the other tests is not the run's.
+    compiler = {k: v for k, v in os.environ.items() if k.startswith(("JAX_", "XLA_"))}
+    environment = compiler | {
         "PATH": os.environ["PATH"],
         "HOME": str(alone / "nowhere"),
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
     }
+    environment["XLA_FLAGS"] = environment["XLA_FLAGS"].replace("count=8", "count=1")
 
     def run(*args):
         command = [sys.executable, "-m", "lm_jax", *args]

@@ -33,14 +33,23 @@ def in_folder(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The run that was never stopped, on eight devices."""
-    folder, here = tmp_path_factory.mktemp("uninterrupted"), Path.cwd()
+    return trained_in(tmp_path_factory.mktemp("uninterrupted"), "whole")
+
+
+@pytest.fixture(scope="module")
+def eight_steps(tmp_path_factory):
+    return trained_in(tmp_path_factory.mktemp("short"), "here", "--budget", "8 steps")
+
+
+def trained_in(folder, run, *args):
+    here = Path.cwd()
     write_tiny(folder)
     os.chdir(folder)
     try:
-        assert train("whole") == 0
+        assert train(run, *args) == 0
     finally:
         os.chdir(here)
-    return folder / "whole"
+    return folder / run
 
 
 def train(run, *args, file="tiny.py"):
@@ -216,10 +225,10 @@ def test_evaluations_report_their_progress(monkeypatch):
 
 
 @pytest.mark.slow
-def test_another_experiment_in_the_same_place_is_refused(capsys):
-    assert train("here", "--budget", "4 steps") == 0
+def test_another_experiment_in_the_same_place_is_refused(eight_steps, capsys):
+    shutil.copytree(eight_steps, "here")
     before = Path("here/experiment.json").read_bytes()
-    assert train("here", "--budget", "4 steps", "--model.layers", "2") == 2
+    assert train("here", "--budget", "8 steps", "--model.layers", "2") == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "model.layers: 1 there, 2 now" in said and "--run" in said
     assert Path("here/experiment.json").read_bytes() == before
@@ -227,8 +236,8 @@ def test_another_experiment_in_the_same_place_is_refused(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "digests"])
-def test_a_damaged_checkpoint_is_named_and_kept(damage, capsys):
-    assert train("here", "--budget", "8 steps") == 0
+def test_a_damaged_checkpoint_is_named_and_kept(damage, eight_steps, capsys):
+    shutil.copytree(eight_steps, "here")
     folder = Path("here/checkpoints/8")
     largest = max(
         (p for p in folder.rglob("*") if p.is_file() and p.parent.name == "d"),
