@@ -56,10 +56,12 @@ def make_mesh(sharding: Sharding, devices: list[jax.Device]) -> Mesh:
     if sizes[0] == -1:
         sizes[0] = len(devices) // rest
     if math.prod(sizes) != len(devices) or sizes[0] < 1:
+        fault = "wants more" if rest > len(devices) else "doesn't use them all"
+        many = f"are {len(devices)} devices" if len(devices) > 1 else "is one device"
         raise UserError(
-            f"There are {len(devices)} devices, and the mesh data={sharding.data}, "
-            f"fsdp={sharding.fsdp}, tensor={sharding.tensor} doesn't use them all. "
-            "Let sharding.data be -1 and fsdp * tensor a divisor of the devices."
+            f"There {many}, and the mesh data={sharding.data}, fsdp={sharding.fsdp}, "
+            f"tensor={sharding.tensor} {fault}. Let sharding.data be -1 and fsdp * "
+            "tensor a divisor of the devices."
         )
     return jax.make_mesh(
         tuple(sizes),

@@ -1,6 +1,6 @@
 """What an evaluation needs of a model, whatever its family."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +23,20 @@ class Found(NamedTuple):
 
     scores: dict[str, float]
     texts: tuple[str, ...] = ()
+
+
+class Planned(NamedTuple):
+    """What an evaluation can know before anything is fitted.
+
+    Attributes:
+        scores: gives the names of what the objective gives of a split.
+        uncached: why nothing that was read can be remembered; None where it can.
+        unvectored: why the model has no vectors of tokens; None where it has.
+    """
+
+    scores: Callable[[], Iterable[str]]
+    uncached: str | None
+    unvectored: str | None
 
 
 @runtime_checkable

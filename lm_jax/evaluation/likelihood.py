@@ -1,10 +1,11 @@
 """Sums over a whole split, as the objective counts them."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from lm_jax.errors import UserError
-from lm_jax.evaluation.fitted import Fitted, Found, Progress
+from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Likelihood:
     ) -> Found:
         """Score a whole split."""
         return Found(fitted.score(split, progress))
+
+    def problems(self, planned: Planned) -> Iterator[str]:
+        """Say why it can't be made: every objective has scores."""
+        yield from ()
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,19 @@ class Accuracy:
             UserError: when the objective doesn't count what is right.
         """
         scores = fitted.score(split, progress)
+        for problem in _uncounted(scores):
+            raise UserError(problem)
         right = [value for name, value in scores.items() if name.endswith("accuracy")]
-        if not right:
-            raise UserError(
-                "Accuracy counts what is predicted right, and this objective gives "
-                f"{', '.join(scores)}. Use Likelihood()."
-            )
         return Found({"accuracy": right[0]})
+
+    def problems(self, planned: Planned) -> Iterator[str]:
+        """Say why it can't be made."""
+        yield from _uncounted(planned.scores())
+
+
+def _uncounted(scores: Iterable[str]) -> Iterator[str]:
+    if not any(name.endswith("accuracy") for name in scores):
+        yield (
+            "Accuracy counts what is predicted right, and this objective gives "
+            f"{', '.join(scores)}. Use Likelihood()."
+        )

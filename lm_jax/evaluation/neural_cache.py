@@ -1,7 +1,7 @@
 """A cache of what was read, beside a trained model (Grave et al. 2017)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,11 +12,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lm_jax.bounds import within
 from lm_jax.errors import UserError
-from lm_jax.evaluation.fitted import Fitted, Found, Progress
+from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
 from lm_jax.models.cache import continued
 from lm_jax.platform import products_of
 
 Batch = dict[str, Array]
+
+NOT_CARRIED = (
+    "A cache remembers what was read before, and this run's data is read in windows "
+    "apart from each other. Train with --data CarriedStream."
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ class NeuralCache:
     ) -> Found:
         """Score a whole split with a cache of the words before."""
         return Found(fitted.score_with_cache(split, self, progress))
+
+    def problems(self, planned: Planned) -> Iterator[str]:
+        """Say why it can't be made."""
+        if planned.uncached is not None:
+            yield planned.uncached
 
 
 class CacheCarry(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from lm_jax.errors import UserError
-from lm_jax.evaluation.fitted import Fitted, Found, Progress
+from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
 
 SIMILARITIES = {
     "wordsim353": "EN-WS-353-ALL.txt",
@@ -207,6 +207,16 @@ class WordSimilarity:
             *whole_words(*fitted.vectors()), judging_folder(self.folder)
         )
         return Found({k: v for k, v in scores.items() if k.count("/") == 1})
+
+    def problems(self, planned: Planned) -> Iterator[str]:
+        """Say why it can't be made.
+
+        Raises:
+            UserError: there is nothing to judge by.
+        """
+        judging_folder(self.folder)
+        if planned.unvectored is not None:
+            yield planned.unvectored
 
 
 def judging_folder(folder: str = "") -> Path:

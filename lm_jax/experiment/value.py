@@ -13,6 +13,7 @@ from lm_jax.counting import NGram
 from lm_jax.data import Data, OwnData, TokenStream
 from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Evaluation, Likelihood, Sample
+from lm_jax.experiment.checked import check_types
 from lm_jax.experiment.leaves import Leaf, leaves
 from lm_jax.objectives import Objective, ObjectiveBase
 from lm_jax.optimizers import Optimizer
@@ -194,7 +195,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Freeze the evaluations; refuse what isn't there or doesn't fit."""
-        object.__setattr__(self, "evaluations", FrozenDict(self.evaluations))
+        if isinstance(self.evaluations, Mapping):
+            object.__setattr__(self, "evaluations", FrozenDict(self.evaluations))
+        check_types(self)
         check_watched(self.evaluations, self.watch)
         check(self)
         _keep_published(self)
@@ -227,7 +230,9 @@ class CountExperiment:
 
     def __post_init__(self) -> None:
         """Freeze the evaluations; refuse what isn't there or doesn't fit."""
-        object.__setattr__(self, "evaluations", FrozenDict(self.evaluations))
+        if isinstance(self.evaluations, Mapping):
+            object.__setattr__(self, "evaluations", FrozenDict(self.evaluations))
+        check_types(self)
         check_watched(self.evaluations, self.watch)
         check(self)
         _keep_published(self)

@@ -9,6 +9,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import AnyExperiment, differences, own_source, read, save
 from lm_jax.experiment.names import COPY
 from lm_jax.files import atomic_write
+from lm_jax.runs.directory import folders_with
 
 # Fields of a recipe that may change where the steps already made stay the same;
 # whoever trains checks that.
@@ -44,13 +45,53 @@ def claim(
         _check_recipe(before, experiment, run)
         check_data(data, run)
         check(before)
-    for name, content in save(experiment).items():
+    kept = save(experiment)
+    if before is None:
+        _check_empty(run, {*kept, "data.json"})
+    for name, content in kept.items():
         atomic_write(run / name, content)
     if not (run / "data.json").exists():
         about = {"digest": data.digest, "statement": data.statement.split("\n")}
         text = json.dumps(about, indent=2, ensure_ascii=False)
         atomic_write(run / "data.json", text + "\n")
     return before
+
+
+def _check_empty(run: Path, kept: set[str]) -> None:
+    """See that a directory that is to be a run is not another one's.
+
+    What a shell wrote beside it is no harm.
+
+    Raises:
+        UserError: with what is there.
+    """
+    for above in run.absolute().parents:
+        if (above / "experiment.json").exists():
+            raise UserError(
+                f"{run} lies in the run {above}, where none is found again. Give "
+                "--run a directory beside it."
+            )
+    if inner := folders_with("experiment.json", run):
+        names = ", ".join(str(path.relative_to(run)) for path in inner[:3])
+        more = f" and {len(inner) - 3} more" if len(inner) > 3 else ""
+        raise UserError(
+            f"{run} holds runs ({names}{more}), which one around them would hide. "
+            f"Give this one a directory of its own, such as --run {run}/more."
+        )
+    foreign = sorted(
+        path.name
+        for path in run.iterdir()
+        if not path.name.startswith(".")
+        and path.name not in kept
+        and not (path.name == "checkpoints" and not any(path.iterdir()))
+        and path.suffix not in (".log", ".out", ".err")
+    )
+    if foreign:
+        raise UserError(
+            f"{run} is no run, and not empty: it holds '{foreign[0]}'"
+            f"{f' and {len(foreign) - 1} more' if len(foreign) > 1 else ''}. Give "
+            "--run a new directory."
+        )
 
 
 def _check_recipe(before: AnyExperiment, now: AnyExperiment, run: Path) -> None:

@@ -146,11 +146,8 @@ class NeuralModel(_Texts):
         Raises:
             UserError: the model has none.
         """
-        if lacking(self.model, {"vectors": ()}):
-            raise UserError(
-                f"{type(self.model).__name__} has no vectors of tokens: give it a "
-                "method `vectors` that returns them, (vocab, width)."
-            )
+        if missing := without_vectors(self.model):
+            raise UserError(missing)
         table = self.model.apply({"params": self.params}, method="vectors")
         table = _finite(table, "Its vectors")
         tokenizer = self.tokenizer
@@ -190,7 +187,20 @@ class CountedModel(_Texts):
         Raises:
             UserError: always.
         """
-        raise UserError("This model was fitted by counting: it has no vectors.")
+        raise UserError(COUNTS)
+
+
+COUNTS = "This model was fitted by counting: it has no vectors."
+
+
+def without_vectors(model: Any) -> str | None:
+    """Say that a model has no vectors of tokens; None where it has."""
+    if not lacking(model, {"vectors": ()}):
+        return None
+    return (
+        f"{type(model).__name__} has no vectors of tokens: give it a method `vectors` "
+        "that returns them, (vocab, width)."
+    )
 
 
 def _finite(array: Any, what: str) -> Float32[np.ndarray, "..."]:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from lm_jax.data.windows import Row, Windows
 from lm_jax.durations import parse_duration
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Sample
+from lm_jax.evaluation.fitted import Planned
 from lm_jax.experiment import AnyExperiment, Experiment
 from lm_jax.objectives import ObjectiveBase
 from lm_jax.sharding import batch_ways, make_mesh
@@ -118,6 +120,19 @@ def _epoch(order: Order) -> Iterator[Row]:
     for step in range(math.ceil(order.steps_per_epoch)):
         for r in range(order.shape(step).rows):
             yield order.row(step, r)
+
+
+def check_evaluations(experiment: AnyExperiment, planned: Planned) -> None:
+    """Refuse an evaluation that can't be made now, not when it is due.
+
+    Raises:
+        UserError: naming it, and why.
+    """
+    for name, evaluation in experiment.evaluations.items():
+        # One of a user's own may have nothing to say.
+        found: Any = getattr(evaluation, "problems", lambda planned: ())
+        for problem in found(planned):
+            raise UserError(f"evaluations.{name}: {problem}")
 
 
 def check_samples(

@@ -13,7 +13,7 @@ from lm_jax.data import Prepared
 from lm_jax.data.prepared import check_varied
 from lm_jax.errors import UserError
 from lm_jax.evaluation import NeuralCache
-from lm_jax.evaluation.fitted import Progress
+from lm_jax.evaluation.fitted import Planned, Progress
 from lm_jax.experiment import CountExperiment
 from lm_jax.generation import Sampling
 from lm_jax.objectives.scores import likelihood
@@ -23,7 +23,7 @@ from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.metrics import append_sample, truncate_samples
-from lm_jax.runs.model import NGRAM, CountedModel, keep_tokenizer
+from lm_jax.runs.model import COUNTS, NGRAM, CountedModel, keep_tokenizer
 from lm_jax.runs.result import (
     about,
     corpus_of,
@@ -31,8 +31,10 @@ from lm_jax.runs.result import (
     entries,
 )
 from lm_jax.tokenizers.trained import boundary_ids
-from lm_jax.training.checks import check_numbers, check_samples
+from lm_jax.training.checks import check_evaluations, check_numbers, check_samples
 from lm_jax.training.setup import CACHE
+
+UNCACHED = "A cache needs a trained model: this one was counted."
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class ScoredCounts:
         Raises:
             UserError: always.
         """
-        raise UserError("A cache needs a trained model: this one was counted.")
+        raise UserError(UNCACHED)
 
     def generate(
         self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
@@ -116,6 +118,9 @@ def count_run(
     data.evaluation("validation", 1)
     check_varied(data)
     check_samples(experiment, data, silent=False, empty=True)
+    coded = data.splits["validation"].coded
+    planned = Planned(lambda: likelihood(1.0, 1, coded), UNCACHED, COUNTS)
+    check_evaluations(experiment, planned)
     with open_run(run):
         claim(experiment, data, run)
         if (run / NGRAM).exists() and (run / "result.json").exists():

@@ -13,6 +13,7 @@ from lm_jax.data import Prepared
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Progress
 from lm_jax.evaluation.neural_cache import (
+    NOT_CARRIED,
     NeuralCache,
     empty_cache_carry,
     make_cache_step,
@@ -94,11 +95,7 @@ class Scored:
             UserError: when the batches of an evaluation don't continue each other.
         """
         if not self.data.lanes:
-            raise UserError(
-                "A cache remembers what was read before, and this run's data is "
-                "read in windows apart from each other. Train with "
-                "--data CarriedStream."
-            )
+            raise UserError(NOT_CARRIED)
         model = self.loaded.model
         return self._sums(
             split,

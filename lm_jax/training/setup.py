@@ -17,15 +17,19 @@ from lm_jax.data import Order, Prepared, Shape
 from lm_jax.data.prepared import check_varied
 from lm_jax.durations import Units, steps
 from lm_jax.errors import UserError
+from lm_jax.evaluation.fitted import Planned
+from lm_jax.evaluation.neural_cache import NOT_CARRIED
 from lm_jax.experiment import Experiment
 from lm_jax.models.stack import initialise, stack_blocks, unrolled, unstack_blocks
 from lm_jax.optimizers import transformation
 from lm_jax.platform import devices as all_devices
+from lm_jax.runs.model import without_vectors
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted, select
 from lm_jax.sharding import batch_sharding, batch_ways, state_shardings
 from lm_jax.training.checks import (
     check_devices,
+    check_evaluations,
     check_rows,
     check_samples,
     check_targets,
@@ -42,7 +46,7 @@ from lm_jax.training.fit import (
 )
 from lm_jax.training.initial import Start, find_start
 from lm_jax.training.state import TrainState, first_state
-from lm_jax.training.step import named_key
+from lm_jax.training.step import named_key, numbered
 
 CACHE = Path(".lm_jax")
 
@@ -222,6 +226,7 @@ def set_up(
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), example, method=predict)
     )
+    check_evaluations(experiment, _planned(experiment, data, model, params, example))
     units = _units(order, data, model, params)
     curve, total = length_of(experiment, units)
     every = cadences(experiment, units, total)
@@ -266,6 +271,24 @@ def _example(data: Prepared) -> dict[str, jax.Array]:
         field.name: jnp.zeros((1, *field.sized(data.context)), field.dtype)
         for field in data.training_fields
     }
+
+
+def _planned(
+    experiment: Experiment, data: Prepared, model: Any, params: Any, example: Any
+) -> Planned:
+    """What is known of the scores of a run that has not begun."""
+    objective = experiment.objective
+
+    def scores() -> dict[str, float]:
+        carry = model.empty_cache(1, 0) if data.lanes else None
+        sums = jax.eval_shape(
+            lambda p: objective(model, p, numbered(example), None, carry), params
+        )
+        ones = dict.fromkeys((*sums.metrics, "weight"), 1.0)
+        return objective.scores(ones, data.splits["validation"].coded)
+
+    uncached = None if data.lanes else NOT_CARRIED
+    return Planned(scores, uncached, without_vectors(model))
 
 
 def _units(order: Order, data: Prepared, model: Any, params: Any) -> Units:

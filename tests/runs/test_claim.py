@@ -108,3 +108,34 @@ def test_another_text_is_refused_and_the_one_it_began_with_is_said(begun, tmp_pa
     with pytest.raises(UserError, match="another text than there is now") as error:
         claim(experiment, data, run)
     assert said in str(error.value)
+
+
+def test_a_run_is_not_begun_around_runs_nor_inside_one(begun):
+    experiment, data, run = begun
+    with pytest.raises(UserError, match=r"holds runs \(run\)"):
+        claim(experiment, data, run.parent)
+    inner = run / "further"
+    inner.mkdir()
+    with pytest.raises(UserError, match="lies in the run"):
+        claim(experiment, data, inner)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "texts"])
+def test_a_directory_that_holds_other_things_is_no_run(begun, tmp_path, name):
+    experiment, data, _ = begun
+    folder = tmp_path / "elsewhere"
+    (folder / name).mkdir(parents=True)
+    with pytest.raises(UserError, match=f"not empty: it holds '{name}'"):
+        claim(experiment, data, folder)
+    assert [path.name for path in folder.iterdir()] == [name]
+
+
+def test_what_a_shell_writes_beside_a_run_is_no_harm(begun, tmp_path):
+    experiment, data, _ = begun
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for name in (".lock", "train.log"):
+        (folder / name).touch()
+    (folder / "checkpoints").mkdir()  # Of a start that was killed.
+    claim(experiment, data, folder)
+    assert (folder / "experiment.json").exists()
