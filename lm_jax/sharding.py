@@ -1,7 +1,9 @@
 """The mesh, and the ordered rules that place every array on it."""
 
+import functools
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +11,11 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lm_jax.bounds import SIZES, within
-from lm_jax.errors import UserError
+from lm_jax.errors import UserError, nearest
+from lm_jax.kernels.placement import Axes, Placement, placed
 from lm_jax.selectors import path_name, select
 
-Axes = tuple[str | None, ...]
+MESH = ("data", "fsdp", "tensor")
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,26 @@ class Sharding:
         (".*", ()),
     )
 
+    def __post_init__(self) -> None:
+        """Refuse a rule for an axis that no mesh has."""
+        for expression, axes in self.rules:
+            for axis in axes:
+                if axis not in (None, *MESH):
+                    there = nearest(str(axis), MESH)
+                    raise UserError(
+                        f"sharding.rules: '{expression}' names the axis {axis!r}, and "
+                        f"a mesh has {', '.join(MESH)}.{there}"
+                    )
+
 
 BATCH = ("data", "fsdp")
+# What splits each logical axis of an activation; all others are whole.
+ACTIVATIONS = {
+    "batch": BATCH,
+    "heads": ("tensor",),
+    "hidden": ("tensor",),
+    "vocab": ("tensor",),
+}
 
 
 def make_mesh(sharding: Sharding, devices: list[jax.Device]) -> Mesh:
@@ -65,7 +86,7 @@ def make_mesh(sharding: Sharding, devices: list[jax.Device]) -> Mesh:
         )
     return jax.make_mesh(
         tuple(sizes),
-        ("data", "fsdp", "tensor"),
+        MESH,
         axis_types=(jax.sharding.AxisType.Auto,) * 3,
         devices=devices,
     )
@@ -127,3 +148,20 @@ def to_mesh(rows: Any, mesh: Mesh) -> Any:
     return jax.tree.map(
         lambda array: jax.make_array_from_process_local_data(placed, array), rows
     )
+
+
+def on_mesh(step: Callable, sharding: Sharding, mesh: Mesh) -> Callable:
+    """Trace a step for a mesh: what its activations and weights lie like is said."""
+
+    def axes_of(path: str) -> Axes:
+        rules = ((e, axes) for e, axes in sharding.rules if re.search(e, path))
+        return next(rules, ("", ()))[1]
+
+    placement = Placement(mesh, ACTIVATIONS, axes_of, BATCH)
+
+    @functools.wraps(step)
+    def traced(*args: Any) -> Any:
+        with placed(placement):
+            return step(*args)
+
+    return traced

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import flax.linen as nn
 from flax.core import FrozenDict
@@ -15,6 +15,7 @@ from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Evaluation, Likelihood, Sample
 from lm_jax.experiment.checked import check_types
 from lm_jax.experiment.leaves import Leaf, leaves
+from lm_jax.models.config import Remat
 from lm_jax.objectives import Objective, ObjectiveBase
 from lm_jax.optimizers import Optimizer
 from lm_jax.schedules import Schedule
@@ -104,9 +105,22 @@ class Compute:
     Attributes:
         scan: compile one block and loop over it: compile time then does not grow
             with depth.
+        remat: what of a block is computed again in the backward pass, so that it
+            needs less memory: "none"; "full", all of it; "products" keeps the results
+            of matrix products; "projections" keeps those of projections, and the
+            mixed values.
     """
 
     scan: bool = False
+    remat: Remat = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse what is no name of a policy."""
+        if self.remat not in get_args(Remat):
+            raise UserError(
+                f"execution.compute.remat={self.remat!r} is none of "
+                f"{', '.join(map(repr, get_args(Remat)))}."
+            )
 
 
 @dataclass(frozen=True)

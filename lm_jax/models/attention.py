@@ -2,13 +2,16 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from lm_jax.kernels.attention import attend
+from lm_jax.kernels.placement import constrain
 from lm_jax.models.linear import together
 from lm_jax.models.norms import RMSNorm
 from lm_jax.models.part import BlockPart
 from lm_jax.models.patterns import Index, Shared
-from lm_jax.models.softmax import Cache, attend
+from lm_jax.models.softmax import Cache, kept_weights
 
 
 class Heads(BlockPart):
@@ -44,6 +47,7 @@ class Heads(BlockPart):
         batch, time, width = x.shape
         dim = self.config.dim
         x = jnp.swapaxes(x.reshape(batch, time, width // dim, dim), 1, 2)
+        x = constrain(x, "batch", "heads", "time", None)
         return norm(x) if where == "head" else x
 
     def output(
@@ -52,7 +56,9 @@ class Heads(BlockPart):
         """Join the heads and write into the residual stream."""
         batch, heads, time, dim = mixed.shape
         joined = jnp.swapaxes(mixed, 1, 2).reshape(batch, time, heads * dim)
-        return self.dense(heads * dim, self.config.width, "residual", "output")(joined)
+        joined = checkpoint_name(joined, "mixed")
+        output = self.dense(heads * dim, self.config.width, "residual", "output")
+        return checkpoint_name(output(joined), "attention")
 
 
 class Attention(Heads):
@@ -71,7 +77,11 @@ class Attention(Heads):
         positions = self.config.positions
         query = positions.turn(self, query, shared.positions, index)
         key = positions.turn(self, key, shared.positions, index)
-        projected = query, key, value
+        projected = (
+            checkpoint_name(query, "query"),
+            checkpoint_name(key, "key"),
+            checkpoint_name(value, "value"),
+        )
         mixed, cache = self.config.mixer(self, x, projected, index, shared, cache)
         return self.output(mixed), cache
 
@@ -105,8 +115,7 @@ class CrossAttention(Heads):
             cache["key"],
             cache["value"],
             mask,
-            self.config.dropout,
-            shared.dropout_keys,
+            kept_weights(query, cache["key"], self.config.dropout, shared.dropout_keys),
             scale=self.config.score_scale,
             softcap=self.config.softcap,
         )

@@ -5,13 +5,22 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from lm_jax.kernels.placement import constrain
 from lm_jax.models.attention import Attention, CrossAttention
 from lm_jax.models.config import BlockConfig
 from lm_jax.models.dropout import dropout, part_keys
 from lm_jax.models.part import BlockPart
 from lm_jax.models.patterns import Index, Shared
+
+# What is kept of a block: with projections, all but the wide hidden layer.
+KEPT: dict[str, tuple[str, ...]] = {
+    "full": (),
+    "products": ("product", "mixed"),
+    "projections": ("query", "key", "value", "mixed", "attention", "feedforward"),
+}
 
 
 class Block(BlockPart):
@@ -34,6 +43,7 @@ class Block(BlockPart):
             shared: what all blocks share.
         """
         config = self.config
+        x = constrain(x, "batch", "time", "width")
         shared = shared._replace(dropout_keys=part_keys(shared.dropout_keys, index))
         own = cache["own"] if config.cross and cache else cache
         ready = self._before(x, "attention")
@@ -49,7 +59,7 @@ class Block(BlockPart):
             x, source = self._cross(x, cache["source"] if cache else None, shared)
             own = {"own": own, "source": source} if cache else None
         y = config.feedforward(self, self._before(x, "feedforward"))
-        y = self._after(y, "feedforward", shared)
+        y = self._after(checkpoint_name(y, "feedforward"), "feedforward", shared)
         return self._settled(x + y, "feedforward"), own
 
     def _cross(self, x, cache, shared):
@@ -75,6 +85,7 @@ class Block(BlockPart):
 
     def _settled(self, x, half):
         """The residual stream after a half."""
+        x = constrain(x, "batch", "time", "width")
         if self.config.norm_at != "post":
             return x
         return self.normalise(x, f"{half}_norm")
@@ -95,7 +106,6 @@ def apply_blocks(
     x: Float[Array, "batch time width"],
     cache: Any,
     shared: Shared,
-    scan: bool = False,
     name: str = "block",
 ) -> tuple[Float[Array, "batch time width"], Any]:
     """Apply blocks in turn, unrolled or as one scanned block.
@@ -107,14 +117,13 @@ def apply_blocks(
         x: what goes in.
         cache: of each block; stacked if scanned. None remembers nothing.
         shared: what all blocks share.
-        scan: whether one block is compiled and looped over.
         name: of a block; the index is added, or the plural made.
     """
     scores = Scores(config, name=f"{name.removesuffix('block')}scores")
     shared = shared._replace(bias=scores(shared))
-    if scan:
+    if config.scan:
         stack = nn.scan(
-            Block,
+            _remembering(config),
             variable_axes={"params": 0, "penalties": 0},
             split_rngs={"params": True},
             in_axes=(0, 0, nn.broadcast),
@@ -125,24 +134,37 @@ def apply_blocks(
     caches = []
     for index in range(config.layers):
         own = None if cache is None else cache[index]
-        x, own = Block(config, name=f"{name}_{index}")(x, index, own, shared)
+        block = _remembering(config)(config, name=f"{name}_{index}")
+        x, own = block(x, index, own, shared)
         caches.append(own)
     return x, None if cache is None else tuple(caches)
 
 
-def empty_caches(config: BlockConfig, batch: int, slots: int, scan: bool) -> Any:
+def _remembering(config: BlockConfig) -> type[nn.Module]:
+    """The block, or one that computes some of its parts again in the backward pass."""
+    if config.remat == "none":
+        return Block
+    # Nothing of a scan's step is there to be shared with its backward pass.
+    return nn.remat(
+        Block,
+        policy=jax.checkpoint_policies.save_only_these_names(*KEPT[config.remat]),
+        prevent_cse=not config.scan,
+        static_argnums=() if config.scan else (2,),
+    )
+
+
+def empty_caches(config: BlockConfig, batch: int, slots: int) -> Any:
     """The cache of each block before any token: stacked if scanned.
 
     Args:
         config: of the blocks.
         batch: number of rows.
         slots: number of tokens that can be remembered.
-        scan: whether the blocks are scanned.
     """
     zeros = config.mixer.empty_cache(
         batch, config.groups, slots, config.dim, config.dtype
     )
-    if scan:
+    if config.scan:
         layers = (config.layers,)
         return jax.tree.map(lambda x: jnp.zeros(layers + x.shape, x.dtype), zeros)
     # Apart, so that a token is written in place and nothing is copied.

@@ -21,6 +21,7 @@ NormAt = Literal["pre", "post", "both", "after"]
 QKNorm = Literal["none", "head", "width"]
 Mixer = Softmax | GatedLinear
 FeedForward = MLP | Gated | MoE
+Remat = Literal["none", "full", "products", "projections"]
 
 
 @dataclass(unsafe_hash=True, repr=False)
@@ -96,17 +97,20 @@ class BlockConfig(BlockFields):
     Attributes:
         causal: whether a token sees only those before.
         cross: whether the tokens also attend to another sequence.
+        scan: whether one block is compiled and looped over.
+        remat: what of a block is computed again in the backward pass.
     """
 
     causal: bool = True
     cross: bool = False
+    scan: bool = False
+    remat: Remat = "none"
 
     @classmethod
     def of(cls, model: Any, **changes: Any) -> "BlockConfig":
         """Take the fields of a model, some of them changed."""
-        taken = {
-            field.name: getattr(model, field.name) for field in fields(BlockFields)
-        }
+        names = [field.name for field in fields(BlockFields)]
+        taken = {name: getattr(model, name) for name in (*names, "scan", "remat")}
         taken["dtype"] = array_dtype(model.dtype)
         return cls(**taken | changes)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.bounds import SIZES, within
+from lm_jax.kernels.placement import constrain, gathered
 from lm_jax.models.convolutional import windows
 from lm_jax.models.dropout import dropout
 from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
@@ -86,7 +87,10 @@ class ConvEncoder(Model):
         uniform = nn.initializers.uniform(0.5)
         shape = (self.vocab_size, self.width)
         table = self.param("embedding", lambda key: uniform(key, shape) - 0.25)
-        x = jnp.take(table, tokens, axis=0).astype(array_dtype(self.dtype))
+        dtype = array_dtype(self.dtype)
+        rows = gathered(table, (*self.path, "embedding"), dtype, "lookup")
+        x = jnp.take(rows, tokens, axis=0).astype(dtype)
+        x = constrain(x, "batch", "time", "width")
         real = jnp.ones_like(tokens) if segments is None else (segments > 0)
         x = jnp.where(real[..., None] > 0, x, 0)
         lengths = real.sum(axis=1, keepdims=True)

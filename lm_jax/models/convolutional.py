@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from lm_jax.bounds import SIZES, within
+from lm_jax.kernels.placement import constrain
+from lm_jax.kernels.product import product_of_transpose
 from lm_jax.models.dropout import dropout, part_keys
 from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
 from lm_jax.models.initial import FanIn
-from lm_jax.models.linear import Dense, product_of_transpose, together
+from lm_jax.models.linear import Dense, together
 from lm_jax.models.model import Model
 
 __all__ = ["GatedConv"]
@@ -139,7 +141,8 @@ class ConvBlock(nn.Module):
         h = self._gated(window, narrow, "convolution", not self.bottleneck)
         if self.bottleneck:
             h = self._gated(h, self.width, "widen", True)
-        return x + dropout(h, self.dropout, dropout_keys, "block"), last
+        x = x + dropout(h, self.dropout, dropout_keys, "block")
+        return constrain(x, "batch", "time", "width"), last
 
     def _gated(
         self, x: Array, features: int, name: str, residual: bool = False
@@ -216,7 +219,8 @@ class GatedConv(Model):
             The features, and what is left of these tokens (None if no cache was
             given).
         """
-        x = jnp.take(self.embedding, tokens, axis=0).astype(array_dtype(self.dtype))
+        x = jnp.take(self.whole("embedding", "lookup"), tokens, axis=0)
+        x = constrain(x.astype(array_dtype(self.dtype)), "batch", "time", "width")
         x = dropout(x, self.dropout, dropout_keys, "embedding")
         reach = None if segments is None else reach_of(segments, self.kernel)
         after = []
@@ -242,7 +246,7 @@ class GatedConv(Model):
         """Score each token of the vocabulary, float32, from features."""
         if not self.tied:
             return self.lm_head(hidden, jnp.float32)
-        kernel = jnp.asarray(self.embedding, array_dtype(self.dtype))
+        kernel = jnp.asarray(self.whole("embedding"), array_dtype(self.dtype))
         return product_of_transpose(hidden, kernel, jnp.float32)
 
     def vectors(self) -> Float[Array, "vocab width"]:

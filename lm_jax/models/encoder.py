@@ -68,7 +68,7 @@ class Encoder(Stack):
         shared = shared_from_both_sides(time, positions, segments, dropout_keys)
         more = self._typed(jnp.zeros_like(tokens) if types is None else types)
         x = self.embed(tokens, shared, more=more)
-        x, _ = apply_blocks(self.config, x, None, shared, self.scan)
+        x, _ = apply_blocks(self.config, x, None, shared)
         return x if self.norm_at == "post" else self.normalise(x, "norm"), None
 
     def _typed(self, types: Array) -> Array | None:

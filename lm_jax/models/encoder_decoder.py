@@ -132,9 +132,7 @@ class EncoderDecoder(Stack):
         shared = shared._replace(source=encoded, source_mask=source_mask)
         x = self.embed(tokens, shared, Placed(self.config, name="target"))
         layers = None if target is None else target.layers
-        x, layers = apply_blocks(
-            self.config, x, layers, shared, self.scan, "decoder_block"
-        )
+        x, layers = apply_blocks(self.config, x, layers, shared, "decoder_block")
         x = x if self.norm_at == "post" else self.normalise(x, "norm")
         if target is None:
             return x, None
@@ -146,7 +144,7 @@ class EncoderDecoder(Stack):
         segments = source_mask.astype(jnp.int32)
         shared = shared_from_both_sides(source.shape[1], None, segments, keys)
         x = self.embed(source, shared, Placed(config, name="source"))
-        x, _ = apply_blocks(config, x, None, shared, self.scan, "encoder_block")
+        x, _ = apply_blocks(config, x, None, shared, "encoder_block")
         return x if self.norm_at == "post" else self.normalise(x, "encoder_norm")
 
     def encode(
@@ -183,7 +181,7 @@ class EncoderDecoder(Stack):
         target = super().empty_cache(batch, slots)
         own = target.layers
         source = empty_caches(
-            replace(self.config, mixer=Softmax()), batch, source_slots, self.scan
+            replace(self.config, mixer=Softmax()), batch, source_slots
         )
         layers: Any = {"own": own, "source": source}
         if not self.scan:

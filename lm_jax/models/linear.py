@@ -1,116 +1,17 @@
-"""Matrix products: the dense layer, and the product written for each backend."""
+"""The dense layer, and several of them as one product."""
 
-import functools
 import itertools
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from lm_jax.kernels.placement import gathered, platform, several_devices
+from lm_jax.kernels.product import product
+
 Dtype = Any
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def product(
-    x: Float[Array, "*batch k"], kernel: Float[Array, "k n"], result: Dtype = None
-) -> Float[Array, "*batch n"]:
-    """Multiply rows by a matrix: ``x @ kernel``.
-
-    The gradient is that of ``x @ kernel``. Its two products are written out
-    because XLA's CPU backend runs the same contraction at very different
-    speeds depending on how it is stated; elsewhere the plain form stays.
-
-    Args:
-        x, kernel: of one type.
-        result: the type that sums are given in, as for logits; None is that type.
-    """
-    y = jnp.matmul(_rows(x), kernel, preferred_element_type=result)
-    return _unrows(y, x)
-
-
-def _rows(x: Array) -> Array:
-    return x.reshape(-1, x.shape[-1])
-
-
-def _unrows(y: Array, like: Array) -> Array:
-    return y.reshape(*like.shape[:-1], y.shape[-1])
-
-
-def _product_forward(x, kernel, result):
-    return product(x, kernel, result), (x, kernel)
-
-
-def _product_backward(result, saved, gradient):
-    x, kernel = saved
-    gradient = gradient if result is None else gradient.astype(x.dtype)
-    grad_x = _unrows(
-        jax.lax.dot_general(_rows(gradient), kernel, (((1,), (1,)), ((), ()))), x
-    )
-    grad_kernel = jax.lax.platform_dependent(
-        x, gradient, cpu=_weight_gradient_cpu, default=_weight_gradient
-    )
-    return grad_x.astype(x.dtype), grad_kernel.astype(kernel.dtype)
-
-
-def _weight_gradient(x, gradient):
-    return jnp.einsum("mk,mn->kn", _rows(x), _rows(gradient))
-
-
-def _weight_gradient_cpu(x, gradient):
-    # bfloat16 with batch and time kept as two axes: 244 ms a step against 318
-    # flattened (10.7M parameters, jax 0.12, two Zen 5 cores). In float32 the
-    # flat form is the faster one: 407 against 459.
-    if x.dtype == jnp.bfloat16 and x.ndim == 3:
-        return jnp.einsum("btk,btn->kn", x, gradient)
-    return _weight_gradient(x, gradient)
-
-
-product.defvjp(_product_forward, _product_backward)
-
-
-def product_of_transpose(
-    x: Float[Array, "batch time k"], matrix: Float[Array, "n k"], result: Dtype = None
-) -> Float[Array, "batch time n"]:
-    """Multiply rows by the transpose of a matrix: ``x @ matrix.T``; see `product`."""
-    if x.shape[1] == 1:  # decoding: laying the matrix out costs more than it gives
-        return product(x, matrix.T, result)
-    kernel = jax.lax.platform_dependent(
-        matrix, cpu=_transposed_cpu, default=jnp.transpose
-    )
-    return product(x, kernel, result)
-
-
-def _transposed_cpu(matrix):
-    # Left to itself, XLA's CPU backend reads the matrix against its grain in all
-    # three products, in float32: logits of 10,000 words, their loss and gradient
-    # took 145 ms, and take 95 (width 200, 700 tokens, bfloat16, jax 0.12, one
-    # Sapphire Rapids core).
-    return with_layout_constraint(matrix.T, Layout((0, 1)))
-
-
-def over_rows(
-    x: Float[Array, "*batch rows k"], y: Float[Array, "*batch rows n"]
-) -> Float[Array, "*batch k n"]:
-    """Multiply the transpose of each matrix by another: ``x^T @ y``."""
-    return jax.lax.platform_dependent(x, y, cpu=_over_rows_cpu, default=_over_rows)
-
-
-def _over_rows(x, y):
-    return jnp.einsum("...mk,...mn->...kn", x, y)
-
-
-def _over_rows_cpu(x, y):
-    # XLA's CPU backend turns this product into a float32 one that reads x
-    # against its grain; with the rows as two axes it transposes x first: 0.9 ms
-    # against 3.1 (48 matrices of 256 x 256 and 256 x 64, bfloat16, jax 0.12, two
-    # Zen 5 cores). In float32 there is nothing to gain.
-    if x.dtype == jnp.bfloat16 and x.shape[-2] % 2 == 0:
-        x, y = (a.reshape(*a.shape[:-2], 2, -1, a.shape[-1]) for a in (x, y))
-        return jnp.einsum("...umk,...umn->...kn", x, y)
-    return _over_rows(x, y)
 
 
 class Dense(nn.Module):
@@ -148,19 +49,28 @@ class Dense(nn.Module):
         """Map the last axis from ``inputs`` to ``features``; see `product`."""
         return together(x, self, result=result)[0]
 
+    def whole_kernel(self) -> Float[Array, "*experts k n"]:
+        """Give the kernel in the type to compute in, wherever its parts lie."""
+        kernel = gathered(self.kernel, (*self.path, "kernel"), self.dtype)
+        return jnp.asarray(kernel, self.dtype)
+
 
 def together(
     x: Float[Array, "*batch k"], *layers: Dense, result: Dtype = None
 ) -> list[Float[Array, "*batch _"]]:
-    """Apply several dense layers to the same input as one matrix product.
+    """Apply several dense layers to the same input, as one matrix product if that pays.
 
     Each layer keeps parameters of its own, so that its initial values, its
     name and its place in a selector don't depend on its neighbours.
     """
+    # Columns that lie on several devices would move to be put side by side, and a
+    # TPU copies what it takes apart again.
+    if len(layers) > 1 and (several_devices() or platform() == "tpu"):
+        return [together(x, layer, result=result)[0] for layer in layers]
     dtype = layers[0].dtype
-    kernels = [jnp.asarray(layer.kernel, dtype) for layer in layers]
+    kernels = [layer.whole_kernel() for layer in layers]
     kernel = kernels[0] if len(layers) == 1 else jnp.concatenate(kernels, axis=1)
-    y = product(x.astype(dtype), kernel, result)
+    y = checkpoint_name(product(x.astype(dtype), kernel, result), "product")
     ends = list(itertools.accumulate(layer.features for layer in layers))[:-1]
     return [
         part + layer.bias.astype(y.dtype) if layer.use_bias else part

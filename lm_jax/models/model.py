@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lm_jax.bounds import within
+from lm_jax.kernels.placement import Use, Weight, gathered
+from lm_jax.models.dtype import array_dtype
 
 __all__ = ["Model"]
 
@@ -59,6 +61,16 @@ class Model(nn.Module, kw_only=True):
             return self._again(*args, **kwargs)
         hidden, cache = self.features(*args, **kwargs)
         return self.logits(hidden), cache
+
+    def whole(self, name: str, use: Use = "product") -> Weight:
+        """Give a parameter of the model's own, wherever its parts lie; see `gathered`.
+
+        Args:
+            name: of the parameter.
+            use: "product", or "lookup" of rows by their number.
+        """
+        dtype = array_dtype(getattr(self, "dtype", "float32"))
+        return gathered(getattr(self, name), (*self.path, name), dtype, use)
 
     def _again(
         self,

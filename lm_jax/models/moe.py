@@ -100,7 +100,7 @@ class MoE:
             bent = activate(self.activation, bent)
         down = part.dense(hidden, width, "residual", "down", experts=self.experts)
         weights = weights.astype(x.dtype)
-        kernel = down.kernel.astype(x.dtype)
+        kernel = down.whole_kernel().astype(x.dtype)
         y = jnp.einsum("bteh,ehw->btw", bent * weights[..., None], kernel)
         y = y + weights @ down.bias.astype(x.dtype) if down.use_bias else y
         return y + self._shared(part, x) if self.shared else y
@@ -124,7 +124,7 @@ class MoE:
 
 def _each(layer: Dense, x: Array) -> Array:
     """Apply every expert's own layer: (batch, time, experts, features)."""
-    y = jnp.einsum("btw,ewh->bteh", x, layer.kernel.astype(x.dtype))
+    y = jnp.einsum("btw,ewh->bteh", x, layer.whole_kernel().astype(x.dtype))
     return y + layer.bias.astype(x.dtype) if layer.use_bias else y
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from lm_jax.bounds import SIZES, within
+from lm_jax.kernels.attention import Sight
 
 __all__ = ["Alternating", "BlockLocal", "Full", "Pattern", "SlidingWindow"]
 
@@ -129,6 +130,21 @@ class Full:
         """Return how many tokens back anything is seen, if that is known."""
         return None
 
+    def sight(
+        self, causal: bool, segments: Int[Array, "batch time"] | None, index: Index
+    ) -> Sight | None:
+        """Return in words what a layer sees without a cache; None has no words.
+
+        Args:
+            causal: whether a token sees only those up to itself.
+            segments: of each token.
+            index: of the layer in the stack.
+        """
+        seen = self.sees_all(index)
+        if seen is True or (seen is False and self.reach(index) is not None):
+            return Sight(causal, self.reach(index), segments)
+        return None
+
     def average(self, context: int, layers: int) -> float:
         """Return the tokens that a token sees, on average, of a causal context."""
         return context / 2
@@ -189,6 +205,10 @@ class BlockLocal(Full):
     def reach(self, index):
         """Return the block."""
         return self.block
+
+    def sight(self, causal, segments, index):
+        """Return nothing: a block is no window."""
+        return
 
     def average(self, context, layers):
         """Return half the block."""

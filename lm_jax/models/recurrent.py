@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.bounds import SIZES, within
+from lm_jax.kernels.placement import constrain, gathered
+from lm_jax.kernels.product import product, product_of_transpose
 from lm_jax.models.cells import LSTM, Cell, run_cell
 from lm_jax.models.dropout import dropout
 from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
-from lm_jax.models.linear import product, product_of_transpose
 from lm_jax.models.model import Model
 
 __all__ = ["Dropouts", "Recurrent"]
@@ -80,13 +81,18 @@ class RecurrentLayer(nn.Module):
 
             return self.param(name, make)
 
-        kernel = uniform("input_kernel", (self.inputs, gates)).astype(self.dtype)
-        recurrent = uniform("recurrent_kernel", (self.width, gates))
+        def kernel_of(name, inputs):
+            made = uniform(name, (inputs, gates))
+            return gathered(made, (*self.path, name), self.dtype, "whole")
+
+        kernel = kernel_of("input_kernel", self.inputs).astype(self.dtype)
+        recurrent = kernel_of("recurrent_kernel", self.width)
         bias = uniform("bias", (gates,))
         two = self.cell.biases == 2
         again = uniform("recurrent_bias", (gates,)) if two else None
         recurrent = dropout_shared(self, recurrent, self.weight_dropout)
         projected = product(jnp.swapaxes(x, 0, 1).astype(self.dtype), kernel)
+        projected = constrain(projected, "time", "batch")
         hidden, after = run_cell(
             self.cell,
             recurrent.astype(self.dtype),
@@ -96,6 +102,7 @@ class RecurrentLayer(nn.Module):
             kept,
             read,
         )
+        hidden = constrain(hidden, "time", "batch")
         last = dict(zip(self.cell.states, after, strict=True))
         return jnp.swapaxes(hidden, 0, 1).astype(self.dtype), last
 
@@ -173,8 +180,9 @@ class Recurrent(Model):
         words = dropout_shared(
             self, jnp.ones((self.vocab_size, 1)), self.dropout.embedding
         )
-        x = jnp.take(self.embedding, tokens, axis=0) * jnp.take(words, tokens, axis=0)
-        x = x.astype(array_dtype(self.dtype))
+        table = self.whole("embedding", "lookup")
+        x = jnp.take(table, tokens, axis=0) * jnp.take(words, tokens, axis=0)
+        x = constrain(x.astype(array_dtype(self.dtype)), "batch", "time", "width")
         x = self._dropped(x, self.dropout.input, dropout_keys, "input")
         kept, read = masks_of(segments)
         carry = []
@@ -203,12 +211,12 @@ class Recurrent(Model):
     ) -> Float[Array, "batch time vocab"]:
         """Score each token of the vocabulary, float32, from features."""
         if self.tied:
-            kernel = jnp.asarray(self.embedding, array_dtype(self.dtype))
+            kernel = jnp.asarray(self.whole("embedding"), array_dtype(self.dtype))
             logits = product_of_transpose(hidden, kernel, jnp.float32)
         else:
-            kernel = jnp.asarray(self.lm_head_kernel, array_dtype(self.dtype))
+            kernel = jnp.asarray(self.whole("lm_head_kernel"), array_dtype(self.dtype))
             logits = product(hidden, kernel, jnp.float32)
-        return logits + self.lm_head_bias
+        return constrain(logits + self.lm_head_bias, "batch", "time", "vocab")
 
     def vectors(self) -> Float[Array, "vocab width"]:
         """Give the vectors of the tokens: the embedding."""

@@ -11,12 +11,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.bounds import within
+from lm_jax.kernels.placement import constrain
+from lm_jax.kernels.product import product_of_transpose
 from lm_jax.models.block import empty_caches
 from lm_jax.models.cache import Cache, written
-from lm_jax.models.config import BlockConfig, BlockFields
+from lm_jax.models.config import BlockConfig, BlockFields, Remat
 from lm_jax.models.dropout import dropout
 from lm_jax.models.dtype import array_dtype
-from lm_jax.models.linear import Dense, product_of_transpose
+from lm_jax.models.linear import Dense
 from lm_jax.models.model import Model
 from lm_jax.models.part import Part
 from lm_jax.models.patterns import Shared, causally_shared
@@ -35,8 +37,9 @@ class Stack(BlockFields, Part, Model):
         logit_scale: factor on the logits before it; None is 1, or what ``initial``
             says. 1/sqrt(width) in T5 before version 1.1.
         logit_softcap: largest logit; None has no limit (Gemma 2).
-        scan: compile one block and loop over it; an execution's ``compute`` says
-            so when a run is set up.
+        scan: compile one block and loop over it.
+        remat: what of a block is computed again in the backward pass, to save memory.
+            An execution's ``compute`` says both when a run is set up.
     """
 
     embedding_scale: bool = False
@@ -46,6 +49,7 @@ class Stack(BlockFields, Part, Model):
     logit_scale: float | None = None
     logit_softcap: float | None = within("(0, inf)", None)
     scan: bool = field(default=False, metadata={"part": "set up"})
+    remat: Remat = field(default="none", metadata={"part": "set up"})
 
     def setup(self):
         """Declare what stands at both ends: the embedding and the logits' kernel."""
@@ -77,10 +81,11 @@ class Stack(BlockFields, Part, Model):
     ) -> Float[Array, "batch time vocab"]:
         """Score each token of the vocabulary, float32, from features."""
         if self.tied:
-            kernel = jnp.asarray(self.embedding, array_dtype(self.dtype))
+            kernel = jnp.asarray(self.whole("embedding"), array_dtype(self.dtype))
             logits = product_of_transpose(hidden, kernel, jnp.float32)
         else:
             logits = self.lm_head(hidden, jnp.float32)
+        logits = constrain(logits, "batch", "time", "vocab")
         scale = self.logit_scale
         scale = self.initial.logit_scale(self.width) if scale is None else scale
         logits = logits if scale == 1.0 else logits * scale
@@ -106,7 +111,8 @@ class Stack(BlockFields, Part, Model):
             placed: adds the positions; None declares them in the model itself.
             more: added to the embeddings.
         """
-        x = jnp.take(self.embedding, tokens, axis=0).astype(array_dtype(self.dtype))
+        x = jnp.take(self.whole("embedding", "lookup"), tokens, axis=0)
+        x = constrain(x.astype(array_dtype(self.dtype)), "batch", "time", "width")
         if self.embedding_scale:
             x = x * jnp.asarray(self.width**0.5, x.dtype)
         if placed is None:
@@ -144,7 +150,7 @@ class Stack(BlockFields, Part, Model):
             slots: number of tokens that can be remembered; a recurrent model
                 has one size for all.
         """
-        layers = empty_caches(self.config, batch, slots, self.scan)
+        layers = empty_caches(self.config, batch, slots)
         if self.mixer.constant:
             return Cache(None, None, layers)
         nothing = jnp.zeros((batch, slots), jnp.int32)
@@ -179,19 +185,23 @@ def capped(logits: Float[Array, "*batch"], cap: float | None) -> Float[Array, "*
     return logits if cap is None else cap * jnp.tanh(logits / cap)
 
 
-def laid_out(model: nn.Module, scan: bool) -> nn.Module:
-    """The same model, its blocks scanned or not.
+def laid_out(model: nn.Module, scan: bool, remat: Remat = "none") -> nn.Module:
+    """The same model, its blocks scanned or not, and remembered whole or in part.
 
     Raises:
-        ValueError: it has no blocks to scan.
+        ValueError: it has no such blocks.
     """
     if isinstance(model, Stack):
-        return model.clone(scan=scan)
-    if scan:
-        raise ValueError(
-            "execution.compute.scan loops over equal blocks, and "
-            f"{type(model).__name__} has none. Leave scan out."
-        )
+        return model.clone(scan=scan, remat=remat)
+    for name, asked, what in (
+        ("scan", scan, "loops over equal blocks"),
+        ("remat", remat != "none", "computes blocks again"),
+    ):
+        if asked:
+            raise ValueError(
+                f"execution.compute.{name} {what}, and {type(model).__name__} has "
+                f"none. Leave {name} out."
+            )
     return model
 
 

@@ -42,6 +42,6 @@ class Transformer(Stack):
         )
         x = self.embed(tokens, shared)
         layers = None if cache is None else cache.layers
-        x, layers = apply_blocks(self.config, x, layers, shared, self.scan)
+        x, layers = apply_blocks(self.config, x, layers, shared)
         x = x if self.norm_at == "post" else self.normalise(x, "norm")
         return x, None if cache is None else cache._replace(layers=layers)

@@ -33,7 +33,7 @@ class Classify(ObjectiveBase):
         carry: Any = None,
         dropout_keys: Key[Array, " batch"] | None = None,
     ) -> tuple[Float[Array, "batch classes"], Any]:
-        """Give the logits of the classes; see `NextToken.predict`."""
+        """Give the logits of the classes; see `OverVocabulary.predict`."""
         hidden, _ = model.features(
             batch["inputs"], segments=batch["segments"], dropout_keys=dropout_keys
         )

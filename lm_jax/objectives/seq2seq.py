@@ -4,19 +4,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
-import jax
-import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.bounds import within
 from lm_jax.data.encoding import Coded
-from lm_jax.objectives.base import ObjectiveBase
+from lm_jax.kernels.loss import PieceSums, cross_entropy
+from lm_jax.objectives.over_vocabulary import OverVocabulary
 from lm_jax.objectives.scores import perplexity
-from lm_jax.objectives.sums import Sums, applied, penalties
 
 
 @dataclass(frozen=True)
-class Seq2Seq(ObjectiveBase):
+class Seq2Seq(OverVocabulary):
     """Cross-entropy of a target given its source (Sutskever et al. 2014).
 
     Attributes:
@@ -33,57 +31,44 @@ class Seq2Seq(ObjectiveBase):
     weighs = "mask"
     nothing = "none of its sources has a target. Use a longer text"
 
-    def predict(
+    def read(
         self,
         model: nn.Module,
         batch: dict[str, Array],
         carry: Any = None,
         dropout_keys: Key[Array, " batch"] | None = None,
-    ) -> tuple[Float[Array, "batch target vocab"], Any]:
-        """Give the logits of the targets; see `NextToken.predict`."""
+    ) -> tuple[Float[Array, "batch target width"], Any]:
+        """Give the features of the targets; see `predict`."""
         hidden, _ = model.features(
             batch["decoder_inputs"],
             dropout_keys=dropout_keys,
             source=batch["source"],
             source_mask=batch.get("source_mask"),
         )
-        return model.logits(hidden), carry
+        return hidden, carry
 
-    def __call__(
+    def targets(
+        self, batch: dict[str, Array]
+    ) -> tuple[Int[Array, "batch target"], Float[Array, "batch target"]]:
+        """Give the tokens of the target, and 1 where one counts."""
+        return batch["targets"], batch["mask"]
+
+    def sums(
         self,
-        model: nn.Module,
-        params: Any,
-        batch: dict[str, Array],
-        key: Key[Array, ""] | None,
-        carry: Any = None,
-    ) -> Sums:
-        """Sum the loss of a batch.
-
-        Args:
-            model: maps a source and what was written to logits of what follows.
-            params: its parameters.
-            batch: "source" (batch, source); "decoder_inputs",
-                "targets" and "mask" (batch, target); "row" (batch,), the number of
-                each example in the step's batch; perhaps "source_mask", true where
-                the source has a token.
-            key: of the step; None evaluates without dropout and smoothing.
-            carry: not used.
-
-        Returns:
-            Nats, over the number of targets.
-        """
-        (logits, carry), sown = applied(self, model, params, batch, key, carry)
-        targets, mask = batch["targets"], batch["mask"]
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-        nats_sum = (nats * mask).sum()
-        loss = nats_sum + penalties(sown, mask)
-        if self.label_smoothing and key is not None:
+        logits: Float[Array, "batch target vocab"],
+        targets: Int[Array, "batch target"],
+        mask: Float[Array, "batch target"],
+        training: bool,
+    ) -> PieceSums:
+        """Sum nats, smoothed in training, and the tokens that were told rightly."""
+        nats, normaliser = cross_entropy(logits, targets)
+        loss = nats_sum = (nats * mask).sum()
+        if self.label_smoothing and training:
             # Nats of a target that any token is as likely to be.
-            even = jax.nn.logsumexp(logits, axis=-1) - logits.mean(-1)
+            even = normaliser - logits.mean(-1)
             loss = loss + self.label_smoothing * ((even - nats) * mask).sum()
         correct = ((logits.argmax(-1) == targets) * mask).sum()
-        metrics = {"nats": nats_sum, "correct": correct}
-        return Sums(loss, mask.sum(), metrics, carry)
+        return loss, {"nats": nats_sum, "correct": correct}
 
     def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give nats, perplexity and accuracy of the targets of a split."""

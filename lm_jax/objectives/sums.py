@@ -34,19 +34,22 @@ def applied(
     batch: dict[str, Array],
     key: Key[Array, ""] | None,
     carry: Any,
+    method: Any = None,
 ) -> tuple[tuple[Any, Any], Mapping[str, Any]]:
     """Apply what an objective predicts to parameters, with the dropout of a step.
 
     Args:
-        objective: whose ``predict`` is applied.
+        objective: whose method is applied.
         model: whose.
         params: its parameters.
         batch: with "row", the number of each example in the step's batch.
         key: of the step; None is no dropout.
         carry: what is left of the batch before.
+        method: of the objective; None is ``predict``.
 
     Returns:
-        What was predicted and the carry, and what the model sowed.
+        What the method gives, as what was predicted and the carry; and what the
+        model sowed.
     """
     keys = None if key is None else example_keys(key, batch["row"])
     rngs = None if key is None else {"shared": key}
@@ -55,7 +58,7 @@ def applied(
         batch,
         carry,
         keys,
-        method=objective.predict,
+        method=method or objective.predict,
         rngs=rngs,
         # Penalties are for training: an evaluation makes none.
         mutable=[] if key is None else ["penalties"],

@@ -39,7 +39,7 @@ class _Neighbours(ObjectiveBase):
         carry: Any = None,
         dropout_keys: None = None,
     ) -> tuple[Float[Array, "batch words width"], Any]:
-        """Give the vectors of the words; see `NextToken.predict`."""
+        """Give the vectors of the words; see `OverVocabulary.predict`."""
         return model(batch["inputs"]), carry
 
     def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
@@ -156,7 +156,7 @@ class GloVe(ObjectiveBase):
         carry: Any = None,
         dropout_keys: None = None,
     ) -> tuple[Float[Array, "batch pairs"], Any]:
-        """Give the logarithms of how often words meet; see `NextToken.predict`."""
+        """Give the logarithms of how often words meet; see `OverVocabulary.predict`."""
         return model.log_counts(batch["inputs"], batch["contexts"]), carry
 
     def __call__(

@@ -17,7 +17,7 @@ from lm_jax.durations import parse_duration
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Sample
 from lm_jax.evaluation.fitted import Planned
-from lm_jax.experiment import AnyExperiment, Experiment
+from lm_jax.experiment import AnyExperiment, Compute, Experiment
 from lm_jax.objectives import ObjectiveBase
 from lm_jax.sharding import batch_ways, make_mesh
 
@@ -55,11 +55,14 @@ def check_values(experiment: Experiment) -> None:
             f"evaluations.{experiment.watch}.every is needed: the evaluation that is "
             'watched says how often, as in "250 steps" or "1 epoch".'
         )
-    if getattr(experiment.model, "scan", False):
-        raise UserError(
-            "model.scan is part of the execution: leave it out and give "
-            "execution=Execution(compute=Compute(scan=True)), or --scan True."
-        )
+    for name, value in vars(Compute()).items():
+        held = getattr(experiment.model, name, value)
+        if held != value:
+            raise UserError(
+                f"model.{name} is part of the execution: leave it out and give "
+                f"execution=Execution(compute=Compute({name}={held!r})), or "
+                f"--{name} {held}."
+            )
 
 
 def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:

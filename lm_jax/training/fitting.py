@@ -140,19 +140,20 @@ def beside(loaded: NeuralModel | CountedModel, data: Prepared) -> Fitted:
     """Put a model beside a text that it can be scored on, on all devices."""
     if isinstance(loaded, CountedModel):
         return ScoredCounts(loaded, data)
-    loaded, mesh = _spread(loaded)
-    step = compile_evaluation(loaded.model, loaded.experiment.objective, mesh)
+    loaded, sharding, mesh = _spread(loaded)
+    objective = loaded.experiment.objective
+    step = compile_evaluation(loaded.model, objective, sharding, mesh)
     return Scored(loaded, data, mesh, step)
 
 
-def _spread(loaded: NeuralModel) -> tuple[NeuralModel, Mesh]:
+def _spread(loaded: NeuralModel) -> tuple[NeuralModel, Sharding, Mesh]:
     """Spread a model over the devices that are here, as its run did if they allow."""
 
-    def over(sharding: Sharding) -> tuple[NeuralModel, Mesh]:
+    def over(sharding: Sharding) -> tuple[NeuralModel, Sharding, Mesh]:
         mesh = make_mesh(sharding, jax.devices())
         tree = {"params": loaded.params}
         placed = jax.device_put(tree, state_shardings(sharding, mesh, tree))
-        return replace(loaded, params=placed["params"]), mesh
+        return replace(loaded, params=placed["params"]), sharding, mesh
 
     try:
         return over(loaded.experiment.execution.sharding)

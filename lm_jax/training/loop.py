@@ -95,8 +95,15 @@ def compile_functions(setup: Setup) -> Compiled:
         average=running(experiment.average),
         frozen=setup.frozen,
     )
-    train_step = jax.jit(step, donate_argnums=0, out_shardings=(setup.shardings, None))
-    evaluation_step = compile_evaluation(setup.model, experiment.objective, setup.mesh)
+    train_step = jax.jit(
+        setup.on_mesh(step),
+        donate_argnums=0,
+        out_shardings=(setup.shardings, None),
+    )
+    sharding = experiment.execution.sharding
+    evaluation_step = compile_evaluation(
+        setup.model, experiment.objective, sharding, setup.mesh
+    )
     shapes = {"train_step": len(setup.order.shapes)}
     functions: dict[str, Callable] = {
         "train_step": train_step,
@@ -345,7 +352,8 @@ def _save_divergence(
         accumulate=experiment.execution.accumulate,
         frozen=setup.frozen,
     )
-    (*_, gradient), _ = jax.jit(gradients)(state, to_mesh(batch, setup.mesh))
+    gradients = jax.jit(setup.on_mesh(gradients))
+    (*_, gradient), _ = gradients(state, to_mesh(batch, setup.mesh))
     folder = outputs.run / f"diverged_at_step_{step}"
     save_blame(folder, step, batch, state.params, gradient)
     raise Diverged(

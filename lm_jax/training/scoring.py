@@ -21,7 +21,7 @@ from lm_jax.evaluation.neural_cache import (
 from lm_jax.evaluation.whole_split import summed
 from lm_jax.generation import Sampling
 from lm_jax.runs.model import NeuralModel
-from lm_jax.sharding import batch_sharding, batch_ways, to_mesh
+from lm_jax.sharding import Sharding, batch_sharding, batch_ways, on_mesh, to_mesh
 from lm_jax.training.step import make_evaluation_step
 
 EVALUATION_TOKENS = 8192
@@ -139,7 +139,9 @@ def seen_before(data: Prepared) -> str:
     return data.policy or f"disjoint windows of {data.context} tokens"
 
 
-def compile_evaluation(model: Any, objective: Any, mesh: Mesh) -> jax.stages.Wrapped:
+def compile_evaluation(
+    model: Any, objective: Any, sharding: Sharding, mesh: Mesh
+) -> jax.stages.Wrapped:
     """Jit the evaluation step; nothing is compiled yet."""
-    step = make_evaluation_step(model, objective)
+    step = on_mesh(make_evaluation_step(model, objective), sharding, mesh)
     return jax.jit(step, out_shardings=(None, batch_sharding(mesh)))

@@ -26,7 +26,7 @@ from lm_jax.platform import devices as all_devices
 from lm_jax.runs.model import without_vectors
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted, select
-from lm_jax.sharding import batch_sharding, batch_ways, state_shardings
+from lm_jax.sharding import batch_sharding, batch_ways, on_mesh, state_shardings
 from lm_jax.training.checks import (
     check_devices,
     check_evaluations,
@@ -88,6 +88,10 @@ class Setup:
     shardings: TrainState
     start: Start | None
     frozen: Any
+
+    def on_mesh(self, step: Callable) -> Callable:
+        """Trace a step for these devices."""
+        return on_mesh(step, self.experiment.execution.sharding, self.mesh)
 
     def first_state(self) -> TrainState:
         """The state before the first step, made where it will lie.

@@ -25,6 +25,7 @@ class Given(nn.Module):
     """Logits that are the parameters."""
 
     causal = False
+    vocab_size: int = VOCAB
 
     @nn.compact
     def features(self, tokens, segments=None, dropout_keys=None):

@@ -13,7 +13,7 @@ from lm_jax.models import Dropouts, Recurrent, Relative, Rotary, Transformer
 from lm_jax.models.stack import initialise
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import SGD, AdamW, transformation
-from lm_jax.sharding import Sharding, make_mesh, state_shardings, to_mesh
+from lm_jax.sharding import Sharding, make_mesh, on_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
 from lm_jax.training.step import (
     make_evaluation_step,
@@ -107,7 +107,7 @@ def test_sharded_equals_single(sharding):
     if sharding.fsdp * sharding.tensor > 1:
         kernel = placed.params["block_0"]["up"]["kernel"]
         assert kernel.addressable_shards[0].data.size < kernel.size
-    result, losses = run(step, placed, batches, mesh)
+    result, losses = run(on_mesh(step, sharding, mesh), placed, batches, mesh)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     close(single.params, jax.device_get(result.params), 1e-6)
 
@@ -137,7 +137,7 @@ def test_a_carried_state_is_the_same_in_parts_and_on_devices(how):
         placed = jax.device_put(state, state_shardings(Sharding(), mesh, state))
         hidden = placed.carry[0]["hidden"]
         assert hidden.addressable_shards[0].data.size < hidden.size
-        result, losses = run(step, placed, batches, mesh)
+        result, losses = run(on_mesh(step, Sharding(), mesh), placed, batches, mesh)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     close(whole.carry, jax.device_get(result.carry), 2e-4)
     forgotten = [one | {"starts": jnp.ones(ROWS, jnp.int32)} for one in batches]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.models.linear import over_rows, product, product_of_transpose
+from lm_jax.kernels.product import over_rows, product, product_of_transpose
 from tests.properties import slow_but
 
 LEADING = [(), (6,), (2, 6), (2, 3, 4)]

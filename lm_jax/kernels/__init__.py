@@ -1,0 +1,1 @@
+"""One file an operation: the plain form, and those that suit a backend or a shape."""

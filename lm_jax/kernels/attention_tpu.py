@@ -1,0 +1,160 @@
+"""Attention on TPUs: splash attention, which keeps no weights."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float
+
+from lm_jax.kernels.attention import Sight
+from lm_jax.kernels.placement import current
+
+LANES = 128
+BLOCK = 512
+
+
+def lacks(
+    query: Float[Array, "batch heads time dim"],
+    key: Float[Array, "batch kv_heads slots dim"],
+    sight: Sight | None,
+    bias: Array | None = None,
+    kept: Array | None = None,
+) -> str | None:
+    """Say why the kernel can't attend so, or None.
+
+    See `lm_jax.kernels.attention.attend` for bias and kept.
+    """
+    if sight is None:
+        return "Attention in blocks, or of several kinds in a scan, has no kernel"
+    if bias is not None:
+        return "Positions that add to the scores have no kernel"
+    if kept is not None:
+        return "Dropout of attention's weights has no kernel"
+    if query.shape[2] != key.shape[2] or query.shape[2] % LANES:
+        return f"{LANES} doesn't divide a context of {query.shape[2]} tokens"
+    if query.shape[3] % (LANES // 2):
+        return f"{LANES // 2} doesn't divide heads of width {query.shape[3]}"
+    return None
+
+
+def attend_splash(
+    query: Float[Array, "batch heads time dim"],
+    key: Float[Array, "batch kv_heads time dim"],
+    value: Float[Array, "batch kv_heads time dim"],
+    sight: Sight,
+    scale: float,
+    softcap: float | None = None,
+    interpret: bool = False,
+) -> Float[Array, "batch heads time dim"]:
+    """Attend by blocks that are made again in the backward pass.
+
+    Memory is linear in time. See `lm_jax.kernels.attention.attend`.
+
+    Args:
+        query, key, value: what attends, to what, and what it takes from there.
+        sight: what each token sees.
+        scale: of the scores.
+        softcap: of the scores.
+        interpret: compute step by step, on any platform: for tests.
+    """
+    arrays = [query * jnp.asarray(scale, query.dtype), key, value]
+    if sight.segments is not None:
+        arrays.append(sight.segments)
+
+    def of_rows(query, key, value, *segments):
+        kernel = _kernel(query.shape[1], query.shape[2], sight, softcap, interpret)
+        ids = [_splash().SegmentIds(each, each) for each in segments]
+        return jax.vmap(kernel)(query, key, value, *ids)
+
+    if query.dtype == jnp.bfloat16:
+        of_rows = _at_default_precision(of_rows)
+    return _on_each_device(of_rows, query.shape[1], key.shape[1])(*arrays)
+
+
+def _splash() -> Any:
+    """The library, which takes a second to import that only TPUs shall wait."""
+    from jax.experimental.pallas.ops.tpu import splash_attention
+
+    return splash_attention
+
+
+def _kernel(
+    heads: int, time: int, sight: Sight, softcap: float | None, interpret: bool
+) -> Callable:
+    """The kernel of one row, for all of its heads."""
+    splash, shape, window = _splash(), (time, time), sight.window
+    if window is not None:
+        near = (window - 1, 0 if sight.causal else window - 1)
+        mask: Any = splash.LocalMask(shape, near, 0)
+    else:
+        mask = splash.CausalMask(shape) if sight.causal else splash.FullMask(shape)
+    block = next(b for b in (BLOCK, BLOCK // 2, LANES) if time % b == 0)
+    sizes = splash.BlockSizes(
+        block_q=block,
+        block_kv=block,
+        block_q_dkv=block,
+        block_kv_dkv=block,
+        block_q_dq=block,
+        block_kv_dq=block,
+    )
+    return splash.make_splash_mha(
+        splash.MultiHeadMask([mask] * heads),
+        block_sizes=sizes,
+        attn_logits_soft_cap=softcap,
+        head_shards=1,
+        q_seq_shards=1,
+        # What it would need again is kept with the mixed values; see `Remat`.
+        residual_checkpoint_name="mixed",
+        interpret=interpret,
+    )
+
+
+def _at_default_precision(function: Callable) -> Callable:
+    """Trace without a higher precision, forward and backward.
+
+    The compiler of kernels refuses one for products of bfloat16, which have no more.
+    """
+    precision = functools.partial(jax.default_matmul_precision, "default")
+
+    @jax.custom_vjp
+    def run(*arrays):
+        with precision():
+            return function(*arrays)
+
+    def forward(*arrays):
+        with precision():
+            return jax.vjp(function, *arrays)
+
+    def backward(pull, gradient):
+        with precision():
+            return pull(gradient)
+
+    run.defvjp(forward, backward)
+    return run
+
+
+def _on_each_device(function: Callable, heads: int, kv_heads: int) -> Callable:
+    """Run a kernel where its rows and heads lie: the partitioner can't cut it."""
+    placement = current()
+    if placement is None:
+        return function
+    rows = placement.activations["batch"]
+    split = placement.activations["heads"]
+    both = placement.split(split, heads) and placement.split(split, kv_heads)
+    spec = PartitionSpec(rows, both or None)
+
+    def placed(*arrays: Array) -> Array:
+        specs = tuple(spec if a.ndim == 4 else PartitionSpec(rows) for a in arrays)
+        run = jax.shard_map(
+            function,
+            mesh=placement.mesh,
+            in_specs=specs,
+            out_specs=spec,
+            check_vma=False,
+        )
+        return run(*arrays)
+
+    return placed

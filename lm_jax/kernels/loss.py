@@ -1,0 +1,117 @@
+"""Cross-entropy over a vocabulary, and sums over logits that are never all there."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from lm_jax.kernels.placement import constrain, ways
+
+# Logits of a piece on a device: 256 MB in float32.
+PIECE = 2**26
+
+PieceSums = tuple[Float[Array, ""], dict[str, Float[Array, ""]]]
+
+
+def cross_entropy(
+    logits: Float[Array, "*batch vocab"], targets: Int[Array, "*batch"]
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+    """Give the nats of each target, and the logarithm of the normaliser.
+
+    The target's logit is found by comparison and not by its index: so each device
+    looks only at its own part of a vocabulary that is split, and no copy is made.
+    """
+    largest = jax.lax.stop_gradient(logits.max(-1, keepdims=True))
+    shifted = logits - largest
+    total = jnp.log(jnp.exp(shifted).sum(-1))
+    words = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+    own = jnp.where(words == targets[..., None], shifted, 0).sum(-1)
+    return total - own, total + largest[..., 0]
+
+
+def in_pieces(
+    function: Callable[..., PieceSums],
+    hidden: Float[Array, "batch time width"],
+    *rows: Array,
+    vocab_size: int,
+) -> PieceSums:
+    """Sum a function of features over pieces of time, one after the other.
+
+    Whatever is as large as the logits exists for a piece alone: the gradient is made
+    in the forward pass of each piece, and nothing is computed twice.
+
+    Args:
+        function: of features and of the other arrays, cut alike, to a loss and other
+            sums; it may use parameters from outside. Only the loss has a gradient.
+        hidden: the features.
+        rows: arrays (batch, time, ...).
+        vocab_size: of the logits that the function makes.
+    """
+    pieces = pieces_of(hidden.shape[0], hidden.shape[1], vocab_size)
+    cut = [_cut(array, pieces) for array in (hidden, *rows)]
+    first = [array[0] for array in cut]
+    # What the function takes from outside becomes an argument, to have a gradient.
+    closed, outside = jax.closure_convert(function, *first)
+    return _summed(closed, tuple(outside), cut[0], tuple(cut[1:]))
+
+
+def pieces_of(rows: int, time: int, vocab_size: int) -> int:
+    """Into how many pieces time is cut: the fewest that divide it and are small."""
+    tokens = max(1, PIECE * ways("batch") // (rows * vocab_size))
+    return next(n for n in range(1, time + 1) if time % n == 0 and time // n <= tokens)
+
+
+def _cut(array: Array, pieces: int) -> Array:
+    """(batch, time, ...) to (pieces, batch, time / pieces, ...)."""
+    parts = array.reshape(array.shape[0], pieces, -1, *array.shape[2:])
+    return constrain(jnp.swapaxes(parts, 0, 1), None, "batch")
+
+
+def _over_pieces(of_piece, cut):
+    """Add up the first of what each piece gives, and put the second side by side."""
+    first = [array[0] for array in cut]
+    if cut[0].shape[0] == 1:
+        total, kept = of_piece(first)
+        return total, jax.tree.map(lambda x: x[None], kept)
+
+    def add(total, piece):
+        summed, kept = of_piece(piece)
+        return jax.tree.map(jnp.add, total, summed), kept
+
+    shapes, _ = jax.eval_shape(of_piece, first)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(add, zeros, list(cut))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _summed(function, outside, hidden, rows):
+    def of_piece(piece):
+        return function(*piece, *outside), ()
+
+    return _over_pieces(of_piece, (hidden, *rows))[0]
+
+
+def _summed_forward(function, outside, hidden, rows):
+    def of_piece(piece):
+        own, *others = piece
+        sums, pull, more = jax.vjp(
+            lambda outside, own: function(own, *others, *outside),
+            outside,
+            own,
+            has_aux=True,
+        )
+        for_outside, for_own = pull(jnp.ones_like(sums))
+        return ((sums, more), for_outside), for_own
+
+    (sums, for_outside), for_hidden = _over_pieces(of_piece, (hidden, *rows))
+    return sums, (for_outside, for_hidden)
+
+
+def _summed_backward(function, saved, gradient):
+    scaled = jax.tree.map(lambda g: (g * gradient[0]).astype(g.dtype), saved)
+    return *scaled, None
+
+
+_summed.defvjp(_summed_forward, _summed_backward)

@@ -1,0 +1,144 @@
+"""Attention by hand-written gradients equals autodiff of its definition."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lm_jax.kernels.attention import attend
+from lm_jax.models.dropout import dropout, example_keys
+from lm_jax.models.patterns import causal_mask
+from lm_jax.models.softmax import kept_weights
+
+
+def defined(
+    query, key, value, mask, rate=0.0, dropout_keys=None, bias=0.0, softcap=None
+):
+    """Softmax(cap(query key^T / sqrt(dim)) + bias) value, word for word."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = (jnp.repeat(x, groups, axis=1) for x in (key, value))
+    scores = query @ jnp.swapaxes(key, -1, -2) / np.sqrt(query.shape[-1])
+    if softcap is not None:
+        scores = softcap * jnp.tanh(scores / softcap)
+    weights = jax.nn.softmax(jnp.where(mask, scores + bias, -1e30), axis=-1)
+    return dropout(weights, rate, dropout_keys, "attention weights") @ value
+
+
+def inputs(batch, heads, kv_heads, time, slots, dim, dtype="float32"):
+    shapes = [(batch, heads, time, dim)] * 2 + [(batch, kv_heads, slots, dim)] * 2
+    keys = jax.random.split(jax.random.key(time), 4)
+    return [
+        jax.random.normal(k, s).astype(dtype) for k, s in zip(keys, shapes, strict=True)
+    ]
+
+
+def all_of(attention, query, gradient, key, value):
+    mixed, pull = jax.vjp(attention, query, key, value)
+    return mixed, *pull(gradient)
+
+
+def check(found, expected, tolerance):
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        one, other = np.float32(one), np.float32(other)
+        scale = max(1.0, np.abs(other).max())
+        np.testing.assert_allclose(one, other, atol=tolerance * scale, rtol=0)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=6)
+@given(
+    batch=st.integers(1, 3),
+    kv_heads=st.integers(1, 2),
+    group=st.integers(1, 3),
+    time=st.integers(1, 6),
+    slots=st.integers(1, 6),
+    rate=st.sampled_from([0.0, 0.5]),
+)
+def test_values_and_gradients_for_any_mask(batch, kv_heads, group, time, slots, rate):
+    arrays = inputs(batch, kv_heads * group, kv_heads, time, slots, dim=4)
+    mask = jax.random.bernoulli(jax.random.key(1), 0.7, (batch, 1, time, slots))
+    noise = example_keys(jax.random.key(2), jnp.arange(batch))
+    args = (mask, rate, noise)
+    kept = kept_weights(arrays[0], arrays[2], rate, noise)
+    run = jax.jit(all_of, static_argnums=0)
+    found = run(lambda q, k, v: attend(q, k, v, mask, kept), *arrays)
+    expected = run(lambda q, k, v: defined(q, k, v, *args), *arrays)
+    check(found, expected, 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("time", [5, 128, 300])
+def test_leaving_out_what_is_hidden_changes_nothing(time, dtype, tolerance):
+    arrays = inputs(2, 4, 2, time, time, dim=8, dtype=dtype)
+    segments = jnp.arange(2 * time).reshape(2, time) // 70
+    mask = causal_mask(time, segments)
+    noise = example_keys(jax.random.key(2), jnp.arange(2))
+    args = (mask, 0.3, noise)
+    kept = kept_weights(arrays[0], arrays[2], 0.3, noise)
+    run = jax.jit(all_of, static_argnums=0)
+    found = run(lambda q, k, v: attend(q, k, v, mask, kept, causal=True), *arrays)
+    exact = [x.astype(jnp.float32) for x in arrays]
+    expected = run(lambda q, k, v: defined(q, k, v, *args), *exact)
+    check(found, expected, tolerance)
+
+
+@pytest.mark.slow
+def test_an_example_by_vmap_is_the_example_alone():
+    arrays = inputs(3, 2, 2, 6, 6, dim=4)
+    mask = causal_mask(6)
+
+    def run(*one):
+        one = [x[None] for x in one]
+        return all_of(lambda q, k, v: attend(q, k, v, mask, causal=True), *one)
+
+    found = jax.vmap(run)(*arrays)
+    expected = all_of(lambda q, k, v: attend(q, k, v, mask), *arrays)
+    check([x[:, 0] for x in found], expected, 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("softcap", [None, 1.5])
+def test_bias_and_softcap_and_their_gradients(rows, softcap):
+    query, *others = inputs(2, 4, 2, 140, 140, dim=8)
+    bias = jax.random.normal(jax.random.key(5), (rows, 4, 140, 140))
+    mask = causal_mask(140)
+
+    def run(attention, bias, *arrays, **more):
+        def biased(bias, query, key, value):
+            return attention(
+                query, key, value, mask, bias=bias, softcap=softcap, **more
+            )
+
+        mixed, pull = jax.vjp(biased, bias, *arrays)
+        return mixed, *pull(others[0])
+
+    arrays = (query, *others[1:])
+    found = run(attend, bias, *arrays, causal=True)
+    expected = run(defined, bias, *arrays)
+    assert found[1].shape == bias.shape and jnp.abs(found[1]).max() > 0.01
+    check(found, expected, 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [1, 70, 400])
+def test_leaving_out_what_is_too_far_changes_nothing(window):
+    arrays = inputs(1, 2, 2, 300, 300, dim=4)
+    distance = jnp.arange(300)[:, None] - jnp.arange(300)
+    mask = causal_mask(300) & (distance < window)
+    found = all_of(
+        lambda q, k, v: attend(q, k, v, mask, causal=True, window=window), *arrays
+    )
+    check(found, all_of(lambda q, k, v: defined(q, k, v, mask), *arrays), 1e-5)
+
+
+@pytest.mark.slow
+def test_another_scale_is_another_size_of_the_query():
+    query, _, key, value = inputs(1, 2, 2, 6, 6, dim=4)
+    mask = causal_mask(6)
+    found = attend(query, key, value, mask, scale=0.25)
+    np.testing.assert_allclose(found, attend(query / 2, key, value, mask), atol=1e-6)

@@ -1,0 +1,160 @@
+"""The loss in pieces is the loss of the whole, and its logits are never all there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lm_jax.kernels import loss
+from lm_jax.kernels.loss import cross_entropy, in_pieces, pieces_of
+from lm_jax.models import Encoder, EncoderDecoder, Recurrent, Rotary, Transformer
+from lm_jax.objectives import MaskedTokens, NextToken, Seq2Seq
+from lm_jax.sharding import Sharding, make_mesh, on_mesh
+from tests.first import first_params
+from tests.properties import quick
+
+ROWS, TIME, VOCAB = 2, 12, 11
+
+
+def test_nats_and_normalisers_are_optaxs_and_so_are_their_gradients():
+    """Of small logits and large ones, and of a target that is the least likely."""
+    logits = jax.random.normal(jax.random.key(0), (3, 5, VOCAB)) * 30
+    targets = jax.random.randint(jax.random.key(1), (3, 5), 0, VOCAB)
+    targets = targets.at[0, 0].set(logits[0, 0].argmin())
+
+    def reference(logits):
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        return nats, jax.nn.logsumexp(logits, axis=-1)
+
+    found, pull = jax.vjp(lambda x: cross_entropy(x, targets), logits)
+    expected, pull_expected = jax.vjp(reference, logits)
+    gradient = tuple(jax.random.normal(jax.random.key(2), (2, 3, 5)))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(*(p(gradient)[0] for p in (pull, pull_expected)), 1e-5)
+
+
+@quick
+@given(
+    rows=st.integers(1, 64),
+    time=st.integers(1, 4096),
+    vocab=st.sampled_from([2, 1000, 50_257, 2**20]),
+)
+def test_pieces_divide_time_and_are_as_few_as_fit(rows, time, vocab):
+    pieces = pieces_of(rows, time, vocab)
+    assert time % pieces == 0
+    fewer = [n for n in range(1, pieces) if time % n == 0]
+    small = rows * time * vocab // pieces <= loss.PIECE
+    assert small or pieces == time
+    assert all(rows * time * vocab // n > loss.PIECE for n in fewer)
+
+
+SIZES = {"layers": 1, "width": 16, "vocab_size": VOCAB}
+HEADS = SIZES | {"heads": 2, "positions": Rotary(), "dropout": 0.1}
+CASES = {
+    "tied": (Transformer(**HEADS, logit_softcap=3.0), NextToken(z_loss=0.1)),
+    "untied": (Transformer(**HEADS, tied=False, dtype="bfloat16"), NextToken()),
+    "recurrent": (Recurrent(**SIZES), NextToken(z_loss=0.1)),
+    "masked": (Encoder(**HEADS), MaskedTokens()),
+    "smoothed": (EncoderDecoder(**HEADS), Seq2Seq(label_smoothing=0.1)),
+}
+
+
+def batch_of(objective):
+    draw = np.random.default_rng(0)
+    tokens = draw.integers(0, VOCAB, (6, ROWS, TIME)).astype(np.int32)
+    names = ("inputs", "targets", "originals", "source", "decoder_inputs")
+    batch = dict(zip(names, tokens, strict=False))
+    batch["mask"] = draw.integers(0, 2, (ROWS, TIME)).astype(np.float32)
+    batch["masked_positions"] = np.tile(np.arange(0, TIME, 2, dtype=np.int32), (2, 1))
+    batch = {n: a for n, a in batch.items() if n in {*objective.reads, "mask"}}
+    return {n: jnp.asarray(a) for n, a in batch.items()} | {"row": jnp.arange(ROWS)}
+
+
+def value_and_gradients(model, objective, batch, key):
+    params = first_params(
+        model, 0, {k: v[:1] for k, v in batch.items()}, method=objective.predict
+    )
+
+    def value(params):
+        sums = objective(model, params, batch, key)
+        return sums.loss, sums.metrics
+
+    return jax.jit(jax.value_and_grad(value, has_aux=True))(params)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_pieces_give_the_sums_and_gradients_of_the_whole(name, monkeypatch):
+    model, objective = CASES[name]
+    batch, key = batch_of(objective), jax.random.key(3)
+    whole = value_and_gradients(model, objective, batch, key)
+    monkeypatch.setattr(loss, "PIECE", 2 * VOCAB * ROWS)
+    assert pieces_of(ROWS, TIME, VOCAB) == 6
+    pieces = value_and_gradients(model, objective, batch, key)
+    tolerance = 2e-2 if model.dtype == "bfloat16" else 1e-5
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=tolerance),
+        whole,
+        pieces,
+    )
+
+
+def test_the_gradient_is_that_of_the_sums_however_they_are_used():
+    """Parameters from outside, and a loss that is multiplied afterwards."""
+    hidden, kernel = (
+        jax.random.normal(jax.random.key(k), shape)
+        for k, shape in enumerate([(2, 6, 4), (4, VOCAB)])
+    )
+    targets = jnp.arange(12).reshape(2, 6) % VOCAB
+
+    def plain(hidden, kernel):
+        return 3.0 * cross_entropy(hidden @ kernel, targets)[0].sum()
+
+    def cut(hidden, kernel):
+        def of_piece(hidden, targets):
+            nats = cross_entropy(hidden @ kernel, targets)[0].sum()
+            return nats, {"nats": nats}
+
+        return 3.0 * in_pieces(of_piece, hidden, targets, vocab_size=VOCAB)[0]
+
+    found, expected = (jax.grad(f, (0, 1))(hidden, kernel) for f in (cut, plain))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [True, False])
+def test_the_logits_of_a_large_vocabulary_are_never_all_there(training, monkeypatch):
+    """Neither in training nor in evaluation."""
+    model = Recurrent(layers=1, width=16, vocab_size=16_384)
+    tokens = jnp.zeros((8, 64), jnp.int32)
+    batch = {"inputs": tokens, "targets": tokens, "row": jnp.arange(8)}
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), tokens))["params"]
+
+    def value(params):
+        key = jax.random.key(1) if training else None
+        return NextToken()(model, params, batch, key).loss
+
+    def temporaries():
+        function = jax.grad(value) if training else value
+        made = jax.jit(lambda params: function(params)).lower(params).compile()
+        return made.memory_analysis().temp_size_in_bytes
+
+    logits = 8 * 64 * 16_384 * 4
+    assert temporaries() > logits
+    monkeypatch.setattr(loss, "PIECE", 2**19)
+    assert temporaries() < logits / 4
+
+
+def test_a_mesh_that_splits_rows_takes_larger_pieces():
+    mesh = make_mesh(Sharding(fsdp=2), jax.devices()[:2])
+
+    def pieces():
+        return pieces_of(64, 64, 2**16)
+
+    assert pieces() == 4
+    assert on_mesh(pieces, Sharding(fsdp=2), mesh)() == 2

@@ -1,0 +1,108 @@
+"""What a step needs on each device, whatever the number of devices."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from lm_jax.models import (
+    LSTM,
+    ConvEncoder,
+    Encoder,
+    EncoderDecoder,
+    Gated,
+    GatedConv,
+    GatedLinear,
+    MoE,
+    NoPositions,
+    Recurrent,
+    Rotary,
+    Transformer,
+)
+from lm_jax.models.stack import initialise
+from lm_jax.objectives import Classify, MaskedTokens, NextToken, Seq2Seq
+from lm_jax.optimizers import AdamW, transformation
+from lm_jax.sharding import (
+    Sharding,
+    batch_sharding,
+    batch_ways,
+    make_mesh,
+    on_mesh,
+    state_shardings,
+)
+from lm_jax.training.state import first_state
+from lm_jax.training.step import make_train_step
+
+TIME, WIDTH = 32, 64
+SIZES = {"vocab_size": 256, "width": WIDTH, "layers": 2}
+HEADS = SIZES | {"heads": 4, "positions": Rotary()}
+FAMILIES = {
+    "decoder": (Transformer(**HEADS, feedforward=Gated(), tied=False), NextToken()),
+    "scanned": (Transformer(**HEADS, scan=True, remat="full"), NextToken()),
+    "experts": (Transformer(**HEADS, feedforward=MoE(experts=4)), NextToken()),
+    "linear": (
+        Transformer(**HEADS | {"positions": NoPositions()}, mixer=GatedLinear()),
+        NextToken(),
+    ),
+    "encoder": (Encoder(**HEADS), MaskedTokens()),
+    "both": (EncoderDecoder(**HEADS), Seq2Seq()),
+    "recurrent": (Recurrent(LSTM(), **SIZES), NextToken()),
+    "convolutional": (GatedConv(**SIZES), NextToken()),
+    "classifier": (
+        ConvEncoder(width=WIDTH, maps=64, vocab_size=256, classes=8),
+        Classify(),
+    ),
+}
+
+
+def fields(objective, rows):
+    """The arrays of a batch that an objective reads."""
+    shapes = {
+        "inputs": ((rows, TIME), "int32"),
+        "targets": ((rows, TIME), "int32"),
+        "originals": ((rows, TIME), "int32"),
+        "source": ((rows, TIME), "int32"),
+        "decoder_inputs": ((rows, TIME), "int32"),
+        "segments": ((rows, TIME), "int32"),
+        "masked_positions": ((rows, TIME // 4), "int32"),
+        "label": ((rows,), "int32"),
+        "mask": ((rows, TIME), "float32"),
+    }
+    if isinstance(objective, Classify):
+        shapes["mask"] = ((rows,), "float32")
+    return {name: shapes[name] for name in objective.reads}
+
+
+def temporaries(model, objective, sharding, devices, rows):
+    """Bytes of a step on each device, beside its arguments."""
+    mesh = make_mesh(sharding, jax.devices()[:devices])
+    example = {n: jnp.zeros(s, d) for n, (s, d) in fields(objective, 1).items()}
+    key, place = jax.random.key(0), batch_sharding(mesh)
+    params = jax.eval_shape(
+        lambda: initialise(model, key, example, method=objective.predict)
+    )
+    rule = transformation(AdamW(), lambda step: 0.01, params)
+    state = jax.eval_shape(lambda p: first_state(p, rule, None, None), params)
+    shardings = state_shardings(sharding, mesh, state)
+
+    def placed(shape, sharding):
+        return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+
+    batch = {
+        name: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+        for name, (shape, dtype) in fields(objective, rows * batch_ways(mesh)).items()
+    }
+    step = make_train_step(model, objective, rule, lambda s: 0.01, seed=0)
+    step = jax.jit(
+        on_mesh(step, sharding, mesh), donate_argnums=0, out_shardings=(shardings, None)
+    )
+    made = step.lower(jax.tree.map(placed, state, shardings), batch).compile()
+    return made.memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_memory_of_a_device_does_not_grow_with_their_number(name):
+    """At the same rows a device; rows are enough to be most of it."""
+    few = temporaries(*FAMILIES[name], Sharding(fsdp=2), 2, rows=16)
+    many = temporaries(*FAMILIES[name], Sharding(fsdp=8), 8, rows=16)
+    assert many < 1.1 * few
