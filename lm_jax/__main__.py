@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from importlib.metadata import version
 from typing import NoReturn
 
 from lm_jax.errors import Diverged, UserError, nearest
@@ -53,6 +54,9 @@ def main(args: list[str]) -> int:
     """Run a command; a user's mistake is one message and exit code 2."""
     if not args or args[0] in ("-h", "--help", "help"):
         print(_usage())
+        return 0
+    if args[0] in ("--version", "-V"):
+        print(f"lm_jax {version('lm-jax')}")
         return 0
     try:
         if args[0] not in COMMANDS:

@@ -30,6 +30,12 @@ _NO_PLACE = {
 }
 
 
+def near(path: Path | str) -> Path:
+    """Give a path as it is seen from the working directory, if it lies below it."""
+    path, here = Path(path), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def given_path(given: str | Path, what: str) -> Path:
     """Read a path that a user gave; `~` is a home, as a shell has it.
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lm_jax.errors import UserError
 from lm_jax.platform import called
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -30,10 +31,18 @@ def main(args: list[str]) -> int:
     ``--quick`` leaves out the tests that are marked slow. Paths are relative to the
     working directory. Where the arguments name none, pytest runs the project's
     `tests`. Returns 0 when all passed, otherwise 1.
+
+    Raises:
+        UserError: there are no tests, because the package alone is installed.
     """
     if {"-h", "--help"} & set(args):
         print(_HELP.replace("./launch.sh", called()))
         return 0
+    if not (_ROOT / "tests").is_dir():
+        raise UserError(
+            "The tests are not installed: they come with a checkout of the project, "
+            "where ./launch.sh test runs them."
+        )
     quick = "--quick" in args
     args = [arg for arg in args if arg != "--quick"]
     marks = ["-m", "not slow"] if quick else []

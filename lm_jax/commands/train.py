@@ -22,7 +22,7 @@ from lm_jax.experiment import (
     load,
 )
 from lm_jax.experiment.overrides import override
-from lm_jax.files import given_path
+from lm_jax.files import given_path, near
 from lm_jax.platform import called
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.directory import find_run
@@ -234,7 +234,4 @@ def _say_next(
 
 def _beside_python(program: str) -> str:
     """How to call a program that was installed with this Python."""
-    path = Path(sys.executable).with_name(program)
-    if path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
-    return shlex.quote(str(path))
+    return shlex.quote(str(near(Path(sys.executable).with_name(program))))

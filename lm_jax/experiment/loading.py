@@ -12,7 +12,7 @@ from typing import Any
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment.value import AnyExperiment
-from lm_jax.files import given_path
+from lm_jax.files import given_path, near
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _ROOT = Path(__file__).parents[2]
@@ -139,16 +139,10 @@ def own_fault(error: Exception) -> UserError | None:
     if not frames or frames[-1].filename.startswith(_PACKAGE):
         return None
     own = [frame for frame in frames if not frame.filename.startswith(_PACKAGE)]
-    said = f"{_near(own[-1].filename)}, line {own[-1].lineno}: {_named(error)}"
+    said = f"{near(own[-1].filename)}, line {own[-1].lineno}: {_named(error)}"
     lines = [
-        f"  {_near(frame.filename)}, line {frame.lineno}, in {frame.name}:\n"
+        f"  {near(frame.filename)}, line {frame.lineno}, in {frame.name}:\n"
         f"    {frame.line}"
         for frame in own
     ]
     return UserError("\n".join([said, *lines]))
-
-
-def _near(file: str) -> Path:
-    here = Path.cwd()
-    path = Path(file)
-    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -10,6 +10,7 @@ import numpy as np
 from lm_jax.averages import checkpoints_of
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, to_json
+from lm_jax.files import near
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.claim import claim
 from lm_jax.runs.code import changed_code
@@ -97,9 +98,10 @@ def _check(before: Any, setup: Setup, checkpoints: Checkpoints) -> None:
     done = steps[-1] if steps else 0
     if before.budget == setup.experiment.budget or not done:
         return
+    run = near(checkpoints.directory.parent)
     advice = (
         "To train anew, give another --run DIRECTORY; to train longer from what it has "
-        f"learnt, add --from {checkpoints.directory.parent} to that."
+        f"learnt, --from {run} --run DIRECTORY."
     )
     if setup.total < done:
         raise UserError(

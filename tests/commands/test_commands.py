@@ -63,6 +63,11 @@ def printed(capsys, *args):
     return said
 
 
+def test_the_version_is_said(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("lm_jax 0.")
+
+
 def test_help_names_every_command(capsys):
     said = printed(capsys)
     for name in COMMANDS:

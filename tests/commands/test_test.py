@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from lm_jax.commands import test as command
+from lm_jax.errors import UserError
 
 # mypy needs a file, pytest a test, ruff both of them in order.
 FILES = {
@@ -86,3 +87,10 @@ def test_help_says_what_quick_does_and_runs_nothing(capfd):
     said = capfd.readouterr().out
     assert "--quick   leave out the tests that are marked slow" in said
     assert "==" not in said
+
+
+def test_a_package_without_its_tests_says_so(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "_ROOT", tmp_path / "elsewhere")
+    for args in ([], ["--quick"], ["-k", "rotary"]):
+        with pytest.raises(UserError, match="not installed: they come with a checkout"):
+            command.main(args)

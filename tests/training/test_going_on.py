@@ -149,7 +149,7 @@ def test_a_budget_that_would_have_been_another_past_is_refused(capsys):
     assert train("cosine") == 0
     before = losses("cosine")
     assert train("cosine", "--budget", "16 steps") == 2
-    refused(capsys, "WarmupCosine", "'12 steps'", "--from", "cosine")
+    refused(capsys, "WarmupCosine", "'12 steps'", "--from cosine --run DIRECTORY")
     assert train("cosine", "--budget", "8 steps") == 2
     refused(capsys, "8 steps, and the run has made 12")
     assert train("cosine", "--model.width", "8") == 2
