@@ -30,7 +30,7 @@ class Likelihood:
         """Score a whole split."""
         return Found(fitted.score(split, progress))
 
-    def problems(self, planned: Planned) -> Iterator[str]:
+    def unfit(self, planned: Planned) -> Iterator[str]:
         """Say why it can't be made: every objective has scores."""
         yield from ()
 
@@ -64,7 +64,7 @@ class Accuracy:
         right = [value for name, value in scores.items() if name.endswith("accuracy")]
         return Found({"accuracy": right[0]})
 
-    def problems(self, planned: Planned) -> Iterator[str]:
+    def unfit(self, planned: Planned) -> Iterator[str]:
         """Say why it can't be made."""
         yield from _uncounted(planned.scores())
 

@@ -61,7 +61,7 @@ class NeuralCache:
         """Score a whole split with a cache of the words before."""
         return Found(fitted.score_with_cache(split, self, progress))
 
-    def problems(self, planned: Planned) -> Iterator[str]:
+    def unfit(self, planned: Planned) -> Iterator[str]:
         """Say why it can't be made."""
         if planned.uncached is not None:
             yield planned.uncached

@@ -208,7 +208,7 @@ class WordSimilarity:
         )
         return Found({k: v for k, v in scores.items() if k.count("/") == 1})
 
-    def problems(self, planned: Planned) -> Iterator[str]:
+    def unfit(self, planned: Planned) -> Iterator[str]:
         """Say why it can't be made.
 
         Raises:

@@ -1,9 +1,10 @@
 """Scaled dot-product attention, with its backward pass written out.
 
-`attend` is the plain form. `attention_tpu` has another one.
+`attend` is the plain form; `attend_long` keeps no weights, nor does `attention_tpu`.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -26,6 +27,19 @@ class Sight(NamedTuple):
     causal: bool
     window: int | None
     segments: Int[Array, "batch time"] | None
+
+    def mask(
+        self, of_queries: Int[Array, " time"], of_keys: Int[Array, " slots"]
+    ) -> Bool[Array, "masks 1 time slots"]:
+        """Give what some tokens see of others, by their places in the row."""
+        back = of_queries[:, None] - of_keys
+        seen = back >= 0 if self.causal else jnp.ones(back.shape, bool)
+        if self.window is not None:
+            seen &= jnp.abs(back) < self.window
+        if self.segments is None:
+            return seen[None, None]
+        queries, keys = (self.segments[:, ids] for ids in (of_queries, of_keys))
+        return (seen & (queries[:, :, None] == keys[:, None]))[:, None]
 
 
 def attend(
@@ -78,6 +92,52 @@ def attend(
 
     mixed = [block(start, end) for start, end in _row_blocks(query.shape[2])]
     return jnp.concatenate(mixed, axis=2)
+
+
+# Shorter, to keep weights for the backward pass costs less than to make them again.
+LONG, QUERIES = 4096, 256
+
+
+def attend_long(
+    query: Float[Array, "batch heads time dim"],
+    key: Float[Array, "batch kv_heads time dim"],
+    value: Float[Array, "batch kv_heads time dim"],
+    sight: Sight,
+    scale: float,
+    softcap: float | None = None,
+) -> Float[Array, "batch heads time dim"]:
+    """Attend by blocks of queries, one after the other, and keep no weights.
+
+    They are made again in the backward pass, so that memory is linear in time (Rabe
+    and Staats 2021). See `attend`.
+
+    Args:
+        query, key, value: what attends, to what, and what it takes from there.
+        sight: what each token sees.
+        scale: of the scores.
+        softcap: of the scores.
+    """
+
+    def rows(start: int, end: int) -> Array:
+        first = 0 if sight.window is None else max(0, start + 1 - sight.window)
+        last = end if sight.causal else key.shape[2]
+        first = first if sight.causal else 0
+        keys, values = key[:, :, first:last], value[:, :, first:last]
+
+        @jax.checkpoint
+        def block(own: tuple[Array, Array]) -> Array:
+            queries, ids = own
+            mask = sight.mask(ids, jnp.arange(first, last))
+            return _mix(queries, keys, values, mask, None, None, scale, softcap)
+
+        size = math.gcd(end - start, QUERIES)
+        ids = jnp.arange(start, end).reshape(-1, size)
+        cut = query[:, :, start:end].reshape(*query.shape[:2], -1, size, query.shape[3])
+        mixed = jax.lax.map(block, (jnp.moveaxis(cut, 2, 0), ids))
+        return jnp.moveaxis(mixed, 0, 2).reshape(*query.shape[:2], -1, query.shape[3])
+
+    blocks = [rows(start, end) for start, end in _row_blocks(query.shape[2])]
+    return jnp.concatenate(blocks, axis=2)
 
 
 def _row_blocks(time: int) -> list[tuple[int, int]]:

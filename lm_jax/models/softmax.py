@@ -1,14 +1,14 @@
 """Softmax attention as a mixer of tokens, with a cache of keys and values."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from lm_jax.kernels.attention import attend
+from lm_jax.kernels.attention import LONG, Sight, attend, attend_long
 from lm_jax.kernels.attention_tpu import attend_splash, lacks
 from lm_jax.kernels.placement import platform
 from lm_jax.models.dropout import dropout
@@ -70,12 +70,11 @@ class Softmax:
             bias = config.positions.bias(part, shared.positions, shared.key_positions)
         kept = kept_weights(query, key, config.dropout, shared.dropout_keys)
         more = {"scale": config.score_scale, "softcap": config.softcap}
-        if platform() == "tpu" and cache is None:
+        if cache is None:
             sight = config.attention.sight(config.causal, shared.segments, index)
-            if why := lacks(query, key, sight, bias, kept):
-                warnings.warn(f"{why}: {PLAIN}", stacklevel=2)
-            else:
-                return attend_splash(query, key, value, sight, **more), None
+            form = _form(query, key, sight, bias, kept)
+            if form is not None:
+                return form(query, key, value, sight, **more), None
         near = config.attention.sees(
             shared.positions[:, :, None], shared.key_positions[:, None], index
         )
@@ -106,6 +105,19 @@ class Softmax:
     def products(self, inner: int, dim: int, seen: float) -> float:
         """Multiplications of a token with what it sees: scores and mixed values."""
         return 2 * inner * seen
+
+
+def _form(
+    query: Array, key: Array, sight: Sight | None, bias: Any, kept: Any
+) -> Callable | None:
+    """The kernel that keeps no weights, where there is one and it pays; else None."""
+    if platform() == "tpu":
+        if why := lacks(query, key, sight, bias, kept):
+            warnings.warn(f"{why}: {PLAIN}", stacklevel=2)
+            return None
+        return attend_splash
+    plain = sight is None or bias is not None or kept is not None
+    return None if plain or query.shape[2] < LONG else attend_long
 
 
 def kept_weights(

@@ -133,7 +133,7 @@ def check_evaluations(experiment: AnyExperiment, planned: Planned) -> None:
     """
     for name, evaluation in experiment.evaluations.items():
         # One of a user's own may have nothing to say.
-        found: Any = getattr(evaluation, "problems", lambda planned: ())
+        found: Any = getattr(evaluation, "unfit", lambda planned: ())
         for problem in found(planned):
             raise UserError(f"evaluations.{name}: {problem}")
 

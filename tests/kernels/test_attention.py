@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.kernels.attention import attend
+from lm_jax.kernels.attention import Sight, attend, attend_long
 from lm_jax.models.dropout import dropout, example_keys
 from lm_jax.models.patterns import causal_mask
 from lm_jax.models.softmax import kept_weights
@@ -142,3 +142,51 @@ def test_another_scale_is_another_size_of_the_query():
     mask = causal_mask(6)
     found = attend(query, key, value, mask, scale=0.25)
     np.testing.assert_allclose(found, attend(query / 2, key, value, mask), atol=1e-6)
+
+
+SIGHTS = {
+    "causal": Sight(True, None, None),
+    "both sides": Sight(False, None, None),
+    "window": Sight(True, 70, None),
+    "window of both sides": Sight(False, 70, None),
+    "segments": Sight(True, None, jnp.arange(600).reshape(2, 300) // 80),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIGHTS)
+def test_without_kept_weights_it_is_the_same(name):
+    """Of 300 tokens, which no block divides."""
+    sight = SIGHTS[name]
+    arrays = inputs(2, 4, 2, 300, 300, dim=8)
+    ids = jnp.arange(300)
+    mask = jnp.broadcast_to(sight.mask(ids, ids), (2, 1, 300, 300))
+    run = jax.jit(all_of, static_argnums=0)
+    found = run(lambda *a: attend_long(*a, sight, 8**-0.5, 1.5), *arrays)
+    expected = run(lambda *a: defined(*a, mask, softcap=1.5), *arrays)
+    check(found, expected, 1e-5)
+
+
+@pytest.mark.slow
+def test_memory_is_linear_in_time():
+    def temporaries(time):
+        def loss(query, key, value):
+            sight = Sight(True, None, None)
+            return attend_long(query, key, value, sight, 1.0).sum()
+
+        shape = jax.ShapeDtypeStruct((1, 2, time, 16), jnp.float32)
+        made = jax.jit(jax.grad(loss, (0, 1, 2))).lower(shape, shape, shape).compile()
+        return made.memory_analysis().temp_size_in_bytes
+
+    assert temporaries(8192) < 2.2 * temporaries(4096)
+
+
+def test_a_sight_is_the_mask_of_its_words():
+    ids = jnp.arange(140)
+    segments = jnp.arange(280).reshape(2, 140) // 50
+    for texts in (None, segments):
+        causal = Sight(True, None, texts).mask(ids, ids)
+        np.testing.assert_array_equal(causal, causal_mask(140, texts))
+    near = jnp.abs(ids[:, None] - ids) < 9
+    window = Sight(True, 9, segments).mask(ids, ids)
+    np.testing.assert_array_equal(window, causal_mask(140, segments) & near)
