@@ -157,7 +157,7 @@ def on_mesh(step: Callable, sharding: Sharding, mesh: Mesh) -> Callable:
         rules = ((e, axes) for e, axes in sharding.rules if re.search(e, path))
         return next(rules, ("", ()))[1]
 
-    placement = Placement(mesh, ACTIVATIONS, axes_of, BATCH)
+    placement = Placement(mesh, ACTIVATIONS, axes_of)
 
     @functools.wraps(step)
     def traced(*args: Any) -> Any:

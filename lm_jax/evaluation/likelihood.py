@@ -30,10 +30,6 @@ class Likelihood:
         """Score a whole split."""
         return Found(fitted.score(split, progress))
 
-    def unfit(self, planned: Planned) -> Iterator[str]:
-        """Say why it can't be made: every objective has scores."""
-        yield from ()
-
 
 @dataclass(frozen=True)
 class Accuracy:

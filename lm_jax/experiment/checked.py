@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lm_jax.errors import UserError
 from lm_jax.experiment.kinds import annotations
 from lm_jax.experiment.leaves import fields
+from lm_jax.experiment.words import members
 
 _WORDS = {
     str: "text in quotes",
@@ -51,15 +52,12 @@ def _misfits(held: Any, hint: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
     """What doesn't fit: the entry of a mapping rather than all of it."""
     if _fits(held, hint):
         return
-    if isinstance(held, Mapping) and typing.get_origin(hint) in _MAPPINGS:
+    if isinstance(held, Mapping) and typing.get_origin(hint) is Mapping:
         inner = typing.get_args(hint)[1]
         for key, entry in held.items():
             yield from _misfits(entry, inner, f"{name}.{key}")
         return
     yield name, held, hint
-
-
-_MAPPINGS = (Mapping, typing.get_origin(typing.Mapping[str, int]))
 
 
 def _values(held: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -73,10 +71,11 @@ def _values(held: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, held
 
 
+# Beartype looks at one entry of a tuple, drawn at random: this looks at all.
 def _fits(held: Any, hint: Any) -> bool:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(held, each) for each in inner)
+    if len(options := members(hint)) > 1:
+        return any(_fits(held, each) for each in options)
     if origin is Literal:
         return held in inner
     if origin is tuple:
@@ -85,7 +84,7 @@ def _fits(held: Any, hint: Any) -> bool:
         if inner[-1] is ...:
             return all(_fits(each, inner[0]) for each in held)
         return len(held) == len(inner) and all(map(_fits, held, inner))
-    if origin in _MAPPINGS:
+    if origin is Mapping:
         return isinstance(held, Mapping) and all(
             _fits(each, inner[1]) for each in held.values()
         )
@@ -106,10 +105,9 @@ def _is_a(held: Any, kind: Any) -> bool:
 
 def _problem(held: Any, hint: Any) -> str:
     """What is held, and what would fit."""
-    options = typing.get_args(hint) if _is_union(hint) else (hint,)
     if isinstance(held, type):
         return f"{held.__name__} is a class: write {held.__name__}()."
-    wanted = [_wanted(each) for each in options]
+    wanted = [_wanted(each) for each in members(hint)]
     listed = wanted[0]
     if len(wanted) > 1:
         listed = f"{', '.join(wanted[:-1])} or {wanted[-1]}"
@@ -120,10 +118,6 @@ def _example(name: str, held: Any) -> str:
     """A duration that may have been meant."""
     duration = name == "budget" or name.endswith(".every")
     return f' Write "{held} steps"?' if duration and isinstance(held, Integral) else ""
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
 def _wanted(hint: Any) -> str:

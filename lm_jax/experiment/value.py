@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 from flax.core import FrozenDict
@@ -113,14 +113,6 @@ class Compute:
 
     scan: bool = False
     remat: Remat = "none"
-
-    def __post_init__(self) -> None:
-        """Refuse what is no name of a policy."""
-        if self.remat not in get_args(Remat):
-            raise UserError(
-                f"execution.compute.remat={self.remat!r} is none of "
-                f"{', '.join(map(repr, get_args(Remat)))}."
-            )
 
 
 @dataclass(frozen=True)

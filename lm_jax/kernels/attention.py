@@ -4,7 +4,6 @@
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
@@ -119,9 +118,10 @@ def attend_long(
     """
 
     def rows(start: int, end: int) -> Array:
-        first = 0 if sight.window is None else max(0, start + 1 - sight.window)
-        last = end if sight.causal else key.shape[2]
-        first = first if sight.causal else 0
+        first, last = 0, key.shape[2]
+        if sight.causal:
+            last = end
+            first = 0 if sight.window is None else max(0, start + 1 - sight.window)
         keys, values = key[:, :, first:last], value[:, :, first:last]
 
         @jax.checkpoint
@@ -130,14 +130,22 @@ def attend_long(
             mask = sight.mask(ids, jnp.arange(first, last))
             return _mix(queries, keys, values, mask, None, None, scale, softcap)
 
-        size = math.gcd(end - start, QUERIES)
+        size = min(end - start, QUERIES)
         ids = jnp.arange(start, end).reshape(-1, size)
         cut = query[:, :, start:end].reshape(*query.shape[:2], -1, size, query.shape[3])
         mixed = jax.lax.map(block, (jnp.moveaxis(cut, 2, 0), ids))
         return jnp.moveaxis(mixed, 0, 2).reshape(*query.shape[:2], -1, query.shape[3])
 
-    blocks = [rows(start, end) for start, end in _row_blocks(query.shape[2])]
+    blocks = [rows(start, end) for start, end in _long_blocks(query.shape[2])]
     return jnp.concatenate(blocks, axis=2)
+
+
+def _long_blocks(time: int) -> list[tuple[int, int]]:
+    """Cut time into at most 8 blocks of whole ``QUERIES``, and what is left over."""
+    whole = time - time % QUERIES
+    size = max(1, -(-whole // (8 * QUERIES))) * QUERIES
+    blocks = [(start, min(start + size, whole)) for start in range(0, whole, size)]
+    return blocks + [(whole, time)] * (whole < time)
 
 
 def _row_blocks(time: int) -> list[tuple[int, int]]:

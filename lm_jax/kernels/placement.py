@@ -29,15 +29,13 @@ class Placement:
     Attributes:
         mesh: of devices.
         activations: mesh axes that split each logical axis; others are whole.
-        of_weight: mesh axes of a parameter's last axes, by its path.
-        shared: mesh axes that split rows: a weight that they split is put together
-            where it is used.
+        of_weight: mesh axes of a parameter's last axes, by its path. What the axes
+            that split a batch split is put together where it is used.
     """
 
     mesh: Mesh
     activations: Mapping[str, tuple[str, ...]]
     of_weight: Callable[[str], Axes]
-    shared: tuple[str, ...]
 
     def ways(self, axis: str) -> int:
         """Into how many parts a logical axis is split."""
@@ -137,7 +135,7 @@ def gathered(
     spec = [None] * (weight.ndim - len(axes)) + list(axes)[: weight.ndim]
     if not any(placement.mesh.shape[axis] > 1 for axis in spec if axis):
         return weight
-    kept = () if use == "whole" else set(spec) - set(placement.shared)
+    kept = () if use == "whole" else set(spec) - set(placement.activations["batch"])
     move = _Move(
         placement,
         apart=tuple(spec),

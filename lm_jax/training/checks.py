@@ -132,7 +132,7 @@ def check_evaluations(experiment: AnyExperiment, planned: Planned) -> None:
         UserError: naming it, and why.
     """
     for name, evaluation in experiment.evaluations.items():
-        # One of a user's own may have nothing to say.
+        # Most can always be made.
         found: Any = getattr(evaluation, "unfit", lambda planned: ())
         for problem in found(planned):
             raise UserError(f"evaluations.{name}: {problem}")

@@ -91,11 +91,12 @@ def too_large(setup: Setup, plan: Plan, limit: int) -> str:
         return (
             f"{need} No batch fits: take a smaller model (--model.width, "
             "--model.layers), a shorter --data.context, or more devices (--fsdp)."
+            f"{_again(setup)}"
         )
     parts = next(n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= fit)
     return (
         f"{need} What should fit: the same batch in parts (--accumulate {parts}), or "
-        f"{_batch(setup, int(fit) * ways)}."
+        f"{_batch(setup, int(fit) * ways)}.{_again(setup)}"
     )
 
 
@@ -108,7 +109,15 @@ def ran_out(setup: Setup, error: BaseException) -> str:
         f"Memory ran out ({reason or type(error).__name__}). {_asked(setup)} was asked "
         f"for. Compute it in parts (--accumulate {twice}), or give a smaller batch "
         f"({_batch(setup, half)}), a shorter --data.context or a smaller model."
+        f"{_again(setup)}"
     )
+
+
+def _again(setup: Setup) -> str:
+    """What a model with blocks can do beside, where it doesn't."""
+    if getattr(setup.model, "remat", "") != "none":
+        return ""
+    return " Or let blocks be computed again in the backward pass (--remat full)."
 
 
 def _asked(setup: Setup) -> str:

@@ -32,6 +32,12 @@ WRONG = [
     ("layers=1", 'layers="1"', "model.layers='1': it takes a whole number."),
     ("dropout=0.1)", "dropout=None)", "model.dropout=None: it takes a number."),
     ("batch=8", "batch=8.5", "batch=8.5: it takes a whole number or text in quotes."),
+    (
+        "experiment = Experiment(",
+        "from lm_jax.experiment import Compute, Execution\nexperiment = Experiment(\n"
+        "    execution=Execution(compute=Compute(remat='ful')),",
+        "execution.compute.remat='ful': it takes 'none' or 'full' or 'products' or",
+    ),
     ("MovingAverage(0.5)", "0.5", "average=0.5: it takes MovingAverage()"),
 ]
 

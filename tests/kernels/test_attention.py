@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lm_jax.kernels import attention
 from lm_jax.kernels.attention import Sight, attend, attend_long
 from lm_jax.models.dropout import dropout, example_keys
 from lm_jax.models.patterns import causal_mask
 from lm_jax.models.softmax import kept_weights
+from tests.properties import quick
 
 
 def defined(
@@ -190,3 +192,14 @@ def test_a_sight_is_the_mask_of_its_words():
     near = jnp.abs(ids[:, None] - ids) < 9
     window = Sight(True, 9, segments).mask(ids, ids)
     np.testing.assert_array_equal(window, causal_mask(140, segments) & near)
+
+
+@quick
+@given(st.integers(1, 20_000))
+def test_blocks_of_a_long_text_are_few_and_of_whole_queries_but_the_last(time):
+    blocks = attention._long_blocks(time)
+    assert [start for start, _ in blocks] == [0, *(end for _, end in blocks[:-1])]
+    assert blocks[-1][1] == time and len(blocks) <= 9
+    *sizes, last = [end - start for start, end in blocks]
+    assert all(size % attention.QUERIES == 0 for size in sizes)
+    assert last % attention.QUERIES == 0 or last < attention.QUERIES

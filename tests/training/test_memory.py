@@ -83,6 +83,9 @@ def test_what_ran_out_is_told_from_other_errors(setup):
     assert not is_out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: file handles"))
     said = ran_out(setup, lost)
     assert "allocating 9 bytes" in said and "--accumulate 4" in said
+    assert "--remat full" in said
+    again = replace(setup, model=setup.model.clone(remat="full"))
+    assert "--remat" not in ran_out(again, RuntimeError("allocating 9 bytes"))
     assert "--batch 32" in said and "Traceback" not in said
 
 
