@@ -15,6 +15,7 @@ from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Evaluation, Likelihood, Sample
 from lm_jax.experiment.checked import check_types
 from lm_jax.experiment.leaves import Leaf, leaves
+from lm_jax.kernels.attention_forms import Form
 from lm_jax.models.config import Remat
 from lm_jax.objectives import Objective, ObjectiveBase
 from lm_jax.optimizers import Optimizer
@@ -109,10 +110,14 @@ class Compute:
             needs less memory: "none"; "full", all of it; "products" keeps the results
             of matrix products; "projections" keeps those of projections, and the
             mixed values.
+        attention: the form of softmax attention: "auto" takes what the devices have;
+            "plain" keeps all weights; "blocks" of queries keep none, nor do "splash"
+            on TPUs and "cudnn" on GPUs.
     """
 
     scan: bool = False
     remat: Remat = "none"
+    attention: Form = "auto"
 
 
 @dataclass(frozen=True)

@@ -6,34 +6,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from lm_jax.kernels.attention import Sight
-from lm_jax.kernels.placement import current
+from lm_jax.kernels.placement import on_each_device
 
 LANES = 128
 BLOCK = 512
 
 
-def lacks(
-    query: Float[Array, "batch heads time dim"],
-    key: Float[Array, "batch kv_heads slots dim"],
-    sight: Sight | None,
-    bias: Array | None = None,
-    kept: Array | None = None,
-) -> str | None:
-    """Say why the kernel can't attend so, or None.
-
-    See `lm_jax.kernels.attention.attend` for bias and kept.
-    """
-    if sight is None:
-        return "Attention in blocks, or of several kinds in a scan, has no kernel"
-    if bias is not None:
-        return "Positions that add to the scores have no kernel"
-    if kept is not None:
-        return "Dropout of attention's weights has no kernel"
-    if query.shape[2] != key.shape[2] or query.shape[2] % LANES:
+def lacks(query: Array, key: Array, sight: Sight, softcap: float | None) -> str | None:
+    """Say why the kernel can't attend so, or None; see `attend_splash`."""
+    if query.shape[2] % LANES:
         return f"{LANES} doesn't divide a context of {query.shape[2]} tokens"
     if query.shape[3] % (LANES // 2):
         return f"{LANES // 2} doesn't divide heads of width {query.shape[3]}"
@@ -71,7 +55,7 @@ def attend_splash(
 
     if query.dtype == jnp.bfloat16:
         of_rows = _at_default_precision(of_rows)
-    return _on_each_device(of_rows, query.shape[1], key.shape[1])(*arrays)
+    return on_each_device(of_rows, query.shape[1], key.shape[1])(*arrays)
 
 
 def _splash() -> Any:
@@ -134,27 +118,3 @@ def _at_default_precision(function: Callable) -> Callable:
 
     run.defvjp(forward, backward)
     return run
-
-
-def _on_each_device(function: Callable, heads: int, kv_heads: int) -> Callable:
-    """Run a kernel where its rows and heads lie: the partitioner can't cut it."""
-    placement = current()
-    if placement is None:
-        return function
-    rows = placement.activations["batch"]
-    split = placement.activations["heads"]
-    both = placement.split(split, heads) and placement.split(split, kv_heads)
-    spec = PartitionSpec(rows, both or None)
-
-    def placed(*arrays: Array) -> Array:
-        specs = tuple(spec if a.ndim == 4 else PartitionSpec(rows) for a in arrays)
-        run = jax.shard_map(
-            function,
-            mesh=placement.mesh,
-            in_specs=specs,
-            out_specs=spec,
-            check_vma=False,
-        )
-        return run(*arrays)
-
-    return placed

@@ -176,3 +176,33 @@ def _moved_backward(move, _, gradient):
 
 
 _moved.defvjp(_moved_forward, _moved_backward)
+
+
+def on_each_device(function: Callable, heads: int, kv_heads: int) -> Callable:
+    """Run a kernel where its rows and heads lie: the partitioner can't cut it.
+
+    Args:
+        function: of arrays (batch, heads, ...) and arrays (batch, ...), to one of the
+            former.
+        heads, kv_heads: how many there are of queries and of keys.
+    """
+    placement = current()
+    if placement is None:
+        return function
+    rows = placement.activations["batch"]
+    split = placement.activations["heads"]
+    both = placement.split(split, heads) and placement.split(split, kv_heads)
+    spec = PartitionSpec(rows, both or None)
+
+    def placed(*arrays: Array) -> Array:
+        specs = tuple(spec if a.ndim == 4 else PartitionSpec(rows) for a in arrays)
+        run = jax.shard_map(
+            function,
+            mesh=placement.mesh,
+            in_specs=specs,
+            out_specs=spec,
+            check_vma=False,
+        )
+        return run(*arrays)
+
+    return placed

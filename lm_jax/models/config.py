@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from lm_jax.bounds import SIZES, within
+from lm_jax.kernels.attention_forms import Form
 from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
 from lm_jax.models.feedforward import MLP, Gated
 from lm_jax.models.gated_linear import GatedLinear
@@ -99,18 +100,21 @@ class BlockConfig(BlockFields):
         cross: whether the tokens also attend to another sequence.
         scan: whether one block is compiled and looped over.
         remat: what of a block is computed again in the backward pass.
+        kernel: the form of softmax attention.
     """
 
     causal: bool = True
     cross: bool = False
     scan: bool = False
     remat: Remat = "none"
+    kernel: Form = "auto"
 
     @classmethod
     def of(cls, model: Any, **changes: Any) -> "BlockConfig":
         """Take the fields of a model, some of them changed."""
         names = [field.name for field in fields(BlockFields)]
-        taken = {name: getattr(model, name) for name in (*names, "scan", "remat")}
+        names += ["scan", "remat", "kernel"]
+        taken = {name: getattr(model, name) for name in names}
         taken["dtype"] = array_dtype(model.dtype)
         return cls(**taken | changes)
 

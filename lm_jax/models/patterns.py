@@ -130,20 +130,25 @@ class Full:
         """Return how many tokens back anything is seen, if that is known."""
         return None
 
-    def sight(
-        self, causal: bool, segments: Int[Array, "batch time"] | None, index: Index
-    ) -> Sight | None:
-        """Return in words what a layer sees without a cache; None has no words.
+    def sights(
+        self,
+        causal: bool,
+        positions: Int[Array, "batch time"],
+        segments: Int[Array, "batch time"] | None,
+        index: Index,
+    ) -> tuple[Sight, ...]:
+        """Return in words what a layer sees without a cache.
+
+        Two where a scan loops over layers of two kinds: of one that does not see all,
+        and of one that does.
 
         Args:
             causal: whether a token sees only those up to itself.
+            positions: where each token stands.
             segments: of each token.
             index: of the layer in the stack.
         """
-        seen = self.sees_all(index)
-        if seen is True or (seen is False and self.reach(index) is not None):
-            return Sight(causal, self.reach(index), segments)
-        return None
+        return (Sight(causal, self.reach(index), segments),)
 
     def average(self, context: int, layers: int) -> float:
         """Return the tokens that a token sees, on average, of a causal context."""
@@ -194,9 +199,11 @@ class BlockLocal(Full):
 
     def sees(self, positions, key_positions, index):
         """Return what is in the same block."""
-        later = index % 2 * (self.block // 2)
-        blocks = ((p + later) // self.block for p in (positions, key_positions))
-        return jnp.equal(*blocks)
+        return jnp.equal(*(self._blocks(p, index) for p in (positions, key_positions)))
+
+    def _blocks(self, positions, index):
+        """Return the number of each token's block."""
+        return (positions + index % 2 * (self.block // 2)) // self.block
 
     def sees_all(self, index):
         """Return that something is too far."""
@@ -206,9 +213,12 @@ class BlockLocal(Full):
         """Return the block."""
         return self.block
 
-    def sight(self, causal, segments, index):
-        """Return nothing: a block is no window."""
-        return
+    def sights(self, causal, positions, segments, index):
+        """Return each block as a text of its own."""
+        blocks = self._blocks(positions, index)
+        if segments is not None:
+            blocks += segments * (blocks.max() + 1)
+        return (Sight(causal, self.block, blocks),)
 
     def average(self, context, layers):
         """Return half the block."""
@@ -240,6 +250,13 @@ class Alternating(Full):
         """Return the window, unless the layer sees all or runs in a scan."""
         known = isinstance(index, int) and not self.sees_all(index)
         return self.window if known else None
+
+    def sights(self, causal, positions, segments, index):
+        """Return what this layer sees, or what both kinds see in a scan."""
+        near, far = Sight(causal, self.window, segments), Sight(causal, None, segments)
+        if isinstance(index, int):
+            return (far if self.sees_all(index) else near,)
+        return near, far
 
     def average(self, context, layers):
         """Return the mean over the layers."""

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lm_jax.bounds import SIZES, within
+from lm_jax.kernels.rotation import rotated
 from lm_jax.models.frequencies import Scaling, Unscaled
 from lm_jax.models.part import Part
 from lm_jax.models.patterns import Index
@@ -193,9 +194,7 @@ class Rotary(NoPositions):
         frequencies, amplitude = self._frequencies(part, turned, index)
         angles = positions[..., None].astype(jnp.float32) * frequencies
         sin, cos = (amplitude * wave(angles)[:, None] for wave in (jnp.sin, jnp.cos))
-        a, b = jnp.split(x[..., :turned].astype(jnp.float32), 2, axis=-1)
-        pairs = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
-        return jnp.concatenate([pairs.astype(x.dtype), x[..., turned:]], axis=-1)
+        return rotated(x, cos, sin)
 
     def _frequencies(self, part, turned, index):
         """How far each pair of a layer turns with each token; how large it becomes."""

@@ -1,16 +1,16 @@
 """Softmax attention as a mixer of tokens, with a cache of keys and values."""
 
-import warnings
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from lm_jax.kernels.attention import LONG, Sight, attend, attend_long
-from lm_jax.kernels.attention_tpu import attend_splash, lacks
-from lm_jax.kernels.placement import platform
+from lm_jax.kernels.attention import attend
+from lm_jax.kernels.attention_forms import form_of
 from lm_jax.models.dropout import dropout
 from lm_jax.models.part import Part
 from lm_jax.models.patterns import Index, Shared
@@ -18,9 +18,6 @@ from lm_jax.models.patterns import Index, Shared
 __all__ = ["Softmax"]
 
 Cache = dict[str, Array]
-PLAIN = (
-    "attention takes its plain form, whose memory grows with the square of the context."
-)
 
 
 @dataclass(frozen=True)
@@ -69,12 +66,10 @@ class Softmax:
         if bias is None:
             bias = config.positions.bias(part, shared.positions, shared.key_positions)
         kept = kept_weights(query, key, config.dropout, shared.dropout_keys)
-        more = {"scale": config.score_scale, "softcap": config.softcap}
         if cache is None:
-            sight = config.attention.sight(config.causal, shared.segments, index)
-            form = _form(query, key, sight, bias, kept)
-            if form is not None:
-                return form(query, key, value, sight, **more), None
+            mixed = _without_weights(config, projected, index, shared, bias, kept)
+            if mixed is not None:
+                return mixed, None
         near = config.attention.sees(
             shared.positions[:, :, None], shared.key_positions[:, None], index
         )
@@ -87,7 +82,8 @@ class Softmax:
             causal=config.causal and cache is None,
             bias=bias,
             window=config.attention.reach(index),
-            **more,
+            scale=config.score_scale,
+            softcap=config.softcap,
         )
         return mixed, cache
 
@@ -107,17 +103,26 @@ class Softmax:
         return 2 * inner * seen
 
 
-def _form(
-    query: Array, key: Array, sight: Sight | None, bias: Any, kept: Any
-) -> Callable | None:
-    """The kernel that keeps no weights, where there is one and it pays; else None."""
-    if platform() == "tpu":
-        if why := lacks(query, key, sight, bias, kept):
-            warnings.warn(f"{why}: {PLAIN}", stacklevel=2)
-            return None
-        return attend_splash
-    plain = sight is None or bias is not None or kept is not None
-    return None if plain or query.shape[2] < LONG else attend_long
+def _without_weights(
+    config: Any, projected: tuple, index: Index, shared: Shared, bias: Any, kept: Any
+) -> Array | None:
+    """Mix by a kernel that keeps no weights, where there is one; else None."""
+    query, key, _ = projected
+    places = jnp.broadcast_to(shared.positions, (query.shape[0], query.shape[2]))
+    sights = config.attention.sights(config.causal, places, shared.segments, index)
+    form = form_of(config.kernel, query, key, sights[0], config.softcap, bias, kept)
+    if form is None:
+        return None
+    mixes = [
+        functools.partial(
+            form, sight=sight, scale=config.score_scale, softcap=config.softcap
+        )
+        for sight in sights
+    ]
+    if len(mixes) == 1:
+        return mixes[0](*projected)
+    near, far = mixes
+    return jax.lax.cond(config.attention.sees_all(index), far, near, *projected)
 
 
 def kept_weights(

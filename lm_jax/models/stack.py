@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.bounds import within
+from lm_jax.kernels.attention_forms import Form
 from lm_jax.kernels.placement import constrain
 from lm_jax.kernels.product import product_of_transpose
 from lm_jax.models.block import empty_caches
@@ -39,7 +40,8 @@ class Stack(BlockFields, Part, Model):
         logit_softcap: largest logit; None has no limit (Gemma 2).
         scan: compile one block and loop over it.
         remat: what of a block is computed again in the backward pass, to save memory.
-            An execution's ``compute`` says both when a run is set up.
+        kernel: the form of softmax attention. An execution's ``compute`` says these
+            three when a run is set up.
     """
 
     embedding_scale: bool = False
@@ -50,6 +52,7 @@ class Stack(BlockFields, Part, Model):
     logit_softcap: float | None = within("(0, inf)", None)
     scan: bool = field(default=False, metadata={"part": "set up"})
     remat: Remat = field(default="none", metadata={"part": "set up"})
+    kernel: Form = field(default="auto", metadata={"part": "set up"})
 
     def setup(self):
         """Declare what stands at both ends: the embedding and the logits' kernel."""
@@ -185,17 +188,31 @@ def capped(logits: Float[Array, "*batch"], cap: float | None) -> Float[Array, "*
     return logits if cap is None else cap * jnp.tanh(logits / cap)
 
 
-def laid_out(model: nn.Module, scan: bool, remat: Remat = "none") -> nn.Module:
-    """The same model, its blocks scanned or not, and remembered whole or in part.
+def laid_out(
+    model: nn.Module, scan: bool, remat: Remat = "none", kernel: Form = "auto"
+) -> nn.Module:
+    """The same model, with its operations laid out in another way.
+
+    Args:
+        model: whose.
+        scan: whether blocks are looped over.
+        remat: what of them is computed again.
+        kernel: the form of softmax attention.
 
     Raises:
         ValueError: it has no such blocks.
     """
     if isinstance(model, Stack):
-        return model.clone(scan=scan, remat=remat)
+        if kernel != "auto" and model.mixer.constant:
+            raise ValueError(
+                f"execution.compute.attention='{kernel}' is a form of softmax "
+                f"attention, and model.mixer={model.mixer} is none. Leave it out."
+            )
+        return model.clone(scan=scan, remat=remat, kernel=kernel)
     for name, asked, what in (
         ("scan", scan, "loops over equal blocks"),
         ("remat", remat != "none", "computes blocks again"),
+        ("attention", kernel != "auto", "is a form of softmax attention"),
     ):
         if asked:
             raise ValueError(

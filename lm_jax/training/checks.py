@@ -18,6 +18,7 @@ from lm_jax.errors import UserError
 from lm_jax.evaluation import Sample
 from lm_jax.evaluation.fitted import Planned
 from lm_jax.experiment import AnyExperiment, Compute, Experiment
+from lm_jax.kernels.attention_forms import form_problem
 from lm_jax.objectives import ObjectiveBase
 from lm_jax.sharding import batch_ways, make_mesh
 
@@ -56,10 +57,11 @@ def check_values(experiment: Experiment) -> None:
             'watched says how often, as in "250 steps" or "1 epoch".'
         )
     for name, value in vars(Compute()).items():
-        held = getattr(experiment.model, name, value)
+        field = {"attention": "kernel"}.get(name, name)
+        held = getattr(experiment.model, field, value)
         if held != value:
             raise UserError(
-                f"model.{name} is part of the execution: leave it out and give "
+                f"model.{field} is part of the execution: leave it out and give "
                 f"execution=Execution(compute=Compute({name}={held!r})), or "
                 f"--{name} {held}."
             )
@@ -71,6 +73,9 @@ def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
     Raises:
         UserError: they can't be, or the batch can't be divided among them.
     """
+    asked = experiment.execution.compute.attention
+    if problem := form_problem(asked, devices[0].platform):
+        raise UserError(problem)
     mesh = make_mesh(experiment.execution.sharding, devices)
     size = batch_size(experiment.batch)
     if size.rows is not None:

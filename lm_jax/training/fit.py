@@ -79,7 +79,7 @@ def lay_out(model: Any, compute: Compute) -> nn.Module:
         UserError: the model can't be laid out so.
     """
     try:
-        return laid_out(model, compute.scan, compute.remat)
+        return laid_out(model, compute.scan, compute.remat, compute.attention)
     except ValueError as error:
         raise UserError(str(error)) from error
 

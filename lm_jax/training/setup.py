@@ -46,7 +46,7 @@ from lm_jax.training.fit import (
 )
 from lm_jax.training.initial import Start, find_start
 from lm_jax.training.state import TrainState, first_state
-from lm_jax.training.step import named_key, numbered
+from lm_jax.training.step import make_gradients, named_key, numbered
 
 CACHE = Path(".lm_jax")
 
@@ -244,7 +244,7 @@ def set_up(
     shapes = jax.eval_shape(
         lambda p: _first_state(experiment, carried, model, rule, p, frozen), params
     )
-    return Setup(
+    setup = Setup(
         experiment=experiment,
         data=data,
         order=order,
@@ -261,6 +261,27 @@ def set_up(
         start=start,
         frozen=frozen,
     )
+    _check_attention(setup)
+    return setup
+
+
+def _check_attention(setup: Setup) -> None:
+    """Refuse a form of attention that can't do what the model asks of it.
+
+    Raises:
+        UserError: saying what is in the way.
+    """
+    experiment = setup.experiment
+    if experiment.execution.compute.attention in ("auto", "plain"):
+        return
+    of_step = setup.on_mesh(
+        make_gradients(setup.model, experiment.objective, seed=experiment.seed)
+    )
+    batch = setup.placed_batch(setup.order.shapes[-1])
+    try:
+        jax.eval_shape(of_step, setup.shapes, batch)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def length_of(experiment: Experiment, units: Units) -> tuple[Curve, int]:

@@ -1,0 +1,56 @@
+"""Attention on GPUs: cuDNN's, which keeps no weights."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from lm_jax.kernels.attention import Sight
+from lm_jax.kernels.placement import on_each_device
+
+
+def lacks(query: Array, key: Array, sight: Sight, softcap: float | None) -> str | None:
+    """Say why the kernel can't attend so, or None; see `attend_cudnn`."""
+    if query.dtype not in (jnp.bfloat16, jnp.float16):
+        return f"cuDNN attends in bfloat16, and dtype is {query.dtype}"
+    if softcap is not None:
+        return "cuDNN has no softcap of scores"
+    if sight.segments is not None:
+        return "cuDNN sees no texts apart that are packed into a row"
+    if sight.window is not None and not sight.causal:
+        return "cuDNN has windows for what is causal alone"
+    if query.shape[3] % 8 or query.shape[3] > 128:
+        return f"cuDNN has heads of 8, 16, ... 128, and they are {query.shape[3]} wide"
+    return None
+
+
+def attend_cudnn(
+    query: Float[Array, "batch heads time dim"],
+    key: Float[Array, "batch kv_heads time dim"],
+    value: Float[Array, "batch kv_heads time dim"],
+    sight: Sight,
+    scale: float,
+    softcap: float | None = None,
+) -> Float[Array, "batch heads time dim"]:
+    """Attend by blocks that are made again in the backward pass.
+
+    Memory is linear in time. See `lm_jax.kernels.attention.attend`.
+
+    Args:
+        query, key, value: what attends, to what, and what it takes from there.
+        sight: what each token sees.
+        scale: of the scores.
+        softcap: there is none.
+    """
+    window = None if sight.window is None else (sight.window - 1, 0)
+
+    def of_rows(*arrays):
+        mixed = jax.nn.dot_product_attention(
+            *(jnp.swapaxes(array, 1, 2) for array in arrays),
+            scale=scale,
+            is_causal=sight.causal,
+            local_window_size=window,
+            implementation="cudnn",
+        )
+        return jnp.swapaxes(mixed, 1, 2)
+
+    return on_each_device(of_rows, query.shape[1], key.shape[1])(query, key, value)
