@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from lm_jax.bounds import SIZES, within
+from lm_jax.kernels.experts import Experts, Layer, mixture
 from lm_jax.models.feedforward import (
     Activation,
     activate,
@@ -25,9 +26,8 @@ __all__ = ["MoE"]
 class MoE:
     """A router sends each token to ``k`` of the experts (Shazeer et al. 2017).
 
-    No token is dropped. All experts are computed for all tokens and weighted,
-    most of them by zero: one product that no other row can change and that any
-    sharding divides, at the price of experts / k times the operations.
+    No token is dropped, and no other row changes what it is given. Only the k
+    experts that serve a token are computed for it, in rows sorted by their expert.
 
     Attributes:
         experts: number of feed-forward layers.
@@ -89,32 +89,32 @@ class MoE:
         unequal = imbalance(chances, weights > 0, self.k)
         part.penalise("balance", self.balance * unequal)
 
-        def bend(name: str) -> Array:
-            layer = part.dense(width, hidden, "hidden", name, experts=self.experts)
-            return _each(layer, x)
-
-        bent = bend("up")
-        if self.gated:
-            bent = activate(self.activation, bend("gate")) * bent
-        else:
-            bent = activate(self.activation, bent)
-        down = part.dense(hidden, width, "residual", "down", experts=self.experts)
-        weights = weights.astype(x.dtype)
-        kernel = down.whole_kernel().astype(x.dtype)
-        y = jnp.einsum("bteh,ehw->btw", bent * weights[..., None], kernel)
-        y = y + weights @ down.bias.astype(x.dtype) if down.use_bias else y
+        names = ("gate", "up") if self.gated else ("up",)
+        inner = [
+            part.dense(width, hidden, "hidden", name, experts=self.experts)
+            for name in names
+        ]
+        outer = part.dense(hidden, width, "residual", "down", experts=self.experts)
+        layers = Experts(
+            tuple(_layer(each, x.dtype) for each in inner), _layer(outer, x.dtype)
+        )
+        y = mixture(x, weights.astype(x.dtype), self.k, layers, self._bend)
         return y + self._shared(part, x) if self.shared else y
+
+    def _bend(self, *found: Array) -> Array:
+        """What comes between the layers of an expert."""
+        if not self.gated:
+            return activate(self.activation, *found)
+        gate, up = found
+        return activate(self.activation, gate) * up
 
     def _shared(self, part: Part, x: Array) -> Array:
         """What the shared experts give each token (Dai et al. 2024, 3.2)."""
         width = x.shape[-1]
         hidden = self.shared * self.hidden(width)
-        bent = part.dense(width, hidden, "hidden", "shared_up")(x)
-        if self.gated:
-            gate = part.dense(width, hidden, "hidden", "shared_gate")(x)
-            bent = activate(self.activation, gate) * bent
-        else:
-            bent = activate(self.activation, bent)
+        names = ("shared_gate", "shared_up") if self.gated else ("shared_up",)
+        found = [part.dense(width, hidden, "hidden", name)(x) for name in names]
+        bent = self._bend(*found)
         y = part.dense(hidden, width, "residual", "shared_down")(bent)
         if not self.shared_router:
             return y
@@ -122,10 +122,9 @@ class MoE:
         return jax.nn.sigmoid(share.astype(jnp.float32)).astype(x.dtype) * y
 
 
-def _each(layer: Dense, x: Array) -> Array:
-    """Apply every expert's own layer: (batch, time, experts, features)."""
-    y = jnp.einsum("btw,ewh->bteh", x, layer.whole_kernel().astype(x.dtype))
-    return y + layer.bias.astype(x.dtype) if layer.use_bias else y
+def _layer(dense: Dense, dtype: Any) -> Layer:
+    bias = dense.bias.astype(dtype) if dense.use_bias else None
+    return Layer(dense.whole_kernel().astype(dtype), bias)
 
 
 def chosen(
