@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int, Key
 from lm_jax.bounds import SIZES, within
 from lm_jax.kernels.placement import constrain, gathered
 from lm_jax.kernels.product import product, product_of_transpose
-from lm_jax.models.cells import LSTM, Cell, run_cell
+from lm_jax.kernels.recurrence import run_cell
+from lm_jax.models.cells import LSTM, Cell
 from lm_jax.models.dropout import dropout
 from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
 from lm_jax.models.model import Model
