@@ -79,6 +79,7 @@ def main(args: list[str]) -> None:
             split=split,
             step=fitted.step,
             corpus=options.corpus or corpus_of(experiment.data),
+            text=fitted.data.text,
             policy=fitted.policy,
         )
         add_scores(run, made)

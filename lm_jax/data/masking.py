@@ -119,6 +119,7 @@ class MaskedStream:
             splits=splits,
             statement=f"{made.statement}\n{chosen}",
             digest=made.digest,
+            text=made.text,
             context=context,
             fields=masked_fields(context, round(self.rate * context)),
             examples=examples,

@@ -34,6 +34,8 @@ class Prepared:
     """Sentences, one a line: the corpus, its split, the tokenizer, the sizes."""
     digest: str
     """Of the texts, how they were split and the tokenizer as it was asked for."""
+    text: str = ""
+    """Digest of the text of each split, before any tokenizer; "" is not known."""
     context: int
     """Tokens of an example, at most."""
     fields: tuple[Field, ...]

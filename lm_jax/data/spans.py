@@ -135,6 +135,7 @@ class SpanCorruption:
             splits=splits,
             statement=statement,
             digest=made.digest,
+            text=made.text,
             context=context,
             fields=span_fields(lengths),
             examples=examples,

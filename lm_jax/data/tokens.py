@@ -25,7 +25,7 @@ from lm_jax.tokenizers.saved import describe
 from lm_jax.tokenizers.saved import digest as tokenizer_digest
 
 # Part of every folder's name: raise it when the same text would give other files.
-FORMAT = 3
+FORMAT = 4
 
 _Item = TypeVar("_Item")
 
@@ -58,6 +58,8 @@ class Tokenized(NamedTuple):
     digest: str
     """Of the texts, how they were split, the tokenizer as it was asked for and as it
     was trained."""
+    text: str
+    """Digest of the text of each split, before any tokenizer."""
 
 
 def tokenize(
@@ -90,11 +92,11 @@ def tokenize(
         with whole_folder(folder) as temporary:
             _make(temporary, texts, tokenizer, end, not mapped, progress)
         made = _load(folder, mapped)
-    trained, splits, copies = made
+    trained, splits, text, copies = made
     statement += [describe(trained), *map(_sizes, splits, splits.values()), *copies]
     # What was trained counts too: the same text can give other pieces elsewhere.
     whole = sha256(f"{digest} {tokenizer_digest(trained)}".encode()).hexdigest()[:20]
-    return Tokenized(trained, splits, "\n".join(statement), whole)
+    return Tokenized(trained, splits, "\n".join(statement), whole, text)
 
 
 def _digest(texts: Sequence[Text], tokenizer: Tokenizer, end: bool) -> str:
@@ -130,7 +132,7 @@ def _mapped(texts: Sequence[Text]) -> dict[str, np.ndarray]:
 
 def _load(
     folder: Path, mapped: dict[str, np.ndarray]
-) -> tuple[Trained, dict[str, Tokens], list[str]]:
+) -> tuple[Trained, dict[str, Tokens], str, list[str]]:
     meta = json.loads((folder / "meta.json").read_text())
     for name, size in meta["sizes"].items():
         found = (folder / name).stat().st_size
@@ -146,7 +148,8 @@ def _load(
         )
         for name, split in meta["splits"].items()
     }
-    return load_tokenizer(folder / "tokenizer.json"), splits, meta["copies"]
+    trained = load_tokenizer(folder / "tokenizer.json")
+    return trained, splits, meta["text"], meta["copies"]
 
 
 def _map(path: Path, dtype: str) -> np.ndarray:
@@ -189,7 +192,9 @@ def _make(
             done += text.bytes
     splits = {name: writer.meta() for name, writer in writers.items() if writer.tokens}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    meta = {"dtype": dtype, "splits": splits, "copies": copies.said(), "sizes": sizes}
+    found = {"text": copies.digest(t.digest for t in texts if t.arrays)}
+    found |= {"splits": splits, "copies": copies.said()}
+    meta = {"dtype": dtype, "sizes": sizes, **found}
     write_json(folder / "meta.json", meta)
 
 

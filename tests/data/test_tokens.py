@@ -1,6 +1,7 @@
 """Token arrays are whole, small, found again, and made again when damaged."""
 
 import errno
+import json
 import subprocess
 import sys
 import tempfile
@@ -189,6 +190,27 @@ def test_changed_text_is_tokenized_anew(tmp_path, poem):
     path.write_text("新" + path.read_text(encoding="utf-8"), encoding="utf-8")
     made = stream.prepare(tmp_path / "cache")
     assert made.tokenizer.decode(made.splits["train"].ids[:1]) == "新"
+
+
+def test_a_text_is_known_whatever_its_tokens_and_its_file_are(tmp_path):
+    """The same content and split: the same digest; and no other has it."""
+    lines = [f"line {i}" for i in range(40)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    (tmp_path / "b.txt").write_bytes("\r\n".join(lines).encode())
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"text": line, "id": 3}) + "\n" for line in lines)
+    )
+
+    def digest(name, tokenizer=Characters(), **how):
+        corpus = Corpus(str(tmp_path / name), **how)
+        return TokenStream(corpus, tokenizer, 8).prepare(tmp_path / "cache").text
+
+    whole, cut = digest("a.txt"), digest("a.txt", separator="\n")
+    assert digest("b.txt") == digest("a.txt", Bytes()) == whole
+    assert digest("a.jsonl", Words()) == digest("a.jsonl") == cut
+    split = digest("a.txt", validation=0.2)
+    (tmp_path / "a.txt").write_text("\n".join(lines)[:-1] + "8")
+    assert len({whole, cut, split, digest("a.txt")}) == 4
 
 
 def test_a_character_of_validation_that_training_lacks(tmp_path):
