@@ -192,9 +192,9 @@ def _make(
             done += text.bytes
     splits = {name: writer.meta() for name, writer in writers.items() if writer.tokens}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    found = {"text": copies.digest(t.digest for t in texts if t.arrays)}
-    found |= {"splits": splits, "copies": copies.said()}
-    meta = {"dtype": dtype, "sizes": sizes, **found}
+    text_digest = copies.digest(text.digest for text in texts if text.arrays)
+    meta = {"dtype": dtype, "splits": splits, "text": text_digest}
+    meta |= {"copies": copies.said(), "sizes": sizes}
     write_json(folder / "meta.json", meta)
 
 

@@ -31,7 +31,7 @@ from lm_jax.platform import devices, products_of
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
-from lm_jax.tokenizers.trained import beginning, written
+from lm_jax.tokenizers.trained import prompted, written
 
 NGRAM = "ngram.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"
@@ -55,7 +55,8 @@ class _Texts(ABC):
     ) -> list[str]:
         """Continue texts by ``length`` tokens each; the prompts are given back too.
 
-        A prompt that is None begins as a document of the training text does.
+        A prompt begins a document, where the training text has documents; one that is
+        None begins as that text does.
 
         Raises:
             UserError: the model writes no text; a prompt is empty or has what the
@@ -63,9 +64,7 @@ class _Texts(ABC):
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         given = [self.tokenizer.encode(text or "") for text in texts]
-        start = beginning(self.tokenizer)
-        pairs = zip(texts, given, strict=True)
-        ids = [start if text is None else prompt for text, prompt in pairs]
+        ids = [prompted(self.tokenizer, text) for text in texts]
         new = self.generate_ids(ids, length, sampling, seed)
         rows = zip(given, new, strict=True)
         return [written(self.tokenizer, np.concatenate(row)) for row in rows]
