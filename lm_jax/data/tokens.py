@@ -27,6 +27,12 @@ from lm_jax.tokenizers.saved import digest as tokenizer_digest
 # Part of every folder's name: raise it when the same text would give other files.
 FORMAT = 4
 
+_RUN_TOGETHER = (
+    "It has many documents, and this tokenizer no token that ends one: they follow "
+    "each other with nothing between them. What parted them, such as line ends, is "
+    "left out."
+)
+
 _Item = TypeVar("_Item")
 
 Progress = Callable[[str, int, int], None]
@@ -94,6 +100,8 @@ def tokenize(
         made = _load(folder, mapped)
     trained, splits, text, copies = made
     statement += [describe(trained), *map(_sizes, splits, splits.values()), *copies]
+    if end and trained.end_id is None and any(t.coded.bytes for t in splits.values()):
+        statement.append(_RUN_TOGETHER)
     # What was trained counts too: the same text can give other pieces elsewhere.
     whole = sha256(f"{digest} {tokenizer_digest(trained)}".encode()).hexdigest()[:20]
     return Tokenized(trained, splits, "\n".join(statement), whole, text)

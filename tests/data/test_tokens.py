@@ -18,7 +18,7 @@ from lm_jax.data import tokens as tokens_module
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
 from lm_jax.text.splitting import Piece
-from lm_jax.tokenizers import Bytes, Characters, Subwords, Words
+from lm_jax.tokenizers import Bytes, Characters, Kept, Subwords, Words, save_tokenizer
 from tests.properties import quick
 
 CHINESE = "牀前明月光，疑是地上霜。\n舉頭望明月，低頭思故鄉。\n"
@@ -144,6 +144,20 @@ def test_documents_are_followed_by_their_end(tmp_path):
     first = made.tokenizer.decode(split.ids[: split.documents[1]])
     assert first == "emma"
     assert len(split.ids) == split.coded.bytes + len(ends)
+
+
+def test_it_is_said_where_documents_run_together(tmp_path, poem):
+    """A tokenizer that was trained on one text has no token that ends a document."""
+    cache, kept = tmp_path / "cache", tmp_path / "tokenizer.json"
+    one = TokenStream(poem, Characters(), 8).prepare(cache)
+    save_tokenizer(one.tokenizer, kept)
+    lines = Corpus(poem.source, separator="\n", validation=0.0)
+    made = TokenStream(lines, Kept(str(kept)), 8).prepare(cache)
+    text = made.tokenizer.decode(made.splits["train"].ids)
+    assert text == (CHINESE * 40).replace("\n", "")
+    said = "follow each other with nothing between them"
+    assert said in made.statement and said not in one.statement
+    assert said not in TokenStream(lines, Characters(), 8).prepare(cache).statement
 
 
 def test_a_one_text_corpus_has_no_end_token(tmp_path):
