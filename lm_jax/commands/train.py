@@ -102,7 +102,7 @@ def main(args: list[str]) -> int:
         return 0 if args else 2
     named, run = resolve(args, "train")
     experiment: Any = named.experiment
-    run = run or Path("runs") / named.name / named.variant / f"seed{experiment.seed}"
+    run = run or named.run
     if not experiment.in_steps:
         _count(experiment, named, run)
         return 0

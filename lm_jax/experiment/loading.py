@@ -31,6 +31,11 @@ class Named:
     variant: str
     variants: tuple[str, ...] = ()
 
+    @property
+    def run(self) -> Path:
+        """The directory of its run, where none is given."""
+        return Path("runs") / self.name / self.variant / f"seed{self.experiment.seed}"
+
 
 def load(address: str) -> Named:
     """Load "FILE.py" or "FILE.py:VARIANT".
