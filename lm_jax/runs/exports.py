@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from lm_jax.runs.directory import seed_of
 from lm_jax.runs.figures import duration, short
 from lm_jax.runs.rows import POINTS, Ended, Measure, Row, ways
 from lm_jax.runs.table import groups, places, points, published, title, written
@@ -43,7 +44,7 @@ def _line(run: Ended, measure: Measure, how: str) -> dict[str, object]:
     return {
         "corpus": run.result["corpus"],
         "text": run.result.get("text"),
-        "seed": run.seed,
+        "seed": run.seed if run.seed is not None else seed_of(run.path),
         "best": best and best.value,
         "best_step": best and best.step,
         "last": last and last.value,

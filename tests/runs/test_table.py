@@ -487,6 +487,17 @@ def test_what_was_scored_otherwise_is_not_paired(tmp_path, capsys):
     assert "paired by seed" not in shown(capsys, tmp_path)
 
 
+def test_csv_has_the_seed_of_a_run_that_lies_elsewhere(tmp_path, capsys):
+    for name, text in (("a", '{"experiment": {"seed": 7}}'), ("b", "{"), ("c", None)):
+        write_result(tmp_path / name, 4.0)
+        if text:
+            (tmp_path / name / "experiment.json").write_text(text)
+    assert main(["table", str(tmp_path), "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    found = {row["experiment"]: row["seed"] for row in rows}
+    assert found == {"a": "7", "b": "", "c": ""}
+
+
 def test_csv_has_all_digits_of_each_run(tmp_path, capsys):
     losses = {0: 4.1000000000000005, 1: 1 / 3}
     best = entry({"loss": 0.1 + 0.2}, step=40)
