@@ -52,7 +52,7 @@ class _Texts(ABC):
         length: int = 200,
         sampling: Sampling = Sampling(temperature=0.8),
         seed: int = 0,
-        **changed: int | float | None,
+        **changed: Any,
     ) -> list[str]:
         """Continue texts by ``length`` tokens each; the prompts are given back too.
 
