@@ -150,7 +150,7 @@ def lines(
     names = [cell_len(row.name) + 2 for group in found for row, _ in group.rows]
     free = width - len(head)
     room = max([n for n in names if n <= free], default=6)
-    yield title(corpus, measure)
+    yield from textwrap.wrap(title(corpus, measure), width)
     yield " " * room + head
     rest = iter(body)
     for group in found:
