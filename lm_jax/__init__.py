@@ -2,9 +2,10 @@
 
 What the commands do, Python does:
 
-    from lm_jax import load, load_model, train
-    train(load("experiments/gpt_shakespeare.py").experiment, "runs/mine")
-    load_model("runs/mine").generate("ROMEO:")
+    from lm_jax import evaluate, load_model, train
+    train("experiments/gpt_shakespeare.py", "runs/mine")
+    load_model("runs/mine").generate("ROMEO:", temperature=0.5)
+    evaluate("runs/mine", split="test", stride=16)
 """
 
 import importlib

@@ -8,6 +8,7 @@ import unicodedata
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 from lm_jax.errors import UserError
@@ -67,6 +68,23 @@ def given_path(given: str | Path, what: str) -> Path:
             f"of that name write './{text}'."
         )
     return Path(expanded)
+
+
+def neighbour(path: Path) -> str:
+    """Say which path is named most like one that isn't there; "" where none is."""
+    here = Path()
+    for part in path.parts:
+        if not (here / part).exists():
+            try:
+                names = sorted(entry.name for entry in here.iterdir())
+            except OSError:
+                return ""
+            close = get_close_matches(part, names[:10_000], n=1, cutoff=0.6)
+            if not close:
+                return ""
+            part = close[0]
+        here /= part
+    return f" Did you mean '{here}'?"
 
 
 @contextmanager

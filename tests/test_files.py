@@ -12,6 +12,7 @@ from lm_jax.files import (
     atomic_write,
     filling,
     given_path,
+    neighbour,
     whole_folder,
     write_json,
 )
@@ -141,3 +142,18 @@ def test_what_is_no_utf8_is_written_so_that_json_reads_it_back(tmp_path):
     text = json.dumps("caf\udce9", ensure_ascii=False)
     atomic_write(tmp_path / "a.json", text)
     assert json.loads((tmp_path / "a.json").read_text("utf-8")) == "caf\udce9"
+
+
+def test_the_nearest_path_that_is_there_is_named(tmp_path, monkeypatch):
+    """Each part that isn't there is looked for among those that are."""
+    (tmp_path / "runs/gpt/base").mkdir(parents=True)
+    (tmp_path / "names.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    for typed, meant in {
+        "rnus/gtp/base": "runs/gpt/base",
+        "name.txt": "names.txt",
+        str(tmp_path / "runs/gpt/bas"): str(tmp_path / "runs/gpt/base"),
+    }.items():
+        assert neighbour(Path(typed)) == f" Did you mean '{meant}'?"
+    for typed in ("zzz", "runs/zzz/base", "names.txt/more"):
+        assert neighbour(Path(typed)) == ""

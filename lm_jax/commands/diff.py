@@ -1,6 +1,7 @@
 """What differs between two experiments or runs."""
 
 import sys
+import textwrap
 from pathlib import Path
 
 from lm_jax.errors import UserError
@@ -49,8 +50,12 @@ def main(args: list[str]) -> int:
 def _print(changed: list[Difference]) -> None:
     for name, left, right, _ in changed:
         print(name)
-        print(f"  - {'(not there)' if left is None else left}")
-        print(f"  + {'(not there)' if right is None else right}")
+        for mark, value in (("-", left), ("+", right)):
+            _print_wrapped(f"  {mark} {'(not there)' if value is None else value}")
+
+
+def _print_wrapped(line: str) -> None:
+    print(textwrap.fill(line, 80, subsequent_indent="    ", break_on_hyphens=False))
 
 
 def read(name: str) -> tuple[AnyExperiment, Path | None]:
@@ -69,7 +74,12 @@ def _compare_results(run_a: Path, run_b: Path) -> None:
         return
     print("results")
     if a["policy"] != b["policy"]:
-        print(f"  seen before each\n  - {a['policy']}\n  + {b['policy']}")
+        print("  seen before each")
+        _print_wrapped(f"  - {a['policy']}")
+        _print_wrapped(f"  + {b['policy']}")
+    texts = {a.get("text"), b.get("text")} - {None}
+    if a["corpus"] == b["corpus"] and len(texts) > 1:
+        _print_wrapped(f"  the text: {a['corpus']} had another content or split")
     points: list[tuple[str, At]] = [("", "end"), ("best ", "best")]
     rows = [
         (f"{name}{split} {score}".replace("_", " "), value, right[score])

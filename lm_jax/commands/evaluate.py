@@ -79,6 +79,7 @@ def main(args: list[str]) -> None:
             split=split,
             step=fitted.step,
             corpus=options.corpus or corpus_of(experiment.data),
+            text=fitted.data.text,
             policy=fitted.policy,
         )
         add_scores(run, made)
@@ -102,7 +103,7 @@ def _show(
     """Print what was found, and what was published."""
     scores, coded = found.scores, fitted.data.splits[options.split].coded
     tokens = f"{scores['tokens']:,} tokens of " if "tokens" in scores else ""
-    rows = [("text", fitted.data.statement.split("\n")[0])] if options.corpus else []
+    rows = [("text", fitted.data.statement)] if options.corpus else []
     given = f"{coded.bytes:,} bytes" if coded.bytes else "ids without their text"
     if coded.read != coded.bytes:
         given += f" ({coded.read:,} as it was read)"

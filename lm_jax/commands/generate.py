@@ -25,7 +25,8 @@ class Options:
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
     prompt: tuple[str, ...] = ()
-    """Text to continue, one or more; the prompt of the run's samples if not given."""
+    """Text to continue, one or more; the prompt of the run's samples if not given.
+    Where the training text is many documents, it begins one."""
     length: int = 500
     """Tokens to generate for each prompt."""
     sampling: Annotated[Sampling, tyro.conf.arg(name="")] = Sampling(temperature=0.8)

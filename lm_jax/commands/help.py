@@ -3,8 +3,10 @@
 import contextlib
 import io
 import os
+import re
 import textwrap
 import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -62,7 +64,41 @@ def tyro_help(kind: Any, program: str, default: Any = None) -> str:
         warnings.simplefilter("ignore")
         config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
         tyro.cli(kind, prog=program, args=["--help"], config=config, **given)
-    return "\n".join(line.rstrip() for line in said.getvalue().splitlines())
+    return "\n".join(_wrapped(said.getvalue().strip().splitlines()))
+
+
+def _wrapped(lines: Iterable[str]) -> Iterator[str]:
+    """Join lines that go on with the sentence before, and wrap them anew.
+
+    tyro keeps the line ends of docstrings where a line is indented there.
+    """
+    whole: list[str] = []
+    for line in lines:
+        words, column = line.strip(), _column(line)
+        start = len(line) - len(line.lstrip())
+        if whole and words and start == column == _column(whole[-1]):
+            whole[-1] += f" {words}"
+        else:
+            whole.append(line.rstrip())
+    for line in whole:
+        column = max(0, _column(line))
+        yield from textwrap.wrap(
+            line[column:],
+            _COLUMNS,
+            initial_indent=line[:column],
+            subsequent_indent=" " * column,
+            break_on_hyphens=False,
+            break_long_words=False,
+        ) or [""]
+
+
+def _column(line: str) -> int:
+    """Where the text of a line begins, after an option too; -1 where it has none."""
+    option = re.match(r" *\S+( \S+)* {2,}(?=\S)", line)
+    if option:
+        return option.end()
+    words = line.lstrip()
+    return -1 if words[:1] in ("", "-") else len(line) - len(words)
 
 
 def _entry(flags: str, what: str) -> list[str]:

@@ -13,7 +13,7 @@ from lm_jax.experiment import read
 from lm_jax.runs.claim import check_data
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.metrics import read_metrics
-from lm_jax.tokenizers.trained import written
+from lm_jax.tokenizers.trained import visible, written
 from lm_jax.training.setup import CACHE
 
 # The arrays of a row that are tokens.
@@ -85,11 +85,16 @@ def _print_row(tokenizer, row: dict[str, np.ndarray]) -> None:
     answers = [name for name in ("targets", "originals") if name in row]
     if len(lengths) > 1 or "inputs" not in row or not answers:
         for name in texts:
-            print(f"{name}: {' '.join(map(repr, tokenizer.symbols(row[name])))}")
+            print(f"{name}: {' '.join(map(_quoted, tokenizer.symbols(row[name])))}")
         return
     extra = [name for name in ("segments", "positions", "mask") if name in row]
     print("place" + "".join(f"{name:>11}" for name in extra) + "  input -> target")
     symbols = tokenizer.symbols(row["inputs"]), tokenizer.symbols(row[answers[0]])
     for place, (seen, wanted) in enumerate(zip(*symbols, strict=True)):
         values = "".join(f"{row[name][place]:>11}" for name in extra)
-        print(f"{place:5}{values}  {seen!r} -> {wanted!r}")
+        print(f"{place:5}{values}  {_quoted(seen)} -> {_quoted(wanted)}")
+
+
+def _quoted(symbol: str) -> str:
+    """A symbol between quotes; what cannot be seen is spelled out once."""
+    return f"'{visible(symbol)}'"

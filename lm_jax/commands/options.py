@@ -1,7 +1,6 @@
 """The options of a command, read from its arguments."""
 
 import dataclasses
-import textwrap
 import typing
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,9 +30,7 @@ def read_options(kind: type[Options], command: str, args: list[str]) -> Options:
     """
     program = f"{called()} {command}"
     if {"-h", "--help"} & set(args):
-        # tyro wraps what it puts in boxes, and neither the usage nor the docstring.
-        for line in tyro_help(kind, program).splitlines():
-            print(textwrap.fill(line, 80, break_on_hyphens=False))
+        print(tyro_help(kind, program))
         raise SystemExit(0)
     options, places = _declared(kind)
     words, flags = split(args)

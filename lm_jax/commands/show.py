@@ -2,6 +2,7 @@
 
 import math
 import sys
+import textwrap
 from typing import Any
 
 import jax
@@ -62,7 +63,11 @@ def _parameters(setup: Setup) -> None:
         word = "yes" if decay and optimizer.weight_decay else "no"
         word += "" if rate == 1.0 else f", rate x {rate}"
         word = "frozen" if fixed else word
-        print(f"  {path_name(path):34}{shape:>14}{math.prod(leaf.shape):>12,}  {word}")
+        name = path_name(path)
+        if len(name) > 33:
+            print(textwrap.fill(f"  {name}", 80, subsequent_indent="  "))
+            name = ""
+        print(f"  {name:34}{shape:>14}{math.prod(leaf.shape):>12,}  {word}")
     print(f"  {'total':48}{setup.parameters:>12,}")
 
 

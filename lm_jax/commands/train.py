@@ -3,6 +3,7 @@
 import shlex
 import signal
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -74,11 +75,32 @@ def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
     others = ("run", "from") if command == "train" else ("from",)
     program = f"{called()} {command} {address}"
     changed = override(named.experiment, rest, program, others)
+    if command == "train":
+        _say_dropped(named.experiment, changed, rest)
     named = replace(named, experiment=changed)
     if asked:
         print(fields_help(named, address, command))
         raise SystemExit(0)
     return named, run
+
+
+def _say_dropped(before: Any, after: Any, args: list[str]) -> None:
+    """Name the prompts that another text leaves out, but for those typed so."""
+    for name, evaluation in after.evaluations.items():
+        known = before.evaluations.get(name)
+        flag = f"--evaluations.{name}.prompt"
+        asked = not isinstance(evaluation, Sample) or known is None
+        if (
+            asked
+            or evaluation.prompt == known.prompt
+            or any(a.startswith(flag) for a in args)
+        ):
+            continue
+        said = (
+            f"{flag} {shlex.quote(known.prompt)} belongs to the text that was there "
+            "before, and is left out: samples begin as the new text does."
+        )
+        print(textwrap.fill(said, 80), file=sys.stderr)
 
 
 def _taken(flag: str, args: list[str]) -> tuple[Path | None, list[str]]:
@@ -102,7 +124,7 @@ def main(args: list[str]) -> int:
         return 0 if args else 2
     named, run = resolve(args, "train")
     experiment: Any = named.experiment
-    run = run or Path("runs") / named.name / named.variant / f"seed{experiment.seed}"
+    run = run or named.run
     if not experiment.in_steps:
         _count(experiment, named, run)
         return 0

@@ -76,11 +76,11 @@ class CarriedStream:
         """
         text = find(self.corpus, cache)
         made = tokenize([text], self.tokenizer, text.documents, cache, progress)
-        training_tokens(made, self.context)
         splits = made.splits
 
         def examples(batch: int) -> int:
-            return segments_of(len(splits["train"].ids), self.context, batch) * batch
+            tokens = training_tokens(made, self.context)
+            return segments_of(tokens, self.context, batch) * batch
 
         def train(seed: int, batch: int) -> grain.MapDataset:
             ids = splits["train"].ids

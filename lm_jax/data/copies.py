@@ -1,8 +1,9 @@
-"""Documents that stand in two splits, word for word."""
+"""The documents of each split by their digests: copies, and what the text is."""
 
+import json
 from array import array
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from itertools import combinations
 
 import numpy as np
@@ -29,6 +30,17 @@ class Copies:
                 self._digests[piece.split].frombytes(digest.digest())
                 digest = blake2b(digest_size=8)
             yield piece
+
+    def digest(self, arrays: Iterable[str]) -> str:
+        """Give the digest of what passed: of each split, its documents in order.
+
+        However the text is stored, and whatever its tokens are.
+
+        Args:
+            arrays: digests of texts that are arrays of ids, and don't pass.
+        """
+        splits = {k: sha256(v.tobytes()).hexdigest() for k, v in self._digests.items()}
+        return sha256(json.dumps([splits, *arrays]).encode()).hexdigest()[:20]
 
     def said(self) -> list[str]:
         """Say for each two splits how many documents of the later the first has."""

@@ -65,18 +65,21 @@ class Labelled:
         def windows(split: str, batch: int) -> Windows:
             return bucket_windows(buckets(split), batch)
 
-        about = self.label, made.digest
         return Prepared(
             tokenizer=made.tokenizer,
             splits=made.splits,
             statement="\n".join([made.statement, *self._about(made.splits, text)]),
-            digest=sha256("\n".join(about).encode()).hexdigest()[:20],
+            digest=self._with_label(made.digest),
+            text=self._with_label(made.text),
             context=self.lengths[-1],
             fields=labelled_fields(),
             labels=names,
             buckets=buckets("train"),
             windows=windows,
         )
+
+    def _with_label(self, digest: str) -> str:
+        return sha256(f"{self.label}\n{digest}".encode()).hexdigest()[:20]
 
     def _about(self, splits: dict[str, Tokens], text: Text) -> list[str]:
         """Say how often each label is there, and what is cut."""

@@ -90,7 +90,6 @@ class MaskedStream:
         text = find(self.corpus, cache)
         made = tokenize([text], self.tokenizer, text.documents, cache, progress)
         splits, context = made.splits, self.context
-        rows = rows_of_epoch(training_tokens(made, context), context)
         masked = self._masked(made.tokenizer)
 
         def train(seed: int, batch: int) -> grain.MapDataset:
@@ -104,13 +103,14 @@ class MaskedStream:
                 draw = uniform(seed, "masks", "copy", epoch % self.copies, index)
                 return masked(ids[index * context : (index + 1) * context], draw)
 
-            return endless(rows, seed, "order", fixed)
+            count = rows_of_epoch(len(ids), context)
+            return endless(count, seed, "order", fixed)
 
         def windows(split: str, batch: int) -> Windows:
             return masked_windows(splits[split].ids, context, batch, masked)
 
         def examples(batch: int) -> int:
-            return rows
+            return rows_of_epoch(training_tokens(made, context), context)
 
         tokenizer = WithSpecials(made.tokenizer, (MASK,))
         chosen = f"Of {context} tokens, {round(self.rate * context)} are chosen."
@@ -119,6 +119,7 @@ class MaskedStream:
             splits=splits,
             statement=f"{made.statement}\n{chosen}",
             digest=made.digest,
+            text=made.text,
             context=context,
             fields=masked_fields(context, round(self.rate * context)),
             examples=examples,

@@ -62,7 +62,6 @@ class PackedDocuments:
                 "ends them, say which: --data.tokenizer.end ID."
             )
         splits, context = made.splits, self.context
-        rows = windows_of(training_tokens(made, context), context)
 
         def train(seed: int, batch: int) -> grain.MapDataset:
             return packed_rows(splits["train"], context, seed)
@@ -71,7 +70,7 @@ class PackedDocuments:
             return packed_windows(splits[split], context, batch)
 
         def examples(batch: int) -> int:
-            return rows
+            return windows_of(training_tokens(made, context), context)
 
         return Prepared(
             **made._asdict(),

@@ -18,6 +18,7 @@ from lm_jax.data.tokens import Tokenized, Tokens
 from lm_jax.data.windows import Windows
 from lm_jax.errors import UserError
 from lm_jax.tokenizers import Trained
+from lm_jax.tokenizers.trained import visible
 
 
 def _varied(*_: int) -> Any:
@@ -34,6 +35,8 @@ class Prepared:
     """Sentences, one a line: the corpus, its split, the tokenizer, the sizes."""
     digest: str
     """Of the texts, how they were split and the tokenizer as it was asked for."""
+    text: str = ""
+    """Digest of the text of each split, before any tokenizer; "" is not known."""
     context: int
     """Tokens of an example, at most."""
     fields: tuple[Field, ...]
@@ -89,6 +92,15 @@ class Prepared:
         examples = self.examples(rows)
         return even_order(self.train(seed, rows), rows, self.context, examples)
 
+    def rows(self, seed: int, batch: int | str) -> int:
+        """Give the rows of a training batch, of the longest examples.
+
+        A text that is too short to train on has none, and is scored in such batches.
+        """
+        if self.buckets is not None:
+            return self.order(seed, batch).shapes[-1].rows
+        return batch_size(batch).of_length(self.context)
+
     def evaluation(self, split: str, batch: int) -> Windows:
         """Give batches of (batch, context) that cover a split exactly once.
 
@@ -122,8 +134,8 @@ def check_varied(data: Prepared) -> None:
     if len(ids) and (ids[:4096] == ids[0]).all() and (ids == ids[0]).all():
         (symbol,) = data.tokenizer.symbols(ids[:1])
         raise UserError(
-            f"The split 'train' is {symbol!r} {len(ids):,} times: there is nothing to "
-            "predict. Use a longer text or another tokenizer."
+            f"The split 'train' is '{visible(symbol)}' {len(ids):,} times: there is "
+            "nothing to predict. Use a longer text or another tokenizer."
         )
 
 

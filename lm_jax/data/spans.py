@@ -94,7 +94,6 @@ class SpanCorruption:
         text = find(self.corpus, cache)
         made = tokenize([text], self.tokenizer, text.documents, cache, progress)
         splits, context = made.splits, self.context
-        rows = rows_of_epoch(training_tokens(made, context), context)
         lengths = divide(context, self.rate, self.span)
         sentinels = tuple(f"<span_{i}>" for i in range(lengths.spans + 1))
         tokenizer = WithSpecials(made.tokenizer, (START, *sentinels))
@@ -123,7 +122,7 @@ class SpanCorruption:
             return Windows(-(-len(ids) // context), fixed, batch)
 
         def examples(batch: int) -> int:
-            return rows
+            return rows_of_epoch(training_tokens(made, context), context)
 
         statement = (
             f"{made.statement}\nOf {context} tokens, {lengths.hidden} are hidden in "
@@ -135,6 +134,7 @@ class SpanCorruption:
             splits=splits,
             statement=statement,
             digest=made.digest,
+            text=made.text,
             context=context,
             fields=span_fields(lengths),
             examples=examples,

@@ -53,7 +53,6 @@ class TokenStream:
         """
         text = find(self.corpus, cache)
         made = tokenize([text], self.tokenizer, text.documents, cache, progress)
-        tokens = training_tokens(made, self.context)
         splits, context = made.splits, self.context
 
         def train(seed: int, batch: int) -> grain.MapDataset:
@@ -63,7 +62,7 @@ class TokenStream:
             return stream_windows([splits[split].ids], context, batch, self.stride)
 
         def examples(batch: int) -> int:
-            return rows_of_epoch(tokens, context)
+            return rows_of_epoch(training_tokens(made, context), context)
 
         return Prepared(
             **made._asdict(),

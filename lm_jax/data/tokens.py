@@ -25,7 +25,13 @@ from lm_jax.tokenizers.saved import describe
 from lm_jax.tokenizers.saved import digest as tokenizer_digest
 
 # Part of every folder's name: raise it when the same text would give other files.
-FORMAT = 3
+FORMAT = 4
+
+_RUN_TOGETHER = (
+    "It has many documents, and this tokenizer no token that ends one: they follow "
+    "each other with nothing between them. What parted them, such as line ends, is "
+    "left out."
+)
 
 _Item = TypeVar("_Item")
 
@@ -58,6 +64,8 @@ class Tokenized(NamedTuple):
     digest: str
     """Of the texts, how they were split, the tokenizer as it was asked for and as it
     was trained."""
+    text: str
+    """Digest of the text of each split, before any tokenizer."""
 
 
 def tokenize(
@@ -90,11 +98,13 @@ def tokenize(
         with whole_folder(folder) as temporary:
             _make(temporary, texts, tokenizer, end, not mapped, progress)
         made = _load(folder, mapped)
-    trained, splits, copies = made
+    trained, splits, text, copies = made
     statement += [describe(trained), *map(_sizes, splits, splits.values()), *copies]
+    if end and trained.end_id is None and any(t.coded.bytes for t in splits.values()):
+        statement.append(_RUN_TOGETHER)
     # What was trained counts too: the same text can give other pieces elsewhere.
     whole = sha256(f"{digest} {tokenizer_digest(trained)}".encode()).hexdigest()[:20]
-    return Tokenized(trained, splits, "\n".join(statement), whole)
+    return Tokenized(trained, splits, "\n".join(statement), whole, text)
 
 
 def _digest(texts: Sequence[Text], tokenizer: Tokenizer, end: bool) -> str:
@@ -130,7 +140,7 @@ def _mapped(texts: Sequence[Text]) -> dict[str, np.ndarray]:
 
 def _load(
     folder: Path, mapped: dict[str, np.ndarray]
-) -> tuple[Trained, dict[str, Tokens], list[str]]:
+) -> tuple[Trained, dict[str, Tokens], str, list[str]]:
     meta = json.loads((folder / "meta.json").read_text())
     for name, size in meta["sizes"].items():
         found = (folder / name).stat().st_size
@@ -146,7 +156,8 @@ def _load(
         )
         for name, split in meta["splits"].items()
     }
-    return load_tokenizer(folder / "tokenizer.json"), splits, meta["copies"]
+    trained = load_tokenizer(folder / "tokenizer.json")
+    return trained, splits, meta["text"], meta["copies"]
 
 
 def _map(path: Path, dtype: str) -> np.ndarray:
@@ -189,7 +200,9 @@ def _make(
             done += text.bytes
     splits = {name: writer.meta() for name, writer in writers.items() if writer.tokens}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    meta = {"dtype": dtype, "splits": splits, "copies": copies.said(), "sizes": sizes}
+    text_digest = copies.digest(text.digest for text in texts if text.arrays)
+    meta = {"dtype": dtype, "splits": splits, "text": text_digest}
+    meta |= {"copies": copies.said(), "sizes": sizes}
     write_json(folder / "meta.json", meta)
 
 

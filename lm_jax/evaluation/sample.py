@@ -10,7 +10,7 @@ from lm_jax.errors import NotFinite, UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Progress
 from lm_jax.generation import Sampling
 from lm_jax.tokenizers import Trained
-from lm_jax.tokenizers.trained import beginning, written
+from lm_jax.tokenizers.trained import prompted, written
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Sample:
     """A prompt and what the model continues it with.
 
     Attributes:
-        prompt: what the model continues; None begins as a document of the text does.
+        prompt: what the model continues, as the beginning of a document where the text
+            has documents; None begins as the text does.
         length: tokens to generate; 0 generates nothing.
         sampling: how each token is drawn.
         every: how often; None is whenever the watched evaluation is made.
@@ -40,7 +41,7 @@ class Sample:
             return Found({})
         tokenizer = fitted.data.tokenizer
         given = tokenizer.encode(self.prompt or "")
-        prompt = beginning(tokenizer) if self.prompt is None else given
+        prompt = prompted(tokenizer, self.prompt)
         try:
             (new,) = fitted.generate([prompt], self.length, self.sampling, fitted.seed)
         except NotFinite as error:  # a sample is for the eye, and ends no training

@@ -3,16 +3,19 @@
 import importlib.util
 import os
 import re
+import shlex
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment.value import AnyExperiment
-from lm_jax.files import given_path, near
+from lm_jax.files import given_path, near, neighbour
+from lm_jax.platform import called
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _ROOT = Path(__file__).parents[2]
@@ -30,6 +33,11 @@ class Named:
     name: str
     variant: str
     variants: tuple[str, ...] = ()
+
+    @property
+    def run(self) -> Path:
+        """The directory of its run, where none is given."""
+        return Path("runs") / self.name / self.variant / f"seed{self.experiment.seed}"
 
 
 def load(address: str) -> Named:
@@ -83,12 +91,37 @@ def _find(file: str) -> Path:
     for path in (given_path(file, "The experiment file"), _ROOT / file):
         if path.is_file():
             return path
-    names = {str(p) for p in Path("experiments").glob("*.py")}
-    names |= {f"experiments/{p.name}" for p in (_ROOT / "experiments").glob("*.py")}
+    path = given_path(file, "The experiment file")
+    if (path / "experiment.json").is_file():
+        raise UserError(
+            f"{file} is a run, and no experiment file. To go on with it: {called()} "
+            f"train {_begun_with(path)} --run {shlex.quote(file)}"
+        )
+    asked = path if path.is_dir() else path.parent
+    names = {str(p) for folder in (asked, Path("experiments")) for p in _files(folder)}
+    names |= {f"experiments/{p.name}" for p in _files(_ROOT / "experiments")}
     hint = nearest(file, names) if names else ""
+    if close := neighbour(path):
+        hint = close + hint[hint.find(" There is:") :]
     if file.startswith("-"):
         hint = " The file comes first, then its options."
     raise UserError(f"There is no experiment file '{file}'.{hint}")
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    """The Python files of a folder that may hold experiments: none is a test."""
+    kept = (p for p in folder.glob("*.py") if not p.name.startswith(("_", "test_")))
+    return sorted(kept)[:50]
+
+
+def _begun_with(run: Path) -> str:
+    """The file and variant that a run was begun with, where its place tells them."""
+    *_, name, variant, seed = ("", "", *run.absolute().parts)
+    files = (Path(f"{name}.py"), Path(f"experiments/{name}.py"))
+    own = next((str(f) for f in files if f.is_file() or (_ROOT / f).is_file()), "")
+    if not own or not re.fullmatch(r"seed\d+", seed):
+        return "FILE[:VARIANT]"
+    return own if variant == "base" else f"{own}:{variant}"
 
 
 def import_file(path: Path) -> Any:

@@ -73,7 +73,7 @@ def override(
         if hint is None:
             said = unknown_field(experiment, typed[path], path, others)
             raise UserError(f"{said} All fields: {program} --help")
-        _refuse_whole(flag, at(experiment, path), hint)
+        _refuse_whole(flag, at(experiment, path), words[path])
         changes[path] = _read(flag, hint, words[path], at(experiment, path))
     return _fresh_prompts(before, changed(experiment, changes), words)
 
@@ -152,7 +152,7 @@ def _too_much(flag: str, wanted: str, rest: Iterable[str], words: Any = ()) -> s
     return f"{flag} takes {wanted}, and {extra} stands after it.{hint}"
 
 
-def _refuse_whole(flag: str, held: Any, hint: Any) -> None:
+def _refuse_whole(flag: str, held: Any, words: tuple[str, ...]) -> None:
     """Say how to change a value that is made of fields and has no other kinds."""
     if isinstance(held, Mapping):
         inner = f"{flag}.{next(iter(held), 'NAME')}"
@@ -163,4 +163,17 @@ def _refuse_whole(flag: str, held: Any, hint: Any) -> None:
             f"{flag} holds a {type(held).__name__}, whose fields are changed one by "
             f"one: {', '.join(names[:5])}{', ...' if names[5:] else '.'}"
             + ("" if names else " It has none.")
+            + _in_the_file(flag, words)
         )
+
+
+def _in_the_file(flag: str, words: tuple[str, ...]) -> str:
+    """Say where another kind of value is written, if the name of one was typed."""
+    if not words or not words[0][:1].isupper() or "." in flag:
+        return ""
+    field = flag.removeprefix("--")
+    return (
+        f" A {words[0]} has fields of its own to be said: write it into the "
+        f"experiment's file, as a variant, replace(experiment, "
+        f"{field}={words[0]}(...))."
+    )

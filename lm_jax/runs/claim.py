@@ -51,7 +51,8 @@ def claim(
     for name, content in kept.items():
         atomic_write(run / name, content)
     if not (run / "data.json").exists():
-        about = {"digest": data.digest, "statement": data.statement.split("\n")}
+        about: dict = {"digest": data.digest, "text": data.text}
+        about |= {"statement": data.statement.split("\n")}
         text = json.dumps(about, indent=2, ensure_ascii=False)
         atomic_write(run / "data.json", text + "\n")
     return before

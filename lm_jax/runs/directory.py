@@ -3,6 +3,7 @@
 import difflib
 import errno
 import fcntl
+import json
 import os
 import socket
 import time
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.files import writing
+from lm_jax.files import neighbour, writing
 
 # Some network file systems have no locks; a run there is still a run.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -143,6 +144,15 @@ def folders_with(name: str, root: Path) -> list[Path]:
     return sorted(found)
 
 
+def seed_of(run: Path) -> int | None:
+    """The seed that a run's experiment.json has; None where it can't be read."""
+    try:
+        text = (run / "experiment.json").read_text("utf-8")
+        return json.loads(text)["experiment"]["seed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def find_run(path: Path) -> Path:
     """The run that a path means.
 
@@ -156,7 +166,8 @@ def find_run(path: Path) -> Path:
     """
     if not path.exists():
         raise UserError(
-            f"There is no {path}.{_list_runs(runs_below(Path('runs')), path)}"
+            f"There is no {path}.{neighbour(path)}"
+            f"{_list_runs(runs_below(Path('runs')), path)}"
         )
     for folder in (path, *path.absolute().parents):
         if (folder / "experiment.json").is_file():

@@ -4,12 +4,13 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from lm_jax.runs.directory import seed_of
 from lm_jax.runs.figures import duration, short
 from lm_jax.runs.rows import POINTS, Ended, Measure, Row, ways
 from lm_jax.runs.table import groups, places, points, published, title, written
 
 Tables = Iterable[tuple[str, list[Row], Measure]]
-_ABOUT = ("corpus", "split", "score", "seen_before_each", "experiment", "seed")
+_ABOUT = ("corpus", "text", "split", "score", "seen_before_each", "experiment", "seed")
 _FIGURES = ("published", "best", "best_step", "last", "last_step")
 _COST = ("parameters", "tokens", "seconds", "run")
 
@@ -23,8 +24,8 @@ def write_csv(tables: Tables, stream: Any) -> None:
     """
     out = csv.DictWriter(stream, _ABOUT + _FIGURES + _COST, lineterminator="\n")
     out.writeheader()
-    for corpus, rows, measure in tables:
-        about = {"corpus": corpus, "split": measure[0], "score": measure[1]}
+    for _, rows, measure in tables:
+        about = {"split": measure[0], "score": measure[1]}
         for how in ways(rows, measure):
             for row in rows:
                 known = published(row, measure, how)
@@ -41,7 +42,9 @@ def _line(run: Ended, measure: Measure, how: str) -> dict[str, object]:
     if best is None and last is None:
         return {}
     return {
-        "seed": run.seed,
+        "corpus": run.result["corpus"],
+        "text": run.result.get("text"),
+        "seed": run.seed if run.seed is not None else seed_of(run.path),
         "best": best and best.value,
         "best_step": best and best.step,
         "last": last and last.value,

@@ -7,7 +7,7 @@ training are needed: a run directory that was copied elsewhere works there.
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from jaxtyping import Float, Float32, Int
 
 from lm_jax.counting import FittedNGram, load
 from lm_jax.counting.generate import generate as continue_counted
-from lm_jax.errors import NotFinite, UserError
+from lm_jax.errors import NotFinite, UserError, nearest
 from lm_jax.experiment import AnyExperiment, CountExperiment, Experiment, from_json
 from lm_jax.experiment import read as read_experiment
 from lm_jax.experiment.names import own_module, to_json
@@ -31,7 +31,7 @@ from lm_jax.platform import devices, products_of
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
-from lm_jax.tokenizers.trained import beginning, written
+from lm_jax.tokenizers.trained import prompted, written
 
 NGRAM = "ngram.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"
@@ -52,20 +52,27 @@ class _Texts(ABC):
         length: int = 200,
         sampling: Sampling = Sampling(temperature=0.8),
         seed: int = 0,
+        **changed: Any,
     ) -> list[str]:
         """Continue texts by ``length`` tokens each; the prompts are given back too.
 
-        A prompt that is None begins as a document of the training text does.
+        Fields of `Sampling` can be given by themselves: ``temperature=0``, ``top_k=5``.
+
+        A prompt begins a document, where the training text has documents; one that is
+        None begins as that text does.
 
         Raises:
             UserError: the model writes no text; a prompt is empty or has what the
-                tokenizer doesn't know; the seed is none.
+                tokenizer doesn't know; the seed is none; a name is no field's.
         """
+        known = [field.name for field in fields(Sampling)]
+        for name in changed.keys() - known:
+            there = nearest(name, ["length", "sampling", "seed", *known])
+            raise UserError(f"generate takes no {name}=.{there}")
+        sampling = replace(sampling, **changed)
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         given = [self.tokenizer.encode(text or "") for text in texts]
-        start = beginning(self.tokenizer)
-        pairs = zip(texts, given, strict=True)
-        ids = [start if text is None else prompt for text, prompt in pairs]
+        ids = [prompted(self.tokenizer, text) for text in texts]
         new = self.generate_ids(ids, length, sampling, seed)
         rows = zip(given, new, strict=True)
         return [written(self.tokenizer, np.concatenate(row)) for row in rows]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lm_jax.runs.result import At
-from lm_jax.runs.rows import Measure, Row
+from lm_jax.runs.rows import POINTS, Measure, Row
 
 
 class Difference(NamedTuple):
@@ -14,51 +14,59 @@ class Difference(NamedTuple):
 
     Attributes:
         row, other: what is compared, and what with.
+        at: where in training.
         mean: of row - other.
         deviation: sample standard deviation of the differences.
         interval: half of the 95% interval of the mean, by Student's t.
-        seeds: that both have.
+        seeds: that both have a finite figure of.
     """
 
     row: Row
     other: Row
+    at: At
     mean: float
     deviation: float
     interval: float
     seeds: int
 
 
-def differences(
-    rows: list[Row], measure: Measure, how: str, at: At
-) -> Iterator[Difference]:
+def differences(rows: list[Row], measure: Measure, how: str) -> Iterator[Difference]:
     """Compare rows that were scored alike with the base of their experiment.
 
     Where an experiment has no base here, with the first of its rows. Two seeds must
-    be common to both.
+    be common to both: at the best steps, or at the last, if more of them are there.
     """
     for row in rows:
-        other = _reference(row, rows)
-        if other is None:
-            continue
-        a, b = (each.by_seed(measure, how, at) for each in (row, other))
-        found = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
-        if len(found) > 1 and all(map(math.isfinite, found)):
-            yield _difference(row, other, found)
+        found = [
+            (at, other, _paired(row, other, measure, how, at))
+            for other in _references(row, rows)
+            for at in POINTS
+        ]
+        if found:
+            at, other, pairs = max(found, key=lambda each: len(each[2]))
+            if len(pairs) > 1:
+                yield _difference(row, other, at, pairs)
 
 
-def _reference(row: Row, rows: list[Row]) -> Row | None:
-    """The row that another is compared with, if there is one."""
-    experiment = row.name.partition(":")[0]
-    siblings = [each for each in rows if each.name.partition(":")[0] == experiment]
-    base = [each for each in siblings if ":" not in each.name]
-    other = (base or siblings)[0]
-    return None if other is row else other
+def _references(row: Row, rows: list[Row]) -> list[Row]:
+    """What a row may be compared with: its base, which may be several recipes."""
+    siblings = [each for each in rows if each.experiment == row.experiment]
+    base = [each for each in siblings if each.variant == "base"]
+    others = base or siblings[:1]
+    return [] if row in others else others
 
 
-def _difference(row: Row, other: Row, found: list[float]) -> Difference:
+def _paired(row: Row, other: Row, measure: Measure, how: str, at: At) -> list[float]:
+    """The differences of the seeds that both have, where they are finite."""
+    a, b = (each.by_seed(measure, how, at) for each in (row, other))
+    found = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+    return [difference for difference in found if math.isfinite(difference)]
+
+
+def _difference(row: Row, other: Row, at: At, found: list[float]) -> Difference:
     from scipy.special import stdtrit
 
     n, deviation = len(found), statistics.stdev(found)
     quantile = float(stdtrit(n - 1, 0.975))
     interval = quantile * deviation / math.sqrt(n)
-    return Difference(row, other, statistics.fmean(found), deviation, interval, n)
+    return Difference(row, other, at, statistics.fmean(found), deviation, interval, n)

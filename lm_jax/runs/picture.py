@@ -89,7 +89,7 @@ def draw_run(
     if len(heights) > len(panels):
         _draw_optimizer(axes[-1], rate, norm)
     axes[-1].set_xlabel("step")
-    axes[0].set_title(" / ".join(run.absolute().parts[-3:]), fontsize=10)
+    figure.suptitle(" / ".join(run.absolute().parts[-3:]), fontsize=10)
 
     save(figure, out)
 
@@ -156,24 +156,17 @@ def _draw_score(
             label=in_legend(f"{reference.source}: {reference.value:g}"),
         )
     axes.set_ylabel(measured.label(score))
-    axes.legend(frameon=False, loc="lower right" if larger else "upper right")
+    axes.legend(framealpha=0.8, edgecolor="none", loc="best")
     plain(axes)
 
 
 def _mark_best(axes: Any, validation: Series, larger: bool) -> None:
-    """Say the best figure and its step, beside the point and inside the panel."""
+    """Ring the best point, and say it above the panel, where it covers nothing."""
     choose = max if larger else min
     best, step = choose(zip(validation[1], validation[0], strict=True))
-    early = 2 * step < max(validation[0])
-    axes.annotate(
-        f"best {best:.4f}\nat step {step}",
-        (step, best),
-        xytext=(8 if early else -8, -40 if larger else 26),
-        textcoords="offset points",
-        ha="left" if early else "right",
-        color=_VALIDATION,
-        arrowprops={"arrowstyle": "-", "color": _VALIDATION, "linewidth": 0.8},
-    )
+    axes.scatter([step], [best], s=90, facecolors="none", edgecolors=_VALIDATION)
+    words = f"best {best:.4f} at step {step}"
+    axes.set_title(words, loc="right", fontsize=9, color=_VALIDATION)
 
 
 def _draw_optimizer(axes: Any, rate: Series, norm: Series) -> None:

@@ -18,18 +18,20 @@ At = Literal["end", "best"]
 _LOCK = ".result.lock"
 
 
-def about(experiment: AnyExperiment, model: Any, policy: str) -> dict:
+def about(experiment: AnyExperiment, model: Any, text: str, policy: str) -> dict:
     """What a result says of its experiment: corpus, model, published figure.
 
     Args:
         experiment: of the run.
         model: with all filled in.
+        text: digest of the corpus' content and split, by which `table` groups runs.
         policy: what is seen before a token that is scored, in training's evaluations.
     """
     published = experiment.published
     evaluation = experiment.evaluations[experiment.watch]
     return {
         "corpus": corpus_of(experiment.data),
+        "text": text,
         "model": type(model).__name__,
         "recipe": digest(experiment),
         "watch": experiment.watch,
@@ -50,6 +52,7 @@ def entries(
     split: str,
     step: int,
     corpus: str,
+    text: str,
     policy: str,
 ) -> list[dict]:
     """Entries of a result's "scores": numbers, and all that they depend on.
@@ -59,14 +62,15 @@ def entries(
             left out.
         split: of the corpus.
         step: of the parameters.
-        corpus: the text.
+        corpus: the name of the text.
+        text: its digest.
         policy: what is seen before a token that is scored.
 
     Returns:
         Entries that name the code of this process, too.
     """
-    place = {"split": split, "step": step, "corpus": corpus, "policy": policy}
-    place["code"] = own_code()
+    place = {"split": split, "step": step, "corpus": corpus, "text": text}
+    place |= {"policy": policy, "code": own_code()}
     return [
         {"evaluation": name, **place, "scores": scores}
         for name, scores in found.items()
@@ -130,11 +134,20 @@ def find_scores(result: dict, split: str, at: At) -> dict:
         "evaluation": result["watch"],
         "split": split,
         "step": step,
-        "corpus": result["corpus"],
         "policy": result["policy"],
     }
-    found = [e["scores"] for e in result["scores"] if wanted.items() <= e.items()]
+    found = [e["scores"] for e in own_entries(result) if wanted.items() <= e.items()]
     return found[-1] if found else {}
+
+
+def own_entries(result: dict) -> list[dict]:
+    """The entries that are of a run's own text; older ones have no digest of it."""
+    corpus, text = result["corpus"], result.get("text")
+    return [
+        entry
+        for entry in result["scores"]
+        if entry["corpus"] == corpus and entry.get("text", text) == text
+    ]
 
 
 def write_result(run: Path, result: dict) -> None:

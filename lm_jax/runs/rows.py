@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.runs.directory import folders_with
-from lm_jax.runs.result import At, read_result
+from lm_jax.runs.result import At, own_entries, read_result
 
 # (split, score): what the figures of a table are.
 Measure = tuple[str, str]
@@ -71,11 +71,10 @@ class Ended:
         That is what was seen before each token; and the evaluation, where that is not
         the one by which the run's best was chosen.
         """
-        for entry in self.result["scores"]:
-            if entry["corpus"] == self.result["corpus"]:
-                other = entry["evaluation"] != self.result["watch"]
-                more = f"; by {entry['evaluation']}" * other
-                yield f"{entry['policy']}{more}", entry
+        for entry in own_entries(self.result):
+            other = entry["evaluation"] != self.result["watch"]
+            more = f"; by {entry['evaluation']}" * other
+            yield f"{entry['policy']}{more}", entry
 
     def figure(self, measure: Measure, how: str, at: At) -> Figure | None:
         """The figure at its last or its best step, if it was scored so."""
@@ -105,6 +104,17 @@ class Row:
 
     name: str
     runs: tuple[Ended, ...]
+
+    @property
+    def experiment(self) -> Path:
+        """The folder of its experiment; of a lone run, its own."""
+        path = self.runs[0].path
+        return path if self.runs[0].seed is None else path.parents[1]
+
+    @property
+    def variant(self) -> str:
+        """The variant of its experiment."""
+        return self.runs[0].path.parent.name
 
     @property
     def published(self) -> tuple[Measure, float] | None:
@@ -176,24 +186,47 @@ def _nothing_below(folder: Path) -> str:
 
 
 def rows_of(runs: Iterable[Ended]) -> dict[str, list[Row]]:
-    """Put runs into rows, by corpus.
+    """Put runs into rows, by the name of their corpus and its text.
 
-    They lie as runs do: experiment/variant/seed<k>. Seeds with another recipe are a
-    row of their own, as is a run that lies elsewhere.
+    They lie as runs do: experiment/variant/seed<k>. Seeds with another recipe or text
+    are a row of their own, as is a run that lies elsewhere.
     """
-    found: dict[tuple[Path, str], list[Ended]] = defaultdict(list)
+    runs = list(runs)
+    texts = _texts(runs)
+    found: dict[tuple[Path, str, str], list[Ended]] = defaultdict(list)
     for run in runs:
         place = run.path if run.seed is None else run.path.parent
-        found[place, _recipe(run.result)].append(run)
-    recipes = Counter(place for place, _ in found)
+        found[place, texts[run.path], _recipe(run.result)].append(run)
+    recipes = Counter(place for place, *_ in found)
     corpora: dict[str, list[Row]] = defaultdict(list)
-    for (place, _), members in found.items():
+    for (place, text, _), members in found.items():
         members.sort(key=lambda run: (run.seed or 0, run.path))
         name = _name(members[0])
         if recipes[place] > 1:
             name = " ".join([name, *(run.path.name for run in members)])
-        corpora[members[0].result["corpus"]].append(Row(name, tuple(members)))
-    return {corpus: _told_apart(rows) for corpus, rows in corpora.items()}
+        corpora[text].append(Row(name, tuple(members)))
+    return {text: _told_apart(rows) for text, rows in corpora.items()}
+
+
+def _texts(runs: list[Ended]) -> dict[Path, str]:
+    """What the text of each run is called, by its path.
+
+    That is the name of its corpus, and a number where texts of one name differ. A
+    result that doesn't know its text is of the one text of that name, if it is one.
+    """
+    known: dict[str, dict[str, None]] = defaultdict(dict)
+    for run in runs:
+        if text := run.result.get("text"):
+            known[run.result["corpus"]][text] = None
+
+    def called(corpus: str, text: str | None) -> str:
+        texts = list(known[corpus])
+        if len(texts) < 2:
+            return corpus
+        number = f"text {texts.index(text) + 1} of {len(texts)}" if text else "unknown"
+        return f"{corpus} ({number}: content or split differs)"
+
+    return {r.path: called(r.result["corpus"], r.result.get("text")) for r in runs}
 
 
 def _told_apart(rows: list[Row]) -> list[Row]:

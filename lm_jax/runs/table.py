@@ -45,12 +45,12 @@ class Group:
     Attributes:
         how: what was seen before each token.
         rows: each with its cells, by where in training.
-        pairs: differences between them, where seeds pair; and where in training.
+        pairs: differences between them, where seeds pair.
     """
 
     how: str
     rows: list[tuple[Row, dict[At, Cell]]]
-    pairs: tuple[At, list[Difference]]
+    pairs: list[Difference]
 
 
 def groups(rows: list[Row], measure: Measure) -> list[Group]:
@@ -73,7 +73,8 @@ def groups(rows: list[Row], measure: Measure) -> list[Group]:
         ]
         scored = [pair for pair in cells if any(c.seeds for c in pair[1].values())]
         scored.sort(key=lambda pair: rank(pair[1]))
-        found.append(Group(how, scored, _pairs(scored, measure, how)))
+        pairs = list(differences([row for row, _ in scored], measure, how))
+        found.append(Group(how, scored, pairs))
     return sorted(found, key=lambda group: rank(group.rows[0][1]))
 
 
@@ -85,18 +86,6 @@ def _cell(figures: list[Figure]) -> Cell:
     mean = statistics.fmean(values) if finite else sum(values) / len(values)
     spread = statistics.stdev(values) if finite and len(values) > 1 else None
     return Cell(mean, spread, len(values), any(each.changed for each in figures))
-
-
-def _pairs(
-    scored: list[tuple[Row, dict[At, Cell]]], measure: Measure, how: str
-) -> tuple[At, list[Difference]]:
-    """Differences at the best steps; at the last, where those weren't scored."""
-    rows, found = [row for row, _ in scored], []
-    for at in POINTS:
-        found = list(differences(rows, measure, how, at))
-        if found:
-            return at, found
-    return "end", found
 
 
 def title(corpus: str, measure: Measure) -> str:
@@ -161,7 +150,7 @@ def lines(
     names = [cell_len(row.name) + 2 for group in found for row, _ in group.rows]
     free = width - len(head)
     room = max([n for n in names if n <= free], default=6)
-    yield title(corpus, measure)
+    yield from textwrap.wrap(title(corpus, measure), width)
     yield " " * room + head
     rest = iter(body)
     for group in found:
@@ -170,7 +159,7 @@ def lines(
         )
         for row, _ in group.rows:
             yield from _named(row.name, room, width, next(rest))
-        yield from _differences(*group.pairs, width)
+        yield from _differences(group.pairs, width)
     if any(c.changed for g in found for _, cells in g.rows for c in cells.values()):
         yield from textwrap.wrap(_CHANGED, width)
 
@@ -226,22 +215,24 @@ def _decimal_points(texts: list[str]) -> list[str]:
     return [filled(text) for text in texts]
 
 
-def _differences(at: At, found: list[Difference], width: int) -> Iterator[str]:
+def _differences(found: list[Difference], width: int) -> Iterator[str]:
     """The paired differences of a group, a line or two each."""
     digits = decimals([each.mean for each in found], [each.deviation for each in found])
-    for other in dict.fromkeys(each.other.name for each in found):
-        told = f"  less {other}, seed by seed, at the {HEADS[at]}:"
+    for other, at in dict.fromkeys((each.other.name, each.at) for each in found):
+        told = f"  minus {other}, paired by seed, at the {HEADS[at]}:"
         yield from textwrap.wrap(told, width, subsequent_indent="    ")
         for each in found:
-            if each.other.name == other:
+            if (each.other.name, each.at) == (other, at):
                 yield from _difference(each, digits, width)
 
 
 def _difference(each: Difference, digits: int, width: int) -> Iterator[str]:
     low, high = each.mean - each.interval, each.mean + each.interval
+    runs = [len(row.runs) for row in (each.row, each.other)]
+    of = f", of {runs[0]} and {runs[1]}" if {*runs} != {each.seeds} else ""
     told = (
         f"{each.mean:+.{digits}f} ± {each.deviation:.{digits}f}, 95% interval of the "
-        f"mean {low:+.{digits}f} to {high:+.{digits}f} ({each.seeds} seeds)"
+        f"mean {low:+.{digits}f} to {high:+.{digits}f} ({each.seeds} seeds{of})"
     )
     name = f"    {each.row.name}"
     if cell_len(name) + 2 + len(told) <= width:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from lm_jax.errors import UserError, nearest
+from lm_jax.files import neighbour
 from lm_jax.text import tables
 from lm_jax.text.arrays import find_arrays, is_arrays
 from lm_jax.text.corpus import Corpus
@@ -44,7 +45,9 @@ def find(corpus: Corpus, cache: Path, label: str = "") -> Text:
             )
         return read_files(files, corpus, "text", str(path), cache, label)
     if _looks_like_path(corpus.source):
-        raise UserError(f"There is no file or folder {path}.{_neighbour(path)}")
+        above = path.parent
+        more = "" if above.is_dir() else f" There is no folder {above} either."
+        raise UserError(f"There is no file or folder {path}.{neighbour(path) or more}")
     close = nearest(corpus.source, KNOWN)
     if "/" not in corpus.source and "Did you mean" in close:
         guess = close.split(" There is:")[0]
@@ -52,8 +55,8 @@ def find(corpus: Corpus, cache: Path, label: str = "") -> Text:
     try:
         return _find_hub(corpus, cache)
     except UserError as error:
-        here = f"There is no file, folder or corpus '{corpus.source}' here. "
-        raise UserError(f"{here}{error} {available()}") from error
+        here = f"There is no file, folder or corpus '{corpus.source}' here."
+        raise UserError(f"{here}{neighbour(path)} {error} {available()}") from error
 
 
 def _exists(path: Path) -> bool:
@@ -83,14 +86,6 @@ def _looks_like_path(source: str) -> bool:
         or (len(path.parts) == 2 and path.parent.is_dir())
         or suffix(path) in (*tables.READERS, ".txt", ".tokens", ".bin")
     )
-
-
-def _neighbour(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f" There is no folder {path.parent} either."
-    names = [entry.name for entry in path.parent.iterdir()][:1000]
-    guess = nearest(path.name, names).split(" There is:")[0]
-    return guess if "Did you mean" in guess else ""
 
 
 def _find_known(known: Known, corpus: Corpus, cache: Path, label: str) -> Text:

@@ -94,6 +94,23 @@ def beginning(tokenizer: Trained) -> Int32[np.ndarray, " tokens"]:
     return np.array([first], np.int32)
 
 
+def prompted(tokenizer: Trained, prompt: str | None) -> Int32[np.ndarray, " tokens"]:
+    """Give the tokens that a model is to continue.
+
+    A prompt begins a document: where documents have an end, that stands before it, as
+    in training. None is where a text begins.
+
+    Raises:
+        UserError: the vocabulary lacks something of the prompt.
+    """
+    if prompt is None:
+        return beginning(tokenizer)
+    ids, end = tokenizer.encode(prompt), tokenizer.end_id
+    if not len(ids) or end in (None, ids[0]):
+        return ids
+    return np.concatenate([beginning(tokenizer), ids])
+
+
 def written(tokenizer: Trained, ids: Ids) -> str:
     """Give the text of ids for people: where a document ends, so does the line."""
     end = tokenizer.end_id

@@ -162,14 +162,16 @@ def _conclude(
             append_sample(run / "samples.txt", 1, text)
             display.sample(1, text)
     tokens = len(scored.data.splits["train"].ids)
+    text = scored.data.text
     scores = entries(
         found,
         split="validation",
         step=1,
         corpus=corpus_of(experiment.data),
+        text=text,
         policy=scored.policy,
     )
-    result = about(experiment, experiment.model, scored.policy) | {
+    result = about(experiment, experiment.model, text, scored.policy) | {
         "steps": 1,
         "tokens": tokens,
         "parameters": scored.loaded.fitted.parameters,

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from lm_jax.data import Prepared
 from lm_jax.errors import NotFinite, UserError, nearest
 from lm_jax.evaluation import Evaluation, Fitted, Found
-from lm_jax.experiment import AnyExperiment, CountExperiment, read
+from lm_jax.experiment import AnyExperiment, CountExperiment, Named, load, read
 from lm_jax.files import given_path
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.claim import check_data
@@ -46,13 +46,15 @@ class Elsewhere:
 
 
 def train(
-    experiment: AnyExperiment, run: Path | str, display: Display | None = None
+    experiment: AnyExperiment | Named | Path | str,
+    run: Path | str | None = None,
+    display: Display | None = None,
 ) -> dict[str, Any]:
     """Train an experiment in a run directory, or go on with it.
 
     Args:
-        experiment: by steps or by counting.
-        run: its directory.
+        experiment: by steps or by counting; "FILE.py" and "FILE.py:VARIANT" are loaded.
+        run: its directory; of what was loaded, None is where the command has it.
         display: what a person sees; lines of progress, if None.
 
     Returns:
@@ -61,6 +63,16 @@ def train(
     Raises:
         UserError: for anything that the user can mend.
     """
+    if isinstance(experiment, Path | str):
+        experiment = load(str(experiment))
+    if isinstance(experiment, Named):
+        run = experiment.run if run is None else run
+        experiment = experiment.experiment
+    if run is None:
+        raise UserError(
+            "An experiment doesn't say where it is trained: give a directory, as in "
+            'train(experiment, "runs/mine").'
+        )
     run = given_path(run, "The run's directory")
     if isinstance(experiment, CountExperiment):
         count_run(experiment, run, display or Display(0))
@@ -77,7 +89,9 @@ def evaluate(
     evaluation: Evaluation | str = "",
     split: str = "validation",
     step: int | None = None,
-    elsewhere: Elsewhere = Elsewhere(),
+    corpus: str = "",
+    context: int | None = None,
+    stride: int | None = None,
 ) -> Found:
     """Make an evaluation of a run; warns where its code was another.
 
@@ -86,7 +100,7 @@ def evaluate(
         evaluation: a value, or the name of one of the run's; what it watches, if "".
         split: of its corpus.
         step: of the checkpoint; None takes the best one.
-        elsewhere: another text, or other windows of it.
+        corpus, context, stride: another text, or other windows of it, as `Elsewhere`.
 
     Raises:
         UserError: when it can't be made.
@@ -96,8 +110,8 @@ def evaluate(
         warnings.warn(changed, stacklevel=2)
     if isinstance(evaluation, str):
         evaluation = named_evaluation(read(run), evaluation)
-    fitted = load_fitted(run, step, elsewhere)
-    split = split_of(fitted, split) if elsewhere.corpus else split
+    fitted = load_fitted(run, step, Elsewhere(corpus, context, stride))
+    split = split_of(fitted, split) if corpus else split
     found = evaluation.run(fitted, split)
     check_finite(found, fitted.step)
     return found

@@ -170,9 +170,10 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
         split="validation",
         step=steps,
         corpus=corpus_of(setup.experiment.data),
+        text=setup.data.text,
         policy=policy,
     )
-    result = about(setup.experiment, setup.model, policy) | {
+    result = about(setup.experiment, setup.model, setup.data.text, policy) | {
         "steps": steps,
         "tokens": steps * setup.units.tokens,
         "parameters": setup.parameters,

@@ -117,7 +117,7 @@ class Scored:
             UserError: when no target of the split counts.
         """
         experiment, data = self.loaded.experiment, self.data
-        rows = data.order(experiment.seed, experiment.batch).shapes[-1].rows
+        rows = data.rows(experiment.seed, experiment.batch)
         part = rows // experiment.execution.accumulate
         ways = batch_ways(self.mesh)
         size = data.lanes or max(part, EVALUATION_TOKENS // data.context)

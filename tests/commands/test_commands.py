@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from lm_jax.__main__ import COMMANDS, main
-from lm_jax.commands.inspect import _unpadded
+from lm_jax.commands.inspect import _print_row, _unpadded
 from lm_jax.commands.train import resolve
+from lm_jax.tokenizers import Characters
 from tests.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +137,15 @@ def test_a_run_is_read_where_its_batch_cannot_be_divided(folder, capsys, monkeyp
     monkeypatch.setattr(jax, "devices", lambda: three)
     assert "nats per token" in printed(capsys, "evaluate", "run")
     assert "can't be divided" in refused(capsys, "train", "tiny.py", "--run", "run")
+
+
+def test_a_line_end_is_escaped_once(capsys):
+    tokenizer = Characters().train(["a\n\\"])
+    ids = tokenizer.encode("a\n\\a")
+    _print_row(tokenizer, {"inputs": ids[:-1], "targets": ids[1:]})
+    lines = capsys.readouterr().out.splitlines()[1:]
+    pairs = [line.split(maxsplit=1)[1] for line in lines]
+    assert pairs == [r"'a' -> '\n'", r"'\n' -> '\'", r"'\' -> 'a'"]
 
 
 @pytest.mark.parametrize(

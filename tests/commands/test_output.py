@@ -1,5 +1,6 @@
 """Commands as processes: their output closes, fills up, or takes only ASCII."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lm_jax.__main__ import main
 from lm_jax.generation import Sampling
 from lm_jax.runs.model import load_model
 from lm_jax.runs.result import read_result
@@ -108,3 +110,32 @@ def test_a_run_ends_and_is_scored_and_writes_without_its_output(counted):
     drawn = Sampling(temperature=0.8)
     (text,) = load_model(run).generate(("春眠",), 3, drawn, 0)
     assert escaped == text + "\n"
+
+
+def test_long_values_and_names_are_wrapped(capsys):
+    from lm_jax.commands import diff
+    from lm_jax.experiment import Difference
+
+    value = "('^an_expression_of_a_parameter/.*$', True), " * 4
+    diff._print([Difference("optimizer.decays", value, "x" * 200, "recipe")])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "".join(lines).count("x") == 200 + value.count("x")
+
+
+def test_the_title_of_a_table_is_wrapped(tmp_path, capsys):
+    result = {
+        "corpus": "a/long/path/of/a/corpus/" * 4,
+        "policy": "windows",
+        "watch": "w",
+        "steps": 1,
+        "scores": [],
+        "parameters": 1,
+        "tokens": 1,
+        "seconds": 1.0,
+    }
+    place = {"evaluation": "w", "split": "validation", "step": 1, "policy": "windows"}
+    result["scores"] = [place | {"corpus": result["corpus"], "scores": {"loss": 1.0}}]
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    assert main(["table", str(tmp_path)]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80

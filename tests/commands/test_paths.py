@@ -56,6 +56,13 @@ def refused(capsys, *args):
     return " ".join(said.err.split())
 
 
+def refused_there(capsys, *args):
+    """The message of a command that must end with 2."""
+    capsys.readouterr()
+    assert main(list(args)) == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_an_empty_path_is_refused_everywhere(place, capsys):
     assert "is empty: give a path" in refused(capsys, *PLACES[place], "")
@@ -101,3 +108,26 @@ def test_python_reads_paths_as_the_commands_do(call, tmp_path):
     experiment = [load("tiny.py").experiment] if call is train else []
     with pytest.raises(UserError, match="is empty"):
         call(*experiment, "")
+
+
+def test_a_run_or_text_gets_the_nearest_that_is_there(capsys, folder):
+    (folder / "text_folder").mkdir()
+    source = ["--data.corpus.source"]
+    said = refused_there(capsys, *TRAIN, *source, "texts_folder")
+    assert "Did you mean 'text_folder'?" in said
+    said = refused_there(capsys, "evaluate", "txet_folder/run")
+    assert "Did you mean" not in said
+
+
+def test_another_text_says_that_it_leaves_the_prompt_out(capsys, folder):
+    from lm_jax.commands.train import resolve
+
+    other = ["tiny.py", "--data.corpus.source", "vectors.txt"]
+    named, _ = resolve(other, "train")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--evaluations.sample.prompt 'the ' belongs to the text" in said
+    assert named.experiment.evaluations["sample"].prompt is None
+    for prompt in ("None", "a"):
+        resolve([*other, "--evaluations.sample.prompt", prompt], "train")
+    resolve(["tiny.py"], "train")
+    assert capsys.readouterr().err == ""

@@ -75,6 +75,8 @@ REFUSED = [
         f"{TRAIN} --data.corpus.source chinese.txt",
         "train with --data.tokenizer.unknown",
     ),
+    ("show tiny.py --model Recurrent", "replace(experiment, model=Recurrent(...))"),
+    ("show tiny.py --model recurrent", "--model.head-dim, ..."),
     ("show tiny.py --lr 1", "./launch.sh show tiny.py --help"),
     ("show tiny.py --run x", "There is no field --run."),
     ("diff tiny.py nope", "There is no nope."),

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.data import Coded, Mixture, PackedDocuments, TokenStream
+from lm_jax.data import (
+    CarriedStream,
+    Coded,
+    MaskedStream,
+    Mixture,
+    PackedDocuments,
+    TokenStream,
+)
 from lm_jax.data.packing import packed_rows, packed_windows
 from lm_jax.data.streams import rows_of_epoch, stream_rows, stream_windows
 from lm_jax.data.tokens import Tokens
@@ -182,8 +189,9 @@ def test_a_text_that_is_too_short(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("abcdefghij")
     corpus = Corpus(str(path))
-    with pytest.raises(UserError, match="'train' has 9 tokens: too short for .*=9"):
-        TokenStream(corpus, Bytes(), 9).prepare(tmp_path)
+    for kind in (TokenStream, CarriedStream, MaskedStream):
+        with pytest.raises(UserError, match="'train' has .* too short for .*=9"):
+            kind(corpus, Bytes(), 9).prepare(tmp_path).order(0, 1)
     made = TokenStream(corpus, Bytes(), 8).prepare(tmp_path)
     assert made.train(0, 1)[5]["inputs"].shape == (8,)
     with pytest.raises(UserError, match="'validation' has 1 token"):
@@ -192,6 +200,24 @@ def test_a_text_that_is_too_short(tmp_path):
         made.evaluation("test", 1)
     with pytest.raises(UserError, match="context=0"):
         TokenStream(corpus, Bytes(), 0)
+
+
+@pytest.mark.parametrize(
+    "kind", [TokenStream, CarriedStream, PackedDocuments, MaskedStream]
+)
+def test_a_text_that_is_shorter_than_a_context_is_scored_whole(tmp_path, kind):
+    """All is one text, as of `evaluate --corpus`: each token but the first, once."""
+    path = tmp_path / "a.txt"
+    path.write_text("abcdef")
+    made = kind(Corpus(str(path), validation=0.0), Bytes(), 16).prepare(tmp_path)
+    size = max(made.rows(0, 4), made.lanes or 0)
+    assert made.rows(0, 4) == 4 and made.rows(0, "64 tokens") == 4
+    batches = list(made.evaluation("train", size))
+    if kind is MaskedStream:
+        return
+    targets = [b["targets"][b["mask"] > 0] for b in batches]
+    found = np.concatenate(targets).tolist()
+    assert made.tokenizer.decode(found) == "bcdef"
 
 
 def parts(*contexts):

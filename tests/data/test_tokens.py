@@ -1,6 +1,7 @@
 """Token arrays are whole, small, found again, and made again when damaged."""
 
 import errno
+import json
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from lm_jax.data import tokens as tokens_module
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
 from lm_jax.text.splitting import Piece
-from lm_jax.tokenizers import Bytes, Characters, Subwords, Words
+from lm_jax.tokenizers import Bytes, Characters, Kept, Subwords, Words, save_tokenizer
 from tests.properties import quick
 
 CHINESE = "牀前明月光，疑是地上霜。\n舉頭望明月，低頭思故鄉。\n"
@@ -145,6 +146,20 @@ def test_documents_are_followed_by_their_end(tmp_path):
     assert len(split.ids) == split.coded.bytes + len(ends)
 
 
+def test_it_is_said_where_documents_run_together(tmp_path, poem):
+    """A tokenizer that was trained on one text has no token that ends a document."""
+    cache, kept = tmp_path / "cache", tmp_path / "tokenizer.json"
+    one = TokenStream(poem, Characters(), 8).prepare(cache)
+    save_tokenizer(one.tokenizer, kept)
+    lines = Corpus(poem.source, separator="\n", validation=0.0)
+    made = TokenStream(lines, Kept(str(kept)), 8).prepare(cache)
+    text = made.tokenizer.decode(made.splits["train"].ids)
+    assert text == (CHINESE * 40).replace("\n", "")
+    said = "follow each other with nothing between them"
+    assert said in made.statement and said not in one.statement
+    assert said not in TokenStream(lines, Characters(), 8).prepare(cache).statement
+
+
 def test_a_one_text_corpus_has_no_end_token(tmp_path):
     made = TokenStream(Corpus(), Characters(), 64).prepare(tmp_path)
     assert made.vocab_size == 65
@@ -189,6 +204,27 @@ def test_changed_text_is_tokenized_anew(tmp_path, poem):
     path.write_text("新" + path.read_text(encoding="utf-8"), encoding="utf-8")
     made = stream.prepare(tmp_path / "cache")
     assert made.tokenizer.decode(made.splits["train"].ids[:1]) == "新"
+
+
+def test_a_text_is_known_whatever_its_tokens_and_its_file_are(tmp_path):
+    """The same content and split: the same digest; and no other has it."""
+    lines = [f"line {i}" for i in range(40)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    (tmp_path / "b.txt").write_bytes("\r\n".join(lines).encode())
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"text": line, "id": 3}) + "\n" for line in lines)
+    )
+
+    def digest(name, tokenizer=Characters(), **how):
+        corpus = Corpus(str(tmp_path / name), **how)
+        return TokenStream(corpus, tokenizer, 8).prepare(tmp_path / "cache").text
+
+    whole, cut = digest("a.txt"), digest("a.txt", separator="\n")
+    assert digest("b.txt") == digest("a.txt", Bytes()) == whole
+    assert digest("a.jsonl", Words()) == digest("a.jsonl") == cut
+    split = digest("a.txt", validation=0.2)
+    (tmp_path / "a.txt").write_text("\n".join(lines)[:-1] + "8")
+    assert len({whole, cut, split, digest("a.txt")}) == 4
 
 
 def test_a_character_of_validation_that_training_lacks(tmp_path):

@@ -60,6 +60,28 @@ def test_a_sample_shows_its_prompt_and_what_the_text_began_with_is_not_shown():
     assert Sample("b", length=2).run(model, "validation").texts == ("baa",)
 
 
+@pytest.mark.parametrize(
+    ("tokenizer", "prompt", "tokens"),
+    [
+        (Characters().train(["ab"], end=True), "ab", ["<|end|>", "a", "b"]),
+        (Words().train(["one two\n"], end=True), "two", ["<|end|>", "two"]),
+        (Ids(7, 3).train([]), "1 2", ["3", "1", "2"]),
+        (Ids(7, 3).train([]), "3 1", ["3", "1"]),
+        (Ids(7, None).train([]), "1 2", ["1", "2"]),
+        (Characters().train(["ab"]), "ab", ["a", "b"]),
+        (Characters().train(["ab"], end=True), "", []),
+    ],
+)
+def test_a_prompt_begins_a_document_where_there_are_documents(
+    tokenizer, prompt, tokens
+):
+    """The end that training saw before each document is not shown."""
+    model = Echo(tokenizer)
+    (text,) = Sample(prompt, length=1).run(model, "validation").texts
+    assert tokenizer.symbols(model.prompt) == tokens
+    assert text == tokenizer.decode([*tokenizer.encode(prompt), 1])
+
+
 def test_a_prompt_that_is_not_of_the_text_is_named_by_its_flag():
     tokenizer = Characters().train(["ab"])
     with pytest.raises(UserError, match=r"^--evaluations.mine.prompt 'x' is not"):

@@ -39,3 +39,30 @@ def test_a_mistake_in_the_file_is_one_message_with_its_line(line, words, tmp_pat
 def test_an_unknown_file_or_variant_is_named_with_the_nearest(address, words):
     with pytest.raises(UserError, match="(?s)" + words):
         load(address)
+
+
+def test_files_of_the_directory_asked_for_are_listed(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    for name in ("study.py", "other.py", "_own.py", "test_it.py"):
+        (tmp_path / "mine" / name).write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as said:
+        load("mine/studdy.py")
+    assert "Did you mean 'mine/study.py'?" in str(said.value)
+    assert "mine/other.py" in str(said.value) and "test_it" not in str(said.value)
+    assert "_own" not in str(said.value)
+    with pytest.raises(UserError, match="Did you mean 'mine/study.py'"):
+        load("mien/study.py")
+
+
+def test_a_run_in_the_place_of_a_file_says_how_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for run, words in {
+        "runs/gpt_shakespeare/base/seed0": "experiments/gpt_shakespeare.py",
+        "runs/gpt_shakespeare/rotary/seed1": "experiments/gpt_shakespeare.py:rotary",
+        "mine": r"FILE\[:VARIANT\]",
+    }.items():
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "experiment.json").write_text("{}")
+        with pytest.raises(UserError, match=f"go on .* train {words} --run {run}"):
+            load(run)

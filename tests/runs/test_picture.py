@@ -4,6 +4,7 @@ import math
 
 import pytest
 from matplotlib import image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lm_jax.errors import UserError
@@ -58,8 +59,7 @@ def test_it_shows_both_losses_the_best_and_the_published(run, drawn):
     assert len(raw.get_xdata()) == len(smooth.get_xdata()) == 800
     assert dict(zip(*validation.get_data(), strict=True)) == VALIDATION
     assert set(reference.get_ydata()) == {1.88}
-    (best,) = losses.texts
-    assert best.get_text() == "best 1.9000\nat step 500"
+    assert losses.get_title("right") == "best 1.9000 at step 500"
     labels = [text.get_text() for text in losses.get_legend().get_texts()]
     assert labels == ["training, smoothed", "validation", "published: 1.88"]
 
@@ -134,9 +134,9 @@ def test_accuracies_have_a_panel_whose_best_is_the_largest(run, drawn):
     draw_run(run, run / "curve.png", published, Measured("nats per text"))
     losses, accuracy, _ = drawn[0].axes
     assert accuracy.get_ylabel() == "accuracy (share of texts)"
-    assert accuracy.texts[0].get_text() == "best 0.9000\nat step 2"
+    assert accuracy.get_title("right") == "best 0.9000 at step 2"
     assert set(accuracy.lines[-1].get_ydata()) == {0.95}
-    assert losses.texts[0].get_text() == "best 0.3333\nat step 3"
+    assert losses.get_title("right") == "best 0.3333 at step 3"
     assert len(losses.lines) == 3  # nothing published of the loss
 
 
@@ -162,8 +162,23 @@ def test_the_score_that_is_watched_is_drawn(run, drawn, watched, larger, best, l
     )
     losses, score = drawn[0].axes
     assert score.get_ylabel() == label
-    assert score.texts[0].get_text().startswith(best)
-    assert not losses.texts
+    assert score.get_title("right").startswith(best)
+    assert not losses.get_title("right")
+
+
+@pytest.mark.parametrize("losses", [[1.9, 1.9, 1.9], [1.9, 1.8, 2.3], [2.5, 1.9, 1.7]])
+def test_what_is_said_of_the_best_covers_no_panel(run, drawn, losses):
+    """A run that begins from another has a flat curve, and its best anywhere."""
+    write(run, [(s, {"loss": x, "validation_loss": x}) for s, x in enumerate(losses)])
+    draw_run(run, run / "curve.png")
+    (figure,) = drawn
+    drawing = FigureCanvasAgg(figure).get_renderer()
+    (panel,) = figure.axes
+    said = [text for text in panel.get_children() if hasattr(text, "get_text")]
+    best = next(t for t in said if t.get_text().startswith("best"))
+    place, name = (t.get_window_extent(drawing) for t in (best, figure._suptitle))
+    assert not place.overlaps(panel.get_window_extent(drawing))
+    assert not place.overlaps(name)
 
 
 def test_steps_are_whole_numbers(run, drawn):

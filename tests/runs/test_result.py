@@ -55,7 +55,7 @@ def test_a_run_without_result_is_said(tmp_path):
 
 
 def test_scores_are_appended_with_what_they_depend_on(tmp_path):
-    where = {"split": "test", "corpus": "ptb", "policy": "windows of 8"}
+    where = {"split": "test", "corpus": "ptb", "text": "t", "policy": "windows of 8"}
     first = entries({"likelihood": {"loss": 2.0}, "sample": {}}, step=3, **where)
     assert [entry["evaluation"] for entry in first] == ["likelihood"]
     write_result(tmp_path, {"steps": 4, "scores": first})
@@ -64,12 +64,13 @@ def test_scores_are_appended_with_what_they_depend_on(tmp_path):
         add_scores(tmp_path, second)
     result = read_result(tmp_path)
     assert result["scores"] == first + second
-    result |= {"watch": "likelihood", "corpus": "ptb", "policy": "windows of 8"}
+    result |= {"watch": "likelihood", **where}
     assert find_scores(result, "test", "end") == {"loss": 1.0}
     assert find_scores(result, "test", "best") == {}
     result["best"] = {"step": 3}
     assert find_scores(result, "test", "best") == {"loss": 2.0}
-    assert find_scores(result | {"watch": "other"}, "test", "end") == {}
+    for other in ({"watch": "other"}, {"text": "other"}, {"corpus": "other"}):
+        assert find_scores(result | other, "test", "end") == {}
 
 
 def test_a_result_of_an_earlier_format_is_named(tmp_path):
@@ -130,7 +131,13 @@ def test_what_is_json_and_no_result_is_named(tmp_path, text):
 
 def test_scores_that_are_no_numbers_are_not_said_twice(tmp_path):
     write_result(tmp_path, {"steps": 4, "scores": []})
-    where = {"split": "test", "corpus": "ptb", "policy": "windows of 8", "step": 4}
+    where = {
+        "split": "test",
+        "corpus": "ptb",
+        "text": "t",
+        "policy": "windows of 8",
+        "step": 4,
+    }
     for _ in range(2):
         made = entries({"likelihood": {"loss": float("nan")}}, **where)
         add_scores(tmp_path, made)
@@ -142,7 +149,7 @@ import sys
 from pathlib import Path
 from lm_jax.runs.result import add_scores, entries
 run, name = Path(sys.argv[1]), sys.argv[2]
-where = {"split": "test", "corpus": "ptb", "policy": "windows of 8"}
+where = {"split": "test", "corpus": "ptb", "text": "t", "policy": "windows of 8"}
 for step in range(20):
     add_scores(run, entries({name: {"loss": 1.0}}, step=step, **where))
 """
@@ -163,7 +170,7 @@ def test_processes_that_score_a_run_at_once_lose_nothing_of_each_other(tmp_path)
 
 
 def test_a_run_that_ends_keeps_what_was_scored_before(tmp_path):
-    where = {"split": "test", "corpus": "ptb", "policy": "windows of 8"}
+    where = {"split": "test", "corpus": "ptb", "text": "t", "policy": "windows of 8"}
     first = entries({"likelihood": {"loss": 2.0}}, step=3, **where)
     second = entries({"likelihood": {"loss": 1.0}}, step=4, **where)
     code = {"version": "1", "sources": "abc", "commit": None, "dirty": None}
@@ -178,7 +185,13 @@ def test_a_run_that_ends_keeps_what_was_scored_before(tmp_path):
 
 
 def test_the_same_score_by_other_code_is_said_again(tmp_path):
-    where = {"split": "test", "corpus": "ptb", "policy": "windows of 8", "step": 3}
+    where = {
+        "split": "test",
+        "corpus": "ptb",
+        "text": "t",
+        "policy": "windows of 8",
+        "step": 3,
+    }
     (made,) = entries({"likelihood": {"loss": 2.0}}, **where)
     write_result(tmp_path, {"steps": 4, "scores": [made]})
     commit = made | {"code": made["code"] | {"commit": "another, of the same sources"}}

@@ -222,6 +222,36 @@ def test_the_digest_of_the_recipe_tells_which_seeds_are_alike(tmp_path):
     assert row.published == (("validation", "loss"), 4.0)
 
 
+def test_another_text_of_the_same_name_stands_apart(tmp_path, capsys):
+    """What was recorded before texts were is of the one text, if it is one."""
+    write(tmp_path, "x", "old", 0, 3.0)
+    write(tmp_path, "x", "base", 0, 4.0, text="one", recipe="r")
+    write(tmp_path, "x", "base", 1, 4.1, text="one", recipe="r")
+    assert names_of(tmp_path) == {"ptb": {"x": 2, "x:old": 1}}
+    write(tmp_path, "x", "base", 2, 9.0, text="other", recipe="r")
+    about = "content or split differs"
+    assert names_of(tmp_path) == {
+        f"ptb (text 1 of 2: {about})": {"x seed0 seed1": 2},
+        f"ptb (text 2 of 2: {about})": {"x seed2": 1},
+        f"ptb (unknown: {about})": {"x:old": 1},
+    }
+    titles = [t for t in shown(capsys, tmp_path).splitlines() if t.startswith("ptb")]
+    assert [t.partition(",")[0] for t in titles] == sorted(names_of(tmp_path))
+    capsys.readouterr()
+    assert main(["table", str(tmp_path), "--csv"]) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    found = [(line["corpus"], line["text"], line["seed"]) for line in lines]
+    assert sorted(found) == [
+        ("ptb", t, s) for t, s in zip(("", "one", "one", "other"), "0012", strict=True)
+    ]
+
+
+def test_a_score_of_another_text_of_the_same_name_is_not_shown(tmp_path, capsys):
+    own, other = entry({"loss": 4.0}, text="one"), entry({"loss": 1.0}, text="other")
+    write(tmp_path, "x", "base", 0, 9.0, text="one", scores=[own, other])
+    assert table(capsys, tmp_path)[-1][1] == "4.000"
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -401,7 +431,7 @@ def test_differences_are_taken_seed_by_seed(tmp_path, capsys):
     write(tmp_path, "gpt", "base", 0, 1.0)
     write(tmp_path, "gpt", "base", 1, 1.0)
     rows = rows_below(tmp_path)["ptb"]
-    found = differences(rows, ("validation", "loss"), POLICY, "end")
+    found = differences(rows, ("validation", "loss"), POLICY)
     by_name = {each.row.name: each for each in found}
     assert set(by_name) == {"lstm:tied", "lstm:far"}
     tied, far = by_name["lstm:tied"], by_name["lstm:far"]
@@ -412,8 +442,41 @@ def test_differences_are_taken_seed_by_seed(tmp_path, capsys):
     assert (far.mean, far.seeds) == (pytest.approx(-4.25), 2)
     said = shown(capsys, tmp_path, "--measure", "validation loss")
     said = " ".join(said.split())
-    assert "less lstm, seed by seed, at the last step:" in said
+    assert "minus lstm, paired by seed, at the last step:" in said
     assert "lstm:tied -0.200 ± 0.100, 95% interval of the mean -0.448 to +0.048" in said
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"recipe": "another"}, {"text": "another"}, {"scores": []}, {"loss": math.inf}],
+)
+@pytest.mark.parametrize("variant", ["base", "tied"])
+def test_one_odd_seed_leaves_the_others_paired(tmp_path, capsys, variant, odd):
+    same = {"recipe": "r", "text": "t"}
+    for seed in range(3):
+        write(tmp_path, "lstm", "base", seed, 4.0 + seed, **same)
+        write(tmp_path, "lstm", "tied", seed, 3.9 + seed + seed**2 / 100, **same)
+    write(tmp_path, "lstm", variant, 3, **{"loss": 0.1} | same | odd)
+    said = shown(capsys, tmp_path, "--measure", "validation loss")
+    said = " ".join(said.split())
+    assert "paired by seed" in said and "lstm:tied" in said
+    alone = "recipe" in odd or "text" in odd
+    pairs = {"base": "3 seeds, of 3 and 4", "tied": "3 seeds, of 4 and 3"}[variant]
+    pairs = "3 seeds" if alone else pairs
+    assert (
+        f"-0.083 ± 0.021, 95% interval of the mean -0.135 to -0.032 ({pairs})" in said
+    )
+
+
+def test_a_row_without_best_scores_is_paired_at_the_last(tmp_path, capsys):
+    for seed in range(3):
+        best, end = entry({"loss": 3.0 + seed}, step=40), entry({"loss": 4.0 + seed})
+        for variant in ("base", "tied"):
+            write(tmp_path, "lstm", variant, seed, 0.0, scores=[best, end])
+        write(tmp_path, "lstm", "old", seed, 0.0, scores=[end])
+    said = shown(capsys, tmp_path, "--measure", "validation loss")
+    assert "minus lstm, paired by seed, at the best step:\n    lstm:tied" in said
+    assert "minus lstm, paired by seed, at the last step:\n    lstm:old" in said
 
 
 def test_what_was_scored_otherwise_is_not_paired(tmp_path, capsys):
@@ -421,7 +484,18 @@ def test_what_was_scored_otherwise_is_not_paired(tmp_path, capsys):
     for seed in (0, 1):
         other = [entry({"loss": 3.0}, policy="windows of 9")]
         write(tmp_path, "lstm", "long", seed, 3.0, scores=other, policy="windows of 9")
-    assert "seed by seed" not in shown(capsys, tmp_path)
+    assert "paired by seed" not in shown(capsys, tmp_path)
+
+
+def test_csv_has_the_seed_of_a_run_that_lies_elsewhere(tmp_path, capsys):
+    for name, text in (("a", '{"experiment": {"seed": 7}}'), ("b", "{"), ("c", None)):
+        write_result(tmp_path / name, 4.0)
+        if text:
+            (tmp_path / name / "experiment.json").write_text(text)
+    assert main(["table", str(tmp_path), "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    found = {row["experiment"]: row["seed"] for row in rows}
+    assert found == {"a": "7", "b": "", "c": ""}
 
 
 def test_csv_has_all_digits_of_each_run(tmp_path, capsys):

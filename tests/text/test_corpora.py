@@ -182,7 +182,7 @@ def test_an_unknown_corpus(tmp_path, monkeypatch):
 
 def test_a_missing_file(tmp_path):
     (tmp_path / "poems.txt").write_text("x")
-    with pytest.raises(UserError, match=r"no file or folder.*mean 'poems.txt'"):
+    with pytest.raises(UserError, match=r"no file or folder.*mean '.*poems.txt'"):
         find(Corpus(str(tmp_path / "poem.txt")), tmp_path)
 
 

@@ -1,5 +1,6 @@
 """A counted run is refused early, ends once, and keeps what was scored."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,17 @@ from lm_jax.data import TokenStream
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Likelihood, Sample
 from lm_jax.experiment import CountExperiment
+from lm_jax.experiment import load as load_file
+from lm_jax.generation import Sampling
 from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
+from lm_jax.runs.model import load_model
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters, Words
 from lm_jax.tokenizers.trained import boundary_ids
 from lm_jax.training.counting import count_run
-from lm_jax.training.fitting import evaluate
+from lm_jax.training.fitting import evaluate, train
 from tests.tiny import TEXT
 
 EXPERIMENT = CountExperiment(
@@ -186,3 +190,42 @@ def test_other_code_than_a_run_began_with_is_said_once_and_kept(capsys):
     assert sources == ["0" * 12, own_code()["sources"]]
     assert main(["table", "run"]) == 0
     assert "versions of the code" in capsys.readouterr().out
+
+
+COUNTS = """
+from lm_jax.counting import NGram
+from lm_jax.data import TokenStream
+from lm_jax.experiment import CountExperiment
+from lm_jax.text import Corpus
+experiment = CountExperiment(
+    TokenStream(Corpus("text.txt", separator="."), context=16), NGram(3)
+)
+"""
+
+
+def test_python_has_what_the_commands_have():
+    """A file is trained where the command does; fields and windows by their names."""
+    Path("counts.py").write_text(COUNTS)
+    run = Path("runs/counts/base/seed0")
+    found = train("counts.py")
+    assert found == read_result(run)
+    assert train(load_file("counts.py"), "other")["recipe"] == found["recipe"]
+    with pytest.raises(UserError, match="give a directory"):
+        train(load_file("counts.py").experiment)
+    model = load_model(run)
+    greedy = model.generate("a", 9, Sampling(temperature=0.0))
+    assert model.generate("a", 9, temperature=0.0) == greedy
+    with pytest.raises(UserError, match="no temprature=. Did you mean 'temperature'"):
+        model.generate("a", temprature=0.0)
+    Path("more.txt").write_text("a dog sees the cat")
+    assert evaluate(run, corpus="more.txt", stride=3).scores["tokens"] == 18
+
+
+def test_a_prompt_begins_a_document():
+    """After the end of a document "b" begins one and "d" follows, elsewhere "c"."""
+    ends = ["".join(end) for end in itertools.product("ax", repeat=4)]
+    texts = [first + end for first in ("bd", "xbc", "cbc") for end in ends]
+    Path("text.txt").write_text(".".join(texts))
+    Path("counts.py").write_text(COUNTS)
+    train("counts.py", "run")
+    assert load_model("run").generate("b", 1, temperature=0.0) == ["bd"]
