@@ -42,9 +42,9 @@ rhs_contracting_dims={0}, operand_precision={highest,highest}
   %j = s32[] get-tuple-element(%b), index=0
   %x = f32[8,16]{1,0:S(1)} get-tuple-element(%b), index=1
   %w = f32[5,16,32]{2,1,0} get-tuple-element(%b), index=2
-  %y = f32[8,32]{1,0:T(8,128)S(1)} fusion(%x, %w, %j), kind=kOutput, calls=%fused, \
+  %y = f32[8,32]{1,0:T(8,128)S(1)} fusion(%x, %w, %j), kind=kOutput, \
 frontend_attributes={kernel="
- of two lines "}, metadata={op_name="jit(f)/dot"}
+ of two lines "}, calls=%fused, metadata={op_name="jit(f)/dot"}
   %step = s32[] constant(STEP)
   %next = s32[] add(%j, %step)
   ROOT %t = (s32[], f32[8,16], f32[5,16,32]) tuple(%next, %x, %w)
