@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "score a trained model on a whole split",
     "generate": "let a trained model continue a prompt",
     "show": "what an experiment resolves to, before it runs",
+    "plan": "what a step needs of machines that are not here",
     "diff": "what differs between two experiments or runs",
     "table": "results of many runs beside the published figures",
     "runs": "runs of a folder: how far, how large; `runs prune` makes room",
@@ -64,7 +65,7 @@ def main(args: list[str]) -> int:
                 f"There is no command '{args[0]}'.{nearest(args[0], COMMANDS)}"
             )
         if args[0] not in ("test", "doctor"):  # doctor says what is wrong with it
-            configure()
+            configure(ahead=args[0] == "plan")
         command = importlib.import_module(f"lm_jax.commands.{args[0]}")
         return command.main(args[1:]) or 0
     except UserError as error:

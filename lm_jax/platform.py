@@ -18,17 +18,34 @@ CACHE = Path(".lm_jax/compiled")
 PRECISION = "highest"
 
 
-def configure() -> None:
+# What lets jax and libtpu compile for devices that aren't here, and look for none.
+_AHEAD = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5e-4",  # of a machine: it decides nothing
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "true",
+}
+
+
+def configure(ahead: bool = False) -> None:
     """Keep compiled programs on disk, and let CPUs use their widest vectors.
 
     Every program is kept, however fast it compiled: a run that starts again
     then begins at once. `JAX_COMPILATION_CACHE_DIR` puts them elsewhere. Products are
     as precise as their type; `JAX_DEFAULT_MATMUL_PRECISION` makes them otherwise.
 
+    Args:
+        ahead: whether this process only compiles, for devices that aren't here. It then
+            starts none but virtual ones, wherever it runs.
+
     Raises:
         UserError: jax can't read a variable of the environment, or computes in 64 bits.
     """
-    if _on_cpu():
+    if ahead:
+        if "jax" not in sys.modules:  # it reads them but once
+            os.environ.update(_AHEAD)
+    elif _on_cpu():
         _keep_memory()
     flags = os.environ.get("XLA_FLAGS", "")
     # XLA's CPU backend prefers 256-bit vectors; 512 took a step of 10.7M

@@ -63,8 +63,8 @@ def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
     address, rest = args[0], args[1:]
     run = None
     if command == "train":
-        run, rest = _taken("--run", rest)
-    source, rest = _taken("--from", rest)
+        run, rest = _taken_path("--run", rest)
+    source, rest = _taken_path("--from", rest)
     named = load(address)
     if source is not None:
         # A run that goes on does without what it began with.
@@ -72,7 +72,7 @@ def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
         rest = ["--initial", "FromRun", f"--initial.run={source}", *rest]
     asked = {"-h", "--help"} & set(rest)
     rest = [arg for arg in rest if arg not in asked]
-    others = ("run", "from") if command == "train" else ("from",)
+    others = (*({"train": ["run"], "plan": ["topology"]}.get(command, [])), "from")
     program = f"{called()} {command} {address}"
     changed = override(named.experiment, rest, program, others)
     if command == "train":
@@ -88,13 +88,11 @@ def _say_dropped(before: Any, after: Any, args: list[str]) -> None:
     """Name the prompts that another text leaves out, but for those typed so."""
     for name, evaluation in after.evaluations.items():
         known = before.evaluations.get(name)
+        if not isinstance(evaluation, Sample) or not isinstance(known, Sample):
+            continue
         flag = f"--evaluations.{name}.prompt"
-        asked = not isinstance(evaluation, Sample) or known is None
-        if (
-            asked
-            or evaluation.prompt == known.prompt
-            or any(a.startswith(flag) for a in args)
-        ):
+        typed = any(arg.startswith(flag) for arg in args)
+        if typed or evaluation.prompt == known.prompt:
             continue
         said = (
             f"{flag} {shlex.quote(known.prompt)} belongs to the text that was there "
@@ -103,8 +101,18 @@ def _say_dropped(before: Any, after: Any, args: list[str]) -> None:
         print(textwrap.fill(said, 80), file=sys.stderr)
 
 
-def _taken(flag: str, args: list[str]) -> tuple[Path | None, list[str]]:
-    """Take a flag and the directory after it, or after its "=", out of arguments."""
+def _taken_path(flag: str, args: list[str]) -> tuple[Path | None, list[str]]:
+    """Take a flag and the directory after it out of arguments."""
+    given, rest = taken(flag, args, "a directory")
+    return None if given is None else given_path(given, flag), rest
+
+
+def taken(flag: str, args: list[str], what: str) -> tuple[str | None, list[str]]:
+    """Take a flag and the word after it, or after its "=", out of arguments.
+
+    Raises:
+        UserError: there is no such word; ``what`` it should be.
+    """
     for index, arg in enumerate(args):
         name, equals, value = arg.partition("=")
         if name != flag:
@@ -112,8 +120,8 @@ def _taken(flag: str, args: list[str]) -> tuple[Path | None, list[str]]:
         after = index + 1 if equals else index + 2
         given = [value] if equals else args[index + 1 : after]
         if not given or (not equals and given[0].startswith("--")):
-            raise UserError(f"{flag} needs a directory after it.")
-        return given_path(given[0], flag), args[:index] + args[after:]
+            raise UserError(f"{flag} needs {what} after it.")
+        return given[0], args[:index] + args[after:]
     return None, args
 
 
@@ -173,8 +181,6 @@ def describe(setup: Setup) -> list[tuple[str, str]]:
     experiment = setup.experiment
     parts = experiment.execution.accumulate
     devices = jax.devices()
-    shape = {axis: n for axis, n in setup.mesh.shape.items() if n > 1}
-    mesh = " x ".join(f"{n} {axis}" for axis, n in shape.items()) or "one device"
     shapes = " or ".join(f"{s.rows} x {s.length}" for s in setup.order.shapes)
     average = [("average", str(experiment.average))] if experiment.average else []
     return [
@@ -192,8 +198,14 @@ def describe(setup: Setup) -> list[tuple[str, str]]:
             f"{setup.total * setup.units.flops:.2e} FLOPs",
         ),
         *average,
-        ("devices", f"{len(devices)} {devices[0].platform} ({mesh})"),
+        ("devices", f"{len(devices)} {devices[0].platform} ({mesh_of(setup)})"),
     ]
+
+
+def mesh_of(setup: Setup) -> str:
+    """How the devices stand: "2 data x 4 fsdp"."""
+    shape = {axis: n for axis, n in setup.mesh.shape.items() if n > 1}
+    return " x ".join(f"{n} {axis}" for axis, n in shape.items()) or "one device"
 
 
 def _conclude(

@@ -13,6 +13,9 @@ from lm_jax.kernels.placement import on_each_device
 
 LANES = 128
 BLOCK = 512
+# Products in each of splash attention's kernels: scores and mixed values; scores again,
+# the gradients of weights and queries; scores again, those of weights, values and keys.
+PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
 
 
 def lacks(query: Array, key: Array, sight: Sight, softcap: float | None) -> str | None:
@@ -22,6 +25,22 @@ def lacks(query: Array, key: Array, sight: Sight, softcap: float | None) -> str 
     if query.shape[3] % (LANES // 2):
         return f"{LANES // 2} doesn't divide heads of width {query.shape[3]}"
     return None
+
+
+def flops(name: str, shapes: list[tuple[int, ...]]) -> float | None:
+    """Count the operations of a kernel in which each token sees all; None of others.
+
+    Args:
+        name: as it is called in the compiled program.
+        shapes: of its operands; the first two of four axes (batch, heads, time, dim)
+            are the queries and the keys.
+    """
+    products = next((n for each, n in PRODUCTS.items() if name.startswith(each)), None)
+    found = [shape for shape in shapes if len(shape) == 4][:2]
+    if products is None or len(found) < 2:
+        return None
+    batch, heads, time, dim = found[0]
+    return 2.0 * products * batch * heads * time * found[1][2] * dim
 
 
 def attend_splash(

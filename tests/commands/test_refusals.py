@@ -79,6 +79,8 @@ REFUSED = [
     ("show tiny.py --model recurrent", "--model.head-dim, ..."),
     ("show tiny.py --lr 1", "./launch.sh show tiny.py --help"),
     ("show tiny.py --run x", "There is no field --run."),
+    ("plan tinny.py", "There is no experiment file 'tinny.py'."),
+    ("plan tiny.py --topology v5q:2x2", "Did you mean 'v5p'?"),
     ("diff tiny.py nope", "There is no nope."),
     ("evaluate", "./launch.sh evaluate RUN"),
     ("evaluate runs/nope", "There is no runs/nope."),

@@ -1,0 +1,1 @@
+"""Many processes, and plans for machines that are not here."""

@@ -1,0 +1,162 @@
+"""What a compiled step costs a device: operations, bytes, collectives, seconds.
+
+Counted from the program's text, every instruction as often as its loops run: XLA's own
+``cost_analysis`` counts the body of a loop once.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lm_jax.scaling.chips import Chip
+from lm_jax.scaling.collectives import Collective, collectives, kind_of
+from lm_jax.scaling.hlo import (
+    Array,
+    Computation,
+    Instruction,
+    Program,
+    fused,
+    parse,
+    trips,
+)
+from lm_jax.scaling.products import products
+from lm_jax.scaling.traffic import moved
+
+Kernel = Callable[[str, list[Array]], float | None]
+
+# They compute nothing and move nothing.
+_FREE = {
+    *("after-all", "bitcast", "constant", "get-tuple-element", "iota", "parameter"),
+    *("opt-barrier", "optimization-barrier", "partition-id", "replica-id", "tuple"),
+}
+_FREE_TARGETS = {"AllocateBuffer", "AssumeGatherIndicesInBound", "ConcatBitcast"}
+
+
+@dataclass
+class Cost:
+    """What a device does; all of it of one step.
+
+    Attributes:
+        flops: additions and multiplications of products of matrices.
+        passes: the same, float32 products counted as the bfloat16 ones that make them.
+        bytes: read from its memory and written to it.
+        seconds: of each instruction the longer of computing and moving, in sum; 0 where
+            the chip's figures are not known.
+        sent: bytes that a device sends to others.
+        collectives: how many, by kind.
+        sizes: bytes of them, the whole array that is gathered or reduced, by kind.
+        uncounted: calls whose operations are not known, by name.
+    """
+
+    flops: float = 0.0
+    passes: float = 0.0
+    bytes: float = 0.0
+    seconds: float = 0.0
+    sent: float = 0.0
+    collectives: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[str] = field(default_factory=Counter)
+    uncounted: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: "Cost", times: int = 1) -> None:
+        """Count another one too, so many times."""
+        for name, value in vars(other).items():
+            if isinstance(value, Counter):
+                for key, count in value.items():
+                    getattr(self, name)[key] += count * times
+            else:
+                setattr(self, name, getattr(self, name) + value * times)
+
+
+def count(text: str, chip: Chip | None = None, kernel: Kernel | None = None) -> Cost:
+    """Count a compiled program.
+
+    Args:
+        text: of ``compiled.as_text()``.
+        chip: it was compiled for; None gives no seconds.
+        kernel: operations of a kernel that is called, from its name and operands; None
+            where it isn't known.
+    """
+    program = parse(text)
+    return _of_computation(_Counting(program, chip, kernel), program.entry)
+
+
+@dataclass(frozen=True)
+class _Counting:
+    """What is counted, for what; see `count`."""
+
+    program: Program
+    chip: Chip | None
+    kernel: Kernel | None
+
+    def timed(self, flops: float, passes: float, size: float) -> Cost:
+        """Give the cost of one instruction that moves so many bytes."""
+        seconds = 0.0
+        if self.chip is not None:
+            seconds = max(passes / self.chip.flops, size / self.chip.bandwidth)
+        return Cost(flops, passes, size, seconds)
+
+
+def _of_computation(of: _Counting, name: str) -> Cost:
+    total, within = Cost(), of.program.computations[name]
+    sent: dict[str, Collective] = {}
+    for each in within.values():
+        total.add(_of_instruction(of, within, each))
+        for found in collectives(of.program, within, each):
+            sent.setdefault(found.channel, found)
+    for found in sent.values():
+        total.sent += found.sent
+        total.collectives[found.kind] += 1
+        total.sizes[found.kind] += round(found.size)
+    return total
+
+
+def _of_instruction(of: _Counting, within: Computation, each: Instruction) -> Cost:
+    """The cost of one instruction, its collectives apart."""
+    if each.op in _FREE or each.op.endswith("-done") or kind_of(each):
+        return Cost()
+    if each.op == "while":
+        return _of_loop(of, within, each)
+    if each.op == "conditional":
+        names = ("branch_computations", "true_computation", "false_computation")
+        branches = [_of_computation(of, name) for name in each.called(*names)]
+        return max(branches, key=lambda cost: (cost.seconds, cost.flops))
+    if each.op in ("call", "call-start", "async-start"):
+        total = Cost()
+        for name in each.called("to_apply", "calls", "called_computations"):
+            total.add(_of_computation(of, name))
+        return total
+    if each.op == "custom-call":
+        return _of_call(of, within, each)
+    size = moved(of.program, within, each)
+    if each.op.endswith("-start"):  # moved while others compute
+        return Cost(bytes=size)
+    found = list(products(of.program, within, each))
+    if not found and any(map(kind_of, fused(of.program, each).values())):
+        return Cost()
+    flops = sum((flops for flops, _ in found), 0.0)
+    passes = sum((flops * passes for flops, passes in found), 0.0)
+    return of.timed(flops, passes, size)
+
+
+def _of_loop(of: _Counting, within: Computation, each: Instruction) -> Cost:
+    times, total = trips(of.program, within, each), Cost()
+    for name in each.called("body"):
+        total.add(_of_computation(of, name), 1 if times is None else times)
+    if times is None:
+        total.uncounted["a loop of unknown length, counted once"] += 1
+    return total
+
+
+def _of_call(of: _Counting, within: Computation, each: Instruction) -> Cost:
+    """The cost of what the compiler doesn't know: a kernel, or a library's function."""
+    target = each.said(r'custom_call_target="([^"]*)"') or each.name
+    if target in _FREE_TARGETS:
+        return Cost()
+    name = re.sub(r"[.\d]+$", "", each.name) if target == "tpu_custom_call" else target
+    arrays = [array for o in each.operands for array in within[o].results]
+    flops = of.kernel(name, arrays) if of.kernel else None
+    cost = of.timed(flops or 0.0, flops or 0.0, moved(of.program, within, each))
+    if flops is None:
+        cost.uncounted[name] += 1
+    return cost

@@ -1,0 +1,162 @@
+"""What a plan says of compiled steps, against the model's own count."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from lm_jax.experiment import load
+from lm_jax.experiment.overrides import override
+from lm_jax.kernels.attention_tpu import flops
+from lm_jax.scaling.chips import CHIPS
+from lm_jax.scaling.cost import Cost, count
+from lm_jax.scaling.plan import Plan, plan
+from lm_jax.scaling.topology import Topology, topologies
+from lm_jax.training.setup import set_up
+from tests.tiny import write_tiny
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A function from overrides of tiny.py to its setup and plan on two devices."""
+    folder = tmp_path_factory.mktemp("planned")
+    write_tiny(folder)
+    jax.devices()  # as many as the tests have, whatever is asked for first
+    (topology,) = topologies("cpu:2")
+
+    def of(*args):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            experiment = load("tiny.py").experiment
+            experiment = override(experiment, [*args, "--fsdp", "2"], "plan")
+            setup = set_up(experiment, list(topology.devices), fresh=False)
+        return setup, plan(setup, topology)
+
+    return of
+
+
+def other_half(setup):
+    """Operations of attention to what comes later: the plain form makes them too."""
+    model, context = setup.model, setup.data.context
+    return 6 * setup.units.tokens * model.layers * 2 * model.width * context / 2
+
+
+LAYERS = ("--model.layers", "2")
+
+
+@pytest.fixture(scope="module")
+def unrolled(planned):
+    return planned(*LAYERS)
+
+
+@pytest.fixture(scope="module")
+def scanned(planned):
+    return planned(*LAYERS, "--scan", "True")
+
+
+@pytest.mark.slow
+def test_compiled_operations_are_the_models_own(unrolled):
+    setup, made = unrolled
+    assert made.model_flops == setup.units.flops / 2
+    assert made.cost.flops == made.model_flops + other_half(setup) / 2
+    assert not made.cost.uncounted
+
+
+@pytest.mark.slow
+def test_scanned_layers_cost_what_unrolled_ones_do(unrolled, scanned):
+    (_, one), (_, other) = unrolled, scanned
+    assert one.cost.flops == other.cost.flops
+    gathered = [cost.sizes["all-gather"] for cost in (one.cost, other.cost)]
+    assert gathered[0] == gathered[1] > 0
+    assert one.arguments == other.arguments
+
+
+@pytest.mark.slow
+def test_arguments_are_a_devices_part_of_the_state_and_the_batch(scanned):
+    setup, made = scanned
+
+    def held(array):
+        shape = array.sharding.shard_shape(array.shape)
+        return jnp.dtype(array.dtype).itemsize * jnp.prod(jnp.array(shape))
+
+    arrays = setup.placed_shapes(), setup.placed_batch(setup.order.shapes[-1])
+    assert made.arguments == sum(map(held, jax.tree.leaves(arrays)))
+    assert made.memory > made.arguments
+
+
+def test_a_scan_costs_what_its_unrolled_steps_do():
+    def loss(weights, x, loop):
+        def layer(x, weight):
+            return jnp.tanh(x @ weight), None
+
+        if loop:
+            return jax.lax.scan(layer, x, weights)[0].sum()
+        for weight in weights:
+            x, _ = layer(x, weight)
+        return x.sum()
+
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((4, 8, 8), (6, 8))]
+    step = jax.jit(jax.grad(loss), static_argnums=2)
+    found = [
+        count(step.lower(*shapes, loop).compile().as_text()) for loop in (True, False)
+    ]
+    # Forward, and the gradients of weights and inputs; none of the first inputs.
+    assert found[0].flops - found[1].flops in (0, 2 * 6 * 8 * 8)
+    assert found[1].flops == (3 * 4 - 1) * 2 * 6 * 8 * 8
+
+
+@pytest.fixture(scope="module")
+def pair():
+    mesh = jax.make_mesh((2,), ("fsdp",), devices=jax.devices()[:2])
+    return [NamedSharding(mesh, PartitionSpec(*axes)) for axes in (["fsdp"], [])]
+
+
+def test_a_weight_in_parts_is_gathered_once_in_every_run_of_a_loop(pair):
+    apart, whole = pair
+
+    def step(x, weights):
+        def layer(x, weight):
+            weight = jax.lax.with_sharding_constraint(weight, whole)
+            return jnp.tanh(x @ weight), None
+
+        return jax.lax.scan(layer, x, weights)[0]
+
+    parts = NamedSharding(apart.mesh, PartitionSpec(None, "fsdp"))
+    x = jax.ShapeDtypeStruct((6, 8), jnp.float32, sharding=apart)
+    weights = jax.ShapeDtypeStruct((5, 8, 8), jnp.float32, sharding=parts)
+    cost = count(jax.jit(step).lower(x, weights).compile().as_text())
+    assert cost.collectives == {"all-gather": 5}
+    assert cost.sizes == {"all-gather": 5 * 8 * 8 * 4}
+    assert cost.sent == 5 * 8 * 8 * 4 / 2
+    assert cost.flops == 5 * 2 * 3 * 8 * 8
+
+
+def test_a_sum_over_devices_is_sent_twice(pair):
+    apart, whole = pair
+    x = jax.ShapeDtypeStruct((2, 50), jnp.float32, sharding=apart)
+    step = jax.jit(lambda x: x.sum(0), out_shardings=whole)
+    cost = count(step.lower(x).compile().as_text())
+    assert cost.sizes == {"all-reduce": 200} and cost.sent == 2 * 200 / 2
+
+
+def test_seconds_of_each_part_of_a_chip_and_of_a_step():
+    chip = CHIPS["v5p"]
+    cost = Cost(passes=459e12, bytes=2 * 2765e9, seconds=2.5, sent=300e9)
+    made = Plan(Topology("v5p:2x2x1", (), chip), 0, 0, 4.59e14, cost)
+    assert made.seconds() == {"compute": 1.0, "memory": 2.0, "links": 0.5}
+    assert made.step == 3.0 and made.utilization == 1 / 3
+
+
+@pytest.mark.parametrize(
+    ("name", "products"),
+    [
+        ("splash_mha_fwd_residuals", 2),
+        ("splash_mha_fwd_segmented_no_residuals", 2),
+        ("splash_mha_dq_no_residuals", 3),
+        ("splash_mha_dkv_no_residuals", 4),
+    ],
+)
+def test_operations_of_attentions_kernels(name, products):
+    shapes = [(1, 4, 4), (2, 8, 512, 64), (2, 8, 256, 64), (2, 8, 256, 64), (512, 128)]
+    assert flops(name, shapes) == products * 2 * 2 * 8 * 512 * 256 * 64
+    assert flops("matmul", shapes) is None

@@ -1,0 +1,132 @@
+"""Which devices there are to compile for, and what is said of those that aren't."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import jax
+import pytest
+
+from lm_jax.__main__ import main
+from lm_jax.errors import UserError
+from lm_jax.scaling import topology
+from lm_jax.scaling.topology import topologies
+from tests.tiny import write_tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """A folder with tiny.py, where nothing compiles and jax has started."""
+    write_tiny(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    jax.devices()
+
+    def compiles(*args, **named):
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compiles)
+    return tmp_path
+
+
+def test_virtual_devices_have_no_figures():
+    few, many = topologies("cpu:2,cpu:8")
+    assert [len(few.devices), len(many.devices)] == [2, 8]
+    assert few.chip is many.chip is None
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("v5q:2x2", "Did you mean 'v5p'? There is: cpu, v5e, v5p, v6e."),
+        ("", "'' is no kind of device"),
+        ("cpu:8,", "'' is no kind of device"),
+        ("v5e", "There is: cpu:N, v5e:AxB, v5p:AxBxC, v6e:AxB"),
+        ("v5e:4", "'v5e:4' has no form"),
+        ("v5p:2x2", "'v5p:2x2' has no form"),
+        ("v5e:0x2", "'v5e:0x2' has no form"),
+        ("cpu:2x2", "'cpu:2x2' has no form"),
+        ("cpu:9", "jax has started with 8 cpu devices"),
+    ],
+)
+def test_a_topology_that_there_is_not(names, words):
+    with pytest.raises(UserError, match=".") as said:
+        topologies(names)
+    assert words in str(said.value)
+
+
+def test_without_libtpu_it_is_said_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(topology, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="LM_JAX_EXTRAS=tpu ./launch.sh plan"):
+        topologies("cpu:2,v5e:2x2")
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("--topology", "--topology needs names of topologies"),
+        ("--topolgy cpu:8", "Did you mean --topology cpu:8?"),
+        ("--topology v7:2x2", "'v7' is no kind of device"),
+        ("--topology cpu:8 --fsdp 3", "the mesh data=-1, fsdp=3, tensor=1 doesn't"),
+        ("--topology cpu:8 --batch 6", "The nearest that can: 8 (--batch)."),
+        ("--topology cpu:8 --model.width 15", "divide model.width=15"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_compiles(typed, words, capsys):
+    assert main(["plan", "tiny.py", *typed.split()]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_counts_has_no_step(capsys):
+    counts = str(ROOT / "experiments/families_shakespeare.py:ngram")
+    assert main(["plan", counts]) == 2
+    assert "no step to plan" in " ".join(capsys.readouterr().err.split())
+
+
+def run(*args):
+    """A process of its own, as a user's, but for a compiler that hurries."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_P")}
+    kept["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    return subprocess.run(
+        [sys.executable, "-m", "lm_jax", "plan", "tiny.py", *args],
+        env=kept | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_has_as_many_devices_as_it_asks_for():
+    done = run("--fsdp", "16", "--batch", "16")
+    assert done.returncode == 0, done.stderr
+    assert "cpu:16, 16 fsdp" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    for word in ("memory", "FLOPs", "times the model's own", "all-gather", "seconds"):
+        assert word in done.stdout
+
+
+NO_LIBTPU = pytest.mark.skipif(
+    find_spec("libtpu") is None, reason="libtpu, the TPU's compiler, is not installed"
+)
+
+
+@NO_LIBTPU
+@pytest.mark.slow
+def test_a_step_is_compiled_for_tpus_that_are_not_here():
+    done = run("--topology", "v5e:2x2", "--model.layers", "2", "--scan", "True")
+    assert done.returncode == 0, done.stderr
+    assert "of 16 GiB" in done.stdout and "binds" in done.stdout
+    # Nothing of libtpu's search for a TPU.
+    assert done.stderr == "compiling for v5e:2x2\n"
+
+
+@NO_LIBTPU
+@pytest.mark.slow
+def test_a_topology_that_libtpu_does_not_know():
+    done = run("--topology", "v5e:3x3")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "There is: cpu:N, v5e:AxB" in " ".join(done.stderr.split())
