@@ -40,7 +40,7 @@ def main(args: list[str]) -> int:
         print(USAGE.replace("./launch.sh", called()))
         return 0 if args else 2
     names, args = taken("--topology", args, "names of topologies, as in v5e:4x4,")
-    named, _ = resolve(args, "plan")
+    named, *_ = resolve(args, "plan")
     experiment: Any = named.experiment
     if not experiment.in_steps:
         raise UserError(

@@ -28,7 +28,7 @@ def main(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(USAGE.replace("./launch.sh", called()))
         return 0 if args else 2
-    named, _ = resolve(args, "show")
+    named, *_ = resolve(args, "show")
     display = Display(0)
     fields = [(k, v) for k, v in flatten(named.experiment).items() if v]
     display.header("experiment", fields)

@@ -3,11 +3,10 @@
 import shlex
 import signal
 import sys
-import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -53,7 +52,21 @@ shape, and what --initial.renamed, .resized, .new and .dropped name.
   ./launch.sh train experiments/gpt_shakespeare.py --help    (all fields)"""
 
 
-def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
+class Resolved(NamedTuple):
+    """What a command line asks for.
+
+    Attributes:
+        named: the experiment.
+        run: the directory that was given for it.
+        dropped: what to say of prompts that another text leaves out.
+    """
+
+    named: Named
+    run: Path | None
+    dropped: list[str]
+
+
+def resolve(args: list[str], command: str) -> Resolved:
     """Read FILE[:VARIANT], --run, --from and overrides from the command line.
 
     Raises:
@@ -75,30 +88,30 @@ def resolve(args: list[str], command: str) -> tuple[Named, Path | None]:
     others = (*({"train": ["run"], "plan": ["topology"]}.get(command, [])), "from")
     program = f"{called()} {command} {address}"
     changed = override(named.experiment, rest, program, others)
-    if command == "train":
-        _say_dropped(named.experiment, changed, rest)
+    dropped = _dropped(named.experiment, changed, rest)
     named = replace(named, experiment=changed)
     if asked:
         print(fields_help(named, address, command))
         raise SystemExit(0)
-    return named, run
+    return Resolved(named, run, dropped)
 
 
-def _say_dropped(before: Any, after: Any, args: list[str]) -> None:
+def _dropped(before: Any, after: Any, args: list[str]) -> list[str]:
     """Name the prompts that another text leaves out, but for those typed so."""
+    found = []
     for name, evaluation in after.evaluations.items():
         known = before.evaluations.get(name)
         if not isinstance(evaluation, Sample) or not isinstance(known, Sample):
             continue
         flag = f"--evaluations.{name}.prompt"
         typed = any(arg.startswith(flag) for arg in args)
-        if typed or evaluation.prompt == known.prompt:
+        if typed or not known.prompt or evaluation.prompt == known.prompt:
             continue
-        said = (
+        found.append(
             f"{flag} {shlex.quote(known.prompt)} belongs to the text that was there "
             "before, and is left out: samples begin as the new text does."
         )
-        print(textwrap.fill(said, 80), file=sys.stderr)
+    return found
 
 
 def _taken_path(flag: str, args: list[str]) -> tuple[Path | None, list[str]]:
@@ -130,7 +143,7 @@ def main(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(USAGE.replace("./launch.sh", called()))
         return 0 if args else 2
-    named, run = resolve(args, "train")
+    named, run, dropped = resolve(args, "train")
     experiment: Any = named.experiment
     run = run or named.run
     if not experiment.in_steps:
@@ -145,6 +158,8 @@ def main(args: list[str]) -> int:
     display.header(
         f"{named.name}, {named.variant}", [*describe(setup), ("run", str(run))]
     )
+    for said in dropped:
+        display.message(said)
     if setup.start is not None:
         display.header("parameters", setup.start.table)
     outcome = train_run(experiment, run, setup, display)

@@ -198,7 +198,7 @@ def test_a_changed_recipe_has_no_published_figure(tmp_path, monkeypatch):
         (["tiny.py", "--model.width", "8", "--published.value", "2"], True),
         (["tiny.py:recurrent"], False),
     ):
-        named, _ = resolve(args, "train")
+        named, *_ = resolve(args, "train")
         assert (named.experiment.published is not None) is there
 
 
