@@ -215,6 +215,12 @@ install() {  # with the file to lock open as descriptor 9
   it as it is: .venv/bin/python -m lm_jax"
     return 2
   fi
+  if [ -L "$venv" ] && [ -n "$old_root" ] && [ "$old_root" != "$root" ]; then
+    say "$venv is a link to the environment of $old_root:
+  remove the link to have one here, or use it as it is:
+  .venv/bin/python -m lm_jax"
+    return 2
+  fi
   if reusable; then
     chosen=$old_python
     # pip fails, nearly always for want of a network, before it changes

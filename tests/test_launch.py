@@ -267,3 +267,20 @@ def test_environment_of_the_users_own_is_left_alone(machine):
     status, _, err = machine.launch()
     assert status == 2 and "was not made by launch.sh" in err
     assert own.read_text() == "mine"
+
+
+def test_environment_of_another_checkout_is_left_alone(ready, tmp_path):
+    """A link to it is no reason to empty it; an empty place elsewhere is filled."""
+    for name in ("other", "large"):
+        (tmp_path / name).mkdir()
+    other = new_machine(tmp_path / "other")
+    other.install("python3.12", "3.12.4")
+    (other.root / ".venv").symlink_to(ready.venv)
+    before = sorted(ready.venv.rglob("*"))
+    status, _, err = other.launch()
+    assert (status, other.calls()) == (2, [])
+    assert f"is a link to the environment of {ready.root}" in err
+    assert sorted(ready.venv.rglob("*")) == before
+    (other.root / ".venv").unlink()
+    (other.root / ".venv").symlink_to(tmp_path / "large")
+    assert other.launch()[0] == 0
