@@ -13,7 +13,7 @@ from lm_jax.models.stack import initialise
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import SGD, AdamW, transformation
 from lm_jax.schedules import WarmupCosine
-from lm_jax.sharding import Sharding, make_mesh, state_shardings, to_mesh
+from lm_jax.sharding import Sharding, make_mesh, on_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step
 
@@ -61,6 +61,7 @@ def training(size: Size) -> Callable[[str, int], float]:
 
     def compiled(dtype):
         step = make_train_step(size.model(dtype), NextToken(), rule, curve, seed=0)
+        step = on_mesh(step, Sharding(), mesh)
         return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
 
     step = {dtype: compiled(dtype) for dtype in MODES}

@@ -35,6 +35,8 @@ class OptimizerBase:
     rated_decay: bool = False
 
     direction: ClassVar[Any]
+    products: ClassVar[bool] = False
+    """Whether a direction multiplies matrices."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that train nothing or climb."""

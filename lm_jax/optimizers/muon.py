@@ -42,6 +42,8 @@ class Muon(OptimizerBase):
     _: KW_ONLY
     weight_decay: float = within("[0, inf)", 0.1)
 
+    products = True
+
     def direction(self) -> optax.GradientTransformation:
         """Gradients to an uphill direction of unit learning rate."""
         hidden = optax.chain(

@@ -8,6 +8,7 @@ if it is rated), multiply by the learning rate and by -1.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from lm_jax.optimizers.base import ALL, MATRICES, OptimizerBase
@@ -38,7 +39,7 @@ def transformation(
     decaying = [decay] if optimizer.weight_decay else []
     clip = optimizer.clip
     return optax.chain(
-        *([] if clip is None else [optax.clip_by_global_norm(clip)]),
+        *([] if clip is None else [_clipped(clip)]),
         optimizer.direction(),
         *(decaying + rated if optimizer.rated_decay else rated + decaying),
         optax.scale_by_learning_rate(curve),
@@ -50,3 +51,17 @@ def _scale_each(factors: Any) -> optax.GradientTransformation:
         return jax.tree.map(lambda u, factor: u * factor, updates, factors)
 
     return optax.stateless(update)
+
+
+def _clipped(highest: float) -> optax.GradientTransformationExtraArgs:
+    """Scale gradients whose global norm is too high; a step knows the norm already."""
+
+    def update(updates, state, params=None, *, norm=None, **_):
+        norm = optax.tree.norm(updates) if norm is None else norm
+
+        def clip(gradient):
+            return jnp.where(norm < highest, gradient, gradient / norm * highest)
+
+        return jax.tree.map(clip, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)

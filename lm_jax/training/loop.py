@@ -94,6 +94,7 @@ def compile_functions(setup: Setup) -> Compiled:
         accumulate=experiment.execution.accumulate,
         average=running(experiment.average),
         frozen=setup.frozen,
+        products=experiment.optimizer.products,
     )
     train_step = jax.jit(
         setup.on_mesh(step),

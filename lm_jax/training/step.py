@@ -8,9 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import DictKey
 from jaxtyping import Array, Bool, Key
 
 from lm_jax.averages import Running
+from lm_jax.kernels.placement import platform
 from lm_jax.models.cache import continued
 from lm_jax.objectives import ObjectiveBase
 from lm_jax.platform import products_of
@@ -42,6 +44,7 @@ def make_train_step(
     accumulate: int = 1,
     average: Running | None = None,
     frozen: Any = None,
+    products: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """Make ``train_step(state, batch) -> (state, metrics)``.
 
@@ -58,7 +61,9 @@ def make_train_step(
         accumulate: parts that a batch is computed in; must divide its rows.
         average: of the weights, that each step adds to.
         frozen: true for each parameter that is not trained; None trains all.
+        products: whether the update multiplies matrices: then it is made but once.
     """
+    transformation = optax.with_extra_args_support(transformation)
     gradients = make_gradients(
         model, objective, seed=seed, accumulate=accumulate, frozen=frozen
     )
@@ -70,11 +75,20 @@ def make_train_step(
         loss = loss / weight
         gradient = jax.tree.map(lambda g: g / weight, gradient)
         norm = optax.tree.norm(gradient)
-        new = _updated(state, gradient, transformation, average, frozen)
-        new = new.replace(carry=carry)
+
+        def updated(state: TrainState, gradient: Any) -> TrainState:
+            new = _updated(state, gradient, norm, transformation, average, frozen)
+            return new.replace(carry=carry)
+
+        new = updated(state, gradient)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm) & still_finite(state, new)
         finite &= state.finite
-        new = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state)
+        if platform() == "cpu" and not products:
+            # Made again, where the state lies: to choose between two states is another
+            # pass over both, of a third of all that the update moves.
+            new = jax.lax.cond(finite, updated, lambda old, _: old, state, gradient)
+        else:
+            new = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state)
         metrics = {
             "loss": loss,
             "grad_norm": norm,
@@ -95,11 +109,15 @@ def still_finite(before: Any, after: Any) -> Bool[Array, ""]:
 
     def stays(old: Array, new: Array) -> Array:
         if not jnp.issubdtype(new.dtype, jnp.inexact):
-            return jnp.ones((), bool)
-        return (jnp.isfinite(new) | ~jnp.isfinite(old)).all()
+            return jnp.ones(new.shape, bool)
+        return jnp.isfinite(new) | ~jnp.isfinite(old)
 
-    kept = jax.tree.leaves(jax.tree.map(stays, before, after))
-    return jnp.stack(kept).all()
+    # A parameter and its statistics are looked at in one pass.
+    kept: dict[Any, Array] = {}
+    for path, each in jax.tree.leaves_with_path(jax.tree.map(stays, before, after)):
+        name = tuple(part for part in path if isinstance(part, DictKey)), each.shape
+        kept[name] = kept.get(name, True) & each
+    return jnp.stack([each.all() for each in kept.values()]).all()
 
 
 def make_gradients(
@@ -185,9 +203,11 @@ def _by_training(params: Any, frozen: Any) -> tuple[Any, Any]:
     return parted(params, frozen)
 
 
-def _updated(state: TrainState, gradient, transformation, average, frozen):
+def _updated(state: TrainState, gradient, norm, transformation, average, frozen):
     fixed, trained = _by_training(state.params, frozen)
-    updates, opt_state = transformation.update(gradient, state.opt_state, trained)
+    updates, opt_state = transformation.update(
+        gradient, state.opt_state, trained, norm=norm
+    )
     updates = jax.tree.map(lambda u: u * state.scale, updates)
     trained = optax.apply_updates(trained, updates)
     mean, count = state.average, state.averaged
