@@ -37,6 +37,11 @@ class Interrupt:
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             before = signal.signal(signal.SIGHUP, self._receive)
             self._before[signal.SIGHUP] = before
+        for handler in self._before.values():
+            # Who listens around it may have been told already.
+            outer = getattr(handler, "__self__", None)
+            if isinstance(outer, Interrupt):
+                self.received = self.received or outer.received
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Key
+from jaxtyping import Array, Bool, Key, UInt32
 
 from lm_jax.averages import Running
 from lm_jax.models.cache import continued
@@ -19,9 +19,10 @@ from lm_jax.selectors import parted, together
 from lm_jax.training.state import TrainState
 
 Batch = dict[str, Array]
+Seed = int | UInt32[Array, ""]
 
 
-def named_key(seed: int, purpose: str) -> Key[Array, ""]:
+def named_key(seed: Seed, purpose: str) -> Key[Array, ""]:
     """The key of one purpose: no other purpose's draws can move it."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
 
@@ -38,7 +39,7 @@ def make_train_step(
     transformation: optax.GradientTransformation,
     curve: Curve,
     *,
-    seed: int,
+    seed: Seed,
     accumulate: int = 1,
     average: Running | None = None,
     frozen: Any = None,
@@ -106,7 +107,7 @@ def make_gradients(
     model: nn.Module,
     objective: ObjectiveBase,
     *,
-    seed: int,
+    seed: Seed,
     accumulate: int = 1,
     frozen: Any = None,
 ) -> Callable[[TrainState, Batch], tuple[tuple[Array, Array, Any], Any]]:
