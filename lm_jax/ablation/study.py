@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lm_jax.bounds import check, within
+from lm_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -32,4 +33,10 @@ class Study:
 
     def __post_init__(self) -> None:
         """Refuse numbers that don't fit."""
+        if self.seeds == 1:
+            raise UserError(
+                "1 seed can't tell a difference from chance: there is no spread, no "
+                "interval, no verdict. 2 show direction and spread, 5 allow verdicts, "
+                "8 without taking differences for normal. A run alone: `train`."
+            )
         check(self, "study")

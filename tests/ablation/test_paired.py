@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from lm_jax.ablation.paired import holm, permutation_test, smallest_p, t_test
+from tests.properties import quick
 
 whole = st.lists(st.integers(-50, 50), min_size=2, max_size=9)
 
@@ -38,7 +39,7 @@ def test_trials_are_tested_apart():
         np.testing.assert_allclose(together, [test(each) for each in trials])
 
 
-@settings(max_examples=40)
+@quick
 @given(whole)
 def test_which_of_two_comes_first_changes_no_p(differences):
     found = np.array(differences, float)
@@ -46,7 +47,7 @@ def test_which_of_two_comes_first_changes_no_p(differences):
         assert test(found) == pytest.approx(test(-found))
 
 
-@settings(max_examples=40)
+@quick
 @given(whole, st.integers(-3, 3))
 def test_a_scale_changes_no_p(differences, power):
     found = np.array(differences, float)
