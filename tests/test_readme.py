@@ -73,7 +73,8 @@ def trains(line):
 def runs_of(line):
     """The runs that a line needs, so not the one that it makes."""
     pairs = pairwise(shlex.split(line))
-    return [run for flag, run in pairs if run.startswith("runs") and flag != "--run"]
+    made = ("--run", "--out")
+    return [run for flag, run in pairs if run.startswith("runs") and flag not in made]
 
 
 class Reader:

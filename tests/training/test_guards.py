@@ -48,6 +48,11 @@ def test_a_signal_that_came_before_is_known_inside():
         os.kill(os.getpid(), signal.SIGINT)
         with Interrupt() as inner:
             assert inner.received == outer.received == signal.SIGINT
+    with Interrupt(), Interrupt() as inner:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert inner.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):  # the second ends, as it says
+            os.kill(os.getpid(), signal.SIGINT)
     with Interrupt() as interrupt:
         assert interrupt.received is None
 
