@@ -143,9 +143,8 @@ def _differences(report: Report) -> Iterator[str]:
         [each.mean for each in found.values()],
         [each.deviation for each in found.values()],
     )
-    heads = ("difference", "sd", "95% interval", "p by t", "permuted")
     level = 100 * (1 - report.plan.study.level)
-    heads = (*heads[:2], f"{level:g}% interval", *heads[3:])
+    heads = ("difference", "sd", f"{level:g}% interval", "p by t", "permuted")
     table = [heads]
     for each in found.values():
         low, high = each.mean - each.interval, each.mean + each.interval
@@ -154,8 +153,8 @@ def _differences(report: Report) -> Iterator[str]:
                 f"{each.mean:+.{digits}f}",
                 f"{each.deviation:.{digits}f}",
                 f"{low:+.{digits}f} to {high:+.{digits}f}",
-                f"{each.t:.4f}",
-                f"{each.permutation:.4f}",
+                _p(each.t),
+                _p(each.permutation),
             )
         )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -163,6 +162,10 @@ def _differences(report: Report) -> Iterator[str]:
     for name, line in zip(names, table, strict=True):
         cells = [f"{cell:>{n}}" for cell, n in zip(line, widths, strict=True)]
         yield f"  {name:{_room(report) - 2}}  {'  '.join(cells)}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 1e-4 else "<0.0001"
 
 
 def _verdicts(report: Report, width: int) -> Iterator[str]:

@@ -154,6 +154,7 @@ def test_all_cells_end_and_the_difference_is_judged():
     assert report.lacking == [] and report.comparisons["wide"].verdict == "worse"
     assert report.comparisons["wide"].mean == pytest.approx(0.196)
     assert "wide against base: worse." in told(report)
+    assert "<0.0001 0.0625" in told(report)
 
 
 def test_a_cell_that_fails_is_said_and_the_others_go_on(capsys):
