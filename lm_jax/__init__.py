@@ -16,9 +16,10 @@ _PUBLIC = {
     "load": "lm_jax.experiment",
     "train": "lm_jax.training.fitting",
     "evaluate": "lm_jax.training.fitting",
+    "sweep": "lm_jax.ablation.sweeping",
     "load_model": "lm_jax.runs.model",
 }
-__all__ = ["evaluate", "load", "load_model", "train"]  # noqa: F822
+__all__ = ["evaluate", "load", "load_model", "sweep", "train"]  # noqa: F822
 
 
 def __getattr__(name: str) -> Any:

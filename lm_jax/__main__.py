@@ -12,6 +12,7 @@ from lm_jax.streams import protect_standard_streams
 
 COMMANDS = {
     "train": "train the model of an experiment file",
+    "sweep": "train variants with several seeds, and compare them",
     "evaluate": "score a trained model on a whole split",
     "generate": "let a trained model continue a prompt",
     "show": "what an experiment resolves to, before it runs",
@@ -27,7 +28,7 @@ COMMANDS = {
 }
 
 # What these find is in files: to have it is enough.
-KEPT = (["train"], ["evaluate"])
+KEPT = (["train"], ["sweep"], ["evaluate"])
 
 
 def _usage() -> str:

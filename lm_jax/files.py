@@ -151,6 +151,27 @@ def atomic_write(path: Path, content: str | bytes) -> None:
             raise
 
 
+def exclusive_write(path: Path, content: str) -> bool:
+    """Write a file where there is none: of several processes, one does.
+
+    Returns:
+        Whether it was this one; what another wrote stays.
+
+    Raises:
+        UserError: where `path` cannot be written.
+    """
+    with writing(path), suppress(FileExistsError), open(path, "xb") as file:
+        try:
+            file.write(content.encode("utf-8", "backslashreplace"))
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            path.unlink()
+            raise
+        return True
+    return False
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file as `atomic_write` does, and the folders above it.
 

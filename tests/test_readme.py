@@ -28,6 +28,28 @@ SHORT = [
     *("--evaluations.likelihood.every", "2 steps"),
 ]
 
+# The file that sweeps are of, made short.
+SWEPT = """
+from dataclasses import replace
+from lm_jax.evaluation import Likelihood
+from lm_jax.experiment.loading import load_file
+
+def less(e):
+    corpus = replace(e.data.corpus, validation=0.002)
+    return replace(
+        e,
+        data=replace(e.data, corpus=corpus),
+        model=e.model.clone(layers=1),
+        schedule=replace(e.schedule, warmup="1 step"),
+        budget="2 steps",
+        evaluations={"likelihood": Likelihood("2 steps")},
+    )
+
+found = load_file("experiments/gpt_shakespeare.py").experiments
+variants = {name: less(e) for name, e in found.items()}
+experiment = variants.pop("base")
+"""
+
 
 @pytest.fixture(autouse=True)
 def four_devices(monkeypatch):
@@ -51,7 +73,8 @@ def trains(line):
 def runs_of(line):
     """The runs that a line needs, so not the one that it makes."""
     pairs = pairwise(shlex.split(line))
-    return [run for flag, run in pairs if run.startswith("runs") and flag != "--run"]
+    made = ("--run", "--out")
+    return [run for flag, run in pairs if run.startswith("runs") and flag not in made]
 
 
 class Reader:
@@ -78,6 +101,10 @@ class Reader:
             shallow = [] if "--model.layers" in args else ["--model.layers", "1"]
             args += [] if counts else SHORT + shallow
             args += ["--data.corpus.validation", "0.002"]
+        if name == "sweep":
+            args[0] = str(self.folder / "swept.py")
+            args[args.index("--seeds") + 1] = "2"
+            Path(args[0]).write_text(SWEPT)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
             try:

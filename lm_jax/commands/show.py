@@ -81,9 +81,10 @@ def _memory(setup: Setup) -> list[tuple[str, str]]:
         )
 
     batch = setup.placed_batch(setup.order.shapes[-1])
-    step = compile_functions(setup).step
+    step, seed = compile_functions(setup).step, setup.placed_seed()
     with Display(0, sys.stderr).waiting("compiling a step, to see what it holds"):
-        plan = step.lower(setup.placed_shapes(), batch).compile().memory_analysis()
+        program = step.lower(setup.placed_shapes(), batch, seed).compile()
+        plan = program.memory_analysis()
     rows = [
         ("parameters", _bytes(size(setup.shapes.params))),
         ("optimizer", _bytes(size(setup.shapes.opt_state))),

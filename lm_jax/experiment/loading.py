@@ -17,6 +17,7 @@ from lm_jax.experiment.value import AnyExperiment
 from lm_jax.files import given_path, near, neighbour
 from lm_jax.platform import called
 
+BASE = "base"
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _ROOT = Path(__file__).parents[2]
 # Python's own files, those that were installed, and code without a file.
@@ -40,6 +41,21 @@ class Named:
         return Path("runs") / self.name / self.variant / f"seed{self.experiment.seed}"
 
 
+@dataclass(frozen=True)
+class File:
+    """What an experiment file defines.
+
+    Attributes:
+        path: of the file.
+        experiments: "base" and its variants, by name.
+        study: what it calls so, if anything; see `lm_jax.ablation.Study`.
+    """
+
+    path: Path
+    experiments: dict[str, AnyExperiment]
+    study: Any
+
+
 def load(address: str) -> Named:
     """Load "FILE.py" or "FILE.py:VARIANT".
 
@@ -49,8 +65,26 @@ def load(address: str) -> Named:
     Raises:
         UserError: when the file, the experiment or the variant isn't there.
     """
-    file, _, variant = address.partition(":")
-    path = _find(file)
+    name, _, variant = address.partition(":")
+    file = load_file(name)
+    variants = tuple(each for each in file.experiments if each != BASE)
+    if (variant or BASE) in file.experiments:
+        variant = variant or BASE
+        return Named(file.experiments[variant], file.path.stem, variant, variants)
+    raise UserError(
+        f"{file.path} has no variant '{variant}'." + nearest(variant, variants)
+        if variants
+        else f"{file.path} has no variants."
+    )
+
+
+def load_file(name: str) -> File:
+    """Load all experiments of a file, which is found as `load` finds it.
+
+    Raises:
+        UserError: when the file or its experiment isn't there.
+    """
+    path = _find(name)
     module = import_file(path)
     experiment = getattr(module, "experiment", None)
     if not isinstance(experiment, AnyExperiment):
@@ -58,16 +92,8 @@ def load(address: str) -> Named:
             f"{path} doesn't define 'experiment = Experiment(...)'. "
             "See experiments/gpt_shakespeare.py."
         )
-    variants = _variants(path, module)
-    if variant in ("", "base") and variant not in variants:
-        return Named(experiment, path.stem, "base", tuple(variants))
-    if variant not in variants:
-        raise UserError(
-            f"{path} has no variant '{variant}'." + nearest(variant, variants)
-            if variants
-            else f"{path} has no variants."
-        )
-    return Named(variants[variant], path.stem, variant, tuple(variants))
+    experiments = {BASE: experiment} | _variants(path, module)
+    return File(path, experiments, getattr(module, "study", None))
 
 
 def _variants(path: Path, module: Any) -> dict[str, AnyExperiment]:

@@ -40,9 +40,11 @@ class Display:
     Args:
         total_steps: the last step of the training.
         stream: a text stream to write to; standard output if None.
+        title: of the training, where it is one of several.
     """
 
-    def __init__(self, total_steps: int, stream: Any = None):
+    def __init__(self, total_steps: int, stream: Any = None, title: str = ""):
+        self._title = title
         self._standard = stream is None or stream is sys.stdout
         stream = lasting(stream or sys.stdout)
         self._total = total_steps
@@ -110,7 +112,8 @@ class Display:
             pieces.append(f"{_short(tokens_per_second)} tok/s")
         if note:
             pieces.append(self._harmless(note))
-        self._draw(f"{step}/{self._total}", step, self._total, pieces)
+        name = f"{self._harmless(self._title)} {step}/{self._total}".lstrip()
+        self._draw(name, step, self._total, pieces)
 
     def evaluation(self, step: int, name: str, metrics: dict, best: bool) -> None:
         """What an evaluation found, in a line that stays."""

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from lm_jax.runs.result import At
@@ -28,6 +28,35 @@ class Difference(NamedTuple):
     deviation: float
     interval: float
     seeds: int
+
+
+class Spread(NamedTuple):
+    """How numbers lie about their mean.
+
+    Attributes:
+        mean: of them.
+        deviation: their sample standard deviation.
+        interval: half of the interval of the mean, by Student's t.
+    """
+
+    mean: float
+    deviation: float
+    interval: float
+
+
+def spread(found: Sequence[float], level: float = 0.05) -> Spread:
+    """Mean, deviation and interval of two numbers or more.
+
+    Args:
+        found: the numbers, finite; the interval takes them for draws from a normal
+            distribution.
+        level: how often the interval misses the mean: 0.05 for 95%.
+    """
+    from scipy.special import stdtrit
+
+    n, deviation = len(found), statistics.stdev(found)
+    quantile = float(stdtrit(n - 1, 1 - level / 2))
+    return Spread(statistics.fmean(found), deviation, quantile * deviation / n**0.5)
 
 
 def differences(rows: list[Row], measure: Measure, how: str) -> Iterator[Difference]:
@@ -64,9 +93,4 @@ def _paired(row: Row, other: Row, measure: Measure, how: str, at: At) -> list[fl
 
 
 def _difference(row: Row, other: Row, at: At, found: list[float]) -> Difference:
-    from scipy.special import stdtrit
-
-    n, deviation = len(found), statistics.stdev(found)
-    quantile = float(stdtrit(n - 1, 0.975))
-    interval = quantile * deviation / math.sqrt(n)
-    return Difference(row, other, at, statistics.fmean(found), deviation, interval, n)
+    return Difference(row, other, at, *spread(found), len(found))

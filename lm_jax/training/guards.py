@@ -37,6 +37,11 @@ class Interrupt:
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             before = signal.signal(signal.SIGHUP, self._receive)
             self._before[signal.SIGHUP] = before
+        for handler in self._before.values():
+            # Who listens around it may have been told already.
+            outer = getattr(handler, "__self__", None)
+            if isinstance(outer, Interrupt):
+                self.received = self.received or outer.received
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,13 +49,19 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def _outside(self, number: int) -> Any:
+        """The handler of a signal outside of all that listen."""
+        handler = self._before[number]
+        outer = getattr(handler, "__self__", None)
+        return outer._outside(number) if isinstance(outer, Interrupt) else handler
+
     def _receive(self, number: int, _: FrameType | None) -> None:
         self.received = number
         if number == signal.SIGHUP:
             return
         with suppress(OSError):  # the terminal may be gone
             os.write(2, b"\nStopping after this step. Once more stops at once.\n")
-        signal.signal(number, self._before[number])
+        signal.signal(number, self._outside(number))
 
 
 class Recompiled(RuntimeError):

@@ -58,7 +58,13 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Compiled:
-    """The jitted functions of a run."""
+    """The jitted functions of a run; those of another seed are the same.
+
+    Attributes:
+        step: of (state, batch, seed), the seed as `Setup.placed_seed` has it.
+        evaluation: of (parameters, batch, carry).
+        guard: of both.
+    """
 
     step: jax.stages.Wrapped
     evaluation: jax.stages.Wrapped
@@ -85,17 +91,21 @@ class Outcome:
 def compile_functions(setup: Setup) -> Compiled:
     """Jit the training and evaluation steps; nothing is compiled yet."""
     experiment = setup.experiment
-    step = make_train_step(
-        setup.model,
-        experiment.objective,
-        setup.transformation,
-        setup.curve,
-        seed=experiment.seed,
-        accumulate=experiment.execution.accumulate,
-        average=running(experiment.average),
-        frozen=setup.frozen,
-        products=experiment.optimizer.products,
-    )
+
+    def step(state: TrainState, batch: dict, seed: jax.Array):
+        # The seed is an argument: a constant would make every seed compile anew.
+        return make_train_step(
+            setup.model,
+            experiment.objective,
+            setup.transformation,
+            setup.curve,
+            seed=seed,
+            accumulate=experiment.execution.accumulate,
+            average=running(experiment.average),
+            frozen=setup.frozen,
+            products=experiment.optimizer.products,
+        )(state, batch)
+
     train_step = jax.jit(
         setup.on_mesh(step),
         donate_argnums=0,
@@ -121,9 +131,9 @@ def compile_shapes(setup: Setup, compiled: Compiled) -> None:
     Raises:
         UserError: a step needs more memory than there is.
     """
-    state = setup.placed_shapes()
+    state, seed = setup.placed_shapes(), setup.placed_seed()
     for shape in setup.order.shapes:
-        step = compiled.step.lower(state, setup.placed_batch(shape)).compile()
+        step = compiled.step.lower(state, setup.placed_batch(shape), seed).compile()
         check_plan(setup, step.memory_analysis())
 
 
@@ -146,6 +156,7 @@ def train(
     """
     compiled, clock = compile_functions(setup), Clock()
     compile_shapes(setup, compiled)
+    seed = setup.placed_seed()
     began = time.perf_counter() - progress.seconds
     scores: dict[str, dict[str, float]] = {}
     pending: tuple[int, dict] | None = None
@@ -153,7 +164,7 @@ def train(
     if _out_of_patience(setup, progress, outputs.display):
         first = setup.total
     for done, batch, waited in _feed(setup, first):
-        state, metrics = compiled.step(state, batch)
+        state, metrics = compiled.step(state, batch, seed)
         due = [
             name
             for name, every in setup.every.items()

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -71,6 +72,7 @@ class Setup:
         shardings: where each array of the state lies.
         start: what the first parameters begin with, if not with random values.
         frozen: true for each parameter that is not trained.
+        planned: what is known of its scores.
     """
 
     experiment: Experiment
@@ -88,6 +90,7 @@ class Setup:
     shardings: TrainState
     start: Start | None
     frozen: Any
+    planned: Planned
 
     def on_mesh(self, step: Callable) -> Callable:
         """Trace a step for these devices."""
@@ -152,6 +155,11 @@ class Setup:
         if not self.experiment.execution.compute.scan:
             return params
         return jax.jit(stack_blocks, out_shardings=self.shardings.params)(params)
+
+    def placed_seed(self) -> jax.Array:
+        """The seed as steps take it: on every device."""
+        seed = np.uint32(self.experiment.seed)
+        return jax.device_put(seed, self.shardings.step)
 
     @property
     def rows(self) -> int:
@@ -230,7 +238,8 @@ def set_up(
     params = jax.eval_shape(
         lambda: initialise(model, jax.random.key(0), example, method=predict)
     )
-    check_evaluations(experiment, _planned(experiment, data, model, params, example))
+    planned = _planned(experiment, data, model, params, example)
+    check_evaluations(experiment, planned)
     units = _units(order, data, model, params)
     curve, total = length_of(experiment, units)
     every = cadences(experiment, units, total)
@@ -260,6 +269,7 @@ def set_up(
         shardings=state_shardings(experiment.execution.sharding, mesh, shapes),
         start=start,
         frozen=frozen,
+        planned=planned,
     )
     _check_attention(setup)
     return setup

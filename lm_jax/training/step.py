@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.tree_util import DictKey
-from jaxtyping import Array, Bool, Key
+from jaxtyping import Array, Bool, Key, UInt32
 
 from lm_jax.averages import Running
 from lm_jax.kernels.placement import platform
@@ -21,9 +21,10 @@ from lm_jax.selectors import parted, together
 from lm_jax.training.state import TrainState
 
 Batch = dict[str, Array]
+Seed = int | UInt32[Array, ""]
 
 
-def named_key(seed: int, purpose: str) -> Key[Array, ""]:
+def named_key(seed: Seed, purpose: str) -> Key[Array, ""]:
     """The key of one purpose: no other purpose's draws can move it."""
     return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
 
@@ -40,7 +41,7 @@ def make_train_step(
     transformation: optax.GradientTransformation,
     curve: Curve,
     *,
-    seed: int,
+    seed: Seed,
     accumulate: int = 1,
     average: Running | None = None,
     frozen: Any = None,
@@ -124,7 +125,7 @@ def make_gradients(
     model: nn.Module,
     objective: ObjectiveBase,
     *,
-    seed: int,
+    seed: Seed,
     accumulate: int = 1,
     frozen: Any = None,
 ) -> Callable[[TrainState, Batch], tuple[tuple[Array, Array, Any], Any]]:

@@ -93,7 +93,7 @@ def test_every_shape_is_compiled_before_the_first_step(folder, monkeypatch):
     compiled = loop.compile_functions(setup)
     loop.compile_shapes(setup, compiled)
     state, seen = setup.first_state(), set()
-    lowered = []
+    lowered, seed = [], setup.placed_seed()
     real = jax._src.compiler.compile_or_get_cached
 
     def counting(*args, **kwargs):
@@ -106,14 +106,14 @@ def test_every_shape_is_compiled_before_the_first_step(folder, monkeypatch):
         shape = batch["inputs"].shape
         with monkeypatch.context() as patch:
             patch.setattr(jax._src.compiler, "compile_or_get_cached", counting)
-            state, _ = compiled.step(state, batch)
+            state, _ = compiled.step(state, batch, seed)
         seen.add(shape)
         assert lowered == [], shape
     assert seen == {tuple(s) for s in setup.order.shapes}
     compiled.guard.check()
     other = {name: np.zeros((2, *a.shape[1:]), a.dtype) for name, a in batch.items()}
     other["inputs"] = other["segments"] = np.zeros((2, 5), np.int32)
-    compiled.step(state, other)
+    compiled.step(state, other, seed)
     with pytest.raises(Recompiled, match="train_step"):
         compiled.guard.check()
 
@@ -144,6 +144,6 @@ def test_rows_of_zeros_change_no_loss(folder, monkeypatch):
         found.append([])
         for _ in range(5):
             _, batch, _ = next(feed)
-            state, metrics = step(state, batch)
+            state, metrics = step(state, batch, setup.placed_seed())
             found[-1].append(float(metrics["loss"]))
     np.testing.assert_allclose(*found, rtol=1e-5)

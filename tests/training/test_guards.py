@@ -41,6 +41,22 @@ def test_the_first_signal_is_remembered_and_the_second_ends():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("python_handles_ctrl_c")
+def test_a_signal_that_came_before_is_known_inside():
+    """A sweep was told to stop while a run was set up: the run doesn't begin."""
+    with Interrupt() as outer:
+        os.kill(os.getpid(), signal.SIGINT)
+        with Interrupt() as inner:
+            assert inner.received == outer.received == signal.SIGINT
+    with Interrupt(), Interrupt() as inner:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert inner.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):  # the second ends, as it says
+            os.kill(os.getpid(), signal.SIGINT)
+    with Interrupt() as interrupt:
+        assert interrupt.received is None
+
+
 @pytest.fixture
 def hang_up(request):
     """What a hang-up does before the test: end the process, or nothing."""

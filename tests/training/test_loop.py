@@ -1,5 +1,6 @@
 """The loop's own promises: nothing waits, nothing recompiles, all is donated."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
 from lm_jax.training import loop
 from lm_jax.training.setup import set_up
+from lm_jax.training.step import named_key
 from tests.tiny import write_tiny
 
 
@@ -29,11 +31,36 @@ def test_steps_compile_once_and_donate_their_state(setup):
     for _ in range(3):
         _, batch, _ = next(feed)
         old = state
-        state, _ = compiled.step(old, batch)
+        state, _ = compiled.step(old, batch, setup.placed_seed())
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old.params))
     assert compiled.step._cache_size() == 1
     placed = jax.tree.map(lambda a: a.sharding, state)
     assert placed == setup.shardings
+
+
+@pytest.mark.slow
+def test_another_seed_is_the_same_program(setup):
+    """So a sweep compiles once, though dropout draws from the seed."""
+    assert setup.model.dropout
+    state, batch = setup.placed_shapes(), setup.placed_batch(setup.order.shapes[0])
+    texts = {
+        loop.compile_functions(each)
+        .step.lower(state, batch, each.placed_seed())
+        .as_text()
+        for each in (setup, seeded(setup, 2**32 - 1))
+    }
+    assert len(texts) == 1
+
+
+def seeded(setup, seed):
+    experiment = dataclasses.replace(setup.experiment, seed=seed)
+    return dataclasses.replace(setup, experiment=experiment)
+
+
+def test_a_seed_in_an_array_is_the_same_seed():
+    for seed in (0, 7, 2**31, 2**32 - 1):
+        given = jax.numpy.uint32(seed)
+        assert named_key(seed, "dropout") == named_key(given, "dropout")
 
 
 @pytest.mark.slow

@@ -1,0 +1,5 @@
+"""Ablations: a study of variants, its statistics, and the sweep that runs it."""
+
+from lm_jax.ablation.study import Study
+
+__all__ = ["Study"]

@@ -1,0 +1,130 @@
+"""What a sweep will cost: looked up, planned by the compiler, and measured."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+
+from lm_jax.ablation.checks import Resolved, resolve
+from lm_jax.ablation.plan import Plan, Variant
+from lm_jax.errors import UserError
+from lm_jax.runs.display import Display
+from lm_jax.runs.figures import duration, short, size
+from lm_jax.sharding import to_mesh
+from lm_jax.training.loop import compile_functions, scored
+from lm_jax.training.memory import check_plan
+from lm_jax.training.setup import set_up
+
+_STEPS = 5  # that are measured, after one that isn't
+
+
+class Cost(NamedTuple):
+    """What each run of a variant costs.
+
+    Attributes:
+        name: of the variant.
+        resolved: parameters, tokens, FLOPs, disk.
+        memory: bytes that a device holds in a step, as the compiler plans; None where
+            it doesn't say.
+        seconds: of its steps and of what it watches, as measured now.
+    """
+
+    name: str
+    resolved: Resolved
+    memory: int | None
+    seconds: float
+
+
+def preview(plan: Plan, display: Display) -> list[Cost]:
+    """Measure a few steps of each variant; nothing is written.
+
+    Raises:
+        UserError: the plan isn't sound, or a step doesn't fit into memory.
+    """
+    resolved = resolve(plan, display.work)
+    costs = []
+    for done, variant in enumerate(plan.variants):
+        display.work("measuring a few steps of each", done, len(plan.variants))
+        try:
+            measured = _measured(variant)
+        except UserError as error:
+            raise UserError(f"{variant.name}: {error}") from error
+        costs.append(Cost(variant.name, resolved[variant.name], *measured))
+    display.work("measuring a few steps of each", len(plan.variants), len(costs))
+    return costs
+
+
+def _measured(variant: Variant) -> tuple[int | None, float]:
+    """Memory of a step, and seconds of a run.
+
+    Raises:
+        UserError: a step doesn't fit into memory.
+    """
+    setup = set_up(variant.experiment)
+    compiled, seed = compile_functions(setup), setup.placed_seed()
+    batch = setup.placed_batch(setup.order.shapes[-1])
+    program = compiled.step.lower(setup.placed_shapes(), batch, seed).compile()
+    analysis = program.memory_analysis()
+    check_plan(setup, analysis)
+    state = setup.first_state()
+
+    def steps(count: int) -> None:
+        nonlocal state
+        for k in range(count):
+            given = to_mesh(setup.order.batch(k), setup.mesh)
+            state, metrics = compiled.step(state, given, seed)
+        jax.block_until_ready(metrics)
+
+    evaluation = setup.experiment.evaluations[setup.experiment.watch]
+    a_step = _seconds(steps, _STEPS) / _STEPS
+    often = -(-setup.total // setup.every[setup.experiment.watch])
+
+    def evaluate(_: int) -> None:
+        # What was scored is remembered: each time it is another one.
+        evaluation.run(scored(setup, compiled, state, None), "validation")
+
+    once = _seconds(evaluate, 1)
+    held = None
+    if analysis is not None:
+        held = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    return held, setup.total * a_step + often * once
+
+
+def _seconds(run: Callable[[int], object], count: int) -> float:
+    """Seconds of so many, after one that compiles."""
+    run(1)
+    began = time.perf_counter()
+    run(count)
+    return time.perf_counter() - began
+
+
+def lines(plan: Plan, costs: list[Cost]) -> Iterator[str]:
+    """The costs of a run of each variant, and of the whole sweep."""
+    heads = ("parameters", "tokens", "FLOPs", "memory", "disk", "time")
+    table = [("a run of", heads)]
+    for name, found, memory, seconds in costs:
+        cells = (
+            short(found.parameters),
+            short(found.tokens),
+            f"{found.flops:.2e}",
+            size(memory) if memory is not None else "-",
+            size(found.bytes),
+            duration(seconds),
+        )
+        table.append((name, cells))
+    seeds = plan.study.seeds
+    whole = (
+        "",
+        short(seeds * sum(each.resolved.tokens for each in costs)),
+        f"{seeds * sum(each.resolved.flops for each in costs):.2e}",
+        "",
+        size(seeds * sum(each.resolved.bytes for each in costs)),
+        duration(seeds * sum(each.seconds for each in costs)),
+    )
+    table.append((f"all {seeds * len(costs)}", whole))
+    widths = [max(len(cells[k]) for _, cells in table) for k in range(len(heads))]
+    room = max(len(name) for name, _ in table)
+    for name, cells in table:
+        padded = (f"{cell:>{n}}" for cell, n in zip(cells, widths, strict=True))
+        yield f"  {name:{room}}  {'  '.join(padded)}"

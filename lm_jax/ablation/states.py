@@ -1,0 +1,70 @@
+"""What became of each cell of a sweep, as its run directory tells."""
+
+from typing import Literal, NamedTuple
+
+from lm_jax.ablation.plan import Cell
+from lm_jax.errors import UserError
+from lm_jax.experiment import differences, digest, own_source, read
+from lm_jax.experiment.names import COPY
+from lm_jax.runs.code import codes_of
+from lm_jax.runs.directory import in_use
+from lm_jax.runs.result import read_result
+
+Word = Literal[
+    "ended", "missing", "stopped", "running", "failed", "other code", "other recipe"
+]
+
+
+class State(NamedTuple):
+    """What became of a cell.
+
+    Attributes:
+        word: "ended" is the only one that counts: with the recipe, the seed and the
+            code of the plan, to its last step.
+        told: what more is to be said, or "".
+    """
+
+    word: Word
+    told: str = ""
+
+
+def state_of(cell: Cell, sources: str) -> State:
+    """Look at a cell; nothing is changed.
+
+    Args:
+        cell: of a plan.
+        sources: the code that the plan was made with.
+    """
+    if not (cell.run / "experiment.json").exists():
+        return State("missing")
+    try:
+        if other := _other_recipe(cell):
+            return State("other recipe", other)
+        codes = {code.get("sources") for code in codes_of(cell.run)} - {sources}
+        if codes:
+            named = ", ".join(str(code) for code in codes)
+            return State("other code", f"made by {named}, not by {sources}")
+        if in_use(cell.run):
+            return State("running", "by another process")
+        if not (cell.run / "result.json").exists():
+            return State("stopped")
+        result = read_result(cell.run)
+    except UserError as error:
+        return State("failed", str(error))
+    if result["recipe"] != digest(cell.experiment):
+        return State("other recipe", f"its result is of recipe {result['recipe']}")
+    return State("ended")
+
+
+def _other_recipe(cell: Cell) -> str:
+    """Where the recipe that was begun differs from the planned; "" where it doesn't."""
+    changed = differences(read(cell.run), cell.experiment)
+    lines = [
+        f"{each.name}: {each.a} there, {each.b} now"
+        for each in changed
+        if each.part == "recipe"
+    ]
+    source = own_source(cell.experiment)
+    if source is not None and source != (cell.run / COPY).read_bytes():
+        lines.append("its own code (the experiment's file) has changed")
+    return "; ".join(lines)

@@ -1,0 +1,128 @@
+"""Train the variants of an experiment file with several seeds, and compare them."""
+
+import shlex
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from lm_jax.ablation.grid import over_grid
+from lm_jax.ablation.plan import Plan, make_plan
+from lm_jax.ablation.preview import lines, preview
+from lm_jax.ablation.study import Study
+from lm_jax.ablation.sweeping import carry_out
+from lm_jax.commands.options import read_options
+from lm_jax.errors import UserError, nearest
+from lm_jax.experiment.loading import BASE, File, load_file
+from lm_jax.files import given_path
+from lm_jax.platform import called
+from lm_jax.runs.display import Display
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train the variants of an experiment file with several seeds, and compare them.
+
+    Every run is a directory as `train` makes it. Started again, a sweep goes on where
+    it stopped: what has ended is kept, what was stopped or failed is taken up again.
+    At the end stand mean, standard deviation and paired differences, with a verdict
+    from 5 seeds on. What is asked stands in the file, before the runs:
+
+        from lm_jax.ablation import Study
+        study = Study(measure="loss", seeds=8, smallest=0.01)
+
+    The plan is written to sweep.json and never changed.
+    """
+
+    file: Annotated[str, tyro.conf.Positional]
+    """Experiment file; its `experiment` is what the others are compared with."""
+    variants: str | None = None
+    """Names, with commas between them; all if not given, with a grid none."""
+    seeds: int | None = None
+    """Seeds of each: 0, 1, ...; those of the file's study if not given, or 5."""
+    grid: tuple[str, ...] = ()
+    """Fields and their values: model.layers=2,4 schedule.peak=1e-3,3e-3"""
+    out: Path | None = None
+    """Folder of the runs; runs/<experiment> if not given."""
+    preview: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Say what it will cost, by a few measured steps; nothing is trained."""
+
+
+def main(args: list[str]) -> int:
+    """Run the command; 1 where a run failed."""
+    options = read_options(Options, "sweep", args)
+    plan = planned(options)
+    display = Display(0)
+    count = len(plan.variants)
+    display.header(
+        f"{plan.folder}: {count * plan.study.seeds} runs",
+        [(each.name, _against(each.against)) for each in plan.variants],
+    )
+    if options.preview:
+        print("\n".join(lines(plan, preview(plan, display))))
+        print("Time: steps and what is watched; samples and the like come on top.")
+        return 0
+    report = carry_out(plan, display)
+    if report.signal is not None:
+        print("Stopped and saved. To go on:")
+        print(f"  {called()} sweep {shlex.join(args)}")
+        return 130 if report.signal == signal.SIGINT else 0
+    print()
+    print("\n".join(report.lines()))
+    if report.lacking:
+        print("What failed or is missing is taken up again by the same command.")
+    return 1 if report.lacking else 0
+
+
+def _against(name: str | None) -> str:
+    return f"against {name}" if name else "what others are compared with"
+
+
+def planned(options: Options) -> Plan:
+    """The plan that options ask for.
+
+    Raises:
+        UserError: it isn't sound.
+    """
+    file = load_file(options.file)
+    study = _study(file)
+    if options.seeds is not None:
+        study = replace(study, seeds=options.seeds)
+    folder = Path("runs") / file.path.stem
+    if options.out is not None:
+        folder = given_path(options.out, "--out")
+    program = f"{called()} train {options.file}"
+    chosen = _chosen(file, options.variants, bool(options.grid))
+    experiments, against = over_grid(chosen, options.grid, program)
+    return make_plan(experiments, folder, study, against)
+
+
+def _study(file: File) -> Study:
+    if file.study is None:
+        return Study()
+    if not isinstance(file.study, Study):
+        raise UserError(
+            f"{file.path}: 'study' is a {type(file.study).__name__}; it must be a "
+            "Study, of lm_jax.ablation."
+        )
+    return file.study
+
+
+def _chosen(file: File, names: str | None, grid: bool) -> dict[str, Any]:
+    """The reference and the variants that were named; with a grid alone, none.
+
+    Raises:
+        UserError: there is no variant of a name, or it comes twice.
+    """
+    if names is None:
+        return {BASE: file.experiments[BASE]} if grid else file.experiments
+    wanted = [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if name not in file.experiments:
+            there = nearest(name, file.experiments)
+            raise UserError(f"--variants: {file.path} has no '{name}'.{there}")
+        if wanted.count(name) > 1:
+            raise UserError(f"--variants: '{name}' comes twice.")
+    return {name: file.experiments[name] for name in dict.fromkeys([BASE, *wanted])}

@@ -1,0 +1,304 @@
+"""A sweep does what is left, says what failed, and judges only when all is there."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import pytest
+
+import lm_jax
+from lm_jax.__main__ import main
+from lm_jax.ablation import Study, checks, sweeping
+from lm_jax.ablation.plan import make_plan
+from lm_jax.ablation.sweeping import carry_out, run_cell
+from lm_jax.errors import Diverged, UserError
+from lm_jax.experiment import digest, load, save
+from lm_jax.runs.code import own_code
+from lm_jax.runs.display import Display
+from tests.tiny import EXPERIMENT, write_tiny
+
+VARIANTS = """
+from lm_jax.ablation import Study
+study = Study(seeds=2, smallest=0.05)
+experiment = replace(
+    experiment,
+    budget="2 steps",
+    average=None,
+    evaluations={"likelihood": Likelihood("2 steps")},
+    outputs=(),
+)
+model = experiment.model
+variants = {"wide": replace(experiment, model=model.clone(width=32))}
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    write_tiny(tmp_path)
+    Path(tmp_path, "tiny.py").write_text(EXPERIMENT + VARIANTS)
+    monkeypatch.chdir(tmp_path)
+
+
+RESOLVED = {}
+
+
+@pytest.fixture(autouse=True)
+def resolved_once(monkeypatch):
+    """What the variants resolve to is the same in all of these tests."""
+    resolve = sweeping.resolve
+
+    def once(plan, progress):
+        key = plan.variants, plan.study.measure
+        if key not in RESOLVED:
+            RESOLVED[key] = resolve(plan, progress)
+        return RESOLVED[key]
+
+    monkeypatch.setattr(sweeping, "resolve", once)
+
+
+def plan(study=Study(seeds=5), folder="runs/tiny"):
+    experiment = load("tiny.py").experiment
+    both = {"base": experiment, "wide": load("tiny.py:wide").experiment}
+    return make_plan(both, Path(folder), study)
+
+
+class Stub:
+    """Trains nothing: writes what a run that ended has; keeps what it was asked."""
+
+    def __init__(self, **fails):
+        self.asked, self.fails = [], fails
+
+    def __call__(self, cell, display):
+        self.asked.append(cell.title)
+        if fails := self.fails.get(cell.title.replace(" ", "_")):
+            fails()
+        end(cell)
+
+
+def end(cell, sources=None):
+    begin(cell, sources)
+    score = (
+        2.0 + 0.01 * cell.seed + (0.2 - 0.002 * cell.seed) * (cell.variant != "base")
+    )
+    entry = {
+        "evaluation": "likelihood",
+        "split": "validation",
+        "step": 2,
+        "corpus": "text.txt",
+        "policy": "windows",
+        "scores": {"loss": score},
+    }
+    result = {"watch": "likelihood", "corpus": "text.txt", "policy": "windows"}
+    result |= {"recipe": digest(cell.experiment), "scores": [entry], "steps": 2}
+    result |= {"larger_is_better": False, "best": {"loss": score, "step": 2}}
+    (cell.run / "result.json").write_text(json.dumps(result | {"seconds": 1.0}))
+
+
+def begin(cell, sources=None):
+    cell.run.mkdir(parents=True, exist_ok=True)
+    for name, content in save(cell.experiment).items():
+        (cell.run / name).write_bytes(content)
+    code = own_code() | ({"sources": sources} if sources else {})
+    (cell.run / "environment.json").write_text(json.dumps([{"code": code}]))
+
+
+def swept(launch, study=Study(seeds=5)):
+    return carry_out(plan(study), Display(0), launch)
+
+
+def told(report):
+    return " ".join(" ".join(report.lines()).split())
+
+
+@pytest.mark.slow
+def test_from_the_command_to_the_table(capsys):
+    """Four runs of two steps; again, it only reports; from Python, the same."""
+    assert main(["sweep", "tiny.py"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert "wide seed 1  ended" in said and "wide against base: too few seeds." in said
+    before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.json*")}
+    assert main(["sweep", "tiny.py"]) == 0
+    table = said[said.index("runs/tiny: validation loss") :]
+    assert capsys.readouterr().out.endswith(table)
+    both = {name: load(f"tiny.py:{name}").experiment for name in ("base", "wide")}
+    report = lm_jax.sweep(both, "runs/tiny", Study(seeds=2, smallest=0.05))
+    after = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.json*")}
+    assert before == after
+    assert report.scores["base"][0] != report.scores["base"][1]
+    alone = lm_jax.train(replace(both["wide"], seed=1), "runs/alone")
+    assert report.scores["wide"][1] == alone["scores"][-1]["scores"]["loss"]
+    sizes = {cell.run: (cell.run / "metrics.jsonl").exists() for cell in report.states}
+    assert all(sizes.values()) and len(sizes) == 4
+
+
+@pytest.mark.slow
+def test_a_preview_measures_and_writes_nothing(capsys):
+    assert main(["sweep", "tiny.py", "--preview"]) == 0
+    said = capsys.readouterr().out
+    head, base, wide, whole, _ = said[said.index("  a run of") :].splitlines()
+    assert "parameters  tokens" in head
+    (few, tokens, *_), (many, *_) = (line.split()[1:] for line in (base, wide))
+    assert float(few.strip("k")) < float(many.strip("k")) and tokens == "256"
+    assert whole.split()[:3] == ["all", "4", "1.02k"]
+    assert not Path("runs").exists()
+
+
+def test_all_cells_end_and_the_difference_is_judged():
+    launch = Stub()
+    report = swept(launch)
+    assert launch.asked[:3] == ["base seed 0", "wide seed 0", "base seed 1"]
+    assert report.lacking == [] and report.comparisons["wide"].verdict == "worse"
+    assert report.comparisons["wide"].mean == pytest.approx(0.196)
+    assert "wide against base: worse." in told(report)
+    assert "<0.0001 0.0625" in told(report)
+
+
+def test_a_cell_that_fails_is_said_and_the_others_go_on(capsys):
+    def diverge():
+        raise Diverged("The loss is not finite.")
+
+    def fault():
+        raise ZeroDivisionError("ours")
+
+    launch = Stub(wide_seed_0=diverge, base_seed_3=fault)
+    Path("runs/tiny/base/seed3").mkdir(parents=True)
+    report = swept(launch)
+    assert len(launch.asked) == 10
+    said = capsys.readouterr().out
+    assert "The loss is not finite." in said and "ZeroDivisionError: ours" in said
+    assert "fault" in Path("runs/tiny/base/seed3/failed.log").read_text()
+    assert report.comparisons == {}
+    missing = "No verdict: 2 of 10 runs don't count (wide seed 0: failed; base seed 3"
+    assert missing in told(report)
+    again = Stub()
+    report = swept(again)
+    assert again.asked == ["wide seed 0", "base seed 3"] and report.comparisons
+
+
+def test_what_was_killed_is_taken_up_again():
+    begin(plan().cells[0])
+    launch = Stub()
+    swept(launch)
+    assert launch.asked[0] == "base seed 0" and len(launch.asked) == 10
+
+
+def test_a_signal_stops_the_sweep_and_the_rest_is_done_later():
+    launch = Stub(base_seed_1=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    report = swept(launch)
+    assert report.signal == signal.SIGTERM and launch.asked[-1] == "base seed 1"
+    assert len(report.lacking) == 7 and "No verdict: 7 of 10 runs" in told(report)
+    later = Stub()
+    assert swept(later).signal is None and len(later.asked) == 7
+
+
+def test_a_signal_that_a_run_obeyed_stops_the_sweep():
+    report = swept(lambda cell, display: begin(cell) or signal.SIGINT)
+    assert report.signal == signal.SIGINT and len(report.lacking) == 10
+
+
+def test_another_plan_is_refused_before_anything_runs():
+    swept(Stub())
+    launch = Stub()
+    with pytest.raises(UserError, match="study.seeds: 5 there, 6 now"):
+        swept(launch, Study(seeds=6))
+    assert launch.asked == []
+
+
+def test_a_cell_of_other_code_gives_no_verdict():
+    swept(Stub())
+    cell = plan().cells[0]
+    end(cell, sources="earlier")
+    report = swept(Stub())
+    assert "base seed 0: other code" in told(report) and not report.comparisons
+
+
+def test_runs_of_other_code_or_recipe_are_not_taken_for_new_cells():
+    end(plan().cells[0], sources="earlier")
+    with pytest.raises(UserError, match="(?s)base/seed0: made by earlier.*--out"):
+        swept(Stub())
+    assert not Path("runs/tiny/sweep.json").exists()
+    cell = plan().cells[0]
+    begin(replace(cell, experiment=replace(cell.experiment, batch=16)))
+    with pytest.raises(UserError, match="batch: 16 there, 8 now"):
+        swept(Stub())
+
+
+def test_other_code_shows_what_has_ended_and_trains_nothing(monkeypatch):
+    swept(Stub())
+    later = own_code() | {"sources": "later"}
+    for module in ("plan", "sweeping"):
+        monkeypatch.setattr(f"lm_jax.ablation.{module}.own_code", lambda: later)
+    assert swept(Stub()).comparisons["wide"].verdict == "worse"
+    (Path("runs/tiny/wide/seed4") / "result.json").unlink()
+    with pytest.raises(UserError, match="the code of lm_jax"):
+        swept(Stub())
+
+
+def test_a_full_disk_is_said_before(monkeypatch):
+    free = type("Free", (), {"free": 10})
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: free)
+    with pytest.raises(UserError, match="10 runs take about .* and 10 B are free"):
+        swept(Stub())
+
+
+@pytest.mark.slow
+def test_a_run_that_is_told_to_stop_saves_and_goes_on(monkeypatch):
+    """The signal comes while the run is set up: it makes a step, and saves."""
+    cell = plan().cells[0]
+    prepare = sweeping.set_up
+
+    def interrupted(*args, **named):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return prepare(*args, **named)
+
+    monkeypatch.setattr(sweeping, "set_up", interrupted)
+    report = swept(run_cell)
+    assert report.signal == signal.SIGTERM
+    assert (cell.run / "checkpoints" / "1").is_dir()
+    assert {state.word for state in report.states.values()} == {"stopped", "missing"}
+
+
+REFUSED = [
+    ("--variants wid", "Did you mean 'wide'?"),
+    ("--variants wide,wide", "'wide' comes twice"),
+    ("--variants base", "There is nothing to compare"),
+    ("--seeds 1", "1 seed can't tell a difference from chance"),
+    ("--grid model.layers=1,1", "a value comes twice"),
+    ("--grid model.layers=1,01", "'layers=01' is the same as 'layers=1'"),
+    ("--grid execution.keep=1,2", "'keep=2' is the same as 'keep=1'"),
+    ("--grid model.layer=2,4", "Did you mean --model.layers"),
+    ("--grid model.layers", "--grid 'model.layers': give a field and its values"),
+    ("--grid seed=1,2", "is said by --seeds"),
+    ("--grid model.heads=2,3", "heads=3:"),
+    ("--grid data.context=8,16", "disjoint windows of 8 tokens there"),
+    ("--grid data.tokenizer=Characters,Bytes", "text, its split and its tokenizer"),
+]
+
+
+@pytest.mark.parametrize(("args", "said"), REFUSED)
+def test_what_cannot_be_compared_is_one_message(args, said, capsys, monkeypatch):
+    def compiles(*args, **named):
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compiles)
+    assert main(["sweep", "tiny.py", *args.split()]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("study = 8", "'study' is a int"),
+        ("study = Study(measure='accuracy')", "study.measure 'accuracy'"),
+        ("variants = {'same': replace(experiment, seed=4)}", "'same' is the same as"),
+    ],
+)
+def test_a_file_that_asks_what_cannot_be_is_one_message(line, said, capsys):
+    Path("tiny.py").write_text(f"{EXPERIMENT}{VARIANTS}\n{line}\n")
+    assert main(["sweep", "tiny.py"]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
