@@ -1,10 +1,11 @@
 """A decoder of 1.2B parameters, as Llama has them: to plan a pod's step with.
 
 Run:     ./launch.sh plan experiments/llama_1b.py --topology v5p:2x2x1 --fsdp 4
-Expect:  temporaries a device and seconds of a step, links apart, at 8 rows a device
-         (jax 0.12, libtpu 0.0.52; --fsdp and --batch 8 times the devices). "full"
-         computes each block again in the backward pass, the fields below;
-         "projections" is --remat projections:
+Expect:  temporaries a device, and seconds of a step without links and without the
+         operations of attention's kernels, as the source's were counted; `plan` adds
+         both: .379 s for v5p:2x2x1. 8 rows a device (--fsdp, and --batch 8 times the
+         devices), jax 0.12, libtpu 0.0.52. "full" computes each block again in the
+         backward pass, as below; "projections" is --remat projections:
 
            topology    full                   projections
            v5e:4x4     3.65 GiB,  .863 s
