@@ -65,6 +65,12 @@ def run(step, state, batches, mesh=None):
     return state, losses
 
 
+def in_place(step):
+    """The step as it is traced for a CPU: the update is made where the state lies."""
+    sharding = Sharding()
+    return on_mesh(step, sharding, make_mesh(sharding, jax.devices()[:1]))
+
+
 def close(a, b, atol=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol), a, b)
 
@@ -349,19 +355,31 @@ def spoilt(leaf):
     ],
     ids=["decay", "one parameter", "state"],
 )
-def test_an_update_that_is_not_finite_is_not_made(rule):
+@pytest.mark.parametrize(
+    "form", [lambda step: step, in_place], ids=["chosen", "in place"]
+)
+def test_an_update_that_is_not_finite_is_not_made(rule, form):
     """Loss and gradient are finite; what is kept is the state before."""
     model = MODEL.clone(layers=1)
     params = parts(model=model)[1].params
     if isinstance(rule, AdamW):
         rule = transformation(rule, lambda step: 1e30, params)
     state = first_state(params, rule)
-    step = make_train_step(model, NextToken(), rule, lambda s: 0.01, seed=1)
+    step = form(make_train_step(model, NextToken(), rule, lambda s: 0.01, seed=1))
     after, metrics = jax.jit(step)(state, batch())
     assert np.isfinite(metrics["loss"]) and np.isfinite(metrics["grad_norm"])
     assert not metrics["finite"] and not after.finite
     assert after.step == 0
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
+
+
+@pytest.mark.slow
+def test_an_update_in_place_is_the_update():
+    step, state = parts(MovingAverage(0.5), model=MODEL.clone(layers=1))
+    chosen, losses = run(step, state, [batch(k) for k in range(2)])
+    placed, same = run(in_place(step), state, [batch(k) for k in range(2)])
+    assert losses == same
+    close(placed, chosen, 1e-6)
 
 
 @pytest.mark.slow
