@@ -117,7 +117,7 @@ def _seconds(made: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def _scaled(value: float, base: float, units: str) -> str:
+def _scaled(value: float | int, base: int, units: str) -> str:
     """A number with the unit that leaves it 1 or more."""
     for unit in units.split(","):
         if value < base or unit == units.split(",")[-1]:
@@ -126,11 +126,11 @@ def _scaled(value: float, base: float, units: str) -> str:
     return f"{value:,.3g} {unit}".rstrip()
 
 
-def _bytes(size: float) -> str:
+def _bytes(size: float | int) -> str:
     return _scaled(size, 1024, "B,KiB,MiB,GiB,TiB")
 
 
-def _count(number: float) -> str:
+def _count(number: float | int) -> str:
     return _scaled(number, 1000, ",k,M,G,T,P")
 
 

@@ -100,20 +100,20 @@ class BlockConfig(BlockFields):
         cross: whether the tokens also attend to another sequence.
         scan: whether one block is compiled and looped over.
         remat: what of a block is computed again in the backward pass.
-        kernel: the form of softmax attention.
+        attention_form: that of softmax attention.
     """
 
     causal: bool = True
     cross: bool = False
     scan: bool = False
     remat: Remat = "none"
-    kernel: Form = "auto"
+    attention_form: Form = "auto"
 
     @classmethod
     def of(cls, model: Any, **changes: Any) -> "BlockConfig":
         """Take the fields of a model, some of them changed."""
         names = [field.name for field in fields(BlockFields)]
-        names += ["scan", "remat", "kernel"]
+        names += ["scan", "remat", "attention_form"]
         taken = {name: getattr(model, name) for name in names}
         taken["dtype"] = array_dtype(model.dtype)
         return cls(**taken | changes)

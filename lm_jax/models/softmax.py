@@ -110,7 +110,9 @@ def _without_weights(
     query, key, _ = projected
     places = jnp.broadcast_to(shared.positions, (query.shape[0], query.shape[2]))
     sights = config.attention.sights(config.causal, places, shared.segments, index)
-    form = form_of(config.kernel, query, key, sights[0], config.softcap, bias, kept)
+    form = form_of(
+        config.attention_form, query, key, sights[0], config.softcap, bias, kept
+    )
     if form is None:
         return None
     mixes = [

@@ -40,7 +40,7 @@ class Stack(BlockFields, Part, Model):
         logit_softcap: largest logit; None has no limit (Gemma 2).
         scan: compile one block and loop over it.
         remat: what of a block is computed again in the backward pass, to save memory.
-        kernel: the form of softmax attention. An execution's ``compute`` says these
+        attention_form: that of softmax attention. An execution's ``compute`` says these
             three when a run is set up.
     """
 
@@ -52,7 +52,7 @@ class Stack(BlockFields, Part, Model):
     logit_softcap: float | None = within("(0, inf)", None)
     scan: bool = field(default=False, metadata={"part": "set up"})
     remat: Remat = field(default="none", metadata={"part": "set up"})
-    kernel: Form = field(default="auto", metadata={"part": "set up"})
+    attention_form: Form = field(default="auto", metadata={"part": "set up"})
 
     def setup(self):
         """Declare what stands at both ends: the embedding and the logits' kernel."""
@@ -189,7 +189,7 @@ def capped(logits: Float[Array, "*batch"], cap: float | None) -> Float[Array, "*
 
 
 def laid_out(
-    model: nn.Module, scan: bool, remat: Remat = "none", kernel: Form = "auto"
+    model: nn.Module, scan: bool, remat: Remat = "none", form: Form = "auto"
 ) -> nn.Module:
     """The same model, with its operations laid out in another way.
 
@@ -197,22 +197,22 @@ def laid_out(
         model: whose.
         scan: whether blocks are looped over.
         remat: what of them is computed again.
-        kernel: the form of softmax attention.
+        form: of softmax attention.
 
     Raises:
         ValueError: it has no such blocks.
     """
     if isinstance(model, Stack):
-        if kernel != "auto" and model.mixer.constant:
+        if form != "auto" and model.mixer.constant:
             raise ValueError(
-                f"execution.compute.attention='{kernel}' is a form of softmax "
+                f"execution.compute.attention='{form}' is a form of softmax "
                 f"attention, and model.mixer={model.mixer} is none. Leave it out."
             )
-        return model.clone(scan=scan, remat=remat, kernel=kernel)
+        return model.clone(scan=scan, remat=remat, attention_form=form)
     for name, asked, what in (
         ("scan", scan, "loops over equal blocks"),
         ("remat", remat != "none", "computes blocks again"),
-        ("attention", kernel != "auto", "is a form of softmax attention"),
+        ("attention", form != "auto", "is a form of softmax attention"),
     ):
         if asked:
             raise ValueError(

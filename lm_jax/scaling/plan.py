@@ -22,7 +22,7 @@ class Plan:
 
     Attributes:
         topology: the devices.
-        arguments: bytes of the state and the batch.
+        arguments: bytes of the state, the batch and the seed.
         temporaries: bytes beside them that the step needs at once.
         model_flops: operations by the model's own count, for the share of a device.
         cost: what the compiled program does.

@@ -57,7 +57,7 @@ def check_values(experiment: Experiment) -> None:
             'watched says how often, as in "250 steps" or "1 epoch".'
         )
     for name, value in vars(Compute()).items():
-        field = {"attention": "kernel"}.get(name, name)
+        field = {"attention": "attention_form"}.get(name, name)
         held = getattr(experiment.model, field, value)
         if held != value:
             raise UserError(

@@ -140,12 +140,12 @@ def test_every_pattern_is_alike_without_weights(pattern, scan):
     )
     tokens = jax.random.randint(jax.random.key(0), (2, 24), 0, 11)
     segments = jnp.arange(48).reshape(2, 24) // 17
-    params = model.clone(kernel="plain").init(jax.random.key(1), tokens)
+    params = model.clone(attention_form="plain").init(jax.random.key(1), tokens)
     mesh = make_mesh(Sharding(), jax.devices()[:1])
 
-    def with_gradients(kernel):
+    def with_gradients(form):
         def loss(params):
-            used = model.clone(kernel=kernel)
+            used = model.clone(attention_form=form)
             return jnp.square(used.apply(params, tokens, segments=segments)[0]).sum()
 
         return jax.jit(on_mesh(jax.value_and_grad(loss), Sharding(), mesh))(params)
@@ -157,7 +157,12 @@ def test_every_pattern_is_alike_without_weights(pattern, scan):
 def test_a_form_that_positions_rule_out_is_refused(on):
     on("tpu")
     model = Transformer(
-        layers=1, heads=1, width=64, vocab_size=8, positions=ALiBi(), kernel="splash"
+        layers=1,
+        heads=1,
+        width=64,
+        vocab_size=8,
+        positions=ALiBi(),
+        attention_form="splash",
     )
     tokens = jnp.zeros((1, 128), jnp.int32)
     with pytest.raises(ValueError, match="add to the scores"):

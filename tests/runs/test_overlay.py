@@ -73,7 +73,7 @@ def test_each_corpus_has_a_panel_and_the_csv_stays_clean(tmp_path, drawn, capsys
         log(tmp_path / corpus, {1: 2.0, 2: 1.0})
     out = tmp_path / "all.png"
     assert main(["table", str(tmp_path), "--csv", "--plot", str(out)]) == 0
-    assert capsys.readouterr().out.startswith("corpus,split,score")
+    assert capsys.readouterr().out.startswith("corpus,text,split,score")
     assert [axes.get_title() for axes in drawn[0].axes] == ["ptb", "text8"]
     assert {axes.get_ylabel() for axes in drawn[0].axes} == {"validation accuracy"}
 

@@ -79,7 +79,8 @@ def test_arguments_are_a_devices_part_of_the_state_and_the_batch(scanned):
         shape = array.sharding.shard_shape(array.shape)
         return jnp.dtype(array.dtype).itemsize * jnp.prod(jnp.array(shape))
 
-    arrays = setup.placed_shapes(), setup.placed_batch(setup.order.shapes[-1])
+    batch = setup.placed_batch(setup.order.shapes[-1])
+    arrays = setup.placed_shapes(), batch, setup.placed_seed()
     assert made.arguments == sum(map(held, jax.tree.leaves(arrays)))
     assert made.memory > made.arguments
 
