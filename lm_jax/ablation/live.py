@@ -57,9 +57,8 @@ class Pace:
         self._whole = sum(work.values())
         self._before = 0.0  # of the cells before this one
         self._cell: Cell | None = None
-        self._first: tuple[float, float] | None = (
-            None  # time and work of the first step
-        )
+        # Time and work of the first step.
+        self._first: tuple[float, float] | None = None
 
     def begin(self, cell: Cell) -> None:
         """A cell begins; the one before it is done, however it ended."""

@@ -27,7 +27,7 @@ from lm_jax.models.word_vectors import GlobalVectors, WordVectors
 from lm_jax.objectives.word_vectors import BagOfWords, GloVe, SkipGram
 from lm_jax.optimizers import AdamW, transformation
 from lm_jax.schedules import WarmupLinear
-from lm_jax.sharding import Sharding, make_mesh, to_mesh
+from lm_jax.sharding import Sharding, make_mesh, on_mesh, to_mesh
 from lm_jax.text import Corpus
 from lm_jax.text.known import KNOWN
 from lm_jax.text.reading import blocks
@@ -193,7 +193,7 @@ def train(recipe: Recipe, seed: int, cache: Path) -> Vectors:
     rule = transformation(AdamW(weight_decay=0.0, clip=None), curve, params)
     state = first_state(params, rule)
     step = make_train_step(model, recipe.objective, rule, curve, seed=seed)
-    compiled = jax.jit(step, donate_argnums=0)
+    compiled = jax.jit(on_mesh(step, Sharding(), mesh), donate_argnums=0)
     begin = time.perf_counter()
     metrics: dict[str, Any] = {"loss": 0.0}
     for batch in batches(data.train(seed, recipe.batch), recipe.batch, 0, total):

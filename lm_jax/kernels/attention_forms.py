@@ -33,6 +33,8 @@ KERNELS = {
     "splash": Kernel(attention_tpu.attend_splash, attention_tpu.lacks, "tpu"),
     "cudnn": Kernel(attention_gpu.attend_cudnn, attention_gpu.lacks, "gpu"),
 }
+# What each platform has of its own.
+OWN = {kernel.platform: name for name, kernel in KERNELS.items() if kernel.platform}
 
 
 def form_of(
@@ -59,7 +61,7 @@ def form_of(
     here = platform()
     if asked == "plain" or here is None and asked != "auto":
         return None
-    best = {"tpu": "splash", "gpu": "cudnn"}.get(here or "")
+    best = OWN.get(here or "")
     name = best if asked == "auto" else asked
     why = _lacks(name, query, key, sight, softcap, bias, kept)
     if name is not None and why is None:

@@ -1,4 +1,7 @@
-"""Attention on GPUs: cuDNN's, which keeps no weights."""
+"""Attention on GPUs: cuDNN's, which keeps no weights.
+
+Compiled for an H100 (jax 0.12), and not run on one yet.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +36,7 @@ def attend_cudnn(
 ) -> Float[Array, "batch heads time dim"]:
     """Attend by blocks that are made again in the backward pass.
 
-    Memory is linear in time. See `lm_jax.kernels.attention.attend`.
-
-    Args:
-        query, key, value: what attends, to what, and what it takes from there.
-        sight: what each token sees.
-        scale: of the scores.
-        softcap: there is none.
+    Memory is linear in time. Arguments are those of `attend_long`; there is no softcap.
     """
     window = None if sight.window is None else (sight.window - 1, 0)
 

@@ -54,13 +54,9 @@ def attend_splash(
 ) -> Float[Array, "batch heads time dim"]:
     """Attend by blocks that are made again in the backward pass.
 
-    Memory is linear in time. See `lm_jax.kernels.attention.attend`.
+    Memory is linear in time. The other arguments are those of `attend_long`.
 
     Args:
-        query, key, value: what attends, to what, and what it takes from there.
-        sight: what each token sees.
-        scale: of the scores.
-        softcap: of the scores.
         interpret: compute step by step, on any platform: for tests.
     """
     arrays = [query * jnp.asarray(scale, query.dtype), key, value]
