@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lm_jax.kernels.placement import constrain, ways
+from lm_jax.kernels.placement import constrain, platform, ways
 
 # Logits of a piece on a device: 256 MB in float32.
 PIECE = 2**26
@@ -20,15 +20,59 @@ def cross_entropy(
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """Give the nats of each target, and the logarithm of the normaliser.
 
-    The target's logit is found by comparison and not by its index: so each device
-    looks only at its own part of a vocabulary that is split, and no copy is made.
+    Its gradient is the probabilities, less one at the target. They are made from the
+    exponentials of the forward pass: nothing else as large as the logits is kept.
     """
-    largest = jax.lax.stop_gradient(logits.max(-1, keepdims=True))
-    shifted = logits - largest
-    total = jnp.log(jnp.exp(shifted).sum(-1))
-    words = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
-    own = jnp.where(words == targets[..., None], shifted, 0).sum(-1)
-    return total - own, total + largest[..., 0]
+    return _nats(logits, targets)
+
+
+@jax.custom_vjp
+def _nats(logits, targets):
+    return _nats_forward(logits, targets)[0]
+
+
+def _nats_forward(logits, targets):
+    largest = logits.max(-1)
+    exponentials = jnp.exp(logits - largest[..., None])
+    total = exponentials.sum(-1)
+    nats = jnp.log(total) - (_at(logits, targets) - largest)
+    return (nats, jnp.log(total) + largest), (exponentials, total, targets)
+
+
+def _nats_backward(saved, gradients):
+    exponentials, total, targets = saved
+    of_nats, of_normaliser = gradients
+    scaled = exponentials * ((of_nats + of_normaliser) / total)[..., None]
+    return _add_at(scaled, targets, -of_nats), None
+
+
+_nats.defvjp(_nats_forward, _nats_backward)
+
+
+def _by_index() -> bool:
+    # An accelerator would copy all to look one up, and a vocabulary that is split lies
+    # on several devices: there each compares its own part.
+    return platform() == "cpu" and ways("vocab") == 1
+
+
+def _at(logits: Array, targets: Array) -> Array:
+    """The logit of each target."""
+    if _by_index():
+        return jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    return jnp.where(_is_target(logits, targets), logits, 0).sum(-1)
+
+
+def _add_at(x: Array, targets: Array, values: Array) -> Array:
+    """Add a value at each target."""
+    if _by_index():
+        rows = jnp.indices(targets.shape, sparse=True)
+        return x.at[(*rows, targets)].add(values)
+    return x + jnp.where(_is_target(x, targets), values[..., None], 0)
+
+
+def _is_target(x: Array, targets: Array) -> Array:
+    words = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
+    return words == targets[..., None]
 
 
 def in_pieces(
