@@ -13,6 +13,7 @@ from lm_jax.averages import AverageAfter, running
 from lm_jax.data import feed
 from lm_jax.errors import Diverged
 from lm_jax.evaluation import Found
+from lm_jax.platform import give_back_memory
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.display import Display
 from lm_jax.runs.metrics import MetricsLog, append_sample
@@ -175,6 +176,7 @@ def train(
         for item in (late, pending if due or stop else None):
             if item is not None and not _record(setup, outputs, progress, clock, item):
                 _save_divergence(setup, state, progress, checkpoints, outputs, item[0])
+        give_back_memory()
         clock.step(waited)
         if not (due or stop):
             continue
