@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.evaluation import Evaluation, Fitted, Found, NeuralCache
 from lm_jax.experiment import AnyExperiment, read
@@ -53,6 +54,9 @@ class Options:
     """How much more alike features count in the cache."""
     cache_weight: float = NeuralCache().weight
     """Share of the cache in the probabilities. Choose both on "validation"."""
+    json: AsJson = False
+    """Print {"run", "step", "split", "text", "seen_before_each", "scores", "texts"};
+    of a loss in nats "loss" is that of a token."""
 
 
 def main(args: list[str]) -> None:
@@ -70,8 +74,11 @@ def main(args: list[str]) -> None:
             split = split_of(fitted, options.split)
         found = evaluation.run(fitted, split, aside.work)
     check_finite(found, fitted.step)
-    display = Display(0)
-    _show(replace(options, split=split), run, experiment, fitted, found, display)
+    options = replace(options, split=split)
+    if options.json:
+        print_json(_found(options, run, fitted, found))
+    else:
+        _show(options, run, experiment, fitted, found, Display(0))
     if (run / "result.json").exists():
         name = str(evaluation) if options.cache else ""
         made = entries(
@@ -90,6 +97,19 @@ def _chosen(options: Options, experiment: AnyExperiment) -> Evaluation:
     if options.cache:
         return NeuralCache(options.cache, options.cache_theta, options.cache_weight)
     return named_evaluation(experiment, options.evaluation)
+
+
+def _found(options: Options, run: Path, fitted: Fitted, found: Found) -> dict:
+    """What was found, for other programs."""
+    return {
+        "run": run,
+        "step": fitted.step,
+        "split": options.split,
+        "text": fitted.data.text,
+        "seen_before_each": fitted.policy,
+        "scores": found.scores,
+        "texts": found.texts,
+    }
 
 
 def _show(

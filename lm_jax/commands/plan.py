@@ -13,7 +13,7 @@ from lm_jax.scaling.topology import topologies
 from lm_jax.training.setup import set_up
 
 USAGE = """\
-usage: ./launch.sh plan FILE[:VARIANT] [--topology NAMES] [--FIELD VALUE ...]
+usage: ./launch.sh plan FILE[:VARIANT] [--topology NAMES] [--FIELD VALUE]
 
 Compiles a step of an experiment for devices that need not be here, and says
 what each of them would hold, compute and send. Nothing is trained.

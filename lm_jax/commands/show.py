@@ -3,10 +3,11 @@
 import math
 import sys
 import textwrap
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.train import describe, resolve
 from lm_jax.experiment import flatten
 from lm_jax.platform import called
@@ -16,11 +17,31 @@ from lm_jax.training.loop import compile_functions
 from lm_jax.training.setup import CACHE, Setup, set_up
 
 USAGE = """\
-usage: ./launch.sh show FILE[:VARIANT] [--FIELD VALUE ...]
+usage: ./launch.sh show FILE[:VARIANT] [--json] [--FIELD VALUE ...]
 
 Prints what an experiment resolves to: every field, every parameter with its
 shape, how many there are, which decay, operations and memory a step. Nothing
-is trained."""
+is trained. --json prints {"experiment": {FIELD: VALUE}, "parameters": [{"name",
+"shape", "decays", "rate", "frozen"}], "resolved": {"steps", "tokens_per_step",
+"flops_per_token", "parameters", "memory": {NAME: BYTES}}}."""
+
+
+class Parameter(NamedTuple):
+    """A parameter as it will be trained.
+
+    Attributes:
+        name: its path.
+        shape: of its array.
+        decays: whether weight decay acts on it.
+        rate: factor on its learning rate.
+        frozen: whether it isn't trained.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    decays: bool
+    rate: float
+    frozen: bool
 
 
 def main(args: list[str]) -> int:
@@ -28,51 +49,94 @@ def main(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(USAGE.replace("./launch.sh", called()))
         return 0 if args else 2
-    named, *_ = resolve(args, "show")
-    display = Display(0)
-    fields = [(k, v) for k, v in flatten(named.experiment).items() if v]
-    display.header("experiment", fields)
-    if not named.experiment.in_steps:
-        data = named.experiment.data.prepare(CACHE, display.work)
-        display.close()
-        display.header("resolved", [("data", data.statement)])
-        return 0
+    as_json = "--json" in args
+    named, *_ = resolve([arg for arg in args if arg != "--json"], "show")
+    aside = Display(0, sys.stderr)
     experiment: Any = named.experiment
-    setup = set_up(experiment, progress=display.work)
-    display.close()
-    _parameters(setup)
+    fields = [(k, v) for k, v in flatten(experiment).items() if v]
+    if not experiment.in_steps:
+        data = experiment.data.prepare(CACHE, aside.work)
+        aside.close()
+        if as_json:
+            print_json({"experiment": dict(fields), "resolved": {}})
+            return 0
+        Display(0).header("experiment", fields)
+        Display(0).header("resolved", [("data", data.statement)])
+        return 0
+    setup = set_up(experiment, progress=aside.work)
+    aside.close()
+    parameters, memory = _parameters(setup), _memory(setup)
+    if as_json:
+        print_json(_object(setup, fields, parameters, memory))
+        return 0
+    display = Display(0)
+    display.header("experiment", fields)
+    _print_parameters(setup, parameters)
     rows = describe(setup)
     rows.append(("FLOPs a token", f"{setup.units.flops / setup.units.tokens:,.0f}"))
-    rows += _memory(setup)
+    rows += [(name, _bytes(size)) for name, size in memory.items()]
     display.header("resolved", rows)
     return 0
 
 
-def _parameters(setup: Setup) -> None:
-    """A line for each parameter: name, shape, count, whether it decays or is frozen."""
+def _object(
+    setup: Setup,
+    fields: list[tuple[str, str]],
+    parameters: list[Parameter],
+    memory: dict[str, int],
+) -> dict[str, Any]:
+    """All of it, for other programs."""
+    return {
+        "experiment": dict(fields),
+        "parameters": [each._asdict() for each in parameters],
+        "resolved": {
+            "steps": setup.total,
+            "tokens_per_step": setup.units.tokens,
+            "flops_per_token": setup.units.flops / setup.units.tokens,
+            "parameters": setup.parameters,
+            "memory": memory,
+        },
+    }
+
+
+def _parameters(setup: Setup) -> list[Parameter]:
+    """Each parameter: whether it decays or is frozen, and how fast it learns."""
     optimizer, params = setup.experiment.optimizer, setup.saved_shapes().params
     decays = select(optimizer.decays, params, "optimizer.decays", None)
     rates = select(optimizer.rates, params, "optimizer.rates", None)
     frozen = select(setup.experiment.frozen, params, "frozen", None)
     leaves = jax.tree_util.tree_leaves_with_path(params)
+    chosen = (jax.tree.leaves(tree) for tree in (decays, rates, frozen))
+    return [
+        Parameter(
+            path_name(path),
+            leaf.shape,
+            bool(decay and optimizer.weight_decay),
+            float(rate),
+            bool(fixed),
+        )
+        for (path, leaf), decay, rate, fixed in zip(leaves, *chosen, strict=True)
+    ]
+
+
+def _print_parameters(setup: Setup, parameters: list[Parameter]) -> None:
+    """A line for each parameter, and their number."""
     print("parameters")
     print(f"  {'name':34}{'shape':>14}{'count':>12}  decays")
-    chosen = (jax.tree.leaves(tree) for tree in (decays, rates, frozen))
-    for (path, leaf), decay, rate, fixed in zip(leaves, *chosen, strict=True):
-        shape = " x ".join(str(n) for n in leaf.shape)
-        word = "yes" if decay and optimizer.weight_decay else "no"
-        word += "" if rate == 1.0 else f", rate x {rate}"
-        word = "frozen" if fixed else word
-        name = path_name(path)
+    for name, shape, decays, rate, frozen in parameters:
+        word = "yes" if decays else "no"
+        word += "" if rate == 1.0 else f", rate x {rate:g}"
+        word = "frozen" if frozen else word
         if len(name) > 33:
             print(textwrap.fill(f"  {name}", 80, subsequent_indent="  "))
             name = ""
-        print(f"  {name:34}{shape:>14}{math.prod(leaf.shape):>12,}  {word}")
+        sides = " x ".join(map(str, shape))
+        print(f"  {name:34}{sides:>14}{math.prod(shape):>12,}  {word}")
     print(f"  {'total':48}{setup.parameters:>12,}")
 
 
-def _memory(setup: Setup) -> list[tuple[str, str]]:
-    """What a step holds at once, as the compiler plans it for one device."""
+def _memory(setup: Setup) -> dict[str, int]:
+    """Bytes of a step, as the compiler plans it for one device."""
 
     def size(tree) -> int:
         return sum(
@@ -85,17 +149,16 @@ def _memory(setup: Setup) -> list[tuple[str, str]]:
     with Display(0, sys.stderr).waiting("compiling a step, to see what it holds"):
         program = step.lower(setup.placed_shapes(), batch, seed).compile()
         plan = program.memory_analysis()
-    rows = [
-        ("parameters", _bytes(size(setup.shapes.params))),
-        ("optimizer", _bytes(size(setup.shapes.opt_state))),
-    ]
+    found = {
+        "parameters": size(setup.shapes.params),
+        "optimizer": size(setup.shapes.opt_state),
+    }
     if setup.shapes.average is not None:
-        rows.append(("average", _bytes(size(setup.shapes.average))))
+        found["average"] = size(setup.shapes.average)
     if plan is not None:
         total = plan.argument_size_in_bytes + plan.temp_size_in_bytes
-        rows.append(("activations", _bytes(plan.temp_size_in_bytes)))
-        rows.append(("a device holds", f"{_bytes(total)}, as the compiler plans it"))
-    return rows
+        found |= {"activations": plan.temp_size_in_bytes, "a device holds": total}
+    return found
 
 
 def _bytes(size: int) -> str:

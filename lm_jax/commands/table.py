@@ -8,9 +8,10 @@ from typing import Annotated
 
 import tyro
 
+from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
-from lm_jax.runs.exports import markdown, write_csv
+from lm_jax.runs.exports import markdown, run_lines, write_csv
 from lm_jax.runs.overlay import draw_curves
 from lm_jax.runs.rows import (
     Measure,
@@ -47,6 +48,8 @@ class Options:
     """Print comma-separated values: a line for each run, all digits."""
     markdown: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print tables in Markdown."""
+    json: AsJson = False
+    """Print {"runs": [...]}: of each run what a line of the CSV has."""
     plot: Path | None = None
     """Draw the validation curves of all runs into a PNG, a panel for each corpus."""
 
@@ -54,8 +57,8 @@ class Options:
 def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "table", args)
-    if options.csv and options.markdown:
-        raise UserError("Give --csv or --markdown, not both.")
+    if sum((options.csv, options.markdown, options.json)) > 1:
+        raise UserError("Give one of --csv, --markdown and --json.")
     if options.published and options.folder != Options.folder:
         raise UserError(
             f"--published shows the results that come with lm_jax, not those of "
@@ -71,6 +74,9 @@ def main(args: list[str]) -> None:
         print(f"The curves are in {options.plot}.", file=sys.stderr)
     if options.csv:
         write_csv(tables, sys.stdout)
+        return
+    if options.json:
+        print_json({"runs": list(run_lines(tables))})
         return
     if options.markdown:
         print("\n\n".join("\n".join(markdown(*each)) for each in tables))

@@ -24,16 +24,21 @@ def write_csv(tables: Tables, stream: Any) -> None:
     """
     out = csv.DictWriter(stream, _ABOUT + _FIGURES + _COST, lineterminator="\n")
     out.writeheader()
+    out.writerows(run_lines(tables))
+
+
+def run_lines(tables: Tables) -> Iterator[dict[str, object]]:
+    """What is known of each run and each way that it was scored."""
     for _, rows, measure in tables:
-        about = {"split": measure[0], "score": measure[1]}
+        about: dict[str, object] = {"split": measure[0], "score": measure[1]}
         for how in ways(rows, measure):
             for row in rows:
                 known = published(row, measure, how)
-                about["published"] = known if known != "-" else ""
+                about["published"] = known if known != "-" else None
                 about |= {"seen_before_each": how, "experiment": row.name}
                 for run in row.runs:
                     if line := _line(run, measure, how):
-                        out.writerow(about | line)
+                        yield about | line
 
 
 def _line(run: Ended, measure: Measure, how: str) -> dict[str, object]:

@@ -1,5 +1,7 @@
 """Every command on a small run, and one message for each kind of bad input."""
 
+import json
+import math
 import os
 import shutil
 import subprocess
@@ -12,6 +14,7 @@ import pytest
 from lm_jax.__main__ import COMMANDS, main
 from lm_jax.commands.inspect import _print_row, _unpadded
 from lm_jax.commands.train import resolve
+from lm_jax.runs.result import read_result
 from lm_jax.tokenizers import Characters
 from tests.tiny import write_tiny
 
@@ -311,3 +314,37 @@ def test_a_full_disk_and_a_read_only_one_are_named(folder, capsys):
         assert "read-only" in said
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def said_as_json(capsys, *args):
+    """The one object that a command prints, and nothing else."""
+    capsys.readouterr()
+    assert main([*args, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_scores_are_one_object_for_programs(folder, capsys):
+    said = said_as_json(capsys, "evaluate", "run", "--context", "4")
+    assert (said["run"], said["split"], said["texts"]) == ("run", "validation", [])
+    entry = read_result(Path("run"))["scores"][-1]
+    assert said["scores"] == entry["scores"] and said["step"] == entry["step"]
+    assert said["seen_before_each"] == "disjoint windows of 4 tokens"
+
+
+def test_a_table_is_one_object_for_programs(folder, capsys):
+    (run,) = said_as_json(capsys, "table", ".", "--measure", "validation loss")["runs"]
+    (score,) = read_result(Path("run"))["scores"]
+    assert run["last"] == score["scores"]["loss"] and run["published"] is None
+    assert (Path(run["run"]).name, run["seed"]) == ("run", 0)
+    assert "one of --csv" in refused(capsys, "table", ".", "--csv", "--json")
+
+
+def test_what_an_experiment_resolves_to_is_one_object(folder, capsys):
+    said = said_as_json(capsys, "show", "tiny.py", "--optimizer.weight-decay", "0.1")
+    counts = [math.prod(each["shape"]) for each in said["parameters"]]
+    assert sum(counts) == said["resolved"]["parameters"]
+    assert said["resolved"]["memory"]["parameters"] == 4 * sum(counts)
+    decaying = {each["name"] for each in said["parameters"] if each["decays"]}
+    assert any(name.endswith("kernel") for name in decaying)
+    assert not any(name.endswith("scale") for name in decaying)
+    assert said["experiment"]["optimizer.weight_decay"] == "0.1"
