@@ -122,12 +122,16 @@ def test_cudnn_is_asked_for_what_the_plain_form_does(monkeypatch, sight):
     check(found, all_of(lambda *a: attend(*a, mask, scale=0.3), *given), 1e-5)
 
 
+PACKED = (jnp.floor_divide, jnp.remainder)  # by the length of a text
+
+
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize(
     "pattern", [Full(), SlidingWindow(5), BlockLocal(6), Alternating(5)], ids=str
 )
 def test_every_pattern_is_alike_without_weights(pattern, scan):
-    """Packed texts too; of layers of two kinds in a scan, each goes its own way."""
+    """Packed texts too, whose positions begin anew; of layers of two kinds in a scan,
+    each goes its own way."""
     model = Transformer(
         layers=2,
         heads=2,
@@ -139,14 +143,15 @@ def test_every_pattern_is_alike_without_weights(pattern, scan):
         scan=scan,
     )
     tokens = jax.random.randint(jax.random.key(0), (2, 24), 0, 11)
-    segments = jnp.arange(48).reshape(2, 24) // 17
+    segments, positions = (f(jnp.arange(48).reshape(2, 24), 9) for f in PACKED)
     params = model.clone(attention_form="plain").init(jax.random.key(1), tokens)
     mesh = make_mesh(Sharding(), jax.devices()[:1])
 
     def with_gradients(form):
         def loss(params):
             used = model.clone(attention_form=form)
-            return jnp.square(used.apply(params, tokens, segments=segments)[0]).sum()
+            out, _ = used.apply(params, tokens, positions=positions, segments=segments)
+            return jnp.square(out).sum()
 
         return jax.jit(on_mesh(jax.value_and_grad(loss), Sharding(), mesh))(params)
 
