@@ -12,6 +12,7 @@ from lm_jax.__main__ import main
 from tests.tiny import write_tiny
 
 pytestmark = pytest.mark.slow
+UNTOUCHED = "untouched"
 PLATEAU = ("--schedule", "ReduceOnPlateau", "--schedule.peak", "0.3")
 ANSWERS = (*PLATEAU, "--schedule.patience", "0", "--schedule.threshold", "9")
 
@@ -29,8 +30,9 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def run(trained, tmp_path, monkeypatch):
-    """A copy that a test may damage."""
+    """A copy that a test may damage; the run itself is beside it."""
     shutil.copytree(trained, tmp_path / "copy")
+    shutil.copytree(trained / "run", tmp_path / "copy" / UNTOUCHED)
     monkeypatch.chdir(tmp_path / "copy")
     return Path("run")
 
@@ -96,6 +98,9 @@ def test_a_flipped_bit_another_text_and_other_versions_are_named(run, capsys):
     largest.write_bytes(whole)
     told = said(capsys, 2, "replay", run, "--step", 5)
     assert "checkpoints/4 is damaged" in told and largest.name in told
+    told = said(capsys, 0, "diff", run, UNTOUCHED)
+    assert "jax - 0.0.1" in told and "scores of the two can't be compared" in told
+    assert told.count("is damaged") == 1 and largest.name in told
     Path("text.txt").write_text(Path("text.txt").read_text() + " the end")
     assert "another text than there is" in said(capsys, 2, "replay", run, "--step", 9)
 
