@@ -22,6 +22,8 @@ COMMANDS = {
     "runs": "runs of a folder: how far, how large; `runs prune` makes room",
     "vectors": "score word vectors, or write them as text",
     "inspect": "what a step of a run was trained on, token by token",
+    "replay": "make a step of a run again: equal, or where it first differs",
+    "verify": "make the last stretch of a run again, and compare all of it",
     "bench": "measure speed, that nothing is lost, what the tests notice",
     "doctor": "what this machine has, and what to mend",
     "test": "run the tests",

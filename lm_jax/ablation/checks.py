@@ -4,7 +4,6 @@ import math
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +17,11 @@ from lm_jax.averages import checkpoints_of
 from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Likelihood
 from lm_jax.runs.figures import short, size
-from lm_jax.runs.result import corpus_of
+from lm_jax.training.alike import measured, unlike
 from lm_jax.training.scoring import seen_before
 from lm_jax.training.setup import Setup, set_up
 
 _SPARE = 2_000_000  # bytes of a run beside its checkpoints
-_TOKENS = "text, its split and its tokenizer"  # of no matter to bits per byte
 
 
 class Resolved(NamedTuple):
@@ -84,7 +82,6 @@ def _resolved(setup: Setup) -> Resolved:
     names: tuple[str, ...] = (evaluation.watched,)
     if isinstance(evaluation, Likelihood):
         names = tuple(setup.planned.scores())
-    coded = setup.data.splits["validation"].coded
     kept = experiment.execution.keep + checkpoints_of(experiment.average) + 2
     return Resolved(
         steps=total,
@@ -93,13 +90,7 @@ def _resolved(setup: Setup) -> Resolved:
         parameters=setup.parameters,
         bytes=kept * _bytes(setup.saved_shapes()) + _SPARE,
         policy=seen_before(setup.data),
-        scored={
-            "text": corpus_of(experiment.data),
-            _TOKENS: setup.data.digest,
-            "bytes of the validation split": str(coded.bytes),
-            "seen before each token": seen_before(setup.data),
-            "evaluation": repr(replace(evaluation, every=None)),
-        },
+        scored=measured(setup),
         scores=names,
     )
 
@@ -121,14 +112,13 @@ def _check_alike(variant: Variant, found: dict[str, Resolved], bytewise: bool) -
         UserError: with the first thing that differs.
     """
     here, there = found[variant.name], found[str(variant.against)]
-    for what, value in here.scored.items():
-        other = there.scored[what]
-        if value != other and not (bytewise and what == _TOKENS):
-            raise UserError(
-                f"'{variant.name}' can't be compared with '{variant.against}': {what}: "
-                f"{other} there, {value} here. The difference of their scores would be "
-                "one of the measure: leave it out (--variants)."
-            )
+    if different := unlike(here.scored, there.scored, bytewise):
+        what, value, other = different
+        raise UserError(
+            f"'{variant.name}' can't be compared with '{variant.against}': {what}: "
+            f"{other} there, {value} here. The difference of their scores would be "
+            "one of the measure: leave it out (--variants)."
+        )
 
 
 def check_folder(states: dict[Cell, State], new: bool) -> None:

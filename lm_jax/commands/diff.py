@@ -2,22 +2,43 @@
 
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lm_jax.errors import UserError
-from lm_jax.experiment import AnyExperiment, Difference, differences, load
+from lm_jax.experiment import (
+    AnyExperiment,
+    Difference,
+    Experiment,
+    differences,
+    load,
+)
 from lm_jax.experiment import read as read_experiment
 from lm_jax.files import given_path
 from lm_jax.platform import called
+from lm_jax.runs.code import read_starts
 from lm_jax.runs.directory import find_run
+from lm_jax.runs.display import Display
+from lm_jax.runs.environment import environment_differences
 from lm_jax.runs.result import At, find_scores, read_result
+from lm_jax.training.alike import (
+    amounts,
+    damages,
+    obstacles,
+    parameters,
+    rates,
+    resolved,
+)
 
 USAGE = """\
 usage: ./launch.sh diff A B
 
-Lists the fields in which two experiments differ. A and B are experiment files
-(FILE.py or FILE.py:VARIANT) or directories of runs; of two runs that ended,
-the results are compared too.
+Lists the fields in which two experiments differ, and what comes of it:
+parameters, FLOPs, learning rates. A and B are experiment files (FILE.py or
+FILE.py:VARIANT) or directories of runs. Of two runs, versions, flags and
+results are compared too, and every file of data and checkpoints is read again.
+At the end it says whether their scores can be compared, and if not, why.
 
   ./launch.sh diff experiments/gpt_shakespeare.py \\
       experiments/gpt_shakespeare.py:rotary"""
@@ -42,9 +63,57 @@ def main(args: list[str]) -> int:
         if others:
             print(f"{part}, which decides no number")
             _print(others)
+    if not recipe and not (run_a and run_b):
+        return 0
+    found = list(_compare_resolved(a, b))
     if run_a and run_b:
+        found += _compare_runs(run_a, run_b)
         _compare_results(run_a, run_b)
+    if not found:
+        print("The scores of the two can be compared.")
+        return 0
+    print("The scores of the two can't be compared:")
+    for obstacle in found:
+        _print_wrapped(f"  {obstacle}")
     return 0
+
+
+def _compare_resolved(a: AnyExperiment, b: AnyExperiment) -> Iterator[str]:
+    """Print what two experiments resolve to; give why they can't be compared."""
+    if not isinstance(a, Experiment) or not isinstance(b, Experiment):
+        return
+    aside = Display(0, sys.stderr)
+    try:
+        setups = resolved(a, aside.work), resolved(b, aside.work)
+    except UserError as error:
+        yield f"not known: {error}"
+        return
+    finally:
+        aside.close()
+    _print_columns("resolved", amounts(*setups))
+    for title, pairs in (
+        ("parameters", parameters(*setups)),
+        ("learning rate", rates(*setups)),
+    ):
+        if pairs:
+            print(title)
+            _print([Difference(*pair, "recipe") for pair in pairs])
+    yield from obstacles(*setups)
+
+
+def _compare_runs(run_a: Path, run_b: Path) -> Iterator[str]:
+    """Print where two runs were made otherwise; give why they can't be compared."""
+    starts = [(read_starts(run) or [{}])[-1] for run in (run_a, run_b)]
+    if changed := environment_differences(*starts):
+        print("environment, where they were last started")
+        _print([Difference(*each, "notes") for each in changed])
+    codes = [start.get("code", {}).get("sources") for start in starts]
+    if codes[0] != codes[1]:
+        yield f"they were made by other code: {codes[0]} and {codes[1]}"
+    for run in (run_a, run_b):
+        if not (run / "result.json").exists():
+            yield f"{run} has not ended"
+        yield from damages(run)
 
 
 def _print(changed: list[Difference]) -> None:
@@ -94,6 +163,13 @@ def _compare_results(run_a: Path, run_b: Path) -> None:
         ("tokens", a["tokens"], b["tokens"]),
         ("tokens per second", a["tokens_per_second"], b["tokens_per_second"]),
     ]
+    _print_columns("", rows)
+
+
+def _print_columns(title: str, rows: list[tuple[str, Any, Any]]) -> None:
+    """A line for each value: of both, and the difference."""
+    if title:
+        print(title)
     width = max(len(name) for name, _, _ in rows) + 1
     for name, left, right in rows:
         difference = right - left

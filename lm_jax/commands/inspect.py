@@ -8,16 +8,14 @@ import numpy as np
 import tyro
 
 from lm_jax.commands.options import read_options
+from lm_jax.data.texts import TOKENS, texts
 from lm_jax.errors import UserError
 from lm_jax.experiment import read
 from lm_jax.runs.claim import check_data
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.metrics import read_metrics
-from lm_jax.tokenizers.trained import visible, written
+from lm_jax.tokenizers.trained import visible
 from lm_jax.training.setup import CACHE
-
-# The arrays of a row that are tokens.
-TEXTS = ("inputs", "contexts", "source", "decoder_inputs", "originals", "targets")
 
 
 @dataclass(frozen=True)
@@ -64,27 +62,18 @@ def main(args: list[str]) -> None:
     if options.row is not None:
         _print_row(data.tokenizer, {k: v[options.row] for k, v in batch.items()})
         return
-    for index in range(count):
-        ids = next(batch[n] for n in TEXTS if n in batch)[index]
+    for index, text in enumerate(texts(data.tokenizer, batch)):
         print(f"--- row {index} ---")
-        print(written(data.tokenizer, _unpadded(ids, batch, index)))
-
-
-def _unpadded(ids: np.ndarray, batch: dict[str, np.ndarray], row: int) -> np.ndarray:
-    """A row's ids up to the last that counts."""
-    mask = np.asarray(batch["mask"][row] if "mask" in batch else 1.0)
-    if mask.shape != ids.shape or not mask.any():
-        return ids
-    return ids[: int(np.flatnonzero(mask)[-1]) + 1]
+        print(text)
 
 
 def _print_row(tokenizer, row: dict[str, np.ndarray]) -> None:
     """A line for each token: where it stands, what it is, what is predicted."""
-    texts = [name for name in TEXTS if name in row]
-    lengths = {len(row[name]) for name in texts}
+    names = [name for name in TOKENS if name in row]
+    lengths = {len(row[name]) for name in names}
     answers = [name for name in ("targets", "originals") if name in row]
     if len(lengths) > 1 or "inputs" not in row or not answers:
-        for name in texts:
+        for name in names:
             print(f"{name}: {' '.join(map(_quoted, tokenizer.symbols(row[name])))}")
         return
     extra = [name for name in ("segments", "positions", "mask") if name in row]

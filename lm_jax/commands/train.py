@@ -233,6 +233,9 @@ def _conclude(
     if best:
         larger = experiment.evaluations[experiment.watch].larger_is_better
         say(f"Best: {-best[1] if larger else best[1]:.4f} at step {best[0]}.")
+    if skipped := outcome.progress.skipped:
+        what = "loss, gradient or update was not finite"
+        say(f"Steps that were skipped because their {what}: {skipped}.")
     _say_published(say, experiment.published)
     _say_next(say, run, prompt_of(experiment), experiment.objective.generates)
     if experiment.objective.learns_vectors:

@@ -7,7 +7,7 @@ from lm_jax.data.encoding import Coded
 from lm_jax.data.fields import Field
 from lm_jax.data.kinds import Data, OwnData, giving
 from lm_jax.data.labelled import Labelled
-from lm_jax.data.loader import batches, feed, rows
+from lm_jax.data.loader import Fed, batches, digest_of, feed, rows
 from lm_jax.data.masking import MaskedStream
 from lm_jax.data.mixture import Mixture
 from lm_jax.data.order import (
@@ -30,6 +30,7 @@ __all__ = [
     "Coded",
     "Cooccurrences",
     "Data",
+    "Fed",
     "Field",
     "HuffmanTree",
     "Labelled",
@@ -47,6 +48,7 @@ __all__ = [
     "WordContexts",
     "batches",
     "bucket_windows",
+    "digest_of",
     "feed",
     "giving",
     "read_vectors",

@@ -1,12 +1,35 @@
 """Batches: `batch(step)` is a pure function, and some of them ahead of time."""
 
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 
 from lm_jax.data.order import Order
 from lm_jax.data.windows import Row
+
+
+class Fed(NamedTuple):
+    """A batch of training.
+
+    Attributes:
+        rows: its arrays.
+        digest: their name; see `digest_of`.
+    """
+
+    rows: Row
+    digest: int
+
+
+def digest_of(arrays: Iterable[tuple[str, np.ndarray]]) -> int:
+    """Name arrays by 32 bits: the CRC of their names, types, shapes and values."""
+    found = 0
+    for name, array in arrays:
+        found = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), found)
+        found = zlib.crc32(np.ascontiguousarray(array).view(np.uint8), found)
+    return found
 
 
 def rows(
@@ -64,7 +87,7 @@ def batches(
 
 def feed(
     order: Order, first_step: int, last_step: int, part: int = 0, parts: int = 1
-) -> Iterator[Row]:
+) -> Iterator[Fed]:
     """Give the batches of steps first_step to last_step - 1, made in threads.
 
     Args:
@@ -78,15 +101,16 @@ def feed(
         return iter(())
     order.row(first_step, 0)  # grain's first use is not thread-safe.
 
-    def make(step: int) -> Row:
-        return order.batch(step, part, parts)
+    def make(step: int) -> Fed:
+        rows = order.batch(step, part, parts)
+        return Fed(rows, digest_of(rows.items()))
 
     return _ahead(make, first_step, last_step)
 
 
 def _ahead(
-    make: Callable[[int], Row], first: int, last: int, threads: int = 2, ahead: int = 4
-) -> Iterator[Row]:
+    make: Callable[[int], Any], first: int, last: int, threads: int = 2, ahead: int = 4
+) -> Iterator[Any]:
     made = grain.MapDataset.range(first, last).map(lambda step: make(int(step)))
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     return iter(made.to_iter_dataset(options))

@@ -131,12 +131,17 @@ class Execution:
         sharding: the mesh, and what lies where on it.
         accumulate: parts that a batch is computed in, one after the other.
         keep: checkpoints kept beside the best.
+        spikes: save what led to a step whose loss or gradient's norm is above so many
+            times the median of the last 100, three times at most; None saves nothing.
+            It makes the steps from the last checkpoint again, in memory for a second
+            state.
         compute: how the model's operations are laid out.
     """
 
     sharding: Sharding = Sharding()
     accumulate: int = within("[1, inf)", 1)
     keep: int = within("[1, inf)", 2)
+    spikes: float | None = within("(1, inf)", None)
     compute: Compute = Compute()
 
     def __post_init__(self) -> None:
@@ -177,6 +182,10 @@ class Experiment:
             gradients are clipped by.
         patience: evaluations without a better loss before the run stops
             early; None never does.
+        skip_bad_steps: steps in a row that may be skipped because their loss, gradient
+            or update is not finite: parameters and optimizer stay as they were, and
+            the schedule goes on. One more stops the run, and so does the first of all
+            with 0. A run that such a step has stopped goes on with another number.
         seed: of initial values, order of the data, dropout and samples.
         execution: how and where it is computed.
         outputs: beside metrics.jsonl: "tensorboard", "wandb", "mlflow".
@@ -199,6 +208,7 @@ class Experiment:
     initial: InitialVectors | FromRun | None = None
     frozen: tuple[tuple[str, bool], ...] = ((".*", False),)
     patience: int | None = within("[1, inf)", None)
+    skip_bad_steps: int = within("[0, inf)", 0)
     seed: int = within(SEEDS, 0)
     execution: Execution = field(default=Execution(), metadata=EXECUTION)
     outputs: tuple[str, ...] = field(default=("tensorboard",), metadata=NOTES)

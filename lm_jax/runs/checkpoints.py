@@ -31,6 +31,11 @@ def has_checkpoint(run: Path) -> bool:
     return any(run.glob("checkpoints/[0-9]*"))
 
 
+def steps_of(run: Path) -> list[int]:
+    """Steps of the checkpoints of a run, in order, readable or not."""
+    return sorted(int(p.name) for p in run.glob("checkpoints/*") if p.name.isdigit())
+
+
 class _LastAndBest:
     """Orbax's preservation policy: the last n and the one that scored best.
 

@@ -13,7 +13,7 @@ from lm_jax.runs.directory import folders_with
 
 # Fields of a recipe that may change where the steps already made stay the same;
 # whoever trains checks that.
-EXTENDS = ("budget", "patience")
+EXTENDS = ("budget", "patience", "skip_bad_steps")
 
 
 def claim(

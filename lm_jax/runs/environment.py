@@ -87,6 +87,61 @@ def record_environment(
     atomic_write(run / "environment.json", text + "\n")
 
 
+# What a start says of itself, that no number depends on.
+_IDLE = (
+    "started",
+    "command",
+    "directory",
+    "host",
+    "code",
+    "changes",
+    "execution",
+    "JAX_COMPILATION_CACHE_DIR",
+)
+
+
+def environment_differences(then: dict, now: dict) -> list[tuple[str, str, str]]:
+    """Where two starts of runs differ in what numbers can depend on.
+
+    Args:
+        then, now: as environment.json has them, or `environment` gives them.
+
+    Returns:
+        Of each: its name, and both values in words.
+    """
+    flat = [_flattened(start) for start in (then, now)]
+    names = [name for name in flat[0] | flat[1] if name not in _IDLE]
+    pairs = [(name, *(side.get(name, "none") for side in flat)) for name in names]
+    return [(name, a, b) for name, a, b in pairs if a != b]
+
+
+def _flattened(start: dict) -> dict[str, str]:
+    """The values of a start by their names: "jax" of the versions, "backend"."""
+    found: dict[str, str] = {}
+    for name, value in start.items():
+        if isinstance(value, dict) and name not in _IDLE:
+            found |= {key: str(inner) for key, inner in value.items()}
+        else:
+            words = value if isinstance(value, list) else [value]
+            found[name] = ", ".join(map(str, words))
+    return found
+
+
+def changed_environment(run: Path) -> list[str]:
+    """Say what is another here than in the starts of a run, each once.
+
+    Raises:
+        UserError: when environment.json is no list of starts.
+    """
+    now, found = environment(), []
+    for start in read_starts(run):
+        then = {name: value for name, value in start.items() if name in now}
+        for name, a, b in environment_differences(then, now):
+            if (said := f"{name}: {a} then, {b} now.") not in found:
+                found.append(said)
+    return found
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -50,11 +50,14 @@ class MetricsLog:
             self._file.write(line.encode("utf-8"))
             self._file.flush()
 
-    def truncate_after(self, step: int) -> None:
+    def truncate_after(self, step: int) -> list[dict]:
         """Drop the lines after a step, and a last line that was cut short.
 
         To be called before going on from the checkpoint of that step. The file
         is replaced in one move; what is kept is kept byte by byte.
+
+        Returns:
+            The rows that were dropped.
 
         Raises:
             UserError: if a line before the last cannot be read.
@@ -66,6 +69,7 @@ class MetricsLog:
             self._file.close()
             atomic_write(self.path, kept)
             self._open()
+        return [row for _, row in rows if row["step"] > step]
 
     def close(self) -> None:
         """Close the file."""

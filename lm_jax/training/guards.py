@@ -1,21 +1,11 @@
 """What stops a run: signals, a second compilation, numbers that aren't finite."""
 
-import json
 import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from lm_jax.files import atomic_write
-from lm_jax.runs.numbers import encoded
-from lm_jax.selectors import path_name
 
 
 class Interrupt:
@@ -102,29 +92,3 @@ class CompileGuard:
                     f"{name} was compiled again after the first evaluation: the "
                     "shape or type of an input changed from one step to the next."
                 )
-
-
-def save_blame(
-    folder: Path, step: int, batch: dict[str, Any], params: Any, gradient: Any
-) -> None:
-    """Save what is needed to find where a number stopped being finite.
-
-    Args:
-        folder: gets batch.npz and statistics.json.
-        step: the step that failed.
-        batch: what it was computed on.
-        params, gradient: before the step, and on that batch.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {k: np.asarray(v) for k, v in batch.items()}
-    np.savez(folder / "batch.npz", **arrays)
-    statistics: dict[str, dict[str, dict[str, float]]] = {}
-    for kind, tree in (("parameter", params), ("gradient", gradient)):
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            statistics.setdefault(path_name(path), {})[kind] = {
-                "rms": float(jnp.sqrt(jnp.mean(jnp.square(leaf)))),
-                "largest": float(jnp.max(jnp.abs(leaf))),
-                "not_finite": int(jnp.sum(~jnp.isfinite(leaf))),
-            }
-    report = json.dumps(encoded({"step": step, "layers": statistics}), indent=1)
-    atomic_write(folder / "statistics.json", report)

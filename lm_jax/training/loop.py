@@ -4,48 +4,60 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from lm_jax.averages import AverageAfter, running
-from lm_jax.data import feed
-from lm_jax.errors import Diverged
+from lm_jax.averages import running
+from lm_jax.data import Fed, feed
 from lm_jax.evaluation import Found
 from lm_jax.platform import give_back_memory
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.display import Display
+from lm_jax.runs.ledger import Past, digest_of_parameters
 from lm_jax.runs.metrics import MetricsLog, append_sample
 from lm_jax.runs.model import NeuralModel
 from lm_jax.runs.sinks import Sink
 from lm_jax.sharding import to_mesh
 from lm_jax.training.averaging import mean_of_checkpoints
-from lm_jax.training.guards import CompileGuard, Interrupt, save_blame
+from lm_jax.training.blame import Blamed, Spikes, diverged, save_spike
+from lm_jax.training.guards import CompileGuard, Interrupt
 from lm_jax.training.memory import check_plan
 from lm_jax.training.progress import Clock, Progress
+from lm_jax.training.restart import rescaled, save_state
 from lm_jax.training.scoring import Scored, compile_evaluation
 from lm_jax.training.setup import Setup
-from lm_jax.training.state import TrainState, split
-from lm_jax.training.step import make_gradients, make_train_step
+from lm_jax.training.state import TrainState
+from lm_jax.training.step import make_train_step
 
 SHOWN = ("loss", "bits_per_byte", "masked_accuracy", "accuracy")
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a run writes, and what it shows."""
+    """Where a run writes, and what it shows.
+
+    Attributes:
+        run: its directory.
+        display, metrics, sinks: what is written to.
+        past: what was written of the steps that are made again.
+    """
 
     run: Path
     display: Display
     metrics: MetricsLog
     sinks: list[Sink]
+    past: Past
 
-    def write(self, step: int, values: dict[str, float]) -> None:
-        """One line of metrics.jsonl, and the same to every sink."""
-        self.metrics.write(step, values)
-        for sink in self.sinks:
-            sink.write(step, values)
+    def write(self, step: int, values: dict[str, float], **digests: int | None) -> None:
+        """One line of metrics.jsonl, and all of it but digests to every sink."""
+        row = values | {name: d for name, d in digests.items() if d is not None}
+        self.metrics.write(step, row)
+        if values:
+            for sink in self.sinks:
+                sink.write(step, values)
+        if otherwise := self.past.differs(step, row):
+            self.display.message(otherwise)
 
     def show(self, step: int, name: str, found: Found, best: bool) -> None:
         """What an evaluation found, for people; texts go to samples.txt too."""
@@ -70,6 +82,33 @@ class Compiled:
     step: jax.stages.Wrapped
     evaluation: jax.stages.Wrapped
     guard: CompileGuard
+
+
+class Made(NamedTuple):
+    """A step that was dispatched.
+
+    Attributes:
+        step: how many there are with it.
+        metrics: of the device, perhaps not computed yet.
+        fed: what it is made on.
+    """
+
+    step: int
+    metrics: dict[str, jax.Array]
+    fed: Fed
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """What the parts of the loop share."""
+
+    setup: Setup
+    compiled: Compiled
+    progress: Progress
+    checkpoints: Checkpoints
+    outputs: Outputs
+    clock: Clock
+    spikes: Spikes
 
 
 @dataclass(frozen=True)
@@ -105,6 +144,7 @@ def compile_functions(setup: Setup) -> Compiled:
             average=running(experiment.average),
             frozen=setup.frozen,
             products=experiment.optimizer.products,
+            skip=experiment.skip_bad_steps,
         )(state, batch)
 
     train_step = jax.jit(
@@ -160,11 +200,13 @@ def train(
     seed = setup.placed_seed()
     began = time.perf_counter() - progress.seconds
     scores: dict[str, dict[str, float]] = {}
-    pending: tuple[int, dict] | None = None
+    pending: Made | None = None
+    spikes = Spikes(setup.experiment.execution.spikes)
+    inside = _Inside(setup, compiled, progress, checkpoints, outputs, clock, spikes)
     first = int(state.step)
     if _out_of_patience(setup, progress, outputs.display):
         first = setup.total
-    for done, batch, waited in _feed(setup, first):
+    for done, batch, waited, fed in _feed(setup, first):
         state, metrics = compiled.step(state, batch, seed)
         due = [
             name
@@ -172,10 +214,10 @@ def train(
             if done % every == 0 or done == setup.total
         ]
         stop = interrupt.received is not None
-        late, pending = pending, (done, metrics)
+        late, pending = pending, Made(done, metrics, fed)
         for item in (late, pending if due or stop else None):
-            if item is not None and not _record(setup, outputs, progress, clock, item):
-                _save_divergence(setup, state, progress, checkpoints, outputs, item[0])
+            if item is not None:
+                _record(inside, state, item)
         give_back_memory()
         clock.step(waited)
         if not (due or stop):
@@ -187,12 +229,15 @@ def train(
                 fitted = scored(setup, compiled, state, mean)
                 scores |= _evaluate(setup, fitted, progress, outputs, clock, due)
         if setup.experiment.watch in due:
-            state = _rescaled(setup, state, progress)
+            state = rescaled(setup, state, progress)
             compiled.guard.check()
         elif not stop:
             continue
         progress.seconds = time.perf_counter() - began
-        _save(setup, done, state, progress, checkpoints, mean)
+        saved = setup.to_saved(state)
+        if setup.experiment.watch in due:
+            outputs.write(done, {}, parameters=digest_of_parameters(saved.params))
+        save_state(done, saved, progress, checkpoints, mean)
         if stop or _out_of_patience(setup, progress, outputs.display):
             break
     checkpoints.wait()
@@ -208,37 +253,56 @@ def train(
     return Outcome(state, progress, clock, scores, interrupt.received)
 
 
-def _feed(setup: Setup, first: int) -> Iterator[tuple[int, dict, float]]:
-    """Batches from a step on: (steps done after it, batch, seconds waited)."""
+def _feed(setup: Setup, first: int) -> Iterator[tuple[int, dict, float, Fed]]:
+    """Batches from a step on: (steps done after it, batch, seconds waited, as fed)."""
     part, parts = jax.process_index(), jax.process_count()
     batches = feed(setup.order, first, setup.total, part, parts)
     for done in range(first + 1, setup.total + 1):
         begin = time.perf_counter()
-        batch = next(batches)
+        fed = next(batches)
         waited = time.perf_counter() - begin
-        yield done, to_mesh(batch, setup.mesh), waited
+        yield done, to_mesh(fed.rows, setup.mesh), waited, fed
 
 
-def _record(
-    setup: Setup,
-    outputs: Outputs,
-    progress: Progress,
-    clock: Clock,
-    item: tuple[int, dict],
-) -> bool:
-    """Read, write and show a step's metrics; false when its numbers aren't finite."""
-    step, metrics = item
+def _record(inside: _Inside, state: TrainState, item: Made) -> None:
+    """Read, write and show a step's metrics; save what led to one that went wrong.
+
+    Raises:
+        Diverged: its numbers aren't finite, and it isn't skipped.
+    """
+    (step, metrics, fed), progress, outputs = item, inside.progress, inside.outputs
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    finite = bool(values.pop("finite"))
-    outputs.write(step, values)
-    rate = clock.steps_per_second()
+    finite, row = bool(values.pop("finite")), int(values.pop("skipped", 0))
+    if finite:
+        progress.skipped, progress.in_row = progress.skipped + bool(row), row
+    skipped = {"skipped": float(progress.skipped)} if finite and row else {}
+    outputs.write(step, values | skipped, batch=fed.digest)
+    rate = inside.clock.steps_per_second()
     outputs.display.progress(
         step,
         values["loss"],
         abs(progress.losses[-1]) if progress.validation else None,
-        rate and rate * setup.units.tokens,
+        rate and rate * inside.setup.units.tokens,
+        f"{progress.skipped} skipped" if progress.skipped else "",
     )
-    return finite
+    blamed = Blamed(step, values | {"batch": fed.digest}, fed)
+    if not finite:
+        folder = outputs.run / f"diverged_at_step_{step}"
+        diverged(inside.setup, state, progress, inside.checkpoints, folder, blamed)
+    if spike := "" if row else inside.spikes.told(values):
+        with inside.clock.paused():
+            _save_spike(inside, spike, blamed)
+
+
+def _save_spike(inside: _Inside, spike: str, blamed: Blamed) -> None:
+    """Save what led to a spike, and say where; training goes on."""
+    folder = inside.outputs.run / f"spike_at_step_{blamed.step}"
+    show, step = inside.outputs.display.message, inside.compiled.step
+    show(f"Step {blamed.step}: {spike}.")
+    if (folder / "checkpoints").exists():
+        return  # the run made this step before, and was stopped
+    where = inside.progress, inside.checkpoints, folder
+    show(save_spike(inside.setup, step, *where, blamed))
 
 
 def scored(
@@ -296,84 +360,9 @@ def _evaluate(
     return found
 
 
-def _rescaled(setup: Setup, state: TrainState, progress: Progress) -> TrainState:
-    """Let the schedule and the average answer to the evaluations so far."""
-    scale = setup.experiment.schedule.scale(progress.losses)
-    state = state.replace(
-        scale=jax.device_put(np.float32(scale), setup.shardings.scale)
-    )
-    average, losses = setup.experiment.average, progress.losses
-    if isinstance(average, AverageAfter) and not int(state.averaged):
-        # The weights as they are now are the first of the average.
-        began = np.int32(stuck(losses, average.evaluations))
-        state = state.replace(averaged=jax.device_put(began, setup.shardings.averaged))
-    return state
-
-
-def stuck(losses: list[float], after: int) -> bool:
-    """Whether the last loss is above the best of those before the last ``after``.
-
-    The trigger of NT-ASGD (Merity et al. 2018, algorithm 1).
-    """
-    earlier = losses[: -after - 1]
-    return bool(earlier) and losses[-1] > min(earlier)
-
-
-def _save(
-    setup: Setup,
-    done: int,
-    state: TrainState,
-    progress: Progress,
-    checkpoints: Checkpoints,
-    mean: Any | None = None,
-) -> None:
-    saved = progress.to_json()
-    params, rest = split(setup.to_saved(state))
-    if mean is not None:
-        params["average"] = mean
-    checkpoints.save(done, params, rest, saved, saved["best"])
-
-
 def _out_of_patience(setup: Setup, progress: Progress, display: Display) -> bool:
     patience = setup.experiment.patience
     if patience is None or progress.waited() < patience:
         return False
     display.message(f"Stopped: no better validation loss in {patience} evaluations.")
     return True
-
-
-def _save_divergence(
-    setup: Setup,
-    state: TrainState,
-    progress: Progress,
-    checkpoints: Checkpoints,
-    outputs: Outputs,
-    step: int,
-) -> None:
-    """Save the state before the failing step, its batch and statistics; raise.
-
-    Raises:
-        Diverged: always.
-    """
-    mended = state.replace(finite=jax.device_put(True, setup.shardings.finite))
-    _save(setup, int(state.step), mended, progress, checkpoints)
-    checkpoints.wait()
-    experiment, batch = setup.experiment, setup.order.batch(step - 1)
-    gradients = make_gradients(
-        setup.model,
-        experiment.objective,
-        seed=experiment.seed,
-        accumulate=experiment.execution.accumulate,
-        frozen=setup.frozen,
-    )
-    gradients = jax.jit(setup.on_mesh(gradients))
-    (*_, gradient), _ = gradients(state, to_mesh(batch, setup.mesh))
-    folder = outputs.run / f"diverged_at_step_{step}"
-    save_blame(folder, step, batch, state.params, gradient)
-    raise Diverged(
-        f"The loss, gradient or update of step {step} is not finite. The state before "
-        f"it is checkpoint {int(state.step)}; the batch and the statistics of each "
-        f"parameter are in {folder}. A lower learning rate (--schedule.peak), a "
-        "longer warmup or optimizer.clip often helps; where the gradient is finite "
-        "there, look at the optimizer's own numbers (--optimizer.b1 and the like)."
-    )

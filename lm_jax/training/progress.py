@@ -17,16 +17,21 @@ class Progress:
             that is better when larger, what is missing to nothing (-score).
         seconds: of all the processes that trained this run, up to the last
             checkpoint; compiling and evaluations count.
+        skipped: steps that were not finite, and left out.
+        in_row: of these, those that came one after the other up to the last step.
     """
 
     validation: list[tuple[int, float]] = field(default_factory=list)
     seconds: float = 0.0
+    skipped: int = 0
+    in_row: int = 0
 
     @classmethod
     def from_json(cls, saved: dict) -> "Progress":
         """What `to_json` and JSON made of it, as it was."""
         pairs = [(step, loss) for step, loss in saved["validation"]]
-        return cls(pairs, saved["seconds"])
+        skipped = saved.get("skipped", 0), saved.get("in_row", 0)
+        return cls(pairs, saved["seconds"], *skipped)
 
     def to_json(self) -> dict:
         """What a checkpoint keeps of it; "best" is the step of the best one."""

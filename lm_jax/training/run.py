@@ -11,12 +11,13 @@ from lm_jax.averages import checkpoints_of
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, to_json
 from lm_jax.files import near
-from lm_jax.runs.checkpoints import Checkpoints
+from lm_jax.runs.checkpoints import Checkpoints, read_progress
 from lm_jax.runs.claim import claim
 from lm_jax.runs.code import changed_code
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
+from lm_jax.runs.ledger import Past
 from lm_jax.runs.metrics import MetricsLog, truncate_samples
 from lm_jax.runs.model import keep_model
 from lm_jax.runs.picture import Measured, Reference, draw_run
@@ -31,9 +32,10 @@ from lm_jax.training.guards import Interrupt
 from lm_jax.training.loop import Outcome, Outputs, train
 from lm_jax.training.memory import check_batch, is_out_of_memory, ran_out
 from lm_jax.training.progress import Progress
+from lm_jax.training.restart import lengthened, restored
 from lm_jax.training.scoring import seen_before
 from lm_jax.training.setup import Setup, length_of
-from lm_jax.training.state import TrainState, joined, split
+from lm_jax.training.state import TrainState
 
 
 def train_run(
@@ -64,12 +66,12 @@ def train_run(
         state, progress = _start(setup, checkpoints, before, display)
         first = int(state.step)
         log = MetricsLog(run / "metrics.jsonl")
-        log.truncate_after(first)
+        past = Past(log.truncate_after(first))
         truncate_samples(run / "samples.txt", first)
         if first >= setup.total:
             display.message("The run has ended: there is nothing left to train.")
         sinks = open_sinks(experiment.outputs, run, to_json(experiment), first)
-        outputs = Outputs(run, display, log, sinks)
+        outputs = Outputs(run, display, log, sinks, past)
         try:
             outcome = train(setup, state, progress, checkpoints, outputs, interrupt)
         except (MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -89,13 +91,21 @@ def train_run(
 
 
 def _check(before: Any, setup: Setup, checkpoints: Checkpoints) -> None:
-    """See that another budget leaves the steps that were made as they are.
+    """See that what is another now leaves the steps that were made as they are.
 
     Raises:
         UserError: it doesn't, and how to start from the run instead.
     """
     steps = checkpoints.steps()
     done = steps[-1] if steps else 0
+    skips = before.skip_bad_steps
+    if done and setup.experiment.skip_bad_steps < skips:
+        folder = checkpoints.directory / str(done)
+        if skipped := read_progress(folder).get("skipped", 0):
+            raise UserError(
+                f"The run has skipped {skipped} steps that were not finite: go on with "
+                f"--skip-bad-steps {skips} or more."
+            )
     if before.budget == setup.experiment.budget or not done:
         return
     run = near(checkpoints.directory.parent)
@@ -134,27 +144,11 @@ def _start(
         )
     if not steps:
         return setup.first_state(), Progress()
-    params, rest = split(setup.saved_shapes())
-    items, saved = checkpoints.restore(steps[-1], params | {"rest": rest})
-    rest = items.pop("rest")
-    state = setup.from_saved(joined(items, rest))
-    progress = Progress.from_json(saved)
+    state, progress = restored(setup, checkpoints, steps[-1])
     if before is not None and before.budget != setup.experiment.budget:
-        state = _lengthened(setup, state, progress, steps[-1])
+        state = lengthened(setup, state, progress, steps[-1])
     display.message(f"Going on from the checkpoint of step {steps[-1]}.")
     return state, progress
-
-
-def _lengthened(
-    setup: Setup, state: TrainState, progress: Progress, done: int
-) -> TrainState:
-    """Forget the evaluation that was made only because the budget ended there."""
-    every = setup.every[setup.experiment.watch]
-    if done % every and done < setup.total:
-        progress.validation = [e for e in progress.validation if e[0] != done]
-    scale = setup.experiment.schedule.scale(progress.losses)
-    placed: Any = jax.device_put(np.float32(scale), setup.shardings.scale)
-    return state.replace(scale=placed)
 
 
 def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
@@ -164,7 +158,7 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     rate = outcome.clock.steps_per_second() or 0.0
     evaluation = setup.experiment.evaluations[watch]
     sign = -1 if evaluation.larger_is_better else 1
-    policy = seen_before(setup.data)
+    policy, skips = seen_before(setup.data), setup.experiment.skip_bad_steps
     scores = entries(
         outcome.scores,
         split="validation",
@@ -182,6 +176,7 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
         "seconds": outcome.progress.seconds,
         "tokens_per_second": rate * setup.units.tokens,
         "data_wait": outcome.clock.data_wait(),
+        **({"skipped_steps": outcome.progress.skipped} if skips else {}),
         "devices": setup.mesh.size,
         "platform": jax.devices()[0].platform,
     }

@@ -351,7 +351,8 @@ def _first_state(
 ) -> TrainState:
     carry = model.empty_cache(carried, 0) if carried else None
     trained = parted(params, frozen)[1]
-    return first_state(params, rule, running(experiment.average), carry, trained)
+    average, skips = running(experiment.average), experiment.skip_bad_steps > 0
+    return first_state(params, rule, average, carry, trained, skips)
 
 
 def _frozen(experiment: Experiment, params: Any) -> Any:

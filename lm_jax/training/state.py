@@ -24,7 +24,9 @@ class TrainState(flax.struct.PyTreeNode):
         carry: what is left of the batch before, or None where batches don't
             continue each other.
         finite: bool, false from the first loss, gradient or update on that isn't
-            finite; no update is made then.
+            finite and isn't skipped; no update is made then.
+        skipped: steps in a row up to this one that were skipped, int32; None where
+            none may be.
     """
 
     # Any: the same tree also holds shapes, shardings and rules.
@@ -36,6 +38,7 @@ class TrainState(flax.struct.PyTreeNode):
     finite: Any
     averaged: Any = None
     carry: Any = None
+    skipped: Any = None
 
     @property
     def evaluated(self) -> Any:
@@ -49,6 +52,7 @@ def first_state(
     average: Running | None = None,
     carry: Any = None,
     trained: Any = None,
+    skips: bool = False,
 ) -> TrainState:
     """The state before the first step.
 
@@ -58,6 +62,7 @@ def first_state(
         average: of the parameters, that each step adds to.
         carry: what is left of no batch yet.
         trained: the parameters that are trained; all, if None.
+        skips: whether steps may be skipped.
     """
     counts = isinstance(average, AverageAfter)
     return TrainState(
@@ -69,6 +74,7 @@ def first_state(
         scale=jnp.ones(()),
         finite=jnp.ones((), bool),
         carry=carry,
+        skipped=jnp.zeros((), jnp.int32) if skips else None,
     )
 
 
@@ -76,14 +82,17 @@ def split(state: TrainState) -> tuple[dict[str, Any], TrainState]:
     """Part a state into what a model needs to be used, and the rest.
 
     Returns:
-        "params", and "average" where there is one; and the state without them.
+        "params", and "average" where there is one; and the state without them, and
+        without what the run's progress knows.
     """
     params = {"params": state.params}
     if state.average is not None:
         params["average"] = state.average
-    return params, state.replace(params=None, average=None)
+    return params, state.replace(params=None, average=None, skipped=None)
 
 
-def joined(params: dict[str, Any], rest: TrainState) -> TrainState:
+def joined(params: dict[str, Any], rest: TrainState, skipped: Any = None) -> TrainState:
     """Put together what `split` parted."""
-    return rest.replace(params=params["params"], average=params.get("average"))
+    return rest.replace(
+        params=params["params"], average=params.get("average"), skipped=skipped
+    )

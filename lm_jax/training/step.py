@@ -46,13 +46,15 @@ def make_train_step(
     average: Running | None = None,
     frozen: Any = None,
     products: bool = False,
+    skip: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """Make ``train_step(state, batch) -> (state, metrics)``.
 
     One call is one optimizer update. The loss is a sum over the whole batch
     divided once by its weight, so that parts, masks and devices don't change
     it. A loss, gradient or new state that isn't finite leaves the state as it was
-    and clears ``state.finite``, which stops all later updates.
+    and clears ``state.finite``, which stops all later updates; or, where steps may be
+    skipped, leaves all but the step and the schedule's as it was.
 
     Args:
         model, objective: what is trained, and to do what.
@@ -63,6 +65,7 @@ def make_train_step(
         average: of the weights, that each step adds to.
         frozen: true for each parameter that is not trained; None trains all.
         products: whether the update multiplies matrices: then it is made but once.
+        skip: steps in a row that may be skipped; the state counts them.
     """
     transformation = optax.with_extra_args_support(transformation)
     gradients = make_gradients(
@@ -90,15 +93,45 @@ def make_train_step(
             new = jax.lax.cond(finite, updated, lambda old, _: old, state, gradient)
         else:
             new = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state)
+        new = new.replace(finite=finite)
         metrics = {
             "loss": loss,
             "grad_norm": norm,
             "learning_rate": curve(state.step) * state.scale,
-            "finite": finite,
         }
-        return new.replace(finite=finite), metrics
+        if skip:
+            new = _passed_over(new, skip)
+            metrics["skipped"] = new.skipped
+        return new, metrics | {"finite": new.finite}
 
     return train_step
+
+
+def _passed_over(state: TrainState, skip: int) -> TrainState:
+    """The state after a step that may be skipped where it isn't finite.
+
+    Args:
+        state: after the step; where that isn't finite, still the one before.
+        skip: how many steps in a row may be skipped: one more stops the run.
+    """
+    row = jnp.where(state.finite, 0, state.skipped + 1)
+    passed = ~state.finite & (row <= skip)
+
+    def gone_on(part: Any) -> Any:
+        # Its rate is that of the step; what an optimizer counts is updates.
+        by_step = isinstance(part, optax.ScaleByScheduleState)
+        return part._replace(count=part.count + passed) if by_step else part
+
+    return state.replace(
+        step=state.step + passed,
+        opt_state=jax.tree.map(
+            gone_on,
+            state.opt_state,
+            is_leaf=lambda part: isinstance(part, optax.ScaleByScheduleState),
+        ),
+        finite=state.finite | passed,
+        skipped=row,
+    )
 
 
 def still_finite(before: Any, after: Any) -> Bool[Array, ""]:

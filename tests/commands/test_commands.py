@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from lm_jax.__main__ import COMMANDS, main
-from lm_jax.commands.inspect import _print_row, _unpadded
+from lm_jax.commands.inspect import _print_row
 from lm_jax.commands.train import resolve
+from lm_jax.data.texts import unpadded
 from lm_jax.runs.result import read_result
 from lm_jax.tokenizers import Characters
 from tests.tiny import write_tiny
@@ -208,9 +209,9 @@ def test_a_changed_recipe_has_no_published_figure(tmp_path, monkeypatch):
 def test_padding_is_no_text():
     ids = np.array([7, 8, 9, 0, 0])
     batch = {"mask": np.array([[1, 0, 1, 0, 0], [0, 0, 0, 0, 0]])}
-    assert _unpadded(ids, batch, 0).tolist() == [7, 8, 9]
-    assert _unpadded(ids, {}, 0).tolist() == ids.tolist()
-    assert _unpadded(ids[:4], batch, 0).tolist() == [7, 8, 9, 0]
+    assert unpadded(ids, batch, 0).tolist() == [7, 8, 9]
+    assert unpadded(ids, {}, 0).tolist() == ids.tolist()
+    assert unpadded(ids[:4], batch, 0).tolist() == [7, 8, 9, 0]
 
 
 def test_inspect_prints_what_the_step_saw(folder, capsys):

@@ -102,7 +102,7 @@ def test_every_shape_is_compiled_before_the_first_step(folder, monkeypatch):
 
     feed = loop._feed(setup, 0)
     for _ in range(int(setup.order.steps_per_epoch)):
-        _, batch, _ = next(feed)
+        _, batch, *_ = next(feed)
         shape = batch["inputs"].shape
         with monkeypatch.context() as patch:
             patch.setattr(jax._src.compiler, "compile_or_get_cached", counting)
@@ -143,7 +143,7 @@ def test_rows_of_zeros_change_no_loss(folder, monkeypatch):
         feed = loop._feed(setup, 0)
         found.append([])
         for _ in range(5):
-            _, batch, _ = next(feed)
+            _, batch, *_ = next(feed)
             state, metrics = step(state, batch, setup.placed_seed())
             found[-1].append(float(metrics["loss"]))
     np.testing.assert_allclose(*found, rtol=1e-5)

@@ -9,6 +9,7 @@ import pytest
 from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
 from lm_jax.training import loop
+from lm_jax.training.restart import stuck
 from lm_jax.training.setup import set_up
 from lm_jax.training.step import named_key
 from tests.tiny import write_tiny
@@ -29,7 +30,7 @@ def test_steps_compile_once_and_donate_their_state(setup):
     state = setup.first_state()
     feed = loop._feed(setup, 0)
     for _ in range(3):
-        _, batch, _ = next(feed)
+        _, batch, *_ = next(feed)
         old = state
         state, _ = compiled.step(old, batch, setup.placed_seed())
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old.params))
@@ -80,9 +81,9 @@ def test_metrics_are_read_one_step_late(setup, monkeypatch, capsys):
     monkeypatch.setattr(loop, "_feed", fed)
     record = loop._record
 
-    def noted(setup, outputs, progress, clock, item):
-        seen.append((item[0], len(dispatched)))
-        return record(setup, outputs, progress, clock, item)
+    def noted(inside, state, item):
+        seen.append((item.step, len(dispatched)))
+        return record(inside, state, item)
 
     monkeypatch.setattr(loop, "_record", noted)
     assert main(["train", "tiny.py", "--run", "run", "--budget", "6 steps"]) == 0
@@ -92,13 +93,13 @@ def test_metrics_are_read_one_step_late(setup, monkeypatch, capsys):
 
 
 def test_batches_of_all_processes_make_the_whole(setup, monkeypatch):
-    whole = [batch for _, batch, _ in loop._feed(setup, 0)]
+    whole = [batch for _, batch, *_ in loop._feed(setup, 0)]
     parts = []
     for index in range(2):
         monkeypatch.setattr(jax, "process_count", lambda: 2)
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
         monkeypatch.setattr(loop, "to_mesh", lambda rows, mesh: rows)
-        own = [batch for _, batch, _ in loop._feed(setup, 0)]
+        own = [batch for _, batch, *_ in loop._feed(setup, 0)]
         parts.append(own)
     monkeypatch.undo()
     for step, batch in enumerate(whole):
@@ -111,7 +112,7 @@ def test_batches_of_all_processes_make_the_whole(setup, monkeypatch):
 
 def test_an_average_begins_when_the_losses_stop_falling():
     """Merity et al. 2018: v > min of all but the last n, once there are more."""
-    assert not loop.stuck([5.0, 4.0, 4.5], 2)
-    assert not loop.stuck([5.0, 4.0, 4.5, 4.2], 2)
-    assert loop.stuck([5.0, 4.0, 4.5, 4.2, 4.1], 2)
-    assert not loop.stuck([5.0, 4.0, 4.5, 4.2, 3.9], 2)
+    assert not stuck([5.0, 4.0, 4.5], 2)
+    assert not stuck([5.0, 4.0, 4.5, 4.2], 2)
+    assert stuck([5.0, 4.0, 4.5, 4.2, 4.1], 2)
+    assert not stuck([5.0, 4.0, 4.5, 4.2, 3.9], 2)
