@@ -1,6 +1,7 @@
 """What a sweep shows while it runs: a row for each cell, and the one that trains."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from lm_jax.ablation.plan import Cell, Plan
@@ -49,10 +50,10 @@ class Pace:
     """How long the rest of a sweep takes, at the pace of what it has done.
 
     Args:
-        work: what each cell that is to run amounts to: FLOPs.
+        work: what each cell that is to run amounts to: FLOPs, by its directory.
     """
 
-    def __init__(self, work: dict[Cell, float]):
+    def __init__(self, work: dict[Path, float]):
         self._work = dict(work)
         self._whole = sum(work.values())
         self._before = 0.0  # of the cells before this one
@@ -63,7 +64,7 @@ class Pace:
     def begin(self, cell: Cell) -> None:
         """A cell begins; the one before it is done, however it ended."""
         if self._cell is not None:
-            self._before += self._work[self._cell]
+            self._before += self._work[self._cell.run]
         self._cell = cell
 
     def left(self, share: float) -> float | None:
@@ -74,7 +75,7 @@ class Pace:
         """
         now = time.monotonic()
         assert self._cell is not None
-        done = self._before + share * self._work[self._cell]
+        done = self._before + share * self._work[self._cell.run]
         if self._first is None:  # compiling the first program is no step
             self._first = now, done
         began, first = self._first
@@ -92,5 +93,5 @@ def row(plan: Plan, cell: str, word: str, told: str) -> str:
         word: its state.
         told: its score and time, or what else there is to say.
     """
-    room = max(len(each.title) for each in plan.cells)
+    room = max(len(each.title) for each in (*plan.trials, *plan.cells))
     return f"  {cell:{room}}  {word:12}  {told}".rstrip()

@@ -1,25 +1,34 @@
-"""The plan of a sweep: its cells, fixed and written before the first one runs."""
+"""The plan of a sweep: its cells, fixed before the first one runs."""
 
-import dataclasses
-import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from lm_jax.ablation.distributions import Point, points
 from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError
-from lm_jax.experiment import Experiment, digest, leaves
-from lm_jax.files import exclusive_write, writing
-from lm_jax.runs.code import own_code
+from lm_jax.experiment import Experiment, digest
+from lm_jax.experiment.overrides import override
+from lm_jax.platform import called
 
-PLAN = "sweep.json"
-_FORMAT = 1
 # What a folder can be called by anywhere; "=" and "," are for points of a grid.
 _UNSAFE = re.compile(r"[^\w.,=+-]+")
+
+
+class Matched(NamedTuple):
+    """What was changed in a variant, so that it costs as much as its reference.
+
+    Attributes:
+        changes: the value before and after, by the field's dotted name.
+        off: what the variant then has more, of what the reference has: 0.01 is 1%.
+    """
+
+    changes: dict[str, list[Any]]
+    off: float
 
 
 @dataclass(frozen=True)
@@ -30,11 +39,13 @@ class Variant:
         name: of its folder.
         experiment: whatever its seed.
         against: the name of the variant that it is compared with; None of a reference.
+        matched: what was changed in it, if anything was.
     """
 
     name: str
     experiment: Experiment
     against: str | None
+    matched: Matched | None = None
 
 
 @dataclass(frozen=True)
@@ -45,11 +56,13 @@ class Cell:
         variant: its name.
         experiment: with its seed.
         run: its directory.
+        trial: its number, of what is tuned by and not compared.
     """
 
     variant: str
     experiment: Experiment
     run: Path
+    trial: int | None = None
 
     @property
     def seed(self) -> int:
@@ -59,6 +72,8 @@ class Cell:
     @property
     def title(self) -> str:
         """For people."""
+        if self.trial is not None:
+            return f"{self.variant} trial {self.trial}"
         return f"{self.variant} seed {self.seed}"
 
 
@@ -89,6 +104,32 @@ class Plan:
                 self.folder / variant.name / f"seed{seed}",
             )
             for seed in range(self.study.seeds)
+            for variant in self.variants
+        )
+
+    @cached_property
+    def points(self) -> tuple[Point, ...]:
+        """What every variant tries before it is compared; none if nothing is tuned."""
+        study = self.study
+        return tuple(points(study.tune, study.trials)) if study.tune else ()
+
+    @cached_property
+    def trials(self) -> tuple[Cell, ...]:
+        """The runs that fields are tuned by: all variants with the first values, ...
+
+        The same seed for the same values, and none of those that are compared.
+
+        Raises:
+            UserError: values don't fit a variant.
+        """
+        return tuple(
+            Cell(
+                variant.name,
+                replace(with_values(variant, point), seed=self.study.seeds + k),
+                self.folder / variant.name / f"trial{k}",
+                k,
+            )
+            for k, point in enumerate(self.points)
             for variant in self.variants
         )
 
@@ -127,11 +168,33 @@ def make_plan(
         Variant(name, experiment, against.get(name))
         for name, experiment in experiments.items()
     )
-    _check_different(variants)
-    return Plan(folder, study, variants)
+    check_different(variants)
+    plan = Plan(folder, study, variants)
+    if plan.trials:
+        # Two may differ in nothing but what is tuned.
+        first_trial = plan.trials[: len(variants)]
+        check_different(
+            tuple(Variant(c.variant, c.experiment, None) for c in first_trial)
+        )
+    return plan
 
 
-def _check_different(variants: tuple[Variant, ...]) -> None:
+def with_values(variant: Variant, point: Point) -> Experiment:
+    """The recipe of a variant with the values that were drawn for it.
+
+    Raises:
+        UserError: there is no such field, or a value doesn't fit.
+    """
+    flags = [f"--{field}={value!r}" for field, value in point.items()]
+    try:
+        found = override(variant.experiment, flags, f"{called()} train FILE")
+    except UserError as error:
+        raise UserError(f"study.tune, {variant.name}: {error}") from error
+    assert isinstance(found, Experiment)
+    return found
+
+
+def check_different(variants: tuple[Variant, ...]) -> None:
     """Refuse a folder, or a recipe, that two variants share.
 
     Raises:
@@ -158,128 +221,3 @@ def _check_different(variants: tuple[Variant, ...]) -> None:
 def folder_name(name: str) -> str:
     """A name without what folders can't be called by everywhere."""
     return _UNSAFE.sub("_", name)
-
-
-def written(plan: Plan) -> dict[str, Any]:
-    """A plan as its file has it: each cell named by recipe, seed and code."""
-    code = own_code()
-    variants = {
-        each.name: {
-            "against": each.against,
-            "digest": digest(each.experiment),
-            "fields": {
-                leaf.name: leaf.text
-                for leaf in leaves(each.experiment)
-                if leaf.part == "recipe" and leaf.name != "seed"
-            },
-        }
-        for each in plan.variants
-    }
-    cells = {
-        f"{each.variant}/seed{each.seed}": "-".join(
-            [digest(each.experiment), str(each.seed), code["sources"]]
-        )
-        for each in plan.cells
-    }
-    return {
-        "format": _FORMAT,
-        "code": code,
-        "study": dataclasses.asdict(plan.study),
-        "variants": variants,
-        "cells": cells,
-    }
-
-
-def claim_plan(plan: Plan, any_code: bool = False) -> bool:
-    """Write a plan into its folder, or see that the one there is the same.
-
-    The file is made only where there is none, so of two sweeps that begin together one
-    is the first.
-
-    Args:
-        plan: of the sweep.
-        any_code: whether other code than the plan was made with may read it.
-
-    Returns:
-        Whether it is new.
-
-    Raises:
-        UserError: another plan is there, with the differences, or can't be read.
-    """
-    now, path = written(plan), plan.folder / PLAN
-    with writing(plan.folder):
-        plan.folder.mkdir(parents=True, exist_ok=True)
-    if exclusive_write(path, json.dumps(now, indent=1, ensure_ascii=False) + "\n"):
-        return True
-    check_same(plan, any_code)
-    return False
-
-
-def check_same(plan: Plan, any_code: bool = False) -> None:
-    """See that the plan in a folder is this one.
-
-    Raises:
-        UserError: it isn't, with the differences, or can't be read.
-    """
-    before, now = read_plan(plan.folder / PLAN), written(plan)
-    changes = list(_changes(before, now))
-    if not any_code:
-        changes += _changed_code(before["code"], now["code"])
-    if changes:
-        lines = "\n".join(f"  {line}" for line in changes)
-        raise UserError(
-            f"{plan.folder} holds another sweep, whose plan is kept as it was made:\n"
-            f"{lines}\nGo on with that one as it was, or give this one a folder of its "
-            "own (--out)."
-        )
-
-
-def read_plan(path: Path) -> dict[str, Any]:
-    """What `written` gave.
-
-    Raises:
-        UserError: it can't be read, or is of another format.
-    """
-    try:
-        found = json.loads(path.read_text("utf-8"))
-        if found["format"] == _FORMAT:
-            return dict(found)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} can't be read: {error}. Its runs are whole without it: move it "
-            "away to plan anew."
-        ) from error
-    raise UserError(f"{path} is of another version of lm_jax: use that, or --out.")
-
-
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """Say in a line each where two plans differ."""
-    for name, value in now["study"].items():
-        if before["study"].get(name) != value:
-            yield f"study.{name}: {before['study'].get(name)} there, {value} now"
-    for name in before["variants"] | now["variants"]:
-        there, here = before["variants"].get(name), now["variants"].get(name)
-        if there is None or here is None:
-            yield f"{name}: {'not there' if here else 'there'}, {_planned(here)} now"
-            continue
-        fields = there["fields"] | here["fields"]
-        for field in fields:
-            a, b = there["fields"].get(field), here["fields"].get(field)
-            if a != b:
-                yield f"{name}: {field}: {a} there, {b} now"
-        if there["against"] != here["against"]:
-            a, b = there["against"], here["against"]
-            yield f"{name}: compared with {a} there, with {b} now"
-        if there["fields"] == here["fields"] and there["digest"] != here["digest"]:
-            yield f"{name}: its own code (the experiment's file) has changed"
-
-
-def _planned(variant: Any) -> str:
-    return "planned" if variant else "not planned"
-
-
-def _changed_code(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    a, b = before["sources"], now["sources"]
-    commit = before.get("commit")
-    at = f" (commit {commit[:10]})" if commit else ""
-    return [f"the code of lm_jax: {a}{at} there, {b} now"] if a != b else []

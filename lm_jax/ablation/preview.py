@@ -1,22 +1,17 @@
 """What a sweep will cost: looked up, planned by the compiler, and measured."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
-
 from lm_jax.ablation.checks import Resolved, resolve
+from lm_jax.ablation.measuring import STEPS, seconds, stepper
 from lm_jax.ablation.plan import Plan, Variant
 from lm_jax.errors import UserError
 from lm_jax.runs.display import Display
 from lm_jax.runs.figures import duration, short, size
-from lm_jax.sharding import to_mesh
 from lm_jax.training.loop import compile_functions, scored
 from lm_jax.training.memory import check_plan
 from lm_jax.training.setup import set_up
-
-_STEPS = 5  # that are measured, after one that isn't
 
 
 class Cost(NamedTuple):
@@ -67,64 +62,57 @@ def _measured(variant: Variant) -> tuple[int | None, float]:
     program = compiled.step.lower(setup.placed_shapes(), batch, seed).compile()
     analysis = program.memory_analysis()
     check_plan(setup, analysis)
-    state = setup.first_state()
-
-    def steps(count: int) -> None:
-        nonlocal state
-        for k in range(count):
-            given = to_mesh(setup.order.batch(k), setup.mesh)
-            state, metrics = compiled.step(state, given, seed)
-        jax.block_until_ready(metrics)
-
+    run = stepper(setup, compiled)
+    a_step = seconds(run, STEPS) / STEPS
     evaluation = setup.experiment.evaluations[setup.experiment.watch]
-    a_step = _seconds(steps, _STEPS) / _STEPS
     often = -(-setup.total // setup.every[setup.experiment.watch])
+    state = run(1)
 
     def evaluate(_: int) -> None:
         # What was scored is remembered: each time it is another one.
         evaluation.run(scored(setup, compiled, state, None), "validation")
 
-    once = _seconds(evaluate, 1)
+    once = seconds(evaluate, 1)
     held = None
     if analysis is not None:
         held = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
     return held, setup.total * a_step + often * once
 
 
-def _seconds(run: Callable[[int], object], count: int) -> float:
-    """Seconds of so many, after one that compiles."""
-    run(1)
-    began = time.perf_counter()
-    run(count)
-    return time.perf_counter() - began
-
-
 def lines(plan: Plan, costs: list[Cost]) -> Iterator[str]:
     """The costs of a run of each variant, and of the whole sweep."""
     heads = ("parameters", "tokens", "FLOPs", "memory", "disk", "time")
-    table = [("a run of", heads)]
-    for name, found, memory, seconds in costs:
+    table: list[tuple[str, tuple[str, ...]]] = [("a run of", heads)]
+    for name, found, memory, took in costs:
         cells = (
             short(found.parameters),
             short(found.tokens),
             f"{found.flops:.2e}",
             size(memory) if memory is not None else "-",
             size(found.bytes),
-            duration(seconds),
+            duration(took),
         )
         table.append((name, cells))
-    seeds = plan.study.seeds
-    whole = (
-        "",
-        short(seeds * sum(each.resolved.tokens for each in costs)),
-        f"{seeds * sum(each.resolved.flops for each in costs):.2e}",
-        "",
-        size(seeds * sum(each.resolved.bytes for each in costs)),
-        duration(seeds * sum(each.seconds for each in costs)),
-    )
-    table.append((f"all {seeds * len(costs)}", whole))
+    trials, seeds = len(plan.points), plan.study.seeds
+    if trials:
+        table.append((f"{trials * len(costs)} trials", _whole(costs, trials)))
+        table.append((f"{seeds * len(costs)} compared", _whole(costs, seeds)))
+    runs = trials + seeds
+    table.append((f"all {runs * len(costs)}", _whole(costs, runs)))
     widths = [max(len(cells[k]) for _, cells in table) for k in range(len(heads))]
     room = max(len(name) for name, _ in table)
-    for name, cells in table:
-        padded = (f"{cell:>{n}}" for cell, n in zip(cells, widths, strict=True))
+    for name, line in table:
+        padded = (f"{cell:>{n}}" for cell, n in zip(line, widths, strict=True))
         yield f"  {name:{room}}  {'  '.join(padded)}"
+
+
+def _whole(costs: list[Cost], runs: int) -> tuple[str, ...]:
+    """What so many runs of each variant cost."""
+    return (
+        "",
+        short(runs * sum(each.resolved.tokens for each in costs)),
+        f"{runs * sum(each.resolved.flops for each in costs):.2e}",
+        "",
+        size(runs * sum(each.resolved.bytes for each in costs)),
+        duration(runs * sum(each.seconds for each in costs)),
+    )

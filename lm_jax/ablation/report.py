@@ -2,17 +2,20 @@
 
 import math
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from lm_jax.ablation import tune
 from lm_jax.ablation.paired import smallest_p
 from lm_jax.ablation.plan import Cell, Plan
 from lm_jax.ablation.power import detectable
 from lm_jax.ablation.states import State
+from lm_jax.ablation.tune import Chosen
 from lm_jax.ablation.verdicts import (
     INCONCLUSIVE,
+    NO_VERDICT,
     PERMUTATION_PAIRS,
     T_PAIRS,
     Comparison,
@@ -33,6 +36,7 @@ class Report:
         measure: the score, of the whole validation split at the last step.
         scores: by variant and seed, of the cells that ended.
         comparisons: by variant; none while a cell is missing.
+        chosen: what was tuned, by variant; none before that is through.
         signal: that stopped the sweep, if one did.
     """
 
@@ -41,16 +45,20 @@ class Report:
     measure: str
     scores: dict[str, dict[int, float]]
     comparisons: dict[str, Comparison]
+    chosen: Mapping[str, Chosen] = field(default_factory=dict)
     signal: int | None = None
 
     @property
     def lacking(self) -> list[Cell]:
         """The cells for want of which there is no verdict."""
-        return [c for c, state in self.states.items() if state.word != "ended"]
+        counted = ("ended", "diverged")
+        return [c for c, state in self.states.items() if state.word not in counted]
 
     def lines(self, width: int = 80) -> Iterator[str]:
         """The report for people, in lines of at most so many columns."""
         yield from _scores(self, width)
+        if self.chosen:
+            yield from tune.lines(self.plan, self.chosen, width)
         if self.comparisons:
             yield from _differences(self)
             yield from _verdicts(self, width)
@@ -70,7 +78,10 @@ def measure_of(plan: Plan) -> str:
 
 
 def make_report(
-    plan: Plan, states: dict[Cell, State], signal: int | None = None
+    plan: Plan,
+    states: dict[Cell, State],
+    chosen: Mapping[str, Chosen] | None = None,
+    signal: int | None = None,
 ) -> Report:
     """Read the scores of what has ended, and compare them if that is all.
 
@@ -78,7 +89,7 @@ def make_report(
         UserError: a result can't be read.
     """
     measure = measure_of(plan)
-    ended = [cell for cell, state in states.items() if state.word == "ended"]
+    ended = [cell for cell in plan.cells if states[cell].word == "ended"]
     results = {cell: Ended(cell.run, read_result(cell.run)) for cell in ended}
     scores: dict[str, dict[int, float]] = {each.name: {} for each in plan.variants}
     for cell, found in results.items():
@@ -86,11 +97,15 @@ def make_report(
         scores[cell.variant][cell.seed] = value
     values = [value for found in scores.values() for value in found.values()]
     comparisons: dict[str, Comparison] = {}
-    if len(ended) == len(states) and all(map(math.isfinite, values)):
+    if len(ended) == len(plan.cells) and all(map(math.isfinite, values)):
         rows = [Row("", tuple(results.values()))]
         larger = larger_is_better(rows, ("validation", measure))
         comparisons = _compared(plan, scores, larger)
-    return Report(plan, states, measure, scores, comparisons, signal)
+        for each in plan.compared():
+            if tune.at_edge(chosen or {}, (each.name, str(each.against))):
+                judged = comparisons[each.name]
+                comparisons[each.name] = replace(judged, verdict=NO_VERDICT)
+    return Report(plan, states, measure, scores, comparisons, chosen or {}, signal)
 
 
 def _compared(
@@ -176,6 +191,7 @@ def _verdicts(report: Report, width: int) -> Iterator[str]:
         told = f"{each.name} against {each.against}: {found.verdict}."
         if found.verdict == INCONCLUSIVE:
             told += _seen(study.seeds, study.level / many, found.deviation)
+        told += tune.at_edge(report.chosen, (each.name, str(each.against)))
         yield from textwrap.wrap(told, width, subsequent_indent="    ")
     yield from textwrap.wrap(_basis(study.seeds, study.level, many), width)
 

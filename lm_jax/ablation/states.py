@@ -1,5 +1,6 @@
 """What became of each cell of a sweep, as its run directory tells."""
 
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from lm_jax.ablation.plan import Cell
@@ -11,7 +12,14 @@ from lm_jax.runs.directory import in_use
 from lm_jax.runs.result import read_result
 
 Word = Literal[
-    "ended", "missing", "stopped", "running", "failed", "other code", "other recipe"
+    "ended",
+    "missing",
+    "stopped",
+    "running",
+    "failed",
+    "diverged",
+    "other code",
+    "other recipe",
 ]
 
 
@@ -20,7 +28,7 @@ class State(NamedTuple):
 
     Attributes:
         word: "ended" is the only one that counts: with the recipe, the seed and the
-            code of the plan, to its last step.
+            code of the plan, to its last step. "diverged" is said of trials alone.
         told: what more is to be said, or "".
     """
 
@@ -54,6 +62,12 @@ def state_of(cell: Cell, sources: str) -> State:
     if result["recipe"] != digest(cell.experiment):
         return State("other recipe", f"its result is of recipe {result['recipe']}")
     return State("ended")
+
+
+def diverged_at(run: Path) -> int | None:
+    """The step at which a run's numbers were no longer finite, if one was."""
+    found = [each.name.rpartition("_")[2] for each in run.glob("diverged_at_step_*")]
+    return min(map(int, found), default=None)
 
 
 def _other_recipe(cell: Cell) -> str:

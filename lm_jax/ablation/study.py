@@ -1,9 +1,16 @@
 """What an ablation asks, said before its first run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from flax.core import FrozenDict
+
+from lm_jax.ablation.distributions import Range
 from lm_jax.bounds import check, within
-from lm_jax.errors import UserError
+from lm_jax.errors import UserError, nearest
+
+BUDGETS = ("parameters", "flops", "time")
 
 
 @dataclass(frozen=True)
@@ -20,9 +27,20 @@ class Study:
         smallest: the smallest difference that matters, in units of the measure; None
             never says that there is no difference.
         level: how often a difference is found, in any variant, where there is none.
+        match: what each variant is given as much of as what it is compared with, to
+            within 1%: "parameters", or a run's "flops" or "time" of steps, as measured
+            here; None changes nothing.
+        match_by: the fields that may be changed for it, below "model." or "budget":
+            the first that reaches it alone; if none does, the last as near as it comes,
+            and then those before it. () is the feed-forward's ratio and the width for
+            parameters; else the budget.
+        tune: what each field is drawn from that every variant is given its own best
+            value of: {"schedule.peak": log_uniform(1e-4, 1e-2)}.
+        trials: that each variant has for it: the same values for all, on seeds that
+            are not compared.
 
     Raises:
-        UserError: a number is outside its interval.
+        UserError: a number is outside its interval; fields don't go together.
     """
 
     measure: str | None = None
@@ -30,6 +48,11 @@ class Study:
     seeds: int = within("[2, 20]", 5)
     smallest: float | None = within("(0, inf)", None)
     level: float = within("(0, 1)", 0.05)
+    match: str | None = None
+    match_by: tuple[str, ...] | str = ()
+    tune: Mapping[str, Any] = FrozenDict()
+    # With fewer, each but one value is at the edge of what was tried.
+    trials: int = within("[4, 1000]", 8)
 
     def __post_init__(self) -> None:
         """Refuse numbers that don't fit."""
@@ -39,4 +62,66 @@ class Study:
                 "interval, no verdict. 2 show direction and spread, 5 allow verdicts, "
                 "8 without taking differences for normal. A run alone: `train`."
             )
+        if isinstance(self.match_by, str):
+            object.__setattr__(self, "match_by", (self.match_by,))
         check(self, "study")
+        _check_match(self)
+        _check_tune(self)
+        object.__setattr__(self, "tune", FrozenDict(self.tune))
+
+    def written(self) -> dict[str, Any]:
+        """Its fields as JSON has them."""
+        held = {name: value for name, value in vars(self).items() if name != "tune"}
+        ranges = {field: str(wide) for field, wide in self.tune.items()}
+        return held | {"match_by": list(self.match_by), "tune": ranges}
+
+
+def _check_match(study: Study) -> None:
+    """Refuse a budget that there isn't, and fields that don't decide it.
+
+    Raises:
+        UserError: with what would do.
+    """
+    if study.match not in (None, *BUDGETS):
+        there = nearest(str(study.match), BUDGETS)
+        raise UserError(f"study.match '{study.match}' is no budget.{there}")
+    if study.match_by and study.match is None:
+        raise UserError("study.match_by needs study.match: what is to be as much?")
+    for field in study.match_by:
+        if study.match == "time" and field != "budget":
+            raise UserError(
+                f"study.match_by '{field}': time is matched by the steps alone, "
+                '("budget",). For a model of another size match "flops".'
+            )
+        if study.match == "parameters" and field == "budget":
+            raise UserError(
+                "study.match_by 'budget' changes no parameter: give fields of the "
+                'model, as in ("model.width",).'
+            )
+        if field != "budget" and not field.startswith("model."):
+            raise UserError(
+                f"study.match_by '{field}': give 'budget', or numbers of the model, as "
+                'in ("model.feedforward.ratio", "model.layers").'
+            )
+
+
+def _check_tune(study: Study) -> None:
+    """Refuse what is no range, and to tune what decides a budget that is matched.
+
+    Raises:
+        UserError: naming the field.
+    """
+    for field, wide in study.tune.items():
+        if not isinstance(wide, Range):
+            raise UserError(
+                f"study.tune['{field}'] is {wide!r}: give a distribution, as in "
+                "log_uniform(1e-4, 1e-2), uniform(0.0, 0.5) or integers(1, 4)."
+            )
+        if field == "seed":
+            raise UserError("study.tune: the best seed is no recipe. Leave it out.")
+        size = field.partition(".")[0] in ("model", "data", "batch", "budget")
+        if study.match and size and not field.endswith("dropout"):
+            raise UserError(
+                f"study.tune['{field}'] would undo study.match='{study.match}': tune "
+                "it, or match, not both."
+            )

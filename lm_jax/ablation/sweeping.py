@@ -14,18 +14,13 @@ from lm_jax.ablation.checks import (
     resolve,
 )
 from lm_jax.ablation.live import CellDisplay, Pace, row
-from lm_jax.ablation.plan import (
-    PLAN,
-    Cell,
-    Plan,
-    check_same,
-    claim_plan,
-    make_plan,
-    read_plan,
-)
+from lm_jax.ablation.match import matched
+from lm_jax.ablation.plan import Cell, Plan, make_plan
+from lm_jax.ablation.plan_file import PLAN, check_same, claim_plan, read_plan
 from lm_jax.ablation.report import Report, make_report, measure_of
 from lm_jax.ablation.states import State, state_of
 from lm_jax.ablation.study import Study
+from lm_jax.ablation.tune import Chosen, choose, trial_state, tuned, watched_score
 from lm_jax.errors import Diverged, UserError
 from lm_jax.files import given_path
 from lm_jax.runs.checkpoints import has_checkpoint
@@ -65,8 +60,9 @@ def sweep(
     Raises:
         UserError: the plan isn't sound, or another one is in the folder.
     """
-    folder = given_path(folder, "The sweep's folder")
-    return carry_out(make_plan(experiments, folder, study, against), Display(0))
+    folder, display = given_path(folder, "The sweep's folder"), Display(0)
+    plan = matched(make_plan(experiments, folder, study, against), display.work)
+    return carry_out(plan, display)
 
 
 def run_cell(cell: Cell, display: Display) -> int | None:
@@ -89,6 +85,8 @@ def run_cell(cell: Cell, display: Display) -> int | None:
 def carry_out(plan: Plan, display: Display, launch: Launch = run_cell) -> Report:
     """Do what is left of a plan, and report.
 
+    What is tuned is tuned first; then all variants are trained with what was best.
+
     Args:
         plan: of the sweep.
         display: what a person sees.
@@ -99,47 +97,119 @@ def carry_out(plan: Plan, display: Display, launch: Launch = run_cell) -> Report
     """
     resolved = resolve(plan, display.work)
     display.close()
-    states, sources = _begin(plan, resolved)
+    sources = _sources(plan)
+    states, chosen = _begin(plan, resolved, sources)
     for note in notes(plan, resolved):
         display.message(note)
     display.message(row(plan, "run", "state", "at the end  time"))
-    left = {cell for cell, state in states.items() if state.word in _TO_RUN}
-    pace = Pace({cell: resolved[cell.variant].flops for cell in left})
-    stopped = None
     with Interrupt() as interrupt:
-        for cell in plan.cells:
-            if cell in left:
-                pace.begin(cell)
-                steps = resolved[cell.variant].steps
-                shown = CellDisplay(cell.title, steps, pace)
+        work = _Work(plan, states, resolved, sources, launch, display, interrupt)
+        stopped = work.do(plan.trials)
+        if chosen is None and plan.trials and stopped is None:
+            chosen = choose(plan, states)
+            states |= {} if chosen is None else _at_best(plan, chosen, sources)
+        plan = plan if chosen is None else tuned(plan, chosen)
+        if stopped is None and (chosen is not None or not plan.trials):
+            stopped = work.do(plan.cells)
+    states = {cell: states[cell] for cell in (*plan.trials, *plan.cells)}
+    return make_report(plan, states, chosen, stopped)
+
+
+class _Work:
+    """What is left to do, and how it is done.
+
+    Args:
+        plan: of the sweep.
+        states: of its cells; those that are run are put in.
+        resolved: what each variant's runs amount to.
+        sources: the code that counts.
+        launch: trains a cell.
+        display: what a person sees.
+        interrupt: tells of signals.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        states: dict[Cell, State],
+        resolved: dict[str, Resolved],
+        sources: str,
+        launch: Launch,
+        display: Display,
+        interrupt: Interrupt,
+    ):
+        self._plan, self._states, self._resolved = plan, states, resolved
+        self._sources, self._launch = sources, launch
+        self._display, self._interrupt = display, interrupt
+        left = [cell for cell, state in states.items() if state.word in _TO_RUN]
+        self._pace = Pace({c.run: resolved[c.variant].flops for c in left})
+
+    def do(self, cells: tuple[Cell, ...]) -> int | None:
+        """Run those that are left, and say what became of each.
+
+        Returns:
+            The signal that stopped it, if one did.
+        """
+        for cell in cells:
+            stopped = None
+            if self._states[cell].word in _TO_RUN:
+                self._pace.begin(cell)
+                steps = self._resolved[cell.variant].steps
+                shown = CellDisplay(cell.title, steps, self._pace)
                 shown.begin()
-                states[cell], stopped = _run(cell, launch, shown, sources)
-            _say(cell, states[cell], plan, display)
-            stopped = stopped or interrupt.received
-            if stopped is not None:
-                break
-    return make_report(plan, states, stopped)
+                found = _run(cell, self._launch, shown, self._sources)
+                self._states[cell], stopped = found
+            _say(cell, self._states[cell], self._plan, self._display)
+            if stopped := stopped or self._interrupt.received:
+                return stopped
+        return None
 
 
-def _begin(plan: Plan, resolved: dict[str, Resolved]) -> tuple[dict[Cell, State], str]:
-    """Claim the folder; the states of all cells, and the code that counts.
+def _sources(plan: Plan) -> str:
+    """The code that counts: that of the plan in the folder, or else this one."""
+    path = plan.folder / PLAN
+    before = read_plan(path) if path.exists() else None
+    return str((before["code"] if before else own_code())["sources"])
+
+
+def _begin(
+    plan: Plan, resolved: dict[str, Resolved], sources: str
+) -> tuple[dict[Cell, State], dict[str, Chosen] | None]:
+    """Claim the folder; the states of all cells, and what was tuned already.
 
     A sweep whose cells have all ended is shown by any code: it trains nothing.
 
     Raises:
         UserError: the folder holds another sweep, or other runs; the disk is too small.
     """
-    path = plan.folder / PLAN
-    before = read_plan(path) if path.exists() else None
-    sources = (before["code"] if before else own_code())["sources"]
-    states = {cell: state_of(cell, sources) for cell in plan.cells}
+    new = not (plan.folder / PLAN).exists()
+    states = {c: trial_state(c, state_of(c, sources)) for c in plan.trials}
+    chosen = choose(plan, states) if plan.trials else None
+    if chosen is not None:
+        states |= _at_best(plan, chosen, sources)
+    elif plan.trials:
+        # Their recipes are not known yet.
+        states |= {cell: State("missing") for cell in plan.cells}
+    else:
+        states |= {cell: state_of(cell, sources) for cell in plan.cells}
     left = [cell for cell, state in states.items() if state.word in _TO_RUN]
-    if before is not None:
+    if not new:
         check_same(plan, any_code=not left)
-    check_folder(states, new=before is None)
+    check_folder(states, new)
     check_disk(plan, left, resolved, existing(plan.folder))
     claim_plan(plan, any_code=not left)
-    return states, sources
+    return states, chosen
+
+
+def _at_best(plan: Plan, chosen: dict[str, Chosen], sources: str) -> dict[Cell, State]:
+    """The states of what is compared, with the values that were chosen.
+
+    Raises:
+        UserError: runs of other recipes stand there.
+    """
+    states = {cell: state_of(cell, sources) for cell in tuned(plan, chosen).cells}
+    check_folder(states, new=False)
+    return states
 
 
 def _run(
@@ -149,7 +219,8 @@ def _run(
     try:
         signal = launch(cell, display)
     except (UserError, Diverged) as error:
-        return State("failed", str(error)), None
+        failed = State("failed", str(error))
+        return (failed if cell.trial is None else trial_state(cell, failed)), None
     except Exception as error:
         # A fault of ours must not take the other cells with it.
         log = cell.run / "failed.log"
@@ -168,6 +239,8 @@ def _say(cell: Cell, state: State, plan: Plan, display: Display) -> None:
         result = read_result(cell.run)
         scores = find_scores(result, "validation", "end")
         score = scores[measure_of(plan)]
+        if cell.trial is not None:
+            score = watched_score(cell, result)
         told = f"{score:10.4f}  {duration(result['seconds'])}"
     failed = state.word == "failed"
     display.message(row(plan, cell.title, state.word, "" if failed else told))

@@ -14,6 +14,7 @@ T_PAIRS = 5  # fewer give direction and spread, and no verdict
 PERMUTATION_PAIRS = 8  # from here on no normal distribution is needed
 BETTER, WORSE, INCONCLUSIVE = "better", "worse", "inconclusive"
 TOO_FEW = "too few seeds"
+NO_VERDICT = "no verdict"  # a tuned value is at the edge of what was tried
 
 Differences = Float[np.ndarray, "variants pairs"]
 
@@ -29,7 +30,7 @@ class Comparison:
             hold together, as often as the study's level says.
         t, permutation: p of the two tests, of this variant alone.
         verdict: "better", "worse", "no difference larger than d", "inconclusive", or
-            "too few seeds".
+            "too few seeds"; in a report "no verdict" where a tuned value is at an edge.
     """
 
     differences: tuple[float, ...]

@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,8 @@ from typing import Annotated, Any
 import tyro
 
 from lm_jax.ablation.grid import over_grid
-from lm_jax.ablation.plan import Plan, make_plan
+from lm_jax.ablation.match import matched
+from lm_jax.ablation.plan import Plan, Variant, make_plan
 from lm_jax.ablation.preview import lines, preview
 from lm_jax.ablation.study import Study
 from lm_jax.ablation.sweeping import carry_out
@@ -33,6 +35,11 @@ class Options:
         from lm_jax.ablation import Study
         study = Study(measure="loss", seeds=8, smallest=0.01)
 
+    A study also makes comparisons fair: match="parameters", "flops" or "time" changes
+    a field of each variant until it has as much of it as `experiment`;
+    tune={"schedule.peak": log_uniform(1e-4, 1e-2)} gives each the best of 8 values
+    (trials=8), on seeds that are not compared.
+
     The plan is written to sweep.json and never changed.
     """
 
@@ -52,13 +59,13 @@ class Options:
 
 def main(args: list[str]) -> int:
     """Run the command; 1 where a run failed."""
-    options = read_options(Options, "sweep", args)
-    plan = planned(options)
-    display = Display(0)
-    count = len(plan.variants)
+    options, display = read_options(Options, "sweep", args), Display(0)
+    plan = matched(planned(options), display.work)
+    display.close()
+    trials = f" after {len(plan.trials)} trials" if plan.trials else ""
     display.header(
-        f"{plan.folder}: {count * plan.study.seeds} runs",
-        [(each.name, _against(each.against)) for each in plan.variants],
+        f"{plan.folder}: {len(plan.cells)} runs{trials}",
+        [line for each in plan.variants for line in _about(each)],
     )
     if options.preview:
         print("\n".join(lines(plan, preview(plan, display))))
@@ -76,8 +83,17 @@ def main(args: list[str]) -> int:
     return 1 if report.lacking else 0
 
 
-def _against(name: str | None) -> str:
-    return f"against {name}" if name else "what others are compared with"
+def _about(variant: Variant) -> Iterator[tuple[str, str]]:
+    """What a variant is compared with, and what was changed in it."""
+    against = variant.against
+    yield (
+        variant.name,
+        f"against {against}" if against else "what others are compared with",
+    )
+    if variant.matched is not None:
+        off = f"{variant.matched.off:+.1%}"
+        for field, (before, after) in variant.matched.changes.items():
+            yield "", f"matched by {field}: {before} -> {after} ({off})"
 
 
 def planned(options: Options) -> Plan:

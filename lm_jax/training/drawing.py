@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.interpreters import partial_eval
@@ -25,21 +25,48 @@ def draw(make: Callable[[Any], Any], key: Key[Array, ""], shardings: Any) -> Any
     Returns:
         What ``make(key)`` gives, bit for bit.
     """
+    shapes, consts, alone = programs(make, key)
+    compiled: dict[str, Callable] = {}
+    arrays = []
+    for one, sharding in zip(alone, jax.tree.leaves(shardings), strict=True):
+        run = partial(_evaluate, one.jaxpr, consts)
+        program = jax.jit(run, out_shardings=sharding)
+        text = program.lower(key, one.numbers).as_text()
+        arrays.append(compiled.setdefault(text, program)(key, one.numbers))
+    return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
+
+
+class Program(NamedTuple):
+    """What draws one array.
+
+    Attributes:
+        jaxpr: from the key to the array.
+        numbers: that it folds into the key, in their order.
+    """
+
+    jaxpr: Any
+    numbers: list[Any]
+
+
+def programs(
+    make: Callable[[Any], Any], key: Key[Array, ""]
+) -> tuple[Any, list[Any], list[Program]]:
+    """Take what makes a tree of arrays apart; nothing is computed.
+
+    Returns:
+        The tree's shapes, the constants of all programs, and the program of each array.
+    """
     closed, shapes = jax.make_jaxpr(make, return_shape=True)(key)
     count = len(closed.jaxpr.outvars)
     # Without the model's own computation, of which nothing is asked.
     drawing, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * count, instantiate=True)
-    programs: dict[str, Callable] = {}
-    arrays = []
-    for place, sharding in enumerate(jax.tree.leaves(shardings)):
+    alone = []
+    for place in range(count):
         wanted = [place == other for other in range(count)]
         jaxpr, _ = partial_eval.dce_jaxpr(drawing, wanted, instantiate=True)
         numbers = [n for n in map(_folded, jaxpr.eqns) if n is not None]
-        run = partial(_evaluate, jaxpr, closed.consts)
-        program = jax.jit(run, out_shardings=sharding)
-        text = program.lower(key, numbers).as_text()
-        arrays.append(programs.setdefault(text, program)(key, numbers))
-    return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
+        alone.append(Program(jaxpr, numbers))
+    return shapes, closed.consts, alone
 
 
 def _folded(eqn: Any) -> Any:

@@ -1,6 +1,5 @@
 """From an experiment to all that a run needs, checked before any compiling."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +45,7 @@ from lm_jax.training.fit import (
     lay_out,
 )
 from lm_jax.training.initial import Start, find_start
+from lm_jax.training.sizes import count, parameter_shapes, units_of
 from lm_jax.training.state import TrainState, first_state
 from lm_jax.training.step import make_gradients, named_key, numbered
 
@@ -185,7 +185,7 @@ class Setup:
     @property
     def parameters(self) -> int:
         """Number of parameters."""
-        return _count(self.shapes.params)
+        return count(self.shapes.params)
 
 
 def _placed(shapes: Any, shardings: Any) -> Any:
@@ -234,13 +234,11 @@ def set_up(
     order = data.order(experiment.seed, experiment.batch, ways)
     check_rows(order.shapes[-1].rows, experiment, mesh)
     check_targets(experiment.objective, order, held)
-    example, predict = _example(data), experiment.objective.predict
-    params = jax.eval_shape(
-        lambda: initialise(model, jax.random.key(0), example, method=predict)
-    )
+    example = _example(data)
+    params = parameter_shapes(model, experiment.objective, example)
     planned = _planned(experiment, data, model, params, example)
     check_evaluations(experiment, planned)
-    units = _units(order, data, model, params)
+    units = units_of(order, data, model, params)
     curve, total = length_of(experiment, units)
     every = cadences(experiment, units, total)
     start = None
@@ -324,21 +322,6 @@ def _planned(
 
     uncached = None if data.lanes else NOT_CARRIED
     return Planned(scores, uncached, without_vectors(model))
-
-
-def _units(order: Order, data: Prepared, model: Any, params: Any) -> Units:
-    """What a step amounts to; six operations a parameter where the model says none."""
-    flops = model.flops_per_token(data.context)
-    flops = 6.0 * _count(params) if flops is None else flops
-    return Units(
-        tokens=order.tokens,
-        steps_per_epoch=order.steps_per_epoch,
-        flops=order.tokens * flops,
-    )
-
-
-def _count(params: Any) -> int:
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def _first_state(

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from lm_jax.ablation import Study
-from lm_jax.ablation import plan as plans
+from lm_jax.ablation import plan_file as plans
 from lm_jax.ablation.grid import over_grid
-from lm_jax.ablation.plan import claim_plan, make_plan
+from lm_jax.ablation.plan import make_plan
+from lm_jax.ablation.plan_file import claim_plan
 from lm_jax.errors import UserError
 from lm_jax.experiment import Execution, load
 from tests.tiny import write_tiny

@@ -1,0 +1,138 @@
+"""Each variant at its own best: the trials that a sweep makes before it compares.
+
+Points are drawn before the first run and are the same for all variants, which have
+therefore the same budget. What is compared is trained anew, on other seeds.
+"""
+
+import math
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from lm_jax.ablation.distributions import Point
+from lm_jax.ablation.plan import Cell, Plan, with_values
+from lm_jax.ablation.states import State, diverged_at
+from lm_jax.runs.result import find_scores, read_result
+
+
+class Chosen(NamedTuple):
+    """What was best for a variant.
+
+    Attributes:
+        trial: its number.
+        values: of the tuned fields.
+        edges: of fields whose value is the smallest or largest that was tried, which:
+            the best may lie beyond it.
+    """
+
+    trial: int
+    values: Point
+    edges: dict[str, str]
+
+
+def trial_state(cell: Cell, state: State) -> State:
+    """The state of a trial: one that diverged has been tried, and is the worst."""
+    step = diverged_at(cell.run) if state.word in ("stopped", "failed") else None
+    return state if step is None else State("diverged", f"at step {step}")
+
+
+def choose(plan: Plan, states: Mapping[Cell, State]) -> dict[str, Chosen] | None:
+    """The best trial of each variant, by the score that it watches at its end.
+
+    Args:
+        plan: whose trials have all been tried.
+        states: of each.
+
+    Returns:
+        By variant; None while a trial is not through, or where all of one diverged.
+    """
+    if any(states[cell].word not in ("ended", "diverged") for cell in plan.trials):
+        return None
+    losses: dict[str, dict[int, float]] = {each.name: {} for each in plan.variants}
+    for cell in plan.trials:
+        assert cell.trial is not None
+        losses[cell.variant][cell.trial] = _loss(cell, states[cell])
+    best = {name: min(found, key=found.__getitem__) for name, found in losses.items()}
+    if not all(math.isfinite(losses[name][k]) for name, k in best.items()):
+        return None
+    return {
+        name: Chosen(k, plan.points[k], _edges(plan.points, k))
+        for name, k in best.items()
+    }
+
+
+def _loss(cell: Cell, state: State) -> float:
+    """What a trial is known by: the smaller the better."""
+    if state.word == "diverged":
+        return math.inf
+    result = read_result(cell.run)
+    score = watched_score(cell, result)
+    loss = -score if result["larger_is_better"] else score
+    return loss if math.isfinite(loss) else math.inf
+
+
+def watched_score(cell: Cell, result: dict) -> float:
+    """The score at the end of training that a run's own evaluation watches."""
+    evaluation = cell.experiment.evaluations[cell.experiment.watch]
+    return float(find_scores(result, "validation", "end")[str(evaluation.watched)])
+
+
+def _edges(points: tuple[Point, ...], chosen: int) -> dict[str, str]:
+    """Of which fields the chosen value is the smallest or largest of all."""
+    found = {}
+    for field, value in points[chosen].items():
+        tried = [point[field] for point in points]
+        if value in (min(tried), max(tried)):
+            found[field] = "smallest" if value == min(tried) else "largest"
+    return found
+
+
+def tuned(plan: Plan, chosen: Mapping[str, Chosen]) -> Plan:
+    """The plan with each variant at what was best for it."""
+    variants = tuple(
+        replace(each, experiment=with_values(each, chosen[each.name].values))
+        for each in plan.variants
+    )
+    return replace(plan, variants=variants)
+
+
+def lines(plan: Plan, chosen: Mapping[str, Chosen], width: int) -> Iterator[str]:
+    """What was chosen for each variant, and how far it is from the range's ends."""
+    study = plan.study
+    first, last = study.seeds, study.seeds + study.trials - 1
+    yield f"Tuned by {study.trials} trials of each (seeds {first} to {last}):"
+    room = max(map(len, chosen))
+    for name, found in chosen.items():
+        for field, value in found.values.items():
+            said = f"{field} {value:g}, {_place(plan, field, value)}"
+            if field in found.edges:
+                said += f": THE {found.edges[field].upper()} TRIED"
+            before = f"  {name:{room}}  "
+            yield from textwrap.wrap(
+                said, width, initial_indent=before, subsequent_indent=" " * len(before)
+            )
+
+
+def _place(plan: Plan, field: str, value: float) -> str:
+    """How far a value is from the nearer end of its range."""
+    wide = plan.study.tune[field]
+    share = wide.share(value)
+    end = "low" if share < 0.5 else "high"
+    logs = " (logs)" if wide.log else ""
+    return f"{min(share, 1 - share):.0%} of {wide} from its {end} end{logs}"
+
+
+def at_edge(chosen: Mapping[str, Chosen], names: tuple[str, ...]) -> str:
+    """Say why variants that are compared have no verdict; "" if that is no reason."""
+    told = [
+        f"{field} of {name} is the {edge} tried"
+        for name in names
+        for field, edge in (chosen[name].edges if name in chosen else {}).items()
+    ]
+    if not told:
+        return ""
+    return (
+        f" {'; '.join(told)}: the best may lie beyond. Widen the range (study.tune) in "
+        "another folder (--out)."
+    )

@@ -1,0 +1,106 @@
+"""Two variants of a shipped experiment differ in what they say, and in nothing else.
+
+Their texts are not all here: each is read from a small one in its place.
+"""
+
+import itertools
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from lm_jax.experiment import Experiment
+from lm_jax.experiment.loading import load_file
+from lm_jax.models.stack import initialise
+from lm_jax.selectors import path_name
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Subwords
+from lm_jax.training import drawing
+from lm_jax.training.setup import set_up
+from tests.experiment import FILES
+from tests.properties import slow_but
+from tests.tiny import TEXT
+
+
+def variants(file):
+    """The experiments of a file that are trained in steps."""
+    found = load_file(str(file)).experiments.values()
+    return [each for each in found if isinstance(each, Experiment)]
+
+
+COMPARED = [file for file in FILES if len(variants(file)) > 1]
+QUICK = [file for file in COMPARED if file.stem in ("gpt_shakespeare", "cnn_trec")]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """Sentences with a label each, which any data value reads."""
+    path = tmp_path_factory.mktemp("text") / "text.jsonl"
+    rows = [{"text": f"{k} {TEXT[9 * k :][:200]}", "label": k % 3} for k in range(150)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def set_up_on(text, experiment):
+    """Of one layer, so that it takes no minute; widths are as they are."""
+    data = replace(experiment.data, corpus=Corpus(str(text), validation=0.3))
+    if isinstance(data.tokenizer, Subwords):
+        data = replace(data, tokenizer=Subwords(300))
+    model, watch = experiment.model, experiment.watch
+    if hasattr(model, "layers"):
+        model = model.clone(layers=1)
+    watched = {watch: experiment.evaluations[watch]}
+    small = replace(
+        experiment,
+        data=data,
+        model=model,
+        evaluations=watched,
+        budget="10000 steps",  # of which any warmup is a part
+    )
+    return set_up(small, jax.devices()[:1], text.parent / "cache")
+
+
+def first_values(setup):
+    """What draws each parameter, by path and shape: nothing is compiled or drawn."""
+
+    def make(key):
+        predict = setup.experiment.objective.predict
+        return initialise(setup.model, key, setup.example, method=predict)
+
+    shapes, _, programs = drawing.programs(make, jax.random.key(0))
+    found = {}
+    leaves = jax.tree_util.tree_leaves_with_path(shapes)
+    for (path, leaf), (jaxpr, numbers) in zip(leaves, programs, strict=True):
+        read = {id(var) for eqn in jaxpr.eqns for var in eqn.invars}
+        assert not read & set(map(id, jaxpr.constvars))
+        text = str(jaxpr.replace(constvars=[]))
+        found[path_name(path), leaf.shape] = text, [int(n) for n in numbers]
+    return found
+
+
+@pytest.mark.parametrize(
+    "file", slow_but(COMPARED, *QUICK), ids=lambda file: getattr(file, "stem", None)
+)
+def test_variants_see_the_same_rows_and_begin_with_the_same_values(file, text):
+    setups = [set_up_on(text, each) for each in variants(file)]
+    # What begins alike is looked at once.
+    begun = {(s.model, s.experiment.objective): s for s in setups}
+    values = {key: first_values(setup) for key, setup in begun.items()}
+    drawn = [values[s.model, s.experiment.objective] for s in setups]
+    pairs = itertools.combinations(zip(setups, drawn, strict=True), 2)
+    for (one, of_one), (other, of_other) in pairs:
+        a, b = one.experiment, other.experiment
+        alike = type(a.model) is type(b.model)
+        assert set(of_one) & set(of_other) or not alike
+        for name in set(of_one) & set(of_other):
+            (text_a, noise_a), (text_b, noise_b) = of_one[name], of_other[name]
+            assert noise_a == noise_b, name
+            # An LSTM's values have another distribution than a Transformer's.
+            assert text_a == text_b or not alike, name
+        if (a.data, a.batch) == (b.data, b.batch):
+            for step in (0, 1, 7):
+                there = other.order.batch(step)
+                for field, rows in one.order.batch(step).items():
+                    np.testing.assert_array_equal(rows, there[field], field)
