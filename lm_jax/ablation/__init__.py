@@ -1,5 +1,5 @@
 """Ablations: a study of variants, its statistics, and the sweep that runs it."""
 
-from lm_jax.ablation.study import Study
+from lm_jax.ablation.study import PublishedEffect, Study
 
-__all__ = ["Study"]
+__all__ = ["PublishedEffect", "Study"]

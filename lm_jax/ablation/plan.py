@@ -1,6 +1,5 @@
 """The plan of a sweep: its cells, fixed and written before the first one runs."""
 
-import dataclasses
 import json
 import re
 from collections import defaultdict
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_jax.ablation.study import Study
-from lm_jax.errors import UserError
+from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import Experiment, digest, leaves
 from lm_jax.files import exclusive_write, writing
 from lm_jax.runs.code import own_code
@@ -38,28 +37,34 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A run of a sweep.
+class Place:
+    """Where a run of a sweep lies.
 
     Attributes:
         variant: its name.
-        experiment: with its seed.
+        seed: of the run.
         run: its directory.
     """
 
     variant: str
-    experiment: Experiment
+    seed: int
     run: Path
-
-    @property
-    def seed(self) -> int:
-        """Of the run."""
-        return self.experiment.seed
 
     @property
     def title(self) -> str:
         """For people."""
         return f"{self.variant} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Cell(Place):
+    """A run of a sweep.
+
+    Attributes:
+        experiment: with its seed.
+    """
+
+    experiment: Experiment
 
 
 @dataclass(frozen=True)
@@ -85,16 +90,27 @@ class Plan:
         return tuple(
             Cell(
                 variant.name,
+                seed,
+                place_of(self.folder, variant.name, seed),
                 replace(variant.experiment, seed=seed),
-                self.folder / variant.name / f"seed{seed}",
             )
             for seed in range(self.study.seeds)
             for variant in self.variants
         )
 
+    @property
+    def against(self) -> dict[str, str]:
+        """What each variant is compared with, by name; references are not in it."""
+        return {v.name: v.against for v in self.variants if v.against is not None}
+
     def compared(self) -> list[Variant]:
         """The variants that are compared with another."""
         return [each for each in self.variants if each.against is not None]
+
+
+def place_of(folder: Path, variant: str, seed: int) -> Path:
+    """The directory of a run of a sweep."""
+    return folder / variant / f"seed{seed}"
 
 
 def make_plan(
@@ -112,7 +128,8 @@ def make_plan(
         against: what each is compared with; if None, all with the first.
 
     Raises:
-        UserError: one isn't trained in steps; two are the same.
+        UserError: one isn't trained in steps; two are the same; an effect was
+            published of none of them.
     """
     first = next(iter(experiments), None)
     if against is None:
@@ -128,6 +145,12 @@ def make_plan(
         for name, experiment in experiments.items()
     )
     _check_different(variants)
+    for name in study.published:
+        if name not in against:
+            raise UserError(
+                f"study.published: '{name}' is not compared with anything here."
+                f"{nearest(name, against)}"
+            )
     return Plan(folder, study, variants)
 
 
@@ -184,7 +207,7 @@ def written(plan: Plan) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "code": code,
-        "study": dataclasses.asdict(plan.study),
+        "study": plan.study.written(),
         "variants": variants,
         "cells": cells,
     }
