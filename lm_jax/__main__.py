@@ -18,6 +18,8 @@ COMMANDS = {
     "show": "what an experiment resolves to, before it runs",
     "plan": "what a step needs of machines that are not here",
     "diff": "what differs between two experiments or runs",
+    "report": "a page of a sweep or of runs, or tables for a paper",
+    "watch": "the same page in a browser, while they train",
     "table": "results of many runs beside the published figures",
     "runs": "runs of a folder: how far, how large; `runs prune` makes room",
     "vectors": "score word vectors, or write them as text",

@@ -132,27 +132,29 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     Raises:
         UserError: where `path` cannot be written.
     """
-    data = (
-        content.encode("utf-8", "backslashreplace")
-        if isinstance(content, str)
-        else content
-    )
+    with writing(path), _written_beside(path, content) as temporary:
+        os.replace(temporary, path)
+
+
+@contextmanager
+def _written_beside(path: Path, content: str | bytes) -> Iterator[Path]:
+    """Give a whole file of another name; nothing is left of that name."""
+    if isinstance(content, str):
+        content = content.encode("utf-8", "backslashreplace")
     temporary = _temporary(path)
-    with writing(path):
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def exclusive_write(path: Path, content: str) -> bool:
-    """Write a file where there is none: of several processes, one does.
+    """Write a whole file where there is none: of several processes, one does.
 
     Returns:
         Whether it was this one; what another wrote stays.
@@ -160,14 +162,12 @@ def exclusive_write(path: Path, content: str) -> bool:
     Raises:
         UserError: where `path` cannot be written.
     """
-    with writing(path), suppress(FileExistsError), open(path, "xb") as file:
-        try:
-            file.write(content.encode("utf-8", "backslashreplace"))
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            path.unlink()
-            raise
+    with (
+        writing(path),
+        _written_beside(path, content) as temporary,
+        suppress(FileExistsError),
+    ):
+        os.link(temporary, path)
         return True
     return False
 

@@ -10,6 +10,7 @@ import pytest
 
 from lm_jax.__main__ import COMMANDS, main
 from lm_jax.experiment import CountExperiment, load
+from lm_jax.report import serving
 from tests.properties import slow_but
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -77,6 +78,10 @@ def runs_of(line):
     return [run for flag, run in pairs if run.startswith("runs") and flag not in made]
 
 
+def ctrl_c(server):
+    raise KeyboardInterrupt
+
+
 class Reader:
     """Somebody who types the lines of the README in a folder, each at most once."""
 
@@ -107,6 +112,7 @@ class Reader:
             Path(args[0]).write_text(SWEPT)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
+            patch.setattr(serving.ThreadingHTTPServer, "serve_forever", ctrl_c)
             try:
                 return main([name, *args])
             except SystemExit as end:

@@ -1,6 +1,6 @@
 """Ablations: a study of variants, its statistics, and the sweep that runs it."""
 
 from lm_jax.ablation.distributions import integers, log_uniform, uniform
-from lm_jax.ablation.study import Study
+from lm_jax.ablation.study import PublishedEffect, Study
 
-__all__ = ["Study", "integers", "log_uniform", "uniform"]
+__all__ = ["PublishedEffect", "Study", "integers", "log_uniform", "uniform"]

@@ -75,6 +75,22 @@ def integers(low: int, high: int) -> Range:
     return Range(low, high, whole=True)
 
 
+def range_of(text: str) -> Range:
+    """What was written so.
+
+    Raises:
+        ValueError: nothing was.
+    """
+    kind, _, ends = text.rstrip(")").partition("(")
+    low, high = map(float, ends.split(", "))
+    if kind == "integers":
+        return integers(int(low), int(high))
+    made = {"log_uniform": log_uniform, "uniform": uniform}
+    if kind not in made:
+        raise ValueError(f"'{text}' is no range")
+    return made[kind](low, high)
+
+
 def points(ranges: Mapping[str, Range], count: int) -> list[Point]:
     """Draw points at random, so that each field's are spread over its range.
 

@@ -3,14 +3,14 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lm_jax.ablation.distributions import Point, points
 from lm_jax.ablation.study import Study
-from lm_jax.errors import UserError
+from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import Experiment, digest
 from lm_jax.experiment.overrides import override
 from lm_jax.platform import called
@@ -49,25 +49,20 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A run of a sweep.
+class Place:
+    """Where a run of a sweep lies.
 
     Attributes:
         variant: its name.
-        experiment: with its seed.
+        seed: of the run.
         run: its directory.
         trial: its number, of what is tuned by and not compared.
     """
 
     variant: str
-    experiment: Experiment
+    seed: int
     run: Path
-    trial: int | None = None
-
-    @property
-    def seed(self) -> int:
-        """Of the run."""
-        return self.experiment.seed
+    trial: int | None = field(default=None, kw_only=True)
 
     @property
     def title(self) -> str:
@@ -75,6 +70,17 @@ class Cell:
         if self.trial is not None:
             return f"{self.variant} trial {self.trial}"
         return f"{self.variant} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Cell(Place):
+    """A run of a sweep.
+
+    Attributes:
+        experiment: with its seed.
+    """
+
+    experiment: Experiment
 
 
 @dataclass(frozen=True)
@@ -100,8 +106,9 @@ class Plan:
         return tuple(
             Cell(
                 variant.name,
+                seed,
+                place_of(self.folder, variant.name, seed),
                 replace(variant.experiment, seed=seed),
-                self.folder / variant.name / f"seed{seed}",
             )
             for seed in range(self.study.seeds)
             for variant in self.variants
@@ -125,17 +132,28 @@ class Plan:
         return tuple(
             Cell(
                 variant.name,
-                replace(with_values(variant, point), seed=self.study.seeds + k),
+                self.study.seeds + k,
                 self.folder / variant.name / f"trial{k}",
-                k,
+                replace(with_values(variant, point), seed=self.study.seeds + k),
+                trial=k,
             )
             for k, point in enumerate(self.points)
             for variant in self.variants
         )
 
+    @property
+    def against(self) -> dict[str, str]:
+        """What each variant is compared with, by name; references are not in it."""
+        return {v.name: v.against for v in self.variants if v.against is not None}
+
     def compared(self) -> list[Variant]:
         """The variants that are compared with another."""
         return [each for each in self.variants if each.against is not None]
+
+
+def place_of(folder: Path, variant: str, seed: int) -> Path:
+    """The directory of a run of a sweep."""
+    return folder / variant / f"seed{seed}"
 
 
 def make_plan(
@@ -153,7 +171,8 @@ def make_plan(
         against: what each is compared with; if None, all with the first.
 
     Raises:
-        UserError: one isn't trained in steps; two are the same.
+        UserError: one isn't trained in steps; two are the same; an effect was
+            published of none of them.
     """
     first = next(iter(experiments), None)
     if against is None:
@@ -169,6 +188,12 @@ def make_plan(
         for name, experiment in experiments.items()
     )
     check_different(variants)
+    for name in study.published:
+        if name not in against:
+            raise UserError(
+                f"study.published: '{name}' is not compared with anything here."
+                f"{nearest(name, against)}"
+            )
     plan = Plan(folder, study, variants)
     if plan.trials:
         # Two may differ in nothing but what is tuned.

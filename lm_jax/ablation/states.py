@@ -43,23 +43,38 @@ def state_of(cell: Cell, sources: str) -> State:
         cell: of a plan.
         sources: the code that the plan was made with.
     """
-    if not (cell.run / "experiment.json").exists():
-        return State("missing")
     try:
-        if other := _other_recipe(cell):
+        if (cell.run / "experiment.json").exists() and (other := _other_recipe(cell)):
             return State("other recipe", other)
-        codes = {code.get("sources") for code in codes_of(cell.run)} - {sources}
-        if codes:
-            named = ", ".join(str(code) for code in codes)
-            return State("other code", f"made by {named}, not by {sources}")
-        if in_use(cell.run):
-            return State("running", "by another process")
-        if not (cell.run / "result.json").exists():
-            return State("stopped")
-        result = read_result(cell.run)
     except UserError as error:
         return State("failed", str(error))
-    if result["recipe"] != digest(cell.experiment):
+    return look_at(cell.run, digest(cell.experiment), {"sources": sources})
+
+
+def look_at(run: Path, recipe: str, code: dict) -> State:
+    """Look at a run without its experiment; nothing of it is executed.
+
+    Args:
+        run: its directory.
+        recipe: the digest of the planned one; that of a run that hasn't ended is not
+            looked at.
+        code: that the plan was made with.
+    """
+    if not (run / "experiment.json").exists():
+        return State("missing")
+    try:
+        codes = {each.get("sources") for each in codes_of(run)} - {code["sources"]}
+        if codes:
+            named = ", ".join(str(each) for each in codes)
+            return State("other code", f"made by {named}, not by {code['sources']}")
+        if in_use(run):
+            return State("running", "by another process")
+        if not (run / "result.json").exists():
+            return State("stopped")
+        result = read_result(run)
+    except UserError as error:
+        return State("failed", str(error))
+    if result["recipe"] != recipe:
         return State("other recipe", f"its result is of recipe {result['recipe']}")
     return State("ended")
 

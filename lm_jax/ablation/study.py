@@ -1,16 +1,50 @@
 """What an ablation asks, said before its first run."""
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flax.core import FrozenDict
 
-from lm_jax.ablation.distributions import Range
+from lm_jax.ablation.distributions import Range, range_of
 from lm_jax.bounds import check, within
 from lm_jax.errors import UserError, nearest
 
 BUDGETS = ("parameters", "flops", "time")
+
+
+@dataclass(frozen=True)
+class PublishedEffect:
+    """What somebody published of a variant: its score less that of the reference.
+
+    Attributes:
+        effect: the difference, in units of the measure.
+        source: where it stands, such as "Su et al. 2021, Table 2".
+        measure: of the effect; None is the study's. Of another measure, only the
+            direction can agree.
+
+    Raises:
+        UserError: the effect is 0 or not finite, or has no source.
+    """
+
+    effect: float
+    source: str
+    measure: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be compared, or looked up."""
+        if not (math.isfinite(self.effect) and self.effect):
+            raise UserError(
+                f"PublishedEffect(effect={self.effect}): an effect is a difference "
+                "other than 0: the variant's score less the reference's."
+            )
+        if not self.source.strip():
+            raise UserError(
+                "PublishedEffect(source=''): say where it stands, as in "
+                "'Su et al. 2021, Table 2'."
+            )
 
 
 @dataclass(frozen=True)
@@ -38,6 +72,7 @@ class Study:
             value of: {"schedule.peak": log_uniform(1e-4, 1e-2)}.
         trials: that each variant has for it: the same values for all, on seeds that
             are not compared.
+        published: the effect that somebody published, by variant.
 
     Raises:
         UserError: a number is outside its interval; fields don't go together.
@@ -53,6 +88,7 @@ class Study:
     tune: Mapping[str, Any] = FrozenDict()
     # With fewer, each but one value is at the edge of what was tried.
     trials: int = within("[4, 1000]", 8)
+    published: Mapping[str, PublishedEffect] = FrozenDict()
 
     def __post_init__(self) -> None:
         """Refuse numbers that don't fit."""
@@ -68,12 +104,36 @@ class Study:
         _check_match(self)
         _check_tune(self)
         object.__setattr__(self, "tune", FrozenDict(self.tune))
+        object.__setattr__(self, "published", FrozenDict(self.published))
 
     def written(self) -> dict[str, Any]:
         """Its fields as JSON has them."""
-        held = {name: value for name, value in vars(self).items() if name != "tune"}
-        ranges = {field: str(wide) for field, wide in self.tune.items()}
-        return held | {"match_by": list(self.match_by), "tune": ranges}
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        found["match_by"] = list(self.match_by)
+        found["tune"] = {field: str(wide) for field, wide in self.tune.items()}
+        found["published"] = {
+            name: dataclasses.asdict(each) for name, each in self.published.items()
+        }
+        return found
+
+    @classmethod
+    def from_written(cls, found: Mapping[str, Any]) -> "Study":
+        """What `written` was made of.
+
+        Raises:
+            TypeError: it is of another form.
+            ValueError: it has a range that none was written as.
+        """
+        effects = found.get("published", {}).items()
+        ranges = found.get("tune", {}).items()
+        return cls(
+            **{
+                **found,
+                "match_by": tuple(found.get("match_by", ())),
+                "tune": {field: range_of(text) for field, text in ranges},
+                "published": {name: PublishedEffect(**each) for name, each in effects},
+            }
+        )
 
 
 def _check_match(study: Study) -> None:

@@ -20,7 +20,14 @@ from lm_jax.ablation.plan_file import PLAN, check_same, claim_plan, read_plan
 from lm_jax.ablation.report import Report, make_report, measure_of
 from lm_jax.ablation.states import State, state_of
 from lm_jax.ablation.study import Study
-from lm_jax.ablation.tune import Chosen, choose, trial_state, tuned, watched_score
+from lm_jax.ablation.tune import (
+    Chosen,
+    choose,
+    keep_chosen,
+    trial_state,
+    tuned,
+    watched_score,
+)
 from lm_jax.errors import Diverged, UserError
 from lm_jax.files import given_path
 from lm_jax.runs.checkpoints import has_checkpoint
@@ -202,13 +209,15 @@ def _begin(
 
 
 def _at_best(plan: Plan, chosen: dict[str, Chosen], sources: str) -> dict[Cell, State]:
-    """The states of what is compared, with the values that were chosen.
+    """The states of what is compared, with the values that were chosen: kept now.
 
     Raises:
         UserError: runs of other recipes stand there.
     """
-    states = {cell: state_of(cell, sources) for cell in tuned(plan, chosen).cells}
+    at_best = tuned(plan, chosen)
+    states = {cell: state_of(cell, sources) for cell in at_best.cells}
     check_folder(states, new=False)
+    keep_chosen(at_best, chosen)
     return states
 
 

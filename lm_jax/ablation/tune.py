@@ -4,16 +4,24 @@ Points are drawn before the first run and are the same for all variants, which h
 therefore the same budget. What is compared is trained anew, on other seeds.
 """
 
+import json
 import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from lm_jax.ablation.distributions import Point
 from lm_jax.ablation.plan import Cell, Plan, with_values
 from lm_jax.ablation.states import State, diverged_at
+from lm_jax.ablation.study import Study
+from lm_jax.errors import UserError
+from lm_jax.experiment import digest
+from lm_jax.files import exclusive_write
 from lm_jax.runs.result import find_scores, read_result
+
+TUNED = "tuned.json"
 
 
 class Chosen(NamedTuple):
@@ -97,15 +105,62 @@ def tuned(plan: Plan, chosen: Mapping[str, Chosen]) -> Plan:
     return replace(plan, variants=variants)
 
 
-def lines(plan: Plan, chosen: Mapping[str, Chosen], width: int) -> Iterator[str]:
+class Kept(NamedTuple):
+    """What was tuned, as it is kept beside the plan.
+
+    Attributes:
+        chosen: what was best.
+        recipe: the digest of the variant with these values.
+    """
+
+    chosen: Chosen
+    recipe: str
+
+
+def keep_chosen(plan: Plan, chosen: Mapping[str, Chosen]) -> None:
+    """Write down what was chosen, before anything is trained with it.
+
+    Args:
+        plan: with each variant at what was chosen; see `tuned`.
+        chosen: by variant.
+    """
+    found = {
+        each.name: chosen[each.name]._asdict() | {"recipe": digest(each.experiment)}
+        for each in plan.variants
+    }
+    text = json.dumps(found, indent=1, ensure_ascii=False)
+    exclusive_write(plan.folder / TUNED, text + "\n")
+
+
+def read_chosen(folder: Path) -> dict[str, Kept]:
+    """What `keep_chosen` wrote, by variant; nothing where it hasn't yet.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    path = folder / TUNED
+    try:
+        found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        return {
+            name: Kept(Chosen(each["trial"], each["values"], each["edges"]), recipe)
+            for name, each in found.items()
+            for recipe in [each["recipe"]]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} can't be read: {error!r}. Move it away and sweep again: it is "
+            "made of the trials, which are whole without it."
+        ) from error
+
+
+def lines(study: Study, chosen: Mapping[str, Chosen], width: int) -> Iterator[str]:
     """What was chosen for each variant, and how far it is from the range's ends."""
-    study = plan.study
     first, last = study.seeds, study.seeds + study.trials - 1
     yield f"Tuned by {study.trials} trials of each (seeds {first} to {last}):"
     room = max(map(len, chosen))
     for name, found in chosen.items():
         for field, value in found.values.items():
-            said = f"{field} {value:g}, {_place(plan, field, value)}"
+            said = f"{field} {value:g}, {_place(study, field, value)}"
             if field in found.edges:
                 said += f": THE {found.edges[field].upper()} TRIED"
             before = f"  {name:{room}}  "
@@ -114,9 +169,9 @@ def lines(plan: Plan, chosen: Mapping[str, Chosen], width: int) -> Iterator[str]
             )
 
 
-def _place(plan: Plan, field: str, value: float) -> str:
+def _place(study: Study, field: str, value: float) -> str:
     """How far a value is from the nearer end of its range."""
-    wide = plan.study.tune[field]
+    wide = study.tune[field]
     share = wide.share(value)
     end = "low" if share < 0.5 else "high"
     logs = " (logs)" if wide.log else ""

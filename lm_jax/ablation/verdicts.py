@@ -7,14 +7,17 @@ import numpy as np
 from jaxtyping import Float
 
 from lm_jax.ablation.paired import holm, permutation_test, t_test
-from lm_jax.ablation.study import Study
+from lm_jax.ablation.study import PublishedEffect, Study
 from lm_jax.runs.pairs import spread
+from lm_jax.runs.rows import larger_is_better
 
 T_PAIRS = 5  # fewer give direction and spread, and no verdict
 PERMUTATION_PAIRS = 8  # from here on no normal distribution is needed
 BETTER, WORSE, INCONCLUSIVE = "better", "worse", "inconclusive"
 TOO_FEW = "too few seeds"
 NO_VERDICT = "no verdict"  # a tuned value is at the edge of what was tried
+NOT_PLANNED = "no plan, no verdict"
+_NO_DIFFERENCE = "no difference larger than"
 
 Differences = Float[np.ndarray, "variants pairs"]
 
@@ -29,8 +32,9 @@ class Comparison:
         interval: half of the interval of the mean; those of all variants of a study
             hold together, as often as the study's level says.
         t, permutation: p of the two tests, of this variant alone.
-        verdict: "better", "worse", "no difference larger than d", "inconclusive", or
-            "too few seeds"; in a report "no verdict" where a tuned value is at an edge.
+        verdict: "better", "worse", "no difference larger than d", "inconclusive" or
+            "too few seeds"; in a report "no verdict" where a tuned value is at an edge,
+            and of runs that are in no sweep "no plan, no verdict".
     """
 
     differences: tuple[float, ...]
@@ -77,4 +81,36 @@ def compare(
 
 def no_difference(study: Study) -> str:
     """The verdict that nothing differs by what matters."""
-    return f"no difference larger than {study.smallest:g}"
+    return f"{_NO_DIFFERENCE} {study.smallest:g}"
+
+
+def agreement(effect: PublishedEffect, found: Comparison, measure: str) -> str:
+    """Whether what was published and what was found agree, in words.
+
+    They do only where there is a verdict: in direction where both are better or both
+    worse, in size where the published effect lies in our interval.
+
+    Args:
+        effect: that was published.
+        found: of the same variant.
+        measure: of what was found.
+    """
+    same = effect.measure in (None, measure)
+    inside = abs(effect.effect - found.mean) <= found.interval
+    if found.verdict not in (BETTER, WORSE):
+        beyond = abs(effect.effect) > abs(found.mean) + found.interval
+        smaller = found.verdict.startswith(_NO_DIFFERENCE) and same and beyond
+        return "ours is smaller" if smaller else "can't tell"
+    ours = found.mean > 0
+    if not same:  # of which more may be better, or less
+        ours = (found.verdict == BETTER) == larger_is_better(
+            [], ("validation", str(effect.measure))
+        )
+    if ours != (effect.effect > 0):
+        return "the opposite direction"
+    if not same:
+        return "direction agrees"
+    if inside:
+        return "direction and size agree"
+    smaller = abs(found.mean) < abs(effect.effect)
+    return f"direction agrees, ours is {'smaller' if smaller else 'larger'}"

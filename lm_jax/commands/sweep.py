@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from lm_jax.ablation import words
 from lm_jax.ablation.grid import over_grid
 from lm_jax.ablation.match import matched
 from lm_jax.ablation.plan import Plan, Variant, make_plan
@@ -77,7 +78,7 @@ def main(args: list[str]) -> int:
         print(f"  {called()} sweep {shlex.join(args)}")
         return 130 if report.signal == signal.SIGINT else 0
     print()
-    print("\n".join(report.lines()))
+    print("\n".join(words.lines(report)))
     if report.lacking:
         print("What failed or is missing is taken up again by the same command.")
     return 1 if report.lacking else 0
@@ -112,10 +113,16 @@ def planned(options: Options) -> Plan:
     program = f"{called()} train {options.file}"
     chosen = _chosen(file, options.variants, bool(options.grid))
     experiments, against = over_grid(chosen, options.grid, program)
-    return make_plan(experiments, folder, study, against)
+    known = {k: v for k, v in study.published.items() if k in against}
+    return make_plan(experiments, folder, replace(study, published=known), against)
 
 
 def _study(file: File) -> Study:
+    """The study of a file, or the usual one.
+
+    Raises:
+        UserError: it is none, or an effect was published of no variant.
+    """
     if file.study is None:
         return Study()
     if not isinstance(file.study, Study):
@@ -123,6 +130,10 @@ def _study(file: File) -> Study:
             f"{file.path}: 'study' is a {type(file.study).__name__}; it must be a "
             "Study, of lm_jax.ablation."
         )
+    for name in file.study.published:
+        if name not in file.experiments:
+            there = nearest(name, file.experiments)
+            raise UserError(f"study.published: {file.path} has no '{name}'.{there}")
     return file.study
 
 

@@ -134,6 +134,19 @@ def append_sample(path: Path, step: int, text: str) -> None:
         file.write(b"--- step %d ---\n%s\n" % (step, body))
 
 
+def read_samples(path: Path) -> list[tuple[int, str]]:
+    """The texts of a samples.txt with their steps, in order; no file has none."""
+    if not path.exists():
+        return []
+    whole = path.read_bytes()
+    heads = list(_SAMPLE_HEADER.finditer(whole))
+    ends = [head.start() for head in heads[1:]] + [len(whole)]
+    return [
+        (int(head[1]), whole[head.end() + 1 : end].decode("utf-8", "replace")[:-1])
+        for head, end in zip(heads, ends, strict=True)
+    ]
+
+
 def truncate_samples(path: Path, step: int) -> None:
     """Drop the samples after a step, and what was cut short; none is no error.
 

@@ -1,11 +1,13 @@
 """The picture of a run: what its objective measures, over the steps."""
 
 import io
-import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
 
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
@@ -140,7 +142,9 @@ def _draw_score(
     larger = measured.larger_is_better if watched else score.endswith("accuracy")
     if train[0]:
         axes.plot(*_thinned(train), color=_TRAIN, alpha=0.25, linewidth=0.7)
-        axes.plot(*_thinned(_smoothed(train)), color=_TRAIN, label="training, smoothed")
+        steps, values = train
+        smooth = steps, smoothed(np.array(values)).tolist()
+        axes.plot(*_thinned(smooth), color=_TRAIN, label="training, smoothed")
     if validation[0]:
         axes.plot(
             *validation, "o-", color=_VALIDATION, markersize=4, label="validation"
@@ -205,21 +209,20 @@ def series(rows: list[dict], name: str) -> Series:
     return [step for step, _ in finite], [value for _, value in finite]
 
 
-def _smoothed(series: Series) -> Series:
+def smoothed(
+    values: Float[np.ndarray, "*runs points"],
+) -> Float[np.ndarray, "*runs points"]:
     """The mean over a fiftieth of the points around each, so without a lag.
 
     At the start, where the loss falls fast, the window shrinks and stays
     centred; at the end it keeps its past, so that one batch is no trend.
     """
-    steps, values = series
-    sums = [0.0, *itertools.accumulate(values)]
-    half = len(values) // 100
-    smooth = []
-    for i in range(len(values)):
-        reach = min(half, i)
-        first, last = i - reach, min(i + reach, len(values) - 1)
-        smooth.append((sums[last + 1] - sums[first]) / (last + 1 - first))
-    return steps, smooth
+    count = values.shape[-1]
+    at = np.arange(count)
+    reach = np.minimum(count // 100, at)
+    first, last = at - reach, np.minimum(at + reach, count - 1)
+    sums = np.cumsum(np.insert(values, 0, 0.0, axis=-1), axis=-1)
+    return (sums[..., last + 1] - sums[..., first]) / (last + 1 - first)
 
 
 def _thinned(series: Series) -> Series:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_jax.ablation import Study
+from lm_jax.ablation import PublishedEffect, Study
 from lm_jax.ablation import plan_file as plans
 from lm_jax.ablation.grid import over_grid
 from lm_jax.ablation.plan import make_plan
@@ -55,6 +55,16 @@ def test_each_cell_is_named_by_recipe_seed_and_code(experiment, monkeypatch):
     assert before == names(two(replace(experiment, execution=Execution(keep=9))))
     monkeypatch.setattr(plans, "own_code", lambda: {"sources": "other"})
     assert not before & names(two(experiment))
+
+
+def test_what_was_published_stands_in_the_plan(experiment):
+    effect = PublishedEffect(-0.03, "Su et al. 2021", "perplexity")
+    study = Study(seeds=2, published={"wide": effect})
+    found = json.loads(json.dumps(plans.written(two(experiment, study))))["study"]
+    assert Study.from_written(found) == study
+    assert plans.written(two(experiment))["study"]["published"] == {}
+    with pytest.raises(UserError, match="'wid' is not compared.*Did you mean 'wide'"):
+        two(experiment, Study(seeds=2, published={"wid": effect}))
 
 
 def test_a_plan_is_claimed_once_and_found_again(experiment):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 
 import lm_jax
 from lm_jax.__main__ import main
-from lm_jax.ablation import Study, checks, sweeping
+from lm_jax.ablation import PublishedEffect, Study, checks, sweeping, words
 from lm_jax.ablation.plan import make_plan
+from lm_jax.ablation.report import read_report
 from lm_jax.ablation.sweeping import carry_out, run_cell
 from lm_jax.errors import Diverged, UserError
 from lm_jax.experiment import digest, load, save
@@ -110,7 +112,7 @@ def swept(launch, study=Study(seeds=5)):
 
 
 def told(report):
-    return " ".join(" ".join(report.lines()).split())
+    return " ".join(" ".join(words.lines(report)).split())
 
 
 @pytest.mark.slow
@@ -155,6 +157,32 @@ def test_all_cells_end_and_the_difference_is_judged():
     assert report.comparisons["wide"].mean == pytest.approx(0.196)
     assert "wide against base: worse." in told(report)
     assert "<0.0001 0.0625" in told(report)
+
+
+def test_the_folder_alone_gives_the_same_report():
+    effect = PublishedEffect(0.2, "Su et al. 2021, Table 2")
+    report = swept(Stub(), Study(seeds=5, published={"wide": effect}))
+    again = read_report(Path("runs/tiny"))
+    assert again.study == report.study and again.comparisons == report.comparisons
+    assert told(again) == told(report)
+    beside = "wide: +0.2 was published (Su et al. 2021, Table 2), +0.1960 is ours: "
+    assert beside + "direction agrees, ours is smaller." in told(again)
+    shutil.rmtree("runs/tiny/base/seed3")
+    begin(plan().cells[3])
+    begin(plan().cells[0], sources="earlier")
+    words_of = {
+        p.title: state.word for p, state in read_report(again.folder).states.items()
+    }
+    assert words_of["base seed 3"] == "missing" and words_of["wide seed 1"] == "ended"
+    assert words_of["base seed 0"] == "other code"
+    assert "No verdict: 2 of 10 runs" in told(read_report(again.folder))
+
+
+def test_a_result_of_another_recipe_does_not_count_in_its_folder():
+    swept(Stub())
+    path = Path("runs/tiny/wide/seed1/result.json")
+    path.write_text(path.read_text().replace('"recipe": "', '"recipe": "0'))
+    assert "wide seed 1: other recipe" in told(read_report(Path("runs/tiny")))
 
 
 def test_a_cell_that_fails_is_said_and_the_others_go_on(capsys):
@@ -296,6 +324,11 @@ def test_what_cannot_be_compared_is_one_message(args, said, capsys, monkeypatch)
         ("study = 8", "'study' is a int"),
         ("study = Study(measure='accuracy')", "study.measure 'accuracy'"),
         ("variants = {'same': replace(experiment, seed=4)}", "'same' is the same as"),
+        (
+            "from lm_jax.ablation import PublishedEffect as Effect\n"
+            "study = Study(published={'wid': Effect(0.1, 'Su')})",
+            "study.published: tiny.py has no 'wid'. Did you mean 'wide'?",
+        ),
     ],
 )
 def test_a_file_that_asks_what_cannot_be_is_one_message(line, said, capsys):

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.ablation import Study, integers, log_uniform, preview, uniform
+from lm_jax.ablation import Study, integers, log_uniform, preview, uniform, words
 from lm_jax.ablation.checks import Resolved
-from lm_jax.ablation.distributions import points
+from lm_jax.ablation.distributions import points, range_of
 from lm_jax.ablation.plan import make_plan
+from lm_jax.ablation.report import read_report
 from lm_jax.ablation.sweeping import carry_out
 from lm_jax.errors import Diverged, UserError
 from lm_jax.runs.display import Display
@@ -104,7 +105,7 @@ def test_trials_are_planned_alike_for_all_and_beforehand():
 def test_the_best_is_trained_anew_on_other_seeds_and_compared():
     trainer = Trainer(wide=1e-2)
     report = swept(trainer)
-    rates = sorted(point["schedule.peak"] for point in report.plan.points)
+    rates = sorted(point["schedule.peak"] for point in tuned_plan().points)
     chosen = {"base": rates[1], "wide": rates[2]}  # of decades: a tenth to 1, 1 to 10
     compared = [cell for cell in trainer.asked if cell.trial is None]
     assert [cell.trial is None for cell in trainer.asked] == [False] * 8 + [True] * 10
@@ -115,9 +116,24 @@ def test_the_best_is_trained_anew_on_other_seeds_and_compared():
     assert "Tuned by 4 trials of each (seeds 5 to 8):" in said
     assert f"base schedule.peak {rates[1]:g}," in said and "TRIED" not in said
     assert "of log_uniform(0.0001, 0.1) from its low end (logs)" in said
-    assert max(map(len, report.lines())) <= 80
+    assert max(map(len, words.lines(report))) <= 80
     again = Trainer(wide=1e-2)
     assert told(swept(again)) == said and again.asked == []
+    # The folder alone says the same; without what was chosen it can't judge.
+    folder = Path("runs/tiny")
+    assert told(read_report(folder)) == said
+    (folder / "tuned.json").write_text("{")
+    with pytest.raises(UserError, match=r"tuned.json can't be read"):
+        read_report(folder)
+    (folder / "tuned.json").unlink()
+    assert not read_report(folder).comparisons
+
+
+@pytest.mark.parametrize(
+    "wide", [log_uniform(1e-4, 1.0), uniform(-0.5, 2), integers(1, 9)], ids=str
+)
+def test_a_range_is_read_as_it_is_written(wide):
+    assert range_of(str(wide)) == wide
 
 
 def test_an_optimum_at_the_edge_gives_no_verdict():
@@ -141,7 +157,7 @@ def test_a_trial_that_diverges_is_tried_and_one_that_fails_is_taken_up_again():
     report = swept(trainer)
     assert len(trainer.asked) == 8 and report.chosen == {}
     assert "wide trial 1: failed" in told(report)
-    largest = max(range(4), key=lambda k: report.plan.points[k]["schedule.peak"])
+    largest = max(range(4), key=lambda k: tuned_plan().points[k]["schedule.peak"])
     run = Path(f"runs/tiny/wide/trial{largest}/result.json")
     run.unlink()
     later = Trainer(wide=1.0, **{f"wide_trial_{largest}": diverge})

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lm_jax.ablation import Study
-from lm_jax.ablation.verdicts import compare
+from lm_jax.ablation import PublishedEffect, Study
+from lm_jax.ablation.verdicts import agreement, compare
 from lm_jax.errors import UserError
 from tests.properties import quick
 
@@ -102,3 +102,44 @@ def test_signs_and_shifts_change_only_what_they_should(differences, shift):
 def test_a_study_that_can_say_nothing_is_refused(field, value):
     with pytest.raises(UserError, match=f"study.{field}"):
         Study(**{field: value})
+
+
+def agrees(published, differences, study=STUDY, measure=None):
+    effect = PublishedEffect(published, "Su 2021", measure)
+    return agreement(effect, judged(differences, study), "loss")
+
+
+@pytest.mark.parametrize(
+    ("published", "ours", "said"),
+    [
+        (-0.05, -0.05, "direction and size agree"),
+        (-0.50, -0.05, "direction agrees, ours is smaller"),
+        (-0.01, -0.05, "direction agrees, ours is larger"),
+        (0.05, -0.05, "the opposite direction"),
+        (0.05, 0.05, "direction and size agree"),
+        (-0.05, 0.0, "can't tell"),
+    ],
+)
+def test_what_was_published_agrees_only_with_a_verdict(published, ours, said):
+    assert agrees(published, noise(8, ours)) == said
+    # The same differences from too few seeds say nothing.
+    assert agrees(published, noise(8, ours)[:4]) == "can't tell"
+
+
+def test_where_nothing_differs_a_large_published_effect_is_not_ours():
+    study = Study(smallest=0.02)
+    assert agrees(-0.5, noise(8, 0.001), study) == "ours is smaller"
+    assert agrees(-0.005, noise(8, 0.001), study) == "can't tell"
+
+
+def test_of_another_measure_only_the_direction_agrees():
+    assert agrees(-9.0, noise(8, -0.05), measure="perplexity") == "direction agrees"
+    assert agrees(0.02, noise(8, -0.05), measure="accuracy") == "direction agrees"
+    opposite = agrees(-0.02, noise(8, -0.05), measure="accuracy")
+    assert opposite == "the opposite direction"
+
+
+@pytest.mark.parametrize("given", [(0.0, "Su"), (float("nan"), "Su"), (0.1, " ")])
+def test_an_effect_is_a_difference_with_a_source(given):
+    with pytest.raises(UserError, match="PublishedEffect"):
+        PublishedEffect(*given)

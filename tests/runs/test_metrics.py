@@ -14,6 +14,7 @@ from lm_jax.runs.metrics import (
     MetricsLog,
     append_sample,
     read_metrics,
+    read_samples,
     truncate_samples,
 )
 
@@ -179,3 +180,13 @@ def test_a_sample_that_looks_like_a_header_cuts_nothing(tmp_path):
 def test_truncating_samples_that_are_not_there(tmp_path):
     truncate_samples(tmp_path / "samples.txt", 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_are_read_back_with_their_steps(tmp_path):
+    path = tmp_path / "samples.txt"
+    assert read_samples(path) == []
+    texts = [(2, "one\n\ntwo"), (2, "春"), (40, "--- step 3 ---\nis no header")]
+    for step, text in texts:
+        append_sample(path, step, text)
+    *first, (step, last) = read_samples(path)
+    assert first == texts[:2] and step == 40 and last.strip() == texts[2][1]

@@ -1,0 +1,235 @@
+"""What a sweep found, in words and figures for people."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from lm_jax.ablation import tune
+from lm_jax.ablation.paired import smallest_p
+from lm_jax.ablation.power import detectable
+from lm_jax.ablation.report import Report
+from lm_jax.ablation.verdicts import (
+    INCONCLUSIVE,
+    PERMUTATION_PAIRS,
+    T_PAIRS,
+    agreement,
+)
+from lm_jax.runs.figures import decimals, figure
+
+
+class Scores(NamedTuple):
+    """The scores of a variant as figures: "-" where there are too few."""
+
+    mean: str
+    deviation: str
+    points: list[str]
+
+
+class Differences(NamedTuple):
+    """A variant less what it is compared with, as figures."""
+
+    mean: str
+    deviation: str
+    interval: str
+    t: str
+    permutation: str
+
+
+def title(report: Report) -> str:
+    """What was measured, and when in training."""
+    measure = report.measure.replace("_", " ")
+    return f"{report.folder}: validation {measure} at the end of training"
+
+
+def scores(report: Report) -> dict[str, Scores]:
+    """Mean, deviation and all points of each variant."""
+    rows = {name: list(found.values()) for name, found in report.scores.items()}
+    deviations = [np.std(each, ddof=1) for each in rows.values() if len(each) > 1]
+    values = [value for each in rows.values() for value in each]
+    digits = decimals(values, map(float, deviations))
+    return {
+        name: Scores(
+            figure(float(np.mean(each)), digits) if each else "-",
+            figure(float(np.std(each, ddof=1)), digits) if len(each) > 1 else "-",
+            [figure(value, digits) for value in each],
+        )
+        for name, each in rows.items()
+    }
+
+
+def differences(report: Report) -> dict[str, Differences]:
+    """Differences, their intervals and both p of each variant."""
+    found = report.comparisons
+    digits = decimals(
+        [each.mean for each in found.values()],
+        [each.deviation for each in found.values()],
+    )
+    made = {}
+    for name, each in found.items():
+        low, high = each.mean - each.interval, each.mean + each.interval
+        made[name] = Differences(
+            f"{each.mean:+.{digits}f}",
+            f"{each.deviation:.{digits}f}",
+            f"{low:+.{digits}f} to {high:+.{digits}f}",
+            _p(each.t),
+            _p(each.permutation),
+        )
+    return made
+
+
+def interval_name(report: Report) -> str:
+    """Such as "95% interval"."""
+    return f"{100 * (1 - report.study.level):g}% interval"
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 1e-4 else "<0.0001"
+
+
+def agreements(report: Report) -> dict[str, str]:
+    """Whether what was published agrees, of each variant of which an effect was.
+
+    Before there is a verdict, nobody can tell.
+    """
+    return {
+        name: agreement(effect, report.comparisons[name], report.measure)
+        if name in report.comparisons
+        else "can't tell"
+        for name, effect in report.study.published.items()
+    }
+
+
+def sentences(report: Report) -> list[str]:
+    """The verdict on each variant, what was published of it, what verdicts rest on.
+
+    While there is none, why.
+    """
+    if not report.planned:
+        return list(_not_planned(report))
+    if not report.comparisons:
+        return [_no_verdict(report)]
+    study, many = report.study, len(report.comparisons)
+    told = []
+    for name, found in report.comparisons.items():
+        verdict = f"{name} against {report.against[name]}: {found.verdict}."
+        if found.verdict == INCONCLUSIVE:
+            verdict += _seen(study.seeds, study.level / many, found.deviation)
+        verdict += tune.at_edge(report.chosen, (name, report.against[name]))
+        told.append(verdict)
+    return [*told, *_published(report), _basis(study.seeds, study.level, many)]
+
+
+def _no_verdict(report: Report) -> str:
+    lacking = [(place, report.states[place].word) for place in report.lacking]
+    many = f"{len(lacking)} of {len(report.states)} runs"
+    named = "; ".join(f"{place.title}: {word}" for place, word in lacking)
+    why = f"{many} don't count ({named})" if lacking else "a score is not finite"
+    return f"No verdict: {why}."
+
+
+def _not_planned(report: Report) -> Iterator[str]:
+    """Why runs that were put together afterwards are not judged."""
+    if lacking := report.lacking:
+        named = "; ".join(f"{p.title}: {report.states[p].word}" for p in lacking)
+        yield f"Without a score, since they have not ended: {named}."
+    if report.comparisons:
+        yield (
+            "No verdict: no sweep's plan stood before these runs. Differences are "
+            "those of the seeds that both have, each with an interval of its own."
+        )
+
+
+def _published(report: Report) -> Iterator[str]:
+    """Published effects beside ours."""
+    ours, agree = differences(report), agreements(report)
+    for name, effect in report.study.published.items():
+        yield (
+            f"{name}: {effect_text(report, name)} was published ({effect.source}), "
+            f"{ours[name].mean} is ours: {agree[name]}."
+        )
+
+
+def effect_text(report: Report, name: str) -> str:
+    """A published effect, with its measure where that is another; "" of none."""
+    effect = report.study.published.get(name)
+    if effect is None:
+        return ""
+    other = effect.measure not in (None, report.measure)
+    measure = f" {str(effect.measure).replace('_', ' ')}" if other else ""
+    return f"{effect.effect:+g}{measure}"
+
+
+def _seen(pairs: int, level: float, deviation: float) -> str:
+    """What so many seeds would have detected."""
+    least = detectable(pairs, level)
+    if least is None:
+        return f" No difference is large enough for {pairs} seeds to detect."
+    return (
+        f" {pairs} seeds detect a difference of {least * deviation:.2g} four times in "
+        "five."
+    )
+
+
+def _basis(pairs: int, level: float, many: int) -> str:
+    """What verdicts of so many pairs rest on."""
+    holm = f", by Holm's procedure over {many} variants" if many > 1 else ""
+    reach = f"{smallest_p(pairs):.2g}"
+    if pairs < T_PAIRS:
+        return (
+            f"From {T_PAIRS} seeds on there are verdicts. By permutation {pairs} pairs "
+            f"can't reach a p below {reach}."
+        )
+    if pairs < PERMUTATION_PAIRS:
+        return (
+            f"Verdicts rest on Student's t at level {level:g}{holm}: differences are "
+            f"taken for normal. By permutation {pairs} pairs can't reach a p below "
+            f"{reach}."
+        )
+    return (
+        f"Verdicts rest on exact permutations at level {level:g}{holm}: {pairs} pairs "
+        f"can't reach a p below {reach}. No difference rests on Student's interval."
+    )
+
+
+def lines(report: Report, width: int = 80) -> Iterator[str]:
+    """The report for people, in lines of at most so many columns."""
+    yield title(report)
+    yield from _score_lines(report, width)
+    if report.chosen:
+        yield from tune.lines(report.study, report.chosen, width)
+    if report.comparisons:
+        yield from _difference_lines(report)
+    *judged, last = sentences(report)
+    for sentence in judged:
+        yield from textwrap.wrap(sentence, width, subsequent_indent="    ")
+    yield from textwrap.wrap(last, width)
+
+
+def _room(report: Report) -> int:
+    return max(len(name) for name in report.scores)
+
+
+def _score_lines(report: Report, width: int) -> Iterator[str]:
+    found, room = scores(report), _room(report)
+    wide = max((len(p) for each in found.values() for p in each.points), default=6)
+    seeds = f"of seeds 0 to {report.study.seeds - 1}"
+    yield f"  {'':{room}}  {'mean':>{wide}}  {'sd':>{wide}}  {seeds}"
+    for name, each in found.items():
+        before = f"  {name:{room}}  {each.mean:>{wide}}  {each.deviation:>{wide}}  "
+        yield from textwrap.wrap(
+            " ".join(each.points) or "-",
+            max(width, len(before) + wide),
+            initial_indent=before,
+            subsequent_indent=" " * len(before),
+        )
+
+
+def _difference_lines(report: Report) -> Iterator[str]:
+    heads = ("difference", "sd", interval_name(report), "p by t", "permuted")
+    rows: dict[str, tuple[str, ...]] = {"": heads, **differences(report)}
+    widths = [max(map(len, column)) for column in zip(*rows.values(), strict=True)]
+    for name, row in rows.items():
+        cells = [f"{cell:>{n}}" for cell, n in zip(row, widths, strict=True)]
+        yield f"  {name:{_room(report)}}  {'  '.join(cells)}"
