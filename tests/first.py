@@ -4,7 +4,7 @@ import jax
 from jax.sharding import SingleDeviceSharding
 
 from lm_jax.models.stack import initialise, stack_blocks, unrolled
-from lm_jax.training.drawing import draw
+from lm_jax.training.drawing import Draws
 
 
 def first_params(model, seed, *inputs, method=None):
@@ -15,5 +15,5 @@ def first_params(model, seed, *inputs, method=None):
 
     key, here = jax.random.key(seed), SingleDeviceSharding(jax.devices()[0])
     shardings = jax.tree.map(lambda _: here, jax.eval_shape(make, key))
-    params = draw(make, key, shardings)
+    params = Draws(make, shardings)(key)
     return params if unrolled(model) is model else stack_blocks(params)

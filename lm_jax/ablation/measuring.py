@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from lm_jax.sharding import to_mesh
-from lm_jax.training.loop import Compiled, compile_functions
+from lm_jax.training.compiled import Compiled
 from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
 
@@ -40,5 +40,5 @@ def seconds(run: Callable[[int], Any], count: int) -> float:
 
 def seconds_of_step(setup: Setup) -> float:
     """The shortest of a few measured times, which others on the machine made longer."""
-    run = stepper(setup, compile_functions(setup))
+    run = stepper(setup, Compiled(setup))
     return min(seconds(run, STEPS) for _ in range(_ROUNDS)) / STEPS

@@ -9,7 +9,8 @@ from lm_jax.ablation.plan import Plan, Variant
 from lm_jax.errors import UserError
 from lm_jax.runs.display import Display
 from lm_jax.runs.figures import duration, short, size
-from lm_jax.training.loop import compile_functions, scored
+from lm_jax.training.compiled import Compiled
+from lm_jax.training.loop import scored
 from lm_jax.training.memory import check_plan
 from lm_jax.training.setup import set_up
 
@@ -57,7 +58,7 @@ def _measured(variant: Variant) -> tuple[int | None, float]:
         UserError: a step doesn't fit into memory.
     """
     setup = set_up(variant.experiment)
-    compiled, seed = compile_functions(setup), setup.placed_seed()
+    compiled, seed = Compiled(setup), setup.placed_seed()
     batch = setup.placed_batch(setup.order.shapes[-1])
     program = compiled.step.lower(setup.placed_shapes(), batch, seed).compile()
     analysis = program.memory_analysis()

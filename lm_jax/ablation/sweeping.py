@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,17 @@ from lm_jax.ablation.tune import (
     watched_score,
 )
 from lm_jax.errors import Diverged, UserError
+from lm_jax.experiment import digest
 from lm_jax.files import given_path
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
 from lm_jax.runs.figures import duration
 from lm_jax.runs.result import find_scores, read_result
+from lm_jax.training.compiled import Compiled
 from lm_jax.training.guards import Interrupt
 from lm_jax.training.run import train_run
-from lm_jax.training.setup import set_up
+from lm_jax.training.setup import Setup, set_up
 
 # What is yet to be trained; "failed": it was begun, and something in it is damaged.
 _TO_RUN = ("missing", "stopped", "failed")
@@ -72,7 +75,24 @@ def sweep(
     return carry_out(plan, display)
 
 
-def run_cell(cell: Cell, display: Display) -> int | None:
+class Warm:
+    """What the runs of a variant share in a process: its compiled functions."""
+
+    def __init__(self) -> None:
+        # Of each variant the last: what is tuned is compiled for each value.
+        self._kept: dict[str, tuple[Any, Compiled]] = {}
+
+    def compiled(self, cell: Cell, setup: Setup) -> Compiled:
+        """The functions of a cell, compiled by an earlier one if there was one."""
+        # A run that goes on has not read what its first parameters begin with.
+        about = digest(cell.experiment), setup.start is None
+        known = self._kept.get(cell.variant)
+        if known is None or known[0] != about:
+            known = self._kept[cell.variant] = about, Compiled(setup)
+        return known[1]
+
+
+def run_cell(cell: Cell, display: Display, warm: Warm | None = None) -> int | None:
     """Train a cell, from its last checkpoint if it has one.
 
     It needs nothing but the cell: other launchers call it in other processes.
@@ -86,10 +106,11 @@ def run_cell(cell: Cell, display: Display) -> int | None:
     """
     fresh = not has_checkpoint(cell.run)
     setup = set_up(cell.experiment, progress=display.work, fresh=fresh)
-    return train_run(cell.experiment, cell.run, setup, display).signal
+    compiled = None if warm is None else warm.compiled(cell, setup)
+    return train_run(cell.experiment, cell.run, setup, display, compiled).signal
 
 
-def carry_out(plan: Plan, display: Display, launch: Launch = run_cell) -> Report:
+def carry_out(plan: Plan, display: Display, launch: Launch | None = None) -> Report:
     """Do what is left of a plan, and report.
 
     What is tuned is tuned first; then all variants are trained with what was best.
@@ -97,11 +118,12 @@ def carry_out(plan: Plan, display: Display, launch: Launch = run_cell) -> Report
     Args:
         plan: of the sweep.
         display: what a person sees.
-        launch: trains a cell.
+        launch: trains a cell; `run_cell`, if none is given.
 
     Raises:
         UserError: as `sweep`.
     """
+    launch = launch or partial(run_cell, warm=Warm())
     resolved = resolve(plan, display.work)
     display.close()
     sources = _sources(plan)

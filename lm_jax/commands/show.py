@@ -13,7 +13,7 @@ from lm_jax.experiment import flatten
 from lm_jax.platform import called
 from lm_jax.runs.display import Display
 from lm_jax.selectors import path_name, select
-from lm_jax.training.loop import compile_functions
+from lm_jax.training.compiled import Compiled
 from lm_jax.training.setup import CACHE, Setup, set_up
 
 USAGE = """\
@@ -145,7 +145,7 @@ def _memory(setup: Setup) -> dict[str, int]:
         )
 
     batch = setup.placed_batch(setup.order.shapes[-1])
-    step, seed = compile_functions(setup).step, setup.placed_seed()
+    step, seed = Compiled(setup).step, setup.placed_seed()
     with Display(0, sys.stderr).waiting("compiling a step, to see what it holds"):
         program = step.lower(setup.placed_shapes(), batch, seed).compile()
         plan = program.memory_analysis()

@@ -11,7 +11,7 @@ from lm_jax.kernels.attention_tpu import flops
 from lm_jax.scaling.cost import Cost, count
 from lm_jax.scaling.hlo import Array
 from lm_jax.scaling.topology import Topology
-from lm_jax.training.loop import compile_functions
+from lm_jax.training.compiled import Compiled
 from lm_jax.training.memory import is_out_of_memory
 from lm_jax.training.setup import Setup
 
@@ -85,7 +85,7 @@ def plan(setup: Setup, topology: Topology) -> Plan:
         TooLarge: with what the compiler says of it.
     """
     shape = setup.order.shapes[-1]
-    step, platform = compile_functions(setup).step, topology.devices[0].platform
+    step, platform = Compiled(setup).step, topology.devices[0].platform
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         seed = jax.ShapeDtypeStruct((), np.uint32, sharding=setup.shardings.step)

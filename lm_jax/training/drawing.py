@@ -1,6 +1,6 @@
 """First values, each array by a program of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,31 +9,42 @@ from jax.interpreters import partial_eval
 from jaxtyping import Array, Key
 
 
-def draw(make: Callable[[Any], Any], key: Key[Array, ""], shardings: Any) -> Any:
-    """Make a tree of arrays one by one, each where it will lie.
+class Draws:
+    """Makes a tree of arrays one by one, each where it will lie.
 
     Compiled at once, the values of a deep model take minutes on a GPU. One by one,
     arrays that are drawn alike share a program, so that twelve layers compile no
     longer than one. What tells them apart is the number that Flax makes of a
-    parameter's path and folds into the key: here it is an argument.
+    parameter's path and folds into the key: here it is an argument. Another key
+    traces and compiles nothing.
 
     Args:
         make: gives the tree, from the key alone.
-        key: of the values.
         shardings: a sharding for each array, in a tree like that of ``make``.
-
-    Returns:
-        What ``make(key)`` gives, bit for bit.
     """
-    shapes, consts, alone = programs(make, key)
-    compiled: dict[str, Callable] = {}
-    arrays = []
-    for one, sharding in zip(alone, jax.tree.leaves(shardings), strict=True):
-        run = partial(_evaluate, one.jaxpr, consts)
-        program = jax.jit(run, out_shardings=sharding)
-        text = program.lower(key, one.numbers).as_text()
-        arrays.append(compiled.setdefault(text, program)(key, one.numbers))
-    return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
+
+    def __init__(self, make: Callable[[Any], Any], shardings: Any):
+        self._make, self._shardings = make, shardings
+        self._programs: list[tuple[Callable, list[Any]]] = []
+
+    def __call__(self, key: Key[Array, ""]) -> Any:
+        """Give what ``make(key)`` gives, bit for bit."""
+        if not self._programs:
+            self._programs = list(self._traced(key))
+        arrays = [program(key, numbers) for program, numbers in self._programs]
+        structure = jax.tree.structure(self._shardings)
+        return jax.tree.unflatten(structure, arrays)
+
+    def _traced(self, key: Any) -> Iterator[tuple[Callable, list[Any]]]:
+        """The program of each array, and the numbers that it is given."""
+        _, consts, alone = programs(self._make, key)
+        alike: dict[str, Callable] = {}
+        shardings = jax.tree.leaves(self._shardings)
+        for one, sharding in zip(alone, shardings, strict=True):
+            run = partial(_evaluate, one.jaxpr, consts)
+            program = jax.jit(run, out_shardings=sharding)
+            text = program.lower(key, one.numbers).as_text()
+            yield alike.setdefault(text, program), one.numbers
 
 
 class Program(NamedTuple):

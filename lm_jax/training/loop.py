@@ -1,14 +1,13 @@
 """The loop: steps, evaluations, samples and checkpoints of one run."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from lm_jax.averages import running
 from lm_jax.data import Fed, feed
 from lm_jax.evaluation import Found
 from lm_jax.platform import give_back_memory
@@ -21,14 +20,13 @@ from lm_jax.runs.sinks import Sink
 from lm_jax.sharding import to_mesh
 from lm_jax.training.averaging import mean_of_checkpoints
 from lm_jax.training.blame import Blamed, Spikes, diverged, save_spike
-from lm_jax.training.guards import CompileGuard, Interrupt
-from lm_jax.training.memory import check_plan
+from lm_jax.training.compiled import Compiled
+from lm_jax.training.guards import Interrupt
 from lm_jax.training.progress import Clock, Progress
 from lm_jax.training.restart import rescaled, save_state
-from lm_jax.training.scoring import Scored, compile_evaluation
+from lm_jax.training.scoring import Scored
 from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
-from lm_jax.training.step import make_train_step
 
 SHOWN = ("loss", "bits_per_byte", "masked_accuracy", "accuracy")
 
@@ -67,21 +65,6 @@ class Outputs:
         for text in found.texts:
             append_sample(self.run / "samples.txt", step, text)
             self.display.sample(step, text)
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """The jitted functions of a run; those of another seed are the same.
-
-    Attributes:
-        step: of (state, batch, seed), the seed as `Setup.placed_seed` has it.
-        evaluation: of (parameters, batch, carry).
-        guard: of both.
-    """
-
-    step: jax.stages.Wrapped
-    evaluation: jax.stages.Wrapped
-    guard: CompileGuard
 
 
 class Made(NamedTuple):
@@ -128,58 +111,9 @@ class Outcome:
     signal: int | None
 
 
-def compile_functions(setup: Setup) -> Compiled:
-    """Jit the training and evaluation steps; nothing is compiled yet."""
-    experiment = setup.experiment
-
-    def step(state: TrainState, batch: dict, seed: jax.Array):
-        # The seed is an argument: a constant would make every seed compile anew.
-        return make_train_step(
-            setup.model,
-            experiment.objective,
-            setup.transformation,
-            setup.curve,
-            seed=seed,
-            accumulate=experiment.execution.accumulate,
-            average=running(experiment.average),
-            frozen=setup.frozen,
-            products=experiment.optimizer.products,
-            skip=experiment.skip_bad_steps,
-        )(state, batch)
-
-    train_step = jax.jit(
-        setup.on_mesh(step),
-        donate_argnums=0,
-        out_shardings=(setup.shardings, None),
-    )
-    sharding = experiment.execution.sharding
-    evaluation_step = compile_evaluation(
-        setup.model, experiment.objective, sharding, setup.mesh
-    )
-    shapes = {"train_step": len(setup.order.shapes)}
-    functions: dict[str, Callable] = {
-        "train_step": train_step,
-        "evaluation_step": evaluation_step,
-    }
-    return Compiled(train_step, evaluation_step, CompileGuard(functions, shapes))
-
-
-def compile_shapes(setup: Setup, compiled: Compiled) -> None:
-    """Compile the training step for every shape of a batch, before one is needed.
-
-    A later call of a shape finds what was compiled here.
-
-    Raises:
-        UserError: a step needs more memory than there is.
-    """
-    state, seed = setup.placed_shapes(), setup.placed_seed()
-    for shape in setup.order.shapes:
-        step = compiled.step.lower(state, setup.placed_batch(shape), seed).compile()
-        check_plan(setup, step.memory_analysis())
-
-
 def train(
     setup: Setup,
+    compiled: Compiled,
     state: TrainState,
     progress: Progress,
     checkpoints: Checkpoints,
@@ -195,8 +129,8 @@ def train(
         Diverged: when a loss, gradient or update is not finite.
         UserError: when the disk is full.
     """
-    compiled, clock = compile_functions(setup), Clock()
-    compile_shapes(setup, compiled)
+    clock, guard = Clock(), compiled.guard()
+    compiled.plan(setup)
     seed = setup.placed_seed()
     began = time.perf_counter() - progress.seconds
     scores: dict[str, dict[str, float]] = {}
@@ -230,7 +164,7 @@ def train(
                 scores |= _evaluate(setup, fitted, progress, outputs, clock, due)
         if setup.experiment.watch in due:
             state = rescaled(setup, state, progress)
-            compiled.guard.check()
+            guard.check()
         elif not stop:
             continue
         progress.seconds = time.perf_counter() - began

@@ -19,7 +19,7 @@ from lm_jax.runs.metrics import read_metrics
 from lm_jax.selectors import path_name
 from lm_jax.sharding import to_mesh
 from lm_jax.training.blame import read_blamed
-from lm_jax.training.loop import compile_functions
+from lm_jax.training.compiled import Compiled
 from lm_jax.training.progress import Progress
 from lm_jax.training.restart import lengthened, rescaled, restored
 from lm_jax.training.setup import CACHE, Setup, set_up
@@ -196,7 +196,7 @@ def made_again(
     """
     setup, compared = written.setup, set[str]()
     state, progress = _begun(written, start)
-    train_step, seed = compile_functions(setup).step, setup.placed_seed()
+    train_step, seed = Compiled(setup).step, setup.placed_seed()
     batches = feed(setup.order, start, last if kept is None else last - 1)
     for step in range(start + 1, last + 1):
         fed = kept if kept is not None and step == last else next(batches)

@@ -28,6 +28,7 @@ from lm_jax.runs.result import (
     entries,
 )
 from lm_jax.runs.sinks import open_sinks
+from lm_jax.training.compiled import Compiled
 from lm_jax.training.guards import Interrupt
 from lm_jax.training.loop import Outcome, Outputs, train
 from lm_jax.training.memory import check_batch, is_out_of_memory, ran_out
@@ -39,15 +40,27 @@ from lm_jax.training.state import TrainState
 
 
 def train_run(
-    experiment: Experiment, run: Path, setup: Setup, display: Display
+    experiment: Experiment,
+    run: Path,
+    setup: Setup,
+    display: Display,
+    compiled: Compiled | None = None,
 ) -> Outcome:
     """Train in a run directory, from its last checkpoint if it has one.
+
+    Args:
+        experiment: of the run.
+        run: its directory.
+        setup: of the experiment.
+        display: what a person sees.
+        compiled: functions of the same recipe, if a run of another seed has them.
 
     Raises:
         UserError: when the directory holds another experiment, is in use, has
             a damaged checkpoint, or can't be written; a step doesn't fit into memory.
     """
     check_batch(setup)
+    compiled = compiled or Compiled(setup)
     with open_run(run), Interrupt() as interrupt:
         checkpoints = Checkpoints(
             run / "checkpoints",
@@ -63,7 +76,7 @@ def train_run(
             display.message(changed)
         dtype = getattr(setup.model, "dtype", "float32")
         record_environment(run, to_json(experiment.execution), dtype)
-        state, progress = _start(setup, checkpoints, before, display)
+        state, progress = _start(setup, compiled, checkpoints, before, display)
         first = int(state.step)
         log = MetricsLog(run / "metrics.jsonl")
         past = Past(log.truncate_after(first))
@@ -73,7 +86,9 @@ def train_run(
         sinks = open_sinks(experiment.outputs, run, to_json(experiment), first)
         outputs = Outputs(run, display, log, sinks, past)
         try:
-            outcome = train(setup, state, progress, checkpoints, outputs, interrupt)
+            outcome = train(
+                setup, compiled, state, progress, checkpoints, outputs, interrupt
+            )
         except (MemoryError, jax.errors.JaxRuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -131,6 +146,7 @@ def _check(before: Any, setup: Setup, checkpoints: Checkpoints) -> None:
 
 def _start(
     setup: Setup,
+    compiled: Compiled,
     checkpoints: Checkpoints,
     before: Any,
     display: Display,
@@ -143,7 +159,7 @@ def _start(
             "the run has ended. Put the checkpoints back, or give another --run."
         )
     if not steps:
-        return setup.first_state(), Progress()
+        return compiled.first_state(setup.experiment.seed), Progress()
     state, progress = restored(setup, checkpoints, steps[-1])
     if before is not None and before.budget != setup.experiment.budget:
         state = lengthened(setup, state, progress, steps[-1])

@@ -35,7 +35,7 @@ from lm_jax.training.checks import (
     check_targets,
     check_values,
 )
-from lm_jax.training.drawing import draw
+from lm_jax.training.drawing import Draws
 from lm_jax.training.fit import (
     check_fit,
     check_model,
@@ -102,7 +102,13 @@ class Setup:
         Initial values depend on the seed and on each parameter's path and
         shape alone; the mesh and the data's order change none of them.
         """
-        key = named_key(self.experiment.seed, "parameters")
+        return self.first_states()(self.experiment.seed)
+
+    def first_states(self) -> Callable[[int], TrainState]:
+        """Give the first state of any seed; see `first_state`.
+
+        What makes them is traced for the first, and is there for the others.
+        """
         arrays = None if self.start is None else self.start.arrays
         predict, model = self.experiment.objective.predict, unrolled(self.model)
 
@@ -124,8 +130,13 @@ class Setup:
             )
 
         placed = jax.tree.map(lambda leaf: leaf.sharding, self.saved_shapes().params)
-        params = draw(make, key, placed)
-        return jax.jit(begin, out_shardings=self.shardings)(params, arrays)
+        draws = Draws(make, placed)
+        begin_from = jax.jit(begin, out_shardings=self.shardings)
+
+        def first(seed: int) -> TrainState:
+            return begin_from(draws(named_key(seed, "parameters")), arrays)
+
+        return first
 
     def placed_shapes(self) -> TrainState:
         """The shapes of the state, each with where it lies."""

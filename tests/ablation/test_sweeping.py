@@ -20,6 +20,7 @@ from lm_jax.errors import Diverged, UserError
 from lm_jax.experiment import digest, load, save
 from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
+from lm_jax.training.initial import Start
 from tests.tiny import EXPERIMENT, write_tiny
 
 VARIANTS = """
@@ -116,9 +117,16 @@ def told(report):
 
 
 @pytest.mark.slow
-def test_from_the_command_to_the_table(capsys):
+def test_from_the_command_to_the_table(capsys, monkeypatch):
     """Four runs of two steps; again, it only reports; from Python, the same."""
+    made, make = [], sweeping.Compiled
+    monkeypatch.setattr(
+        sweeping, "Compiled", lambda setup: made.append(make(setup)) or made[-1]
+    )
     assert main(["sweep", "tiny.py"]) == 0
+    # The seeds of a variant share what is compiled.
+    assert [each.step._cache_size() for each in made] == [1, 1]
+    assert [each.evaluation._cache_size() for each in made] == [1, 1]
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
     assert "wide seed 1  ended" in said and "wide against base: too few seeds." in said
@@ -135,6 +143,20 @@ def test_from_the_command_to_the_table(capsys):
     assert report.scores["wide"][1] == alone["scores"][-1]["scores"]["loss"]
     sizes = {cell.run: (cell.run / "metrics.jsonl").exists() for cell in report.states}
     assert all(sizes.values()) and len(sizes) == 4
+
+
+def test_what_goes_on_shares_nothing_with_what_begins():
+    """It has not read what its first parameters would begin with."""
+    warm, (first, other, *_) = sweeping.Warm(), plan().cells
+    begun = sweeping.set_up(first.experiment)
+    new = replace(begun, start=Start({}, lambda params, _: params, []))
+    shared = warm.compiled(first, begun)
+    assert warm.compiled(first, begun) is shared
+    assert warm.compiled(other, begun) is not shared
+    fresh = warm.compiled(first, new)
+    assert fresh is not shared and warm.compiled(first, new) is fresh
+    longer = replace(first, experiment=replace(first.experiment, budget="3 steps"))
+    assert warm.compiled(longer, new) is not fresh
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.runs.result import find_scores, read_result
-from lm_jax.training import loop
+from lm_jax.training import run
 from tests.properties import slow_but
 from tests.tiny import TEXT
 
@@ -104,9 +104,9 @@ def said_by(capsys, *args):
     slow_but(["base", *re.findall(r'^    "(\w+)":', FAMILIES, re.M)], "ngram"),
 )
 def test_a_family_trains_scores_and_writes(name, capsys, tmp_path, monkeypatch):
-    made, make = [], loop.compile_functions
+    made, make = [], run.Compiled
     monkeypatch.setattr(
-        loop, "compile_functions", lambda setup: made.append(make(setup)) or made[-1]
+        run, "Compiled", lambda setup: made.append(make(setup)) or made[-1]
     )
     file = "families.py" if name == "base" else f"families.py:{name}"
     code, said, error = said_by(capsys, "train", file, "--run", "run")

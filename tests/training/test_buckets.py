@@ -11,6 +11,7 @@ from lm_jax.__main__ import main
 from lm_jax.experiment import load
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.training import loop
+from lm_jax.training.compiled import Compiled
 from lm_jax.training.guards import Recompiled
 from lm_jax.training.setup import set_up
 from tests.data.test_labelled import write_table
@@ -90,8 +91,9 @@ def test_a_classifier_learns_and_goes_on_as_if_it_had_never_stopped(folder, caps
 @pytest.mark.slow
 def test_every_shape_is_compiled_before_the_first_step(folder, monkeypatch):
     setup = set_up(load("colours.py").experiment)
-    compiled = loop.compile_functions(setup)
-    loop.compile_shapes(setup, compiled)
+    compiled = Compiled(setup)
+    compiled.plan(setup)
+    guard = compiled.guard()
     state, seen = setup.first_state(), set()
     lowered, seed = [], setup.placed_seed()
     real = jax._src.compiler.compile_or_get_cached
@@ -110,12 +112,12 @@ def test_every_shape_is_compiled_before_the_first_step(folder, monkeypatch):
         seen.add(shape)
         assert lowered == [], shape
     assert seen == {tuple(s) for s in setup.order.shapes}
-    compiled.guard.check()
+    guard.check()
     other = {name: np.zeros((2, *a.shape[1:]), a.dtype) for name, a in batch.items()}
     other["inputs"] = other["segments"] = np.zeros((2, 5), np.int32)
     compiled.step(state, other, seed)
     with pytest.raises(Recompiled, match="train_step"):
-        compiled.guard.check()
+        guard.check()
 
 
 @pytest.mark.slow
@@ -139,7 +141,7 @@ def test_rows_of_zeros_change_no_loss(folder, monkeypatch):
     alone = set_up(load("colours.py").experiment, jax.devices()[:1])
     found = []
     for setup in (alone, both):
-        step, state = loop.compile_functions(setup).step, setup.first_state()
+        step, state = Compiled(setup).step, setup.first_state()
         feed = loop._feed(setup, 0)
         found.append([])
         for _ in range(5):

@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lm_jax.models import MoE, Recurrent, Rotary, Transformer
 from lm_jax.models.stack import initialise
-from lm_jax.training.drawing import draw
+from lm_jax.training.drawing import Draws
 
 SHAPE = {"width": 8, "heads": 2, "positions": Rotary(), "vocab_size": 16}
 MODELS = {
@@ -40,7 +40,7 @@ def over_devices(shapes):
 def test_drawn_one_by_one_equals_drawn_at_once(name):
     make, key = maker(MODELS[name]), jax.random.key(3)
     shardings = over_devices(jax.eval_shape(make, key))
-    found, wanted = draw(make, key, shardings), jax.jit(make)(key)
+    found, wanted = Draws(make, shardings)(key), jax.jit(make)(key)
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
     assert jax.tree.map(lambda leaf: leaf.sharding, found) == shardings
 
@@ -57,7 +57,7 @@ def test_layers_share_their_programs(monkeypatch):
     programs = []
     for layers in (2, 6):
         make, key = maker(Transformer(layers=layers, **SHAPE)), jax.random.key(0)
-        params = draw(make, key, over_devices(jax.eval_shape(make, key)))
+        params = Draws(make, over_devices(jax.eval_shape(make, key)))(key)
         programs.append(len(compiled))
         compiled.clear()
         blocks = [params[f"block_{layer}"]["attention"] for layer in range(layers)]
@@ -86,7 +86,7 @@ def test_constants_of_a_users_own_are_not_mixed_up():
     key = jax.random.key(0)
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     shardings = jax.tree.map(lambda _: here, jax.eval_shape(make, key))
-    found, wanted = draw(make, key, shardings), make(key)
+    found, wanted = Draws(make, shardings)(key), make(key)
     assert found.keys() == wanted.keys()
     for number in range(3):
         assert set(np.asarray(found[f"p{number}"])) == {number}
@@ -97,6 +97,6 @@ def test_without_compiling_the_values_are_the_same():
     """JAX_DISABLE_JIT, for a debugger."""
     make, key = maker(MODELS["decoder"]), jax.random.key(3)
     shardings = over_devices(jax.eval_shape(make, key))
-    wanted = draw(make, key, shardings)
+    wanted = Draws(make, shardings)(key)
     with jax.disable_jit():
-        jax.tree.map(np.testing.assert_allclose, draw(make, key, shardings), wanted)
+        jax.tree.map(np.testing.assert_allclose, Draws(make, shardings)(key), wanted)

@@ -9,6 +9,7 @@ import pytest
 from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
 from lm_jax.training import loop
+from lm_jax.training.compiled import Compiled
 from lm_jax.training.restart import stuck
 from lm_jax.training.setup import set_up
 from lm_jax.training.step import named_key
@@ -26,7 +27,7 @@ def setup(tmp_path, monkeypatch, request):
 @pytest.mark.slow
 @pytest.mark.parametrize("setup", ["tiny.py", "tiny.py:recurrent"], indirect=True)
 def test_steps_compile_once_and_donate_their_state(setup):
-    compiled = loop.compile_functions(setup)
+    compiled = Compiled(setup)
     state = setup.first_state()
     feed = loop._feed(setup, 0)
     for _ in range(3):
@@ -45,9 +46,7 @@ def test_another_seed_is_the_same_program(setup):
     assert setup.model.dropout
     state, batch = setup.placed_shapes(), setup.placed_batch(setup.order.shapes[0])
     texts = {
-        loop.compile_functions(each)
-        .step.lower(state, batch, each.placed_seed())
-        .as_text()
+        Compiled(each).step.lower(state, batch, each.placed_seed()).as_text()
         for each in (setup, seeded(setup, 2**32 - 1))
     }
     assert len(texts) == 1
