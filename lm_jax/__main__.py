@@ -19,6 +19,8 @@ COMMANDS = {
     "plan": "what a step needs of machines that are not here",
     "diff": "what differs between two experiments or runs",
     "table": "results of many runs beside the published figures",
+    "laws": "loss by parameters and tokens: fit, predict, check",
+    "transfer": "whether the best learning rate stays as a model is widened",
     "runs": "runs of a folder: how far, how large; `runs prune` makes room",
     "vectors": "score word vectors, or write them as text",
     "inspect": "what a step of a run was trained on, token by token",

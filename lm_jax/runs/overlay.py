@@ -12,7 +12,7 @@ from lm_jax.runs.picture import Series, plain, save, series
 from lm_jax.runs.rows import Measure, Row
 
 # Okabe and Ito's colours, then the same again in other strokes.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _STROKES = ("-", "--", "-.", ":")
 
 Tables = Iterable[tuple[str, list[Row], Measure]]
@@ -68,8 +68,8 @@ def _draw(
 ) -> None:
     """A panel."""
     for index, (row, curves) in enumerate(rows):
-        stroke = _STROKES[index // len(_COLOURS) % len(_STROKES)]
-        style = {"color": _COLOURS[index % len(_COLOURS)], "linestyle": stroke}
+        stroke = _STROKES[index // len(COLOURS) % len(_STROKES)]
+        style = {"color": COLOURS[index % len(COLOURS)], "linestyle": stroke}
         seeds = f" ({len(row.runs)} seeds)" * (len(row.runs) > 1)
         label = in_legend(textwrap.fill(row.name + seeds, 32))
         if curves:

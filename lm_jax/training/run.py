@@ -176,6 +176,8 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     result = about(setup.experiment, setup.model, setup.data.text, policy) | {
         "steps": steps,
         "tokens": steps * setup.units.tokens,
+        "flops": steps * setup.units.flops,
+        "epochs": steps / setup.units.steps_per_epoch,
         "parameters": setup.parameters,
         "scores": scores,
         "best": best and {"step": best[0], evaluation.watched: sign * best[1]},
