@@ -21,6 +21,8 @@ COMMANDS = {
     "report": "a page of a sweep or of runs, or tables for a paper",
     "watch": "the same page in a browser, while they train",
     "table": "results of many runs beside the published figures",
+    "laws": "loss by parameters and tokens: fit, predict, check",
+    "transfer": "whether the best learning rate stays as a model is widened",
     "runs": "runs of a folder: how far, how large; `runs prune` makes room",
     "vectors": "score word vectors, or write them as text",
     "inspect": "what a step of a run was trained on, token by token",

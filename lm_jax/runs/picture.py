@@ -196,8 +196,13 @@ def _draw_optimizer(axes: Any, rate: Series, norm: Series) -> None:
 
 
 def plain(axes: Any) -> None:
-    """Leave out what says nothing: half of the frame, all but a light grid."""
+    """Do as `framed` does, with steps along the axis."""
     axes.xaxis.get_major_locator().set_params(integer=True)  # there is no half a step
+    framed(axes)
+
+
+def framed(axes: Any) -> None:
+    """Leave out what says nothing: half of the frame, all but a light grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25, linewidth=0.5)
 

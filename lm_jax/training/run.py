@@ -187,6 +187,7 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
         "steps": steps,
         "tokens": steps * setup.units.tokens,
         "flops": steps * setup.units.flops,
+        "epochs": steps / setup.units.steps_per_epoch,
         "parameters": setup.parameters,
         "scores": scores,
         "best": best and {"step": best[0], evaluation.watched: sign * best[1]},

@@ -1,0 +1,162 @@
+"""The runs that a law is fitted to: ended, fully decayed, all scored alike."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lm_jax.errors import UserError
+from lm_jax.experiment import leaves, read
+from lm_jax.laws.law import Values
+from lm_jax.runs.directory import runs_below
+from lm_jax.runs.metrics import read_metrics
+from lm_jax.runs.result import find_scores, read_result
+
+DECAYED = 0.11  # of the highest rate: the last step of a decay to a tenth is below
+_SCORE = "loss"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run that has ended.
+
+    Attributes:
+        run: its directory.
+        experiment: of it.
+        result: what its result.json says.
+        loss: of the whole validation split after the last step, nats a token.
+        decay: the last learning rate over the highest.
+    """
+
+    run: Path
+    experiment: Any
+    result: dict
+    loss: float
+    decay: float
+
+    @property
+    def parameters(self) -> int:
+        """All of them, the head's too."""
+        return self.result["parameters"]
+
+    @property
+    def tokens(self) -> int:
+        """That it was trained on."""
+        return self.result["tokens"]
+
+    @property
+    def flops(self) -> float:
+        """Of its training, by the model's own count, the head's too."""
+        return self.result["flops"]
+
+
+def read_points(paths: tuple[Path, ...]) -> list[Point]:
+    """Read the ended runs at or below some paths, and see that they go together.
+
+    Raises:
+        UserError: there are none; one hasn't ended or decayed; two are scored
+            otherwise, with the difference.
+    """
+    runs = [run for path in paths for run in runs_below(path)]
+    runs = list({run.resolve(): run for run in runs}.values())
+    if not runs:
+        named = ", ".join(map(str, paths))
+        raise UserError(f"There is no run at or below {named}: give runs that ended.")
+    points = [read_point(run) for run in runs]
+    known = shared(points[0])
+    for point in points:
+        check_alike(known, str(points[0].run), point)
+        check_decayed(point)
+    return points
+
+
+def read_point(run: Path) -> Point:
+    """Read a run.
+
+    Raises:
+        UserError: it hasn't ended, or lacks what is needed.
+    """
+    result, experiment = read_result(run), read(run)
+    score = find_scores(result, "validation", "end").get(_SCORE)
+    if score is None or not np.isfinite(score):
+        raise UserError(f"{run} has no finite validation loss of its last step.")
+    if "flops" not in result:
+        raise UserError(
+            f"{run}: its result.json says no FLOPs; an earlier version of lm_jax wrote "
+            "it. Train the run again, in another directory."
+        )
+    rates = [
+        row["learning_rate"]
+        for row in read_metrics(run / "metrics.jsonl")
+        if "learning_rate" in row
+    ]
+    if not rates:
+        raise UserError(f"{run / 'metrics.jsonl'} has no learning rates.")
+    return Point(run, experiment, result, float(score), rates[-1] / max(rates))
+
+
+def check_decayed(point: Point) -> None:
+    """Refuse a run that ended with a high learning rate.
+
+    A loss in the middle of a schedule is above what so many tokens can give: runs of
+    another length than their schedule's misled earlier laws (Hoffmann et al. 2022, 2).
+
+    Raises:
+        UserError: naming it.
+    """
+    if point.decay > DECAYED:
+        raise UserError(
+            f"{point.run} has not decayed: its last learning rate is {point.decay:.2g} "
+            "of its highest, and a tenth is the most. Each run needs a schedule that "
+            "ends with its budget, such as WarmupCosine(final=...)."
+        )
+
+
+def shared(point: Point) -> dict[str, str]:
+    """What runs must have in common for their losses to be of one thing, by name.
+
+    Width, depth, schedule, optimizer, batch and budget may differ; text, tokenizer,
+    context, objective, evaluation, initial values from elsewhere and the kind of model
+    may not.
+    """
+    watched = f"evaluations.{point.experiment.watch}"
+    fields = ("data", "objective", "watch", "initial", "frozen", watched)
+    found = {
+        "text": str(point.result.get("text")),
+        "kind of model": str(point.result.get("model")),
+        "what is seen before each token": str(point.result.get("policy")),
+    }
+    for leaf in leaves(point.experiment):
+        if leaf.part == "recipe" and leaf.name.startswith(fields):
+            found[leaf.name] = leaf.text
+    found.pop(f"{watched}.every", None)
+    return found
+
+
+def check_alike(known: dict[str, str], what: str, point: Point) -> None:
+    """Refuse a run whose loss is of something else.
+
+    Args:
+        known: what others have in common, of `shared`.
+        what: they are, for the message.
+        point: the run.
+
+    Raises:
+        UserError: with the first difference.
+    """
+    found = shared(point)
+    for name in known | found:
+        a, b = known.get(name), found.get(name)
+        if a != b:
+            raise UserError(
+                f"{point.run} can't be compared with {what}: {name} is {b} here, and "
+                f"{a} there. Their losses are of other things: give the runs of one."
+            )
+
+
+def arrays(points: list[Point]) -> tuple[Values, Values, Values]:
+    """Parameters, tokens and losses of some runs, each (runs,)."""
+    rows = [(point.parameters, point.tokens, point.loss) for point in points]
+    parameters, tokens, losses = np.array(rows, np.float64).T
+    return parameters, tokens, losses
