@@ -45,7 +45,8 @@ tbody th { overflow-wrap: anywhere; min-width: 6rem; }
   opacity: .5; }
 .mean { top: .15rem; width: .6rem; height: .6rem; margin-left: -.3rem;
   border-radius: 50%; background: var(--c0); }
-.axis { position: absolute; opacity: 0; pointer-events: none; }
+/* Fixed: a choice is where the reader is, and the page doesn't move to it. */
+.axis { position: fixed; top: 0; opacity: 0; pointer-events: none; }
 .bar { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap;
   gap: .25rem 1.25rem; padding: .5rem 0; background: var(--paper);
   border-bottom: 1px solid var(--line); font-size: .875rem; }

@@ -7,7 +7,9 @@ import pytest
 from lm_jax.commands.evaluate import Options as Evaluate
 from lm_jax.commands.generate import Options as Generate
 from lm_jax.commands.help import fields_help, tyro_help
+from lm_jax.commands.report import Options as Report
 from lm_jax.commands.runs import Options as Runs
+from lm_jax.commands.watch import Options as Watch
 from lm_jax.experiment import load
 from tests.tiny import write_tiny
 
@@ -28,7 +30,7 @@ def broken(text):
     return found
 
 
-@pytest.mark.parametrize("kind", [Evaluate, Generate, Runs])
+@pytest.mark.parametrize("kind", [Evaluate, Generate, Report, Runs, Watch])
 def test_the_help_of_a_command_has_full_lines(kind):
     said = tyro_help(kind, "lm_jax it")
     assert broken(said) == []
