@@ -31,13 +31,11 @@ class Options:
     Every run is a directory as `train` makes it. Started again, a sweep goes on where
     it stopped: what has ended is kept, what was stopped or failed is taken up again.
     At the end stand mean, standard deviation and paired differences, with a verdict
-    from 5 seeds on. What is asked stands in the file, before the runs:
+    from 5 seeds on. What is asked stands in the file, before the runs, such as
+    `study = Study(measure="loss", seeds=8, smallest=0.01)`, of lm_jax.ablation.
 
-        from lm_jax.ablation import Study
-        study = Study(measure="loss", seeds=8, smallest=0.01)
-
-    A study also makes comparisons fair: match="parameters", "flops" or "time" changes
-    a field of each variant until it has as much of it as `experiment`;
+    A study also makes comparisons fair: match="parameters", "flops" or "time" makes
+    each variant as large, or as long, as `experiment`, and says what was changed;
     tune={"schedule.peak": log_uniform(1e-4, 1e-2)} gives each the best of 8 values
     (trials=8), on seeds that are not compared.
 

@@ -23,7 +23,7 @@ from tests.properties import quick
 
 __all__ = ["in_folder", "resolved_once"]
 RATES = log_uniform(1e-4, 1e-1)
-STUDY = Study(seeds=5, tune={"schedule.peak": RATES}, trials=4)
+STUDY = Study(seeds=2, tune={"schedule.peak": RATES}, trials=4)
 
 
 @quick
@@ -98,7 +98,7 @@ def test_trials_are_planned_alike_for_all_and_beforehand():
     swept(Trainer())
     plan = json.loads(Path("runs/tiny/sweep.json").read_text())
     assert [p["schedule.peak"] for p in plan["points"]] == [r for _, r in base]
-    assert len(plan["cells"]) == 2 * (4 + 5)
+    assert len(plan["cells"]) == 2 * (4 + 2)
     assert plan["study"]["tune"] == {"schedule.peak": "log_uniform(0.0001, 0.1)"}
 
 
@@ -108,12 +108,12 @@ def test_the_best_is_trained_anew_on_other_seeds_and_compared():
     rates = sorted(point["schedule.peak"] for point in tuned_plan().points)
     chosen = {"base": rates[1], "wide": rates[2]}  # of decades: a tenth to 1, 1 to 10
     compared = [cell for cell in trainer.asked if cell.trial is None]
-    assert [cell.trial is None for cell in trainer.asked] == [False] * 8 + [True] * 10
+    assert [cell.trial is None for cell in trainer.asked] == [False] * 8 + [True] * 4
     assert {(c.variant, peak(c)) for c in compared} == set(chosen.items())
-    assert {c.seed for c in compared} == set(range(5))
+    assert {c.seed for c in compared} == {0, 1}
     assert report.comparisons["wide"].verdict != "no verdict"
     said = told(report)
-    assert "Tuned by 4 trials of each (seeds 5 to 8):" in said
+    assert "Tuned by 4 trials of each (seeds 2 to 5):" in said
     assert f"base schedule.peak {rates[1]:g}," in said and "TRIED" not in said
     assert "of log_uniform(0.0001, 0.1) from its low end (logs)" in said
     assert max(map(len, words.lines(report))) <= 80
@@ -179,8 +179,8 @@ def test_the_search_is_part_of_what_a_preview_adds_up():
     costs = [preview.Cost(v.name, each, None, 60.0) for v in made.variants]
     *_, trials, compared, whole = preview.lines(made, costs)
     assert trials.split()[:3] == ["8", "trials", "8.00k"] and "8.0m" in trials
-    assert compared.split()[:3] == ["10", "compared", "10.0k"]
-    assert whole.split()[:3] == ["all", "18", "18.0k"] and "18m" in whole
+    assert compared.split()[:3] == ["4", "compared", "4.00k"]
+    assert whole.split()[:3] == ["all", "12", "12.0k"] and "12m" in whole
 
 
 @pytest.mark.parametrize(
