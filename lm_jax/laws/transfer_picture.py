@@ -72,7 +72,7 @@ def draw_coordinates(found: Coordinates, out: Path) -> None:
     save(figure, out)
 
 
-def _log_axis(axes: Any, values: list[float]) -> None:
+def _log_axis(axes: Any, values: list[int] | list[float]) -> None:
     """A logarithmic axis with a tick at each value."""
     axes.set_xscale("log")
     axes.set_xticks(values, [f"{value:g}" for value in values], rotation=45)

@@ -11,6 +11,7 @@ from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.experiment import load
 from lm_jax.laws.coordinates import Coordinates, at_width
+from lm_jax.laws.transfer_picture import draw_coordinates
 from lm_jax.models import Model, MuP, mup_rates
 from tests.tiny import EXPERIMENT, write_tiny
 
@@ -50,7 +51,7 @@ def test_changes_grow_with_the_width_but_for_mup(capsys):
     assert "rates can't be expected to transfer" in told
     told = said(capsys, "tiny.py:mup", *asked, "--out", "check.png")
     assert "necessary, not sufficient" in told and "block_0/attention" in told
-    assert image.imread("check.png").shape[1] > 600
+    assert Path("check.png").exists()
 
 
 def test_rates_follow_the_width():
@@ -69,6 +70,8 @@ def test_powers_are_those_of_the_width():
     found = Coordinates((16, 32, 64), ("block", "logits"), start, changes)
     assert found.powers(start) == pytest.approx([-0.5, 0.0])
     assert found.moved == pytest.approx({"logits": 1.0})
+    draw_coordinates(found, Path("check.png"))
+    assert image.imread("check.png").shape[1] > 600
 
 
 def test_what_has_no_widths_is_refused(capsys):
