@@ -2,18 +2,13 @@
 
 import sys
 import textwrap
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lm_jax.commands.as_json import print_json
 from lm_jax.errors import UserError
-from lm_jax.experiment import (
-    AnyExperiment,
-    Difference,
-    Experiment,
-    differences,
-    load,
-)
+from lm_jax.experiment import AnyExperiment, Experiment, differences, load
 from lm_jax.experiment import read as read_experiment
 from lm_jax.files import given_path
 from lm_jax.platform import called
@@ -32,7 +27,7 @@ from lm_jax.training.alike import (
 )
 
 USAGE = """\
-usage: ./launch.sh diff A B
+usage: ./launch.sh diff A B [--json]
 
 Lists the fields in which two experiments differ, and what comes of it:
 parameters, FLOPs, learning rates. A and B are experiment files (FILE.py or
@@ -41,90 +36,136 @@ results are compared too, and every file of data and checkpoints is read again.
 At the end it says whether their scores can be compared, and if not, why.
 
   ./launch.sh diff experiments/gpt_shakespeare.py \\
-      experiments/gpt_shakespeare.py:rotary"""
+      experiments/gpt_shakespeare.py:rotary
+
+--json prints {"recipe", "execution", "notes", "resolved", "parameters",
+"learning rate", "environment", "results", "obstacles"}: but for the last, which
+has sentences, lists of {"name", "a", "b"} with null for what one side lacks."""
+
+Values = list[tuple[str, Any, Any]]
+
+
+@dataclass
+class Found:
+    """In what two experiments differ, part by part; see `_print_found`.
+
+    Attributes:
+        recipe, execution, notes: fields.
+        resolved: amounts of both, alike ones too.
+        parameters: that one lacks, or that have another shape.
+        rates: learning rates at a few steps.
+        environment: of two runs.
+        results: scores and costs that both runs have.
+        policy: what was seen before each token, where that differs.
+        obstacles: why their scores can't be compared.
+        asked: whether that is known.
+    """
+
+    recipe: Values = field(default_factory=list)
+    execution: Values = field(default_factory=list)
+    notes: Values = field(default_factory=list)
+    resolved: Values = field(default_factory=list)
+    parameters: Values = field(default_factory=list)
+    rates: Values = field(default_factory=list)
+    environment: Values = field(default_factory=list)
+    results: Values = field(default_factory=list)
+    policy: Values = field(default_factory=list)
+    obstacles: list[str] = field(default_factory=list)
+    asked: bool = True
 
 
 def main(args: list[str]) -> int:
     """Run the command."""
+    as_json = "--json" in args
+    args = [arg for arg in args if arg != "--json"]
     if len(args) != 2:
         print(USAGE.replace("./launch.sh", called()))
         return 0 if args in (["-h"], ["--help"]) else 2
-    (a, run_a), (b, run_b) = (read(name) for name in args)
-    changed = differences(a, b)
-    recipe = [each for each in changed if each.part == "recipe"]
-    _print(recipe)
-    if not recipe:
-        print(f"The {'recipes' if changed else 'experiments'} are equal.")
-    for part in ("execution", "notes"):
-        others = [each for each in changed if each.part == part]
-        # Of a note that one side lacks, the name is enough.
-        names = {each.name for each in others}
-        others = [e for e in others if e.name.rpartition(".")[0] not in names]
-        if others:
-            print(f"{part}, which decides no number")
-            _print(others)
-    if not recipe and not (run_a and run_b):
-        return 0
-    found = list(_compare_resolved(a, b))
-    if run_a and run_b:
-        found += _compare_runs(run_a, run_b)
-        _compare_results(run_a, run_b)
-    if not found:
-        print("The scores of the two can be compared.")
-        return 0
-    print("The scores of the two can't be compared:")
-    for obstacle in found:
-        _print_wrapped(f"  {obstacle}")
+    found = _found(*(read(name) for name in args))
+    if as_json:
+        print_json(_object(found))
+    else:
+        _print_found(found)
     return 0
 
 
-def _compare_resolved(a: AnyExperiment, b: AnyExperiment) -> Iterator[str]:
-    """Print what two experiments resolve to; give why they can't be compared."""
-    if not isinstance(a, Experiment) or not isinstance(b, Experiment):
-        return
+def _found(
+    one: tuple[AnyExperiment, Path | None], other: tuple[AnyExperiment, Path | None]
+) -> Found:
+    (a, run_a), (b, run_b) = one, other
+    found = Found()
+    for each in differences(a, b):
+        getattr(found, each.part).append(each[:3])
+    # Of a note that one side lacks, the name is enough.
+    names = {name for name, *_ in found.notes}
+    found.notes = [e for e in found.notes if e[0].rpartition(".")[0] not in names]
+    if not found.recipe and not (run_a and run_b):
+        found.asked = False
+        return found
+    if isinstance(a, Experiment) and isinstance(b, Experiment):
+        _compare_resolved(found, a, b)
+    if run_a and run_b:
+        _compare_runs(found, run_a, run_b)
+        _compare_results(found, run_a, run_b)
+    return found
+
+
+def _compare_resolved(found: Found, a: Experiment, b: Experiment) -> None:
+    """What two experiments resolve to."""
     aside = Display(0, sys.stderr)
     try:
         setups = resolved(a, aside.work), resolved(b, aside.work)
     except UserError as error:
-        yield f"not known: {error}"
+        found.obstacles.append(f"not known: {error}")
         return
     finally:
         aside.close()
-    _print_columns("resolved", amounts(*setups))
-    for title, pairs in (
-        ("parameters", parameters(*setups)),
-        ("learning rate", rates(*setups)),
-    ):
-        if pairs:
-            print(title)
-            _print([Difference(*pair, "recipe") for pair in pairs])
-    yield from obstacles(*setups)
+    found.resolved = amounts(*setups)
+    found.parameters = [*parameters(*setups)]
+    found.rates = [*rates(*setups)]
+    found.obstacles += obstacles(*setups)
 
 
-def _compare_runs(run_a: Path, run_b: Path) -> Iterator[str]:
-    """Print where two runs were made otherwise; give why they can't be compared."""
+def _compare_runs(found: Found, run_a: Path, run_b: Path) -> None:
+    """Where two runs were made otherwise."""
     starts = [(read_starts(run) or [{}])[-1] for run in (run_a, run_b)]
-    if changed := environment_differences(*starts):
-        print("environment, where they were last started")
-        _print([Difference(*each, "notes") for each in changed])
+    found.environment = list(environment_differences(*starts))
     codes = [start.get("code", {}).get("sources") for start in starts]
     if codes[0] != codes[1]:
-        yield f"they were made by other code: {codes[0]} and {codes[1]}"
+        told = f"they were made by other code: {codes[0]} and {codes[1]}"
+        found.obstacles.append(told)
     for run in (run_a, run_b):
         if not (run / "result.json").exists():
-            yield f"{run} has not ended"
-        yield from damages(run)
+            found.obstacles.append(f"{run} has not ended")
+        found.obstacles += damages(run)
 
 
-def _print(changed: list[Difference]) -> None:
-    for name, left, right, _ in changed:
-        print(name)
-        for mark, value in (("-", left), ("+", right)):
-            _print_wrapped(f"  {mark} {'(not there)' if value is None else value}")
-
-
-def _print_wrapped(line: str) -> None:
-    print(textwrap.fill(line, 80, subsequent_indent="    ", break_on_hyphens=False))
+def _compare_results(found: Found, run_a: Path, run_b: Path) -> None:
+    """The scores that both runs have."""
+    try:
+        a, b = (read_result(run) for run in (run_a, run_b))
+    except UserError as error:
+        print(f"Results can't be compared: {error}", file=sys.stderr)
+        return
+    if a["policy"] != b["policy"]:
+        found.policy.append(("seen before each", a["policy"], b["policy"]))
+    texts = {a.get("text"), b.get("text")} - {None}
+    if a["corpus"] == b["corpus"] and len(texts) > 1:
+        told = f"the text: {a['corpus']} had another content or split"
+        found.obstacles.append(told)
+    points: list[tuple[str, At]] = [("", "end"), ("best ", "best")]
+    found.results = [
+        (f"{name}{split} {score}".replace("_", " "), value, right[score])
+        for name, at in points
+        for split in ("validation", "test")
+        for right in [find_scores(b, split, at)]
+        for score, value in find_scores(a, split, at).items()
+        if score in right and score != "tokens"
+    ]
+    found.results += [
+        (name.replace("_", " "), a[name], b[name])
+        for name in ("parameters", "tokens", "tokens_per_second")
+    ]
 
 
 def read(name: str) -> tuple[AnyExperiment, Path | None]:
@@ -135,42 +176,66 @@ def read(name: str) -> tuple[AnyExperiment, Path | None]:
     return read_experiment(run), run
 
 
-def _compare_results(run_a: Path, run_b: Path) -> None:
-    try:
-        a, b = (read_result(run) for run in (run_a, run_b))
-    except UserError as error:
-        print(f"Results can't be compared: {error}", file=sys.stderr)
+def _object(found: Found) -> dict[str, Any]:
+    """All of it, for other programs."""
+
+    def values(rows: Values) -> list[dict[str, Any]]:
+        return [dict(zip(("name", "a", "b"), row, strict=True)) for row in rows]
+
+    return {
+        "recipe": values(found.recipe),
+        "execution": values(found.execution),
+        "notes": values(found.notes),
+        "resolved": values(found.resolved),
+        "parameters": values(found.parameters),
+        "learning rate": values(found.rates),
+        "environment": values(found.environment),
+        "results": values(found.policy + found.results),
+        "obstacles": found.obstacles,
+    }
+
+
+def _print_found(found: Found) -> None:
+    _print("", found.recipe)
+    if not found.recipe:
+        equal = not (found.execution or found.notes)
+        print(f"The {'experiments' if equal else 'recipes'} are equal.")
+    _print("execution, which decides no number", found.execution)
+    _print("notes, which decides no number", found.notes)
+    if not found.asked:
         return
-    print("results")
-    if a["policy"] != b["policy"]:
-        print("  seen before each")
-        _print_wrapped(f"  - {a['policy']}")
-        _print_wrapped(f"  + {b['policy']}")
-    texts = {a.get("text"), b.get("text")} - {None}
-    if a["corpus"] == b["corpus"] and len(texts) > 1:
-        _print_wrapped(f"  the text: {a['corpus']} had another content or split")
-    points: list[tuple[str, At]] = [("", "end"), ("best ", "best")]
-    rows = [
-        (f"{name}{split} {score}".replace("_", " "), value, right[score])
-        for name, at in points
-        for split in ("validation", "test")
-        for right in [find_scores(b, split, at)]
-        for score, value in find_scores(a, split, at).items()
-        if score in right and score != "tokens"
-    ]
-    rows += [
-        ("parameters", a["parameters"], b["parameters"]),
-        ("tokens", a["tokens"], b["tokens"]),
-        ("tokens per second", a["tokens_per_second"], b["tokens_per_second"]),
-    ]
-    _print_columns("", rows)
+    _print_columns("resolved", found.resolved)
+    _print("parameters", found.parameters)
+    _print("learning rate", found.rates)
+    _print("environment, where they were last started", found.environment)
+    _print("results", found.policy)
+    _print_columns("" if found.policy else "results", found.results)
+    if not found.obstacles:
+        print("The scores of the two can be compared.")
+        return
+    print("The scores of the two can't be compared:")
+    for obstacle in found.obstacles:
+        _print_wrapped(f"  {obstacle}")
 
 
-def _print_columns(title: str, rows: list[tuple[str, Any, Any]]) -> None:
-    """A line for each value: of both, and the difference."""
-    if title:
+def _print(title: str, rows: Values) -> None:
+    if title and rows:
         print(title)
-    width = max(len(name) for name, _, _ in rows) + 1
+    for name, left, right in rows:
+        print(name)
+        for mark, value in (("-", left), ("+", right)):
+            _print_wrapped(f"  {mark} {'(not there)' if value is None else value}")
+
+
+def _print_wrapped(line: str) -> None:
+    print(textwrap.fill(line, 80, subsequent_indent="    ", break_on_hyphens=False))
+
+
+def _print_columns(title: str, rows: Values) -> None:
+    """A line for each value: of both, and the difference."""
+    if title and rows:
+        print(title)
+    width = max((len(name) for name, _, _ in rows), default=0) + 1
     for name, left, right in rows:
         difference = right - left
         print(f"  {name:{width}}{left:>14,.6g}{right:>14,.6g}{difference:>+14,.6g}")

@@ -1,5 +1,6 @@
 """What a step of a run was trained on, token by token."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.data.texts import TOKENS, texts
 from lm_jax.errors import UserError
@@ -28,6 +30,8 @@ class Options:
     """Which step, from 1."""
     row: int | None = None
     """Only this row of the batch, token by token with its target."""
+    json: AsJson = False
+    """Print {"step", "epoch", "rows": [{"text", "arrays": {NAME: [...]}}]}."""
 
 
 def main(args: list[str]) -> None:
@@ -45,7 +49,10 @@ def main(args: list[str]) -> None:
     log = read_metrics(run / "metrics.jsonl")
     last = max((row["step"] for row in log), default=0)
     if options.step > last:
-        print(f"The run is at step {last}; this is what a later step sees.")
+        print(
+            f"The run is at step {last}; this is what a later step sees.",
+            file=sys.stderr if options.json else None,
+        )
     data = experiment.data.prepare(CACHE)
     check_data(data, run)
     order = data.order(experiment.seed, experiment.batch)
@@ -54,6 +61,18 @@ def main(args: list[str]) -> None:
         raise UserError(f"--row {options.row}: rows are 0 to {count - 1}.")
     batch = order.batch(options.step - 1)
     epoch = (options.step - 1) / order.steps_per_epoch
+    if options.json:
+        chosen = range(count) if options.row is None else [options.row]
+        written = texts(data.tokenizer, batch)
+        rows = [
+            {
+                "text": written[k] if written else None,
+                "arrays": {name: a[k] for name, a in batch.items()},
+            }
+            for k in chosen
+        ]
+        print_json({"step": options.step, "epoch": epoch, "rows": rows})
+        return
     first, length = (options.step - 1) * count, order.shape(options.step - 1).length
     which = f"{count} rows of {length} tokens"
     if len(order.shapes) == 1:

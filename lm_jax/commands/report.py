@@ -7,10 +7,12 @@ from typing import Annotated
 
 import tyro
 
+from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write, given_path, near
 from lm_jax.report.gathering import gather
+from lm_jax.report.objects import as_object
 from lm_jax.report.page import page
 from lm_jax.report.papers import latex, markdown, values
 from lm_jax.report.prints import print_figures
@@ -39,6 +41,8 @@ class Options:
     """File; its ending says the form. report.html in the first folder if not given."""
     figures: Path | None = None
     """Folder for the curves, for print: PNG and SVG."""
+    json: AsJson = False
+    """Print {"reports": [...]}, each as of `sweep --json`, in place of a file."""
 
 
 def main(args: list[str]) -> None:
@@ -53,11 +57,19 @@ def main(args: list[str]) -> None:
         raise UserError(
             f"--out {out}: the ending says what is written: {', '.join(_FORMS)}."
         )
+    if options.json and options.out:
+        raise UserError("Give --out or --json, not both.")
     display = Display(0, sys.stderr)
     found = gather(paths, display.work)
     display.close()
-    atomic_write(out, form(found))
-    print(f"The report is in {near(out)}.")
+    if options.json:
+        print_json({"reports": [as_object(each) for each in found.reports]})
+    else:
+        atomic_write(out, form(found))
+        print(f"The report is in {near(out)}.")
     if options.figures:
         files = print_figures(found, given_path(options.figures, "--figures"))
-        print(f"{len(files)} figures are in {near(files[0].parent)}.")
+        print(
+            f"{len(files)} figures are in {near(files[0].parent)}.",
+            file=sys.stderr if options.json else None,
+        )

@@ -1,7 +1,9 @@
 """Train the variants of an experiment file with several seeds, and compare them."""
 
+import contextlib
 import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +16,16 @@ from lm_jax.ablation.grid import over_grid
 from lm_jax.ablation.match import matched
 from lm_jax.ablation.plan import Plan, Variant, make_plan
 from lm_jax.ablation.preview import lines, preview
+from lm_jax.ablation.report import Report
 from lm_jax.ablation.study import Study
 from lm_jax.ablation.sweeping import carry_out
+from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment.loading import BASE, File, load_file
 from lm_jax.files import given_path
 from lm_jax.platform import called
+from lm_jax.report.objects import as_object
 from lm_jax.runs.display import Display
 
 
@@ -54,11 +59,28 @@ class Options:
     """Folder of the runs; runs/<experiment> if not given."""
     preview: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Say what it will cost, by a few measured steps; nothing is trained."""
+    json: AsJson = False
+    """Print {"folder", "measure", "runs", "variants", "tuned", "sentences"} at the end,
+    and what else is said on standard error."""
 
 
 def main(args: list[str]) -> int:
     """Run the command; 1 where a run failed."""
-    options, display = read_options(Options, "sweep", args), Display(0)
+    options = read_options(Options, "sweep", args)
+    if not options.json:
+        return _swept(options, args)[0]
+    if options.preview:
+        raise UserError("Give --preview or --json, not both.")
+    with contextlib.redirect_stdout(sys.stderr):
+        code, report = _swept(options, args)
+    if report is not None:
+        print_json(as_object(report))
+    return code
+
+
+def _swept(options: Options, args: list[str]) -> tuple[int, Report | None]:
+    """Carry out what is asked, and say it: the exit status, and what was found."""
+    display = Display(0)
     plan = matched(planned(options), display.work)
     display.close()
     trials = f" after {len(plan.trials)} trials" if plan.trials else ""
@@ -69,17 +91,17 @@ def main(args: list[str]) -> int:
     if options.preview:
         print("\n".join(lines(plan, preview(plan, display))))
         print("Time: steps and what is watched; samples and the like come on top.")
-        return 0
+        return 0, None
     report = carry_out(plan, display)
     if report.signal is not None:
         print("Stopped and saved. To go on:")
         print(f"  {called()} sweep {shlex.join(args)}")
-        return 130 if report.signal == signal.SIGINT else 0
+        return (130 if report.signal == signal.SIGINT else 0), report
     print()
     print("\n".join(words.lines(report)))
     if report.lacking:
         print("What failed or is missing is taken up again by the same command.")
-    return 1 if report.lacking else 0
+    return (1 if report.lacking else 0), report
 
 
 def _about(variant: Variant) -> Iterator[tuple[str, str]]:

@@ -117,7 +117,7 @@ def escaped_between(text: str) -> str:
 
 def values(gathered: Gathered) -> str:
     """Comma-separated values: a line for each variant, all digits."""
-    lines = [line for report in gathered.reports for line in _lines(report)]
+    lines = [line for report in gathered.reports for line in variant_lines(report)]
     columns = list(dict.fromkeys(name for line in lines for name in line))
     seeds = [name for name in columns if re.fullmatch(r"seed\d+", name)]
     others = [name for name in columns if name not in seeds]
@@ -128,7 +128,8 @@ def values(gathered: Gathered) -> str:
     return stream.getvalue()
 
 
-def _lines(report: Report) -> Iterator[dict[str, object]]:
+def variant_lines(report: Report) -> Iterator[dict[str, object]]:
+    """What is known of each variant, all digits; "" of what isn't."""
     for name, scores in report.scores.items():
         found = list(scores.values())
         line: dict[str, object] = {

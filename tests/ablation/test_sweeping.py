@@ -159,6 +159,22 @@ def test_what_goes_on_shares_nothing_with_what_begins():
     assert warm.compiled(longer, new) is not fresh
 
 
+def test_programs_are_told_in_one_object(capsys, monkeypatch):
+    """By the sweep that ends, and by the report of its folder."""
+    stub = Stub()
+    monkeypatch.setattr(sweeping, "run_cell", lambda c, display, warm: stub(c, display))
+    assert main(["sweep", "tiny.py", "--seeds", "5", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [run["state"] for run in said["runs"]] == ["ended"] * 10
+    base, wide = said["variants"]
+    assert base["verdict"] == "reference" and base["difference"] is None
+    assert wide["verdict"] == "worse" and wide["difference"] > 0
+    assert wide["mean"] == pytest.approx(sum(wide[f"seed{k}"] for k in range(5)) / 5)
+    assert main(["report", "runs/tiny", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reports"] == [said]
+    assert not Path("runs/tiny/report.html").exists()
+
+
 @pytest.mark.slow
 def test_a_preview_measures_and_writes_nothing(capsys):
     assert main(["sweep", "tiny.py", "--preview"]) == 0

@@ -15,6 +15,7 @@ from lm_jax.__main__ import COMMANDS, main
 from lm_jax.commands.inspect import _print_row
 from lm_jax.commands.train import resolve
 from lm_jax.data.texts import unpadded
+from lm_jax.experiment import load
 from lm_jax.runs.result import read_result
 from lm_jax.tokenizers import Characters
 from tests.tiny import write_tiny
@@ -349,3 +350,26 @@ def test_what_an_experiment_resolves_to_is_one_object(folder, capsys):
     assert any(name.endswith("kernel") for name in decaying)
     assert not any(name.endswith("scale") for name in decaying)
     assert said["experiment"]["optimizer.weight_decay"] == "0.1"
+
+
+def test_a_difference_is_one_object(folder, capsys):
+    said = said_as_json(capsys, "diff", "tiny.py", "tiny.py:recurrent")
+    (kind,) = [each for each in said["recipe"] if each["name"] == "model"]
+    assert (kind["a"], kind["b"]) == ("Transformer", "Recurrent")
+    assert {each["name"] for each in said["parameters"]} and len(said["obstacles"]) == 1
+    (count,) = [each for each in said["resolved"] if each["name"] == "parameters"]
+    assert count["a"] != count["b"]
+    said = said_as_json(capsys, "diff", "run", "run")
+    (loss,) = [e for e in said["results"] if e["name"] == "validation loss"]
+    assert loss["a"] == loss["b"] and said["recipe"] == said["learning rate"] == []
+
+
+def test_a_batch_is_one_object(folder, capsys):
+    said = said_as_json(capsys, "inspect", "run", "--step", "2")
+    text = printed(capsys, "inspect", "run", "--step", "2", "--row", "0")
+    rows = said["rows"]
+    assert said["step"] == 2 and len(rows) == load("tiny.py").experiment.batch
+    assert len(rows[0]["arrays"]["inputs"]) == text.count("' -> '")
+    assert rows[0]["text"] in Path("text.txt").read_text("utf-8")
+    (row,) = said_as_json(capsys, "inspect", "run", "--step", "2", "--row", "1")["rows"]
+    assert row == rows[1]
