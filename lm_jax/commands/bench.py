@@ -11,6 +11,7 @@ BENCHES = {
     "vectors": "word vectors, against gensim",
     "data": "tokenizing, in MB/s",
     "mistakes": "the tests: which notice a mistake planted in the code",
+    "verdicts": "sweeps: how often they find a difference where there is none",
     "kills": "trainings that are killed and go on, bit for bit",
 }
 
