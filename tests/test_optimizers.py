@@ -67,6 +67,10 @@ REFERENCES = [
     ),
     (SGD(momentum=0.0, clip=None), optax.sgd(0.01)),
     (
+        SGD(momentum=0.0, clip=0.7),
+        optax.chain(optax.clip_by_global_norm(0.7), optax.sgd(0.01)),
+    ),
+    (
         Lion(weight_decay=0.2, clip=None),
         optax.lion(0.01, weight_decay=0.2, mask=MASK),
     ),
