@@ -105,14 +105,14 @@ def _column(line: str) -> int:
 
 
 def _entry(flags: str, what: str) -> list[str]:
-    return [f"  {flags}", *_listed(" " * 8 + what)]
+    return [*_listed(f"  {flags}", indent=2), *_listed(" " * 8 + what)]
 
 
-def _listed(text: str) -> list[str]:
+def _listed(text: str, indent: int = 6) -> list[str]:
     return textwrap.wrap(
         text,
         _COLUMNS - 2,
-        subsequent_indent=" " * 6,
+        subsequent_indent=" " * indent,
         break_on_hyphens=False,
         break_long_words=False,
     )

@@ -4,13 +4,13 @@ import pytest
 
 from lm_jax.errors import UserError
 from lm_jax.experiment import load
-from tests.experiment import FILES
+from tests.experiment import FILES, ROOT
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_the_docstring_says_how_and_what_to_expect(file):
     text = file.read_text()
-    for word in ("Run:", "Expect:", "Source:", f"experiments/{file.name}"):
+    for word in ("Run:", "Expect:", "Source:", str(file.relative_to(ROOT))):
         assert word in text.split('"""')[1]
 
 
