@@ -21,7 +21,7 @@ NAMES = {
     "grad_norm": "the gradient's norm",
     "parameters": "the parameters",
 }
-_DIGESTS = ("batch", "parameters")
+DIGESTS = ("batch", "parameters")
 Row = Mapping[str, float | int]
 
 
@@ -53,7 +53,7 @@ def differing(then: Row, now: Row) -> str | None:
 
 def told(name: str, value: float | int) -> str:
     """A value of a row in words: digests in hexadecimal, floats to the bit."""
-    return f"{int(value):08x}" if name in _DIGESTS else f"{value:.9g}"
+    return f"{int(value):08x}" if name in DIGESTS else f"{value:.9g}"
 
 
 class Past:

@@ -1,11 +1,14 @@
 """Bands are those of numpy; what is drawn is thinned, and its limits are sensible."""
 
+import inspect
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.report.curves import Curves, band, limits, thinned
+from lm_jax.report.curves import Curves, band, limits, names, thinned
 from lm_jax.runs.picture import smoothed
 from tests.properties import quick
 
@@ -28,6 +31,16 @@ def test_a_band_is_of_the_steps_that_all_seeds_have():
     found = band([([1, 2, 3], [1.0, 2.0, 3.0]), ([2, 3, 4], [4.0, 5.0, 6.0])])
     assert found.steps.tolist() == [2, 3] and found.mean.tolist() == [3.0, 4.0]
     assert band([([1], [1.0]), ([2], [1.0])]) is None and band([]) is None
+
+
+def test_what_is_drawn_is_measured_and_no_name_of_something():
+    """Digests of batches and parameters are numbers, and say nothing as curves."""
+    rows = [{"step": 1, "loss": 2.0, "batch": 7, "grad_norm": 1.0}]
+    rows.append({"step": 1, "parameters": 9, "validation_loss": 3.0, "own": 1.0})
+    variants = [SimpleNamespace(members=[SimpleNamespace(metrics=rows)])]
+    names_of = inspect.unwrap(names)  # of stand-ins
+    found = list(names_of(variants, ["accuracy"]))
+    assert found == ["validation_loss", "loss", "grad_norm", "own"]
 
 
 def test_each_seed_is_smoothed_before_the_band():
