@@ -18,6 +18,7 @@ COMMANDS = {
     "show": "what an experiment resolves to, before it runs",
     "plan": "what a step needs of machines that are not here",
     "diff": "what differs between two experiments or runs",
+    "compare": "whether one folder of runs is better than another",
     "table": "results of many runs beside the published figures",
     "runs": "runs of a folder: how far, how large; `runs prune` makes room",
     "vectors": "score word vectors, or write them as text",
