@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "what a step needs of machines that are not here",
     "diff": "what differs between two experiments or runs",
     "compare": "whether one folder of runs is better than another",
+    "contest": "a referee for proposals that compete, one by one",
     "table": "results of many runs beside the published figures",
     "runs": "runs of a folder: how far, how large; `runs prune` makes room",
     "vectors": "score word vectors, or write them as text",
@@ -29,7 +30,7 @@ COMMANDS = {
 }
 
 # What these find is in files: to have it is enough.
-KEPT = (["train"], ["sweep"], ["evaluate"])
+KEPT = (["train"], ["sweep"], ["evaluate"], ["contest"])
 
 
 def _usage() -> str:
