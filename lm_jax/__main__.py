@@ -20,6 +20,8 @@ COMMANDS = {
     "diff": "what differs between two experiments or runs",
     "report": "a page of a sweep or of runs, or tables for a paper",
     "watch": "the same page in a browser, while they train",
+    "compare": "whether one folder of runs is better than another",
+    "contest": "a referee for proposals that compete, one by one",
     "table": "results of many runs beside the published figures",
     "laws": "loss by parameters and tokens: fit, predict, check",
     "transfer": "whether the best learning rate stays as a model is widened",
@@ -34,7 +36,7 @@ COMMANDS = {
 }
 
 # What these find is in files: to have it is enough.
-KEPT = (["train"], ["sweep"], ["evaluate"])
+KEPT = (["train"], ["sweep"], ["evaluate"], ["contest"])
 
 
 def _usage() -> str:

@@ -34,6 +34,7 @@ class Named:
     name: str
     variant: str
     variants: tuple[str, ...] = ()
+    path: Path = Path()
 
     @property
     def run(self) -> Path:
@@ -49,11 +50,13 @@ class File:
         path: of the file.
         experiments: "base" and its variants, by name.
         study: what it calls so, if anything; see `lm_jax.ablation.Study`.
+        contest: the same; see `lm_jax.contest.Contest`.
     """
 
     path: Path
     experiments: dict[str, AnyExperiment]
     study: Any
+    contest: Any
 
 
 def load(address: str) -> Named:
@@ -70,7 +73,8 @@ def load(address: str) -> Named:
     variants = tuple(each for each in file.experiments if each != BASE)
     if (variant or BASE) in file.experiments:
         variant = variant or BASE
-        return Named(file.experiments[variant], file.path.stem, variant, variants)
+        experiment = file.experiments[variant]
+        return Named(experiment, file.path.stem, variant, variants, file.path)
     raise UserError(
         f"{file.path} has no variant '{variant}'." + nearest(variant, variants)
         if variants
@@ -93,7 +97,8 @@ def load_file(name: str) -> File:
             "See experiments/gpt_shakespeare.py."
         )
     experiments = {BASE: experiment} | _variants(path, module)
-    return File(path, experiments, getattr(module, "study", None))
+    said = (getattr(module, name, None) for name in ("study", "contest"))
+    return File(path, experiments, *said)
 
 
 def _variants(path: Path, module: Any) -> dict[str, AnyExperiment]:
@@ -182,6 +187,16 @@ def _named(error: BaseException) -> str:
         return str(error)
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {message}"
+
+
+def outside_libraries(modules: Iterable[str]) -> set[Path]:
+    """The files of modules that are neither Python's, nor installed, nor lm_jax's."""
+    files = (getattr(sys.modules[name], "__file__", None) for name in modules)
+    return {
+        Path(file)
+        for file in files
+        if file and not file.startswith(_PACKAGE) and not _LIBRARY.search(file)
+    }
 
 
 def own_fault(error: Exception) -> UserError | None:

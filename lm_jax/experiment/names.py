@@ -174,13 +174,17 @@ def own_module(experiment: AnyExperiment) -> Any:
     return sys.modules[own[0].__module__] if own else None
 
 
-def read(folder: Path) -> AnyExperiment:
+def read(folder: Path, name: str = "experiment.json") -> AnyExperiment:
     """Rebuild the experiment of a run; its copy of the own file is executed.
+
+    Args:
+        folder: of the run.
+        name: of the file there that `save` called experiment.json.
 
     Raises:
         UserError: it can't be read, is of another format, or the copy was changed.
     """
-    path = folder / "experiment.json"
+    path = folder / name
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -20,11 +20,15 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def open_run(path: Path) -> Iterator[Path]:
+def open_run(path: Path, what: str = "run") -> Iterator[Path]:
     """Make a run directory, or enter one, and keep other processes out.
 
     The lock is advisory (`flock` on `<run>/.lock`) and ends with the process
     that holds it, however that ends. The file says who holds it.
+
+    Args:
+        path: of the directory.
+        what: it is of, for the message.
 
     Raises:
         UserError: where the directory cannot be made or written, and where
@@ -34,7 +38,7 @@ def open_run(path: Path) -> Iterator[Path]:
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        _lock_or_refuse(lock, path)
+        _lock_or_refuse(lock, path, what)
         yield path
     finally:
         os.close(lock)
@@ -81,14 +85,14 @@ def held(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _lock_or_refuse(lock: int, path: Path) -> None:
+def _lock_or_refuse(lock: int, path: Path, what: str) -> None:
     """Take the lock and write the holder's name into it."""
     try:
         _try_lock(lock)
     except BlockingIOError:
         holder = os.pread(lock, 200, 0).decode("utf-8", "replace").strip()
         raise UserError(
-            f"The run {path} is in use by {holder or 'another process'}. "
+            f"The {what} {path} is in use by {holder or 'another process'}. "
             "Wait for it to end or stop it; nothing was changed."
         ) from None
     except OSError as error:
@@ -96,7 +100,7 @@ def _lock_or_refuse(lock: int, path: Path) -> None:
             raise
         warnings.warn(
             f"The file system of {path} has no locks: see to it that only one "
-            "process trains this run.",
+            f"process has this {what}.",
             stacklevel=4,
         )
     holder = f"process {os.getpid()} on {socket.gethostname()}\n"

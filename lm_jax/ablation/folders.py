@@ -1,0 +1,310 @@
+"""Two folders of runs, of one variant each: paired by seed, and judged."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lm_jax.ablation.paired import smallest_p
+from lm_jax.ablation.power import detectable
+from lm_jax.ablation.study import Study
+from lm_jax.ablation.verdicts import (
+    INCONCLUSIVE,
+    PERMUTATION_PAIRS,
+    T_PAIRS,
+    Comparison,
+    compare,
+)
+from lm_jax.errors import UserError, nearest
+from lm_jax.experiment import read
+from lm_jax.platform import called
+from lm_jax.runs.directory import runs_below
+from lm_jax.runs.figures import decimals, figure
+from lm_jax.runs.rows import (
+    Measure,
+    Row,
+    all_measures,
+    larger_is_better,
+    results_below,
+    rows_of,
+)
+
+_MOST = 20  # exact permutations of more pairs take minutes
+_TOKENS = "text, its split and its tokenizer"  # of no matter to bits per byte
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The scores of two variants by the seeds that both have, and what they say.
+
+    Attributes:
+        a, b: the folders.
+        measure: split and score, at the end of training.
+        seeds: of the pairs.
+        scores: of a and of b, in the order of the seeds.
+        found: b less a, judged.
+        level: that it was judged at.
+        notes: what else a reader of the verdict should know.
+    """
+
+    a: Path
+    b: Path
+    measure: Measure
+    seeds: tuple[int, ...]
+    scores: tuple[tuple[float, ...], tuple[float, ...]]
+    found: Comparison
+    level: float
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `compare --json` prints."""
+        found, (split, score) = self.found, self.measure
+        a, b = self.scores
+        return {
+            "a": str(self.a),
+            "b": str(self.b),
+            "split": split,
+            "measure": score,
+            "seeds": self.seeds,
+            "scores": {"a": a, "b": b},
+            "means": {"a": float(np.mean(a)), "b": float(np.mean(b))},
+            "difference": found.mean,
+            "deviation": found.deviation,
+            "interval": [found.mean - found.interval, found.mean + found.interval],
+            "p": {"t": found.t, "permutation": found.permutation},
+            "level": self.level,
+            "verdict": found.verdict,
+            "notes": self.notes,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The same for people; long sentences are not wrapped."""
+        found, (split, score) = self.found, self.measure
+        deviations = [float(np.std(each, ddof=1)) for each in self.scores]
+        digits = decimals([x for each in self.scores for x in each], deviations)
+        seeds = " ".join(map(str, self.seeds))
+        yield f"{split} {score.replace('_', ' ')} at the end, seeds {seeds}"
+        both = zip("AB", (self.a, self.b), self.scores, deviations, strict=True)
+        for letter, folder, scores, deviation in both:
+            mean = figure(float(np.mean(scores)), digits)
+            yield f"  {letter} {mean}, sd {figure(deviation, digits)}: {folder}"
+        digits = decimals([found.mean], [found.deviation])
+        low, high = found.mean - found.interval, found.mean + found.interval
+        yield (
+            f"  B less A {found.mean:+.{digits}f}, "
+            f"{100 * (1 - self.level):g}% interval {low:+.{digits}f} to "
+            f"{high:+.{digits}f}"
+        )
+        t, permuted = f"{found.t:.2g}", f"{found.permutation:.2g}"
+        yield f"  p {t} by Student's t, {permuted} by permutation"
+        yield f"B against A: {found.verdict}.{self._seen()}"
+        yield _basis(len(self.seeds), self.level)
+
+    def _seen(self) -> str:
+        """What so many pairs would have detected."""
+        if self.found.verdict != INCONCLUSIVE:
+            return ""
+        least = detectable(len(self.seeds), self.level)
+        if least is None:
+            return " No difference is large enough for so few pairs to detect."
+        size = least * self.found.deviation
+        return f" A difference of {size:.2g} would be found four times in five."
+
+
+def _basis(pairs: int, level: float) -> str:
+    """What the verdict of so many pairs rests on."""
+    if pairs < T_PAIRS:
+        return f"{pairs} pairs show direction and spread: a verdict needs {T_PAIRS}."
+    if pairs < PERMUTATION_PAIRS:
+        return (
+            f"The verdict rests on Student's t at level {level:g}: differences are "
+            f"taken for normal. {PERMUTATION_PAIRS} pairs would not need that."
+        )
+    return (
+        f"The verdict rests on exact permutations at level {level:g}: {pairs} pairs "
+        f"can't reach a p below {smallest_p(pairs):.2g}."
+    )
+
+
+def compare_folders(
+    a: Path,
+    b: Path,
+    score: str | None = None,
+    split: str = "validation",
+    level: float = 0.05,
+    smallest: float | None = None,
+) -> Pairs:
+    """Judge the runs of one folder against those of another.
+
+    Args:
+        a, b: a folder of the runs of one variant each: its seed0, seed1, ...
+        score: such as "bits_per_byte"; None is what the runs watch.
+        split: that was scored.
+        level: how often a difference is found where there is none.
+        smallest: the smallest difference that matters, in units of the score.
+
+    Raises:
+        UserError: a folder holds several variants, or a run that has not ended; they
+            are scored otherwise; fewer than 2 seeds are common to both.
+    """
+    study = Study(level=level, smallest=smallest)
+    rows = _row(a), _row(b)
+    measure = split, score or _watched(rows[0])
+    _check_alike(a, b, rows, measure[1] == "bits_per_byte")
+    scores = tuple(_scores(row, measure) for row in rows)
+    seeds = sorted(scores[0].keys() & scores[1].keys())
+    if not 2 <= len(seeds) <= _MOST:
+        raise UserError(
+            f"{a} and {b} have {len(seeds)} seeds in common: 2 to {_MOST} can be "
+            f"compared ({_seeds(scores[0])} there, {_seeds(scores[1])} here)."
+        )
+    first, second = (tuple(found[seed] for seed in seeds) for found in scores)
+    differences = np.array([second]) - np.array([first])
+    (found,) = compare(differences, study, larger_is_better(rows, measure))
+    notes = tuple(_notes(rows, scores))
+    return Pairs(a, b, measure, tuple(seeds), (first, second), found, level, notes)
+
+
+def _row(folder: Path) -> Row:
+    """The runs of a folder.
+
+    Raises:
+        UserError: they are of several variants, or one has not ended.
+    """
+    runs, problems = results_below(folder)
+    if problems:
+        raise UserError("\n".join(problems))
+    ended = {run.path for run in runs}
+    if going := [run for run in runs_below(folder.resolve()) if run not in ended]:
+        raise UserError(
+            f"{going[0]} has not ended: there is no verdict while a run is missing. "
+            f"`{called()} runs {folder}` says how far each is."
+        )
+    rows = [row for rows in rows_of(runs).values() for row in rows]
+    if len(rows) > 1:
+        names = ", ".join(row.name for row in rows[:5])
+        raise UserError(
+            f"{folder} holds runs of {len(rows)} recipes or texts ({names}): give the "
+            "folder of one, with its seed0, seed1, ..."
+        )
+    (row,) = rows
+    if len({run.result["steps"] for run in row.runs}) > 1:
+        told = ", ".join(f"{r.path.name} {r.result['steps']}" for r in row.runs)
+        raise UserError(
+            f"The runs of {folder} ended after different numbers of steps ({told}): "
+            "only runs of their whole budget are compared. Train without patience."
+        )
+    return row
+
+
+def _watched(row: Row) -> str:
+    """The score that the best checkpoint of a run is chosen by."""
+    best = row.runs[0].result.get("best") or {}
+    return next((name for name in best if name != "step"), "loss")
+
+
+def _scores(row: Row, measure: Measure) -> dict[int, float]:
+    """The scores at the end, by seed.
+
+    Raises:
+        UserError: a run was not scored so, or its score is not finite.
+    """
+    found = row.by_seed(measure, row.policy, "end")
+    for run in row.runs:
+        if run.seed is None:
+            raise UserError(
+                f"{run.path} is called otherwise than by its seed: runs are paired by "
+                "the names of their folders, seed0, seed1, ..."
+            )
+        if run.seed not in found:
+            names = [" ".join(each) for each in all_measures([row])]
+            raise UserError(
+                f"{run.path} has no '{' '.join(measure)}' at its last step."
+                f"{nearest(' '.join(measure), names)} `{called()} evaluate {run.path} "
+                f"--split {measure[0]} --step {run.result['steps']}` makes it."
+            )
+        if not math.isfinite(found[run.seed]):
+            raise UserError(
+                f"{run.path}: its {' '.join(measure)} is {found[run.seed]}, and no "
+                "mean can be taken of that."
+            )
+    return found
+
+
+def _check_alike(a: Path, b: Path, rows: tuple[Row, Row], bytewise: bool) -> None:
+    """Refuse to compare what is scored otherwise.
+
+    Args:
+        a, b: the folders.
+        rows: their runs.
+        bytewise: whether the score doesn't depend on the tokens.
+
+    Raises:
+        UserError: with the first thing that differs.
+    """
+    there, here = (_scored(row) for row in rows)
+    for what, value in there.items():
+        other = here[what]
+        if value != other and None not in (value, other):
+            if bytewise and what == _TOKENS:
+                continue
+            raise UserError(
+                f"{b} can't be compared with {a}: {what}: {value} there, {other} "
+                "here. The difference of their scores would be one of the measure."
+            )
+
+
+def _scored(row: Row) -> dict[str, str | None]:
+    """What two variants must share to be compared, by name; None is not known."""
+    result, run = row.runs[0].result, row.runs[0].path
+    return {
+        "text": result["corpus"],
+        "digest of the text": result.get("text"),
+        "seen before each token": result["policy"],
+        "evaluation": _evaluation(run),
+        _TOKENS: _data_digest(run),
+    }
+
+
+def _evaluation(run: Path) -> str | None:
+    if not (run / "experiment.json").exists():
+        return None
+    experiment = read(run)
+    watched: Any = experiment.evaluations[experiment.watch]
+    return repr(replace(watched, every=None))
+
+
+def _data_digest(run: Path) -> str | None:
+    path = run / "data.json"
+    return json.loads(path.read_text("utf-8"))["digest"] if path.exists() else None
+
+
+def _notes(
+    rows: tuple[Row, Row], scores: tuple[dict[int, float], ...]
+) -> Iterator[str]:
+    """What a reader of the verdict should know."""
+    if scores[0].keys() != scores[1].keys():
+        alone = scores[0].keys() ^ scores[1].keys()
+        yield f"Seeds {_seeds(alone)} are in one of them only, and don't count."
+    a, b = (row.mean("tokens") for row in rows)
+    if not math.isclose(a, b, rel_tol=0.01):
+        yield f"A is trained on {a:,.0f} tokens, B on {b:,.0f}."
+    recipes = {run.result.get("recipe") for row in rows for run in row.runs}
+    if len(recipes) == 1 and None not in recipes:
+        yield "A and B are of one recipe."
+    codes = {
+        str(code.get("sources"))
+        for row in rows
+        for run in row.runs
+        for code in run.result.get("trained_with", ())
+    }
+    if len(codes) > 1:
+        yield f"Their runs were made by different code of lm_jax: {_seeds(codes)}."
+
+
+def _seeds(found: Any) -> str:
+    return ", ".join(map(str, sorted(found)))

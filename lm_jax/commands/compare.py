@@ -1,0 +1,67 @@
+"""Whether the runs of one folder are better than those of another."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from lm_jax.ablation.folders import compare_folders
+from lm_jax.ablation.verdicts import BETTER, WORSE
+from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.options import read_options
+from lm_jax.files import given_path
+from lm_jax.runs.display import Display
+
+NOT_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """Say whether B is better than A, in words and in the exit status.
+
+    A and B are folders of runs of one variant each, as runs/gpt/base and
+    runs/gpt/rotary with their seed0, seed1, ... They are paired by seed and judged as
+    a sweep judges. The status is 0 where B is better, 1 where it is worse, 3 where no
+    difference was shown (inconclusive, too few seeds, none that matters: the words
+    tell which) and 2 where they can't be compared.
+
+    With --json one object stands on standard output: "a", "b", "split", "measure",
+    "seeds", "scores" and "means" (each with "a" and "b"), "difference" (B less A),
+    "deviation", "interval" (low, high), "p" ("t" and "permutation"), "level",
+    "verdict", "notes". All else goes to standard error.
+    """
+
+    a: Annotated[Path, tyro.conf.Positional]
+    """Folder of the runs to compare with."""
+    b: Annotated[Path, tyro.conf.Positional]
+    """Folder of the runs that are judged."""
+    measure: str | None = None
+    """Such as bits_per_byte; what the runs watch if not given."""
+    split: Literal["validation", "test"] = "validation"
+    """Which split the scores are of."""
+    level: float = 0.05
+    """How often a difference may be found where there is none."""
+    smallest: float | None = None
+    """The smallest difference that matters, in units of the measure."""
+    json: AsJson = False
+    """Print one JSON object."""
+
+
+def main(args: list[str]) -> int:
+    """Run the command; the status is the verdict."""
+    options = read_options(Options, "compare", args)
+    a, b = given_path(options.a, "A"), given_path(options.b, "B")
+    score = options.measure and options.measure.strip().replace(" ", "_")
+    pairs = compare_folders(a, b, score, options.split, options.level, options.smallest)
+    aside = Display(0, sys.stderr)
+    for note in pairs.notes:
+        aside.message(note)
+    if options.json:
+        print_json(pairs.to_json())
+    else:
+        display = Display(0)
+        for line in pairs.lines():
+            display.message(line)
+    return {BETTER: 0, WORSE: 1}.get(pairs.found.verdict, NOT_SHOWN)

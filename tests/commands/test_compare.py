@@ -1,0 +1,139 @@
+"""`compare` answers in its exit status, and refuses what can't be compared."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lm_jax.__main__ import main
+
+RESULT = {
+    "corpus": "text",
+    "text": "aaa",
+    "policy": "windows of 8",
+    "watch": "likelihood",
+    "larger_is_better": False,
+    "best": {"step": 4, "loss": 1.0},
+    "steps": 4,
+    "tokens": 100,
+    "parameters": 10,
+    "seconds": 1.0,
+    "model": "M",
+}
+BASE = [2.0, 2.1, 1.9, 2.05, 1.95, 2.02, 1.98, 2.03, 2.04]
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(folder, losses, first=0, **changed):
+    """Results of some seeds, as runs that ended leave them."""
+    for seed, loss in enumerate(losses, first):
+        result = RESULT | {"recipe": folder} | changed
+        place = {"evaluation": "likelihood", "step": result["steps"]}
+        place |= {name: result[name] for name in ("corpus", "text", "policy")}
+        entry = place | {"split": "validation", "scores": {"loss": loss}}
+        run = Path(folder, f"seed{seed}")
+        run.mkdir(parents=True)
+        (run / "result.json").write_text(json.dumps(result | {"scores": [entry]}))
+
+
+def shifted(by, pairs):
+    """Losses that differ by this from the base's, more or less."""
+    return [x + by + 0.001 * (-1) ** k for k, x in enumerate(BASE[:pairs])]
+
+
+@pytest.mark.parametrize(
+    "by, pairs, options, status, verdict",
+    [
+        (-0.1, 9, (), 0, "better"),
+        (0.1, 5, (), 1, "worse"),
+        (0.0, 9, (), 3, "inconclusive"),
+        (-0.1, 4, (), 3, "too few seeds"),
+        (-0.1, 9, ("--level", "0.001"), 3, "inconclusive"),
+        (-0.1, 9, ("--smallest", "0.2"), 3, "no difference larger than 0.2"),
+    ],
+)
+def test_the_status_is_the_verdict(by, pairs, options, status, verdict, capsys):
+    write("a", BASE[:pairs])
+    write("b", shifted(by, pairs))
+    assert main(["compare", "a", "b", *options]) == status
+    said = capsys.readouterr()
+    assert f"B against A: {verdict}." in said.out and not said.err
+    assert max(map(len, said.out.splitlines())) <= 80
+    assert main(["compare", "a", "b", "--json", *options]) == status
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"] == verdict
+    assert found["difference"] == pytest.approx(by, abs=1e-3)
+
+
+def test_only_seeds_that_both_have_are_pairs(capsys):
+    write("a", BASE)
+    write("b", shifted(-0.1, 7)[2:], first=2)
+    assert main(["compare", "a", "b", "--json"]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["seeds"] == [2, 3, 4, 5, 6]
+    assert found["scores"]["a"] == BASE[2:7]
+    assert "Seeds 0, 1, 7, 8 are in one of them only" in said.err
+    assert found["notes"]
+
+
+@pytest.mark.parametrize(
+    "changed, told",
+    [
+        ({"text": "bbb"}, "digest of the text: aaa there, bbb here"),
+        ({"policy": "windows of 9"}, "seen before each token: windows of 8 there"),
+        ({"corpus": "other"}, "text: text there, other here"),
+    ],
+)
+def test_what_is_scored_otherwise_is_refused(changed, told, capsys):
+    write("a", BASE)
+    write("b", BASE, **changed)
+    assert main(["compare", "a", "b"]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_has_not_ended_is_refused(capsys):
+    write("a", BASE)
+    write("b", BASE)
+    (Path("b") / "seed20").mkdir()
+    (Path("b") / "seed20" / "experiment.json").write_text("{}")
+    assert main(["compare", "a", "b"]) == 2
+    assert "seed20 has not ended" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_patience_ended_is_refused(capsys):
+    write("a", BASE)
+    write("b", BASE[:5])
+    write("b", BASE[5:], first=5, steps=3)
+    assert main(["compare", "a", "b"]) == 2
+    assert "different numbers of steps" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "args, told",
+    [
+        ("a b --measure los", "Did you mean 'validation loss'?"),
+        ("a b --split test", "evaluate"),
+        ("a .", "holds runs of 2 recipes"),
+        ("a a/seed0", "1 seeds in common"),
+        ("a c", "no results below c"),
+        ("a b --level 2", "level"),
+    ],
+)
+def test_bad_input_is_one_message(args, told, capsys):
+    write("a", BASE[:5])
+    write("b", BASE[:5])
+    assert main(["compare", *args.split()]) == 2
+    said = capsys.readouterr()
+    assert told in " ".join(said.err.split()) and not said.out
+
+
+def test_a_score_that_is_not_finite_is_named(capsys):
+    write("a", BASE[:5])
+    write("b", [*BASE[:4], float("inf")])
+    assert main(["compare", "a", "b"]) == 2
+    assert "seed4" in capsys.readouterr().err

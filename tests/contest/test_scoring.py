@@ -1,0 +1,97 @@
+"""The referee scores what was trained by its own text, bytes and objective."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_jax.contest.scoring import Unfit, check_predicts, score
+from lm_jax.experiment import load
+from lm_jax.models.model import Model
+from lm_jax.training.fitting import train
+from tests.tiny import EXPERIMENT, TEXT, write_tiny
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    write_tiny(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
+class Peeks(Model):
+    """Says of each token what the next ones are like."""
+
+    back: int = 0
+    rows: bool = False
+
+    @nn.compact
+    def features(self, tokens, **_):
+        hidden = nn.Embed(self.vocab_size, 4)(tokens)
+        if self.rows:
+            hidden = hidden + hidden.mean(0, keepdims=True)
+        return jnp.roll(hidden, self.back, axis=1).cumsum(1), None
+
+    @nn.compact
+    def logits(self, hidden):
+        return nn.Dense(self.vocab_size)(hidden)
+
+
+@pytest.mark.parametrize(
+    "model, told",
+    [
+        (Peeks(), ""),
+        (Peeks(back=-1), "sees what it is to predict"),
+        (Peeks(rows=True), "other rows of the batch"),
+        (Peeks(vocab_size=5), "logits of 5 tokens"),
+    ],
+)
+def test_a_model_that_sees_what_it_predicts_is_unfit(model, told):
+    base = load("tiny.py").experiment
+    data = base.data.prepare(Path("cache"))
+    model = model.clone(vocab_size=model.vocab_size or data.vocab_size)
+    tokens = jnp.zeros((1, 16), int)
+    params = model.init(jax.random.key(0), tokens)["params"]
+    if not told:
+        check_predicts(base, data, model, params)
+        return
+    with pytest.raises(Unfit, match=told):
+        check_predicts(base, data, model, params)
+
+
+OWN = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Cheap(NextToken):
+    def scores(self, sums, text):
+        return {name: 0.0 for name in ("loss", "perplexity", "bits_per_byte")}
+
+experiment = replace(
+    experiment, objective=Cheap(), average=None, budget="2 steps", outputs=()
+)
+"""
+
+
+@pytest.mark.slow
+def test_the_score_is_none_of_the_candidates_own():
+    """Bits per byte are those of the text that the contest's tokens decode to."""
+    Path("own.py").write_text(EXPERIMENT + OWN)
+    base = load("tiny.py").experiment
+    corpus = replace(base.data.corpus, test=0.1)
+    base = replace(base, data=replace(base.data, corpus=corpus))
+    own = replace(load("own.py").experiment, data=base.data)
+    assert train(own, "run")["scores"][0]["scores"]["bits_per_byte"] == 0.0
+    found = score(base, Path("run"))
+    assert list(found) == ["validation", "test"]
+    data = base.data.prepare(Path("cache"))
+    for split, scores in found.items():
+        ids = np.asarray(data.splits[split].ids)
+        size = len(data.tokenizer.decode(ids).encode())
+        assert 0 < size < len(TEXT)
+        bits = scores["loss"] * (len(ids) - 1) / math.log(2)
+        assert scores["bits_per_byte"] == pytest.approx(bits / size, rel=1e-6)
