@@ -114,10 +114,9 @@ def test_a_run_ends_and_is_scored_and_writes_without_its_output(counted):
 
 def test_long_values_and_names_are_wrapped(capsys):
     from lm_jax.commands import diff
-    from lm_jax.experiment import Difference
 
     value = "('^an_expression_of_a_parameter/.*$', True), " * 4
-    diff._print([Difference("optimizer.decays", value, "x" * 200, "recipe")])
+    diff._print("", [("optimizer.decays", value, "x" * 200)])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "".join(lines).count("x") == 200 + value.count("x")

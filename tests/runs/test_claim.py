@@ -40,6 +40,7 @@ OTHERS = {
     "initial": lambda e: InitialVectors("v.txt"),
     "frozen": lambda e: (("embedding", True), (".*", False)),
     "patience": lambda e: 3,
+    "skip_bad_steps": lambda e: 3,
     "seed": lambda e: 1,
     "execution": lambda e: Execution(accumulate=2),
     "outputs": lambda e: (),
