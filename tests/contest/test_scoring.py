@@ -1,5 +1,6 @@
 """The referee scores what was trained by its own text, bytes and objective."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_jax.__main__ import main
 from lm_jax.contest.scoring import Unfit, check_predicts, score
 from lm_jax.experiment import load
 from lm_jax.models.model import Model
@@ -95,3 +97,36 @@ def test_the_score_is_none_of_the_candidates_own():
         assert 0 < size < len(TEXT)
         bits = scores["loss"] * (len(ids) - 1) / math.log(2)
         assert scores["bits_per_byte"] == pytest.approx(bits / size, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_a_contest_is_played_in_processes_of_their_own(capsys):
+    """One that can't win loses its first pair; nothing of a run is told."""
+    contest = """
+from lm_jax.contest import Contest
+contest = Contest()
+experiment = replace(
+    experiment, average=None, budget="2 steps",
+    evaluations={"likelihood": Likelihood("2 steps")},
+)
+variants = {"slow": replace(
+    experiment, schedule=replace(experiment.schedule, peak=1e-9))}
+"""
+    Path("game.py").write_text(EXPERIMENT + contest)
+    assert main(["contest", "game.py", "game.py:slow", "--json"]) == 1
+    said = capsys.readouterr()
+    told = {"proposal": 1, "accepted": False, "failed": None}
+    assert json.loads(said.out) == told
+    folder = Path("runs/game-contest")
+    lines = (folder / "ledger.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    names = [event["event"] for event in events]
+    assert names == ["frozen", "frozen", "seeds", "run", "run", "decided"]
+    runs = [event for event in events if event["event"] == "run"]
+    assert (
+        runs[0]["scores"]["validation"]["loss"]
+        > runs[1]["scores"]["validation"]["loss"]
+    )
+    assert all(run["wall"] > run["seconds"] > 0 for run in runs)
+    assert len(list(folder.glob("proposal1/*/seed*/metrics.jsonl"))) == 2
+    assert not list(folder.glob("proposal1/*/seed*/checkpoints"))
