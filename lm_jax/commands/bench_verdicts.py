@@ -12,6 +12,7 @@ from lm_jax.ablation.sweeping import Warm, run_cell
 from lm_jax.ablation.verdicts import BETTER, WORSE, compare
 from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
+from lm_jax.contest.levels import WHOLE, signed, simulate
 from lm_jax.data import TokenStream
 from lm_jax.evaluation import Likelihood
 from lm_jax.experiment import Experiment
@@ -26,6 +27,7 @@ from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters
 
 PAIRS = (5, 8, 12)
+PROPOSALS = 30  # of a loop that is put to the referee
 _MODEL = Transformer(layers=2, heads=2, width=48, positions=Rotary())
 NULL = Experiment(
     data=TokenStream(Corpus("tinyshakespeare"), Characters(), context=32),
@@ -47,7 +49,8 @@ class Options:
 
     Of 1,000 sweeps that are drawn from these runs, two different seeds a pair, nearly
     all should find nothing: how many find a difference is shown beside the level. Then
-    a dropout of 0.5, which hurts a model so small, is compared with none.
+    a dropout of 0.5, which hurts a model so small, is compared with none. At last as
+    many loops of 30 proposals are put to the referee of `contest`, none of them better.
     """
 
     runs: int = 48
@@ -70,6 +73,7 @@ def main(args: list[str]) -> None:
         "planted": planted.tolist(),
         "rates": [rates(alone, pairs, options.sweeps) for pairs in PAIRS],
         "found": [power(alone, planted, pairs) for pairs in PAIRS],
+        "referee": refereed(alone, options.sweeps),
     }
     print(
         f"{options.runs} seeds: {alone.mean():.4f}, deviation {alone.std(ddof=1):.4f}"
@@ -81,6 +85,11 @@ def main(args: list[str]) -> None:
             f"  {each['pairs']:5}  {each['false']:5} of {options.sweeps}"
             f"  {low:8} to {high:<8}  {told}"
         )
+    low, high = found["referee"]["usual"]
+    print(
+        f"  {found['referee']['false']} of {options.sweeps} loops of {PROPOSALS} null "
+        f"proposals accept one ({low} to {high})"
+    )
     if options.write:
         write_json(options.write, found)
     else:
@@ -138,6 +147,18 @@ def rates(alone: np.ndarray, pairs: int, sweeps: int) -> dict:
         false += verdict(drawn[0] - drawn[1], study) in (BETTER, WORSE)
     usual = stats.binom.interval(0.99, sweeps, study.level)
     return {"pairs": pairs, "false": false, "usual": [int(end) for end in usual]}
+
+
+def refereed(alone: np.ndarray, loops: int) -> dict:
+    """How many loops accept a proposal where none is better; see `rates`."""
+    from scipy import stats
+
+    half = len(alone) // 2
+    differences = alone[:half] - alone[half : 2 * half]
+    accepted = simulate(loops, PROPOSALS, signed(differences.tolist()))
+    usual = stats.binom.interval(0.99, loops, WHOLE)
+    false = int(accepted.any(axis=1).sum())
+    return {"false": false, "usual": [int(end) for end in usual]}
 
 
 def power(alone: np.ndarray, planted: np.ndarray, pairs: int) -> str:

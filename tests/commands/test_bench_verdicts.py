@@ -39,5 +39,6 @@ def test_each_seed_is_trained_once(monkeypatch, tmp_path, capsys):
         )
     assert len(trained) == 24 + 12 and ("planted", 11, 0.5) in trained
     found = json.loads(Path(tmp_path / "found.json").read_text())
+    assert 0 <= found["referee"]["false"] <= 20 and found["referee"]["usual"][0] >= 0
     assert found["found"] == ["worse"] * 3 and len(found["losses"]) == 24
     assert "dropout 0.5" in capsys.readouterr().out
