@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
@@ -198,16 +199,25 @@ def _keep_memory() -> None:
     mallopt(arena_max, 1)
 
 
-def give_back_memory() -> None:
-    """Hand back what the C library keeps, once it is a third of the machine's.
+def give_back_memory(freed: int) -> None:
+    """Hand back what the C library keeps of the memory of a large step.
 
     What is kept has holes. A step whose temporary memory doesn't fit into that of the
     step before takes as much again, which is 13 GB for 10 million parameters and a
     context of 32k tokens: such steps take minutes, and can take fresh pages.
+
+    Args:
+        freed: bytes that are free now, or in a moment: a step that has ended gives its
+            memory back a little later.
     """
-    trim = _trim()
-    if trim is not None and held_memory() > machine_memory() // 3:
+    trim, before = _trim(), held_memory()
+    if trim is None:
+        return
+    for _ in range(20):
         trim(0)
+        if held_memory() <= before - freed // 2:
+            return
+        time.sleep(0.05)
 
 
 @functools.cache

@@ -41,28 +41,25 @@ def test_what_is_freed_is_kept_for_the_next_step():
 
 
 HOLES = """
-import ctypes
+import ctypes, threading, time
 from lm_jax import platform
 
 platform._keep_memory()
-platform.machine_memory = lambda: 3 * limit
-limit, library = 2**40, ctypes.CDLL(None)
+library = ctypes.CDLL(None)
 library.malloc.restype = ctypes.c_void_p
 library.free.argtypes = [ctypes.c_void_p]
 large, small = (library.malloc(size) for size in (2**26, 2**10))
 ctypes.memset(large, 1, 2**26)
-library.free(large)
-platform.give_back_memory()
 before = platform.held_memory()
-limit = before - 1
-platform.give_back_memory()
+threading.Timer(0.2, library.free, [large]).start()
+platform.give_back_memory(2**26)
 print(before - platform.held_memory())
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator alone")
-def test_what_is_kept_is_handed_back_once_it_is_much():
-    """Not before, and a hole below what is still in use too."""
+def test_what_is_kept_is_handed_back_though_it_is_freed_a_little_later():
+    """A hole below what is still in use, too."""
     done = in_fresh_process(HOLES, JAX_PLATFORMS="cpu")
     assert 0.9 * 2**26 < int(done.stdout) < 1.5 * 2**26
 

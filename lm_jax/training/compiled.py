@@ -6,7 +6,7 @@ import jax
 
 from lm_jax.averages import running
 from lm_jax.training.guards import CompileGuard
-from lm_jax.training.memory import check_plan
+from lm_jax.training.memory import check_plan, temporary_if_large
 from lm_jax.training.scoring import compile_evaluation
 from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
@@ -24,6 +24,8 @@ class Compiled:
         step: of (state, batch, seed), the seed as `Setup.placed_seed` has it.
         evaluation: of (parameters, batch, carry).
         first_state: of a seed, as a number; see `Setup.first_state`.
+        large: bytes that a step needs for itself, where two steps at once would take
+            too much of a CPU's memory; else 0.
     """
 
     step: jax.stages.Wrapped
@@ -43,6 +45,7 @@ class Compiled:
         self.first_state = setup.first_states()
         self._shapes = len(setup.order.shapes)
         self._planned = False
+        self.large = 0
 
     def guard(self) -> CompileGuard:
         """What sees, in a run, that nothing is compiled again."""
@@ -65,7 +68,9 @@ class Compiled:
         state, seed = setup.placed_shapes(), setup.placed_seed()
         for shape in setup.order.shapes:
             step = self.step.lower(state, setup.placed_batch(shape), seed).compile()
-            check_plan(setup, step.memory_analysis())
+            analysis = step.memory_analysis()
+            check_plan(setup, analysis)
+            self.large = max(self.large, temporary_if_large(setup, analysis))
         self._planned = True
 
 

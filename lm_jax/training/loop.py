@@ -142,6 +142,9 @@ def train(
         first = setup.total
     for done, batch, waited, fed in _feed(setup, first):
         state, metrics = compiled.step(state, batch, seed)
+        if compiled.large:
+            jax.block_until_ready(state)
+            give_back_memory(compiled.large)
         due = [
             name
             for name, every in setup.every.items()
@@ -152,7 +155,6 @@ def train(
         for item in (late, pending if due or stop else None):
             if item is not None:
                 _record(inside, state, item)
-        give_back_memory()
         clock.step(waited)
         if not (due or stop):
             continue

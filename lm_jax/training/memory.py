@@ -67,6 +67,18 @@ def check_plan(setup: Setup, analysis: Any) -> None:
         raise UserError(too_large(setup, plan, limit))
 
 
+def temporary_if_large(setup: Setup, analysis: Any) -> int:
+    """The bytes of a step for itself, where they are an eighth of a CPU's; else 0.
+
+    A CPU begins with a step's memory when it is asked for, however many steps are
+    before it, and what they leave is kept for a while.
+    """
+    if analysis is None or setup.mesh.devices.flat[0].platform != "cpu":
+        return 0
+    temporary: int = analysis.temp_size_in_bytes
+    return temporary if temporary * setup.mesh.size > machine_memory() // 8 else 0
+
+
 def memory_limit(mesh: Any) -> int | None:
     """The bytes that a device may use; None where it doesn't say."""
     device = mesh.devices.flat[0]

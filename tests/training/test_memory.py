@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.experiment import Execution, load
-from lm_jax.training import memory
+from lm_jax.runs.display import Display
+from lm_jax.training import loop, memory
+from lm_jax.training.compiled import Compiled
 from lm_jax.training.memory import Plan, check_batch, is_out_of_memory, ran_out
+from lm_jax.training.run import train_run
 from lm_jax.training.setup import set_up
 from tests.properties import quick
 from tests.tiny import write_tiny
@@ -114,3 +117,31 @@ def test_a_step_that_does_not_fit_is_one_message(how, monkeypatch, capsys):
     said = " ".join(capsys.readouterr().err.split())
     assert "512 rows of 16 tokens" in said and "--accumulate" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("memories", "large"), [(7, 1000), (9, 0)])
+def test_a_step_is_large_from_an_eighth_of_the_memory_on(
+    memories, large, setup, monkeypatch
+):
+    whole = memories * 1000 * setup.mesh.size
+    monkeypatch.setattr(memory, "machine_memory", lambda: whole)
+    analysis = SimpleNamespace(temp_size_in_bytes=1000)
+    assert memory.temporary_if_large(setup, analysis) == large
+    assert memory.temporary_if_large(setup, None) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("large", [0, 1000])
+def test_the_memory_of_each_large_step_is_handed_back(
+    large, setup, monkeypatch, tmp_path
+):
+    """Others run ahead, and keep it."""
+    handed = []
+    monkeypatch.setattr(loop, "give_back_memory", handed.append)
+    compiled = Compiled(setup)
+    compiled.plan(setup)
+    assert compiled.large == 0
+    compiled.large = large
+    shown = Display(setup.total)
+    train_run(setup.experiment, tmp_path / "run", setup, shown, compiled)
+    assert handed == [1000] * setup.total * (large > 0)
