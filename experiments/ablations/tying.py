@@ -1,7 +1,8 @@
 """One table for the words that are read and those that are written, or two.
 
 Run:     ./launch.sh sweep experiments/ablations/tying.py
-Expect:  not run yet
+Expect:  not run with its 8 seeds yet; of 2 (--seeds 2, 23 minutes on two busy
+         cores): 1.9012 nats/char with one table, 1.8875 with two, no verdict
 Source:  Press and Wolf 2017; Inan et al. 2017
 """
 
