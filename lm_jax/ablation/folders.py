@@ -3,24 +3,17 @@
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lm_jax.ablation.paired import smallest_p
-from lm_jax.ablation.power import detectable
 from lm_jax.ablation.study import Study
-from lm_jax.ablation.verdicts import (
-    INCONCLUSIVE,
-    PERMUTATION_PAIRS,
-    T_PAIRS,
-    Comparison,
-    compare,
-)
+from lm_jax.ablation.verdicts import INCONCLUSIVE, Comparison, compare
+from lm_jax.ablation.words import basis, seen
 from lm_jax.errors import UserError, nearest
-from lm_jax.experiment import read
+from lm_jax.experiment import read, watched_as
 from lm_jax.platform import called
 from lm_jax.runs.directory import runs_below
 from lm_jax.runs.figures import decimals, figure
@@ -32,9 +25,9 @@ from lm_jax.runs.rows import (
     results_below,
     rows_of,
 )
+from lm_jax.training.alike import TOKENS, unlike
 
 _MOST = 20  # exact permutations of more pairs take minutes
-_TOKENS = "text, its split and its tokenizer"  # of no matter to bits per byte
 
 
 @dataclass(frozen=True)
@@ -101,33 +94,11 @@ class Pairs:
         )
         t, permuted = f"{found.t:.2g}", f"{found.permutation:.2g}"
         yield f"  p {t} by Student's t, {permuted} by permutation"
-        yield f"B against A: {found.verdict}.{self._seen()}"
-        yield _basis(len(self.seeds), self.level)
-
-    def _seen(self) -> str:
-        """What so many pairs would have detected."""
-        if self.found.verdict != INCONCLUSIVE:
-            return ""
-        least = detectable(len(self.seeds), self.level)
-        if least is None:
-            return " No difference is large enough for so few pairs to detect."
-        size = least * self.found.deviation
-        return f" A difference of {size:.2g} would be found four times in five."
-
-
-def _basis(pairs: int, level: float) -> str:
-    """What the verdict of so many pairs rests on."""
-    if pairs < T_PAIRS:
-        return f"{pairs} pairs show direction and spread: a verdict needs {T_PAIRS}."
-    if pairs < PERMUTATION_PAIRS:
-        return (
-            f"The verdict rests on Student's t at level {level:g}: differences are "
-            f"taken for normal. {PERMUTATION_PAIRS} pairs would not need that."
-        )
-    return (
-        f"The verdict rests on exact permutations at level {level:g}: {pairs} pairs "
-        f"can't reach a p below {smallest_p(pairs):.2g}."
-    )
+        told, pairs = f"B against A: {found.verdict}.", len(self.seeds)
+        if found.verdict == INCONCLUSIVE:
+            told += seen(pairs, self.level, found.deviation)
+        yield told
+        yield basis(pairs, self.level)
 
 
 def compare_folders(
@@ -247,15 +218,14 @@ def _check_alike(a: Path, b: Path, rows: tuple[Row, Row], bytewise: bool) -> Non
         UserError: with the first thing that differs.
     """
     there, here = (_scored(row) for row in rows)
-    for what, value in there.items():
-        other = here[what]
-        if value != other and None not in (value, other):
-            if bytewise and what == _TOKENS:
-                continue
-            raise UserError(
-                f"{b} can't be compared with {a}: {what}: {value} there, {other} "
-                "here. The difference of their scores would be one of the measure."
-            )
+    known = [what for what, value in there.items() if None not in (value, here[what])]
+    one, other = ({what: str(of[what]) for what in known} for of in (there, here))
+    if different := unlike(one, other, bytewise):
+        raise UserError(
+            f"{b} can't be compared with {a}: {different.name}: {different.a} there, "
+            f"{different.b} here. The difference of their scores would be one of the "
+            "measure."
+        )
 
 
 def _scored(row: Row) -> dict[str, str | None]:
@@ -265,17 +235,11 @@ def _scored(row: Row) -> dict[str, str | None]:
         "text": result["corpus"],
         "digest of the text": result.get("text"),
         "seen before each token": result["policy"],
-        "evaluation": _evaluation(run),
-        _TOKENS: _data_digest(run),
+        "evaluation": watched_as(read(run))
+        if (run / "experiment.json").exists()
+        else None,
+        TOKENS: _data_digest(run),
     }
-
-
-def _evaluation(run: Path) -> str | None:
-    if not (run / "experiment.json").exists():
-        return None
-    experiment = read(run)
-    watched: Any = experiment.evaluations[experiment.watch]
-    return repr(replace(watched, every=None))
 
 
 def _data_digest(run: Path) -> str | None:

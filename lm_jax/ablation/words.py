@@ -115,10 +115,10 @@ def sentences(report: Report) -> list[str]:
     for name, found in report.comparisons.items():
         verdict = f"{name} against {report.against[name]}: {found.verdict}."
         if found.verdict == INCONCLUSIVE:
-            verdict += _seen(study.seeds, study.level / many, found.deviation)
+            verdict += seen(study.seeds, study.level / many, found.deviation)
         verdict += tune.at_edge(report.chosen, (name, report.against[name]))
         told.append(verdict)
-    return [*told, *_published(report), _basis(study.seeds, study.level, many)]
+    return [*told, *_published(report), basis(study.seeds, study.level, many)]
 
 
 def _no_verdict(report: Report) -> str:
@@ -161,7 +161,7 @@ def effect_text(report: Report, name: str) -> str:
     return f"{effect.effect:+g}{measure}"
 
 
-def _seen(pairs: int, level: float, deviation: float) -> str:
+def seen(pairs: int, level: float, deviation: float) -> str:
     """What so many seeds would have detected."""
     least = detectable(pairs, level)
     if least is None:
@@ -172,7 +172,7 @@ def _seen(pairs: int, level: float, deviation: float) -> str:
     )
 
 
-def _basis(pairs: int, level: float, many: int) -> str:
+def basis(pairs: int, level: float, many: int = 1) -> str:
     """What verdicts of so many pairs rest on."""
     holm = f", by Holm's procedure over {many} variants" if many > 1 else ""
     reach = f"{smallest_p(pairs):.2g}"

@@ -1,5 +1,6 @@
 """Measure how often a sweep finds a difference where there is none."""
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,25 +106,10 @@ def losses(name: str, experiment: Experiment, seeds: int, out: Path) -> np.ndarr
         )
         display.work(f"training {name}", seed, seeds)
         if not (cell.run / "result.json").exists():
-            run_cell(cell, Display(0, _Nowhere()), warm)
+            run_cell(cell, Display(0, io.StringIO()), warm)
         found.append(find_scores(read_result(cell.run), "validation", "end")["loss"])
     display.work(f"training {name}", seeds, seeds)
     return np.array(found)
-
-
-class _Nowhere:
-    """A stream for what is not said."""
-
-    encoding = "utf-8"
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return False
 
 
 def rates(alone: np.ndarray, pairs: int, sweeps: int) -> dict:

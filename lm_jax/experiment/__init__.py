@@ -17,6 +17,7 @@ from lm_jax.experiment.value import (
     FromRun,
     InitialVectors,
     Published,
+    watched_as,
 )
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "read",
     "save",
     "to_json",
+    "watched_as",
 ]

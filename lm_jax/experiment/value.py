@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 from flax.core import FrozenDict
@@ -288,3 +288,9 @@ def check_watched(evaluations: Mapping[str, Evaluation], watch: str) -> None:
             f"watch='{watch}': no evaluation of that name gives a score to go by."
             f"{there}"
         )
+
+
+def watched_as(experiment: AnyExperiment) -> str:
+    """Say what an experiment is scored by, however often: alike where scores are."""
+    evaluation: Any = experiment.evaluations[experiment.watch]
+    return repr(replace(evaluation, every=None))

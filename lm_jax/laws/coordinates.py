@@ -5,7 +5,7 @@ is shown by rate sweeps alone (`lm_jax.laws.transfer`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import jax
@@ -66,7 +66,7 @@ def at_width(experiment: Experiment, width: int) -> Experiment:
         UserError: its model has no width, or can't have this one.
     """
     model: Any = experiment.model
-    if not hasattr(model, "width"):
+    if "width" not in {field.name for field in fields(model)}:
         kind = type(model).__name__
         raise UserError(f"{kind} has no field 'width': there is nothing to widen.")
     wider, optimizer = model.clone(width=width), experiment.optimizer

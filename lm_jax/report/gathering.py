@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lm_jax.ablation.plan_file import PLAN, read_plan
 from lm_jax.ablation.report import Report, read_report
 from lm_jax.errors import UserError
-from lm_jax.experiment import read
+from lm_jax.experiment import read, watched_as
 from lm_jax.report.gathered import Gathered, Member, Progress, Variant, members
 from lm_jax.report.lone import lone_runs, of_lone
 from lm_jax.runs.directory import find_run, runs_below
@@ -92,7 +90,6 @@ def _check_alike(variants: list[Variant], bytewise: bool) -> None:
 def _facts(member: Member) -> dict[str, str]:
     """What the runs of a report share, as far as it is known of one."""
     run, experiment = member.place.run, read(member.place.run)
-    evaluation: Any = experiment.evaluations[experiment.watch]
     found = {"text": corpus_of(experiment.data)}
     path = run / "data.json"
     if path.exists():
@@ -101,4 +98,4 @@ def _facts(member: Member) -> dict[str, str]:
         found["tokens"] = data["digest"]
     if policy := member.result.get("policy"):
         found["seen before each token"] = policy
-    return found | {"evaluation": repr(replace(evaluation, every=None))}
+    return found | {"evaluation": watched_as(experiment)}

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from lm_jax.errors import UserError
-from lm_jax.experiment import Execution, Experiment, read
+from lm_jax.experiment import Execution, Experiment, read, watched_as
 from lm_jax.runs.checkpoints import steps_of, verify
 from lm_jax.runs.claim import check_data
 from lm_jax.runs.result import corpus_of
@@ -19,7 +19,7 @@ from lm_jax.selectors import path_name
 from lm_jax.training.scoring import seen_before
 from lm_jax.training.setup import CACHE, Setup, set_up
 
-_TOKENS = "text, its split and its tokenizer"  # of no matter to bits per byte
+TOKENS = "text, its split and its tokenizer"  # of no matter to bits per byte
 _POINTS = (0.0, 0.05, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -34,15 +34,14 @@ class Pair(NamedTuple):
 def measured(setup: Setup) -> dict[str, str]:
     """What two experiments must share for their scores to be compared, by name."""
     experiment = setup.experiment
-    evaluation = experiment.evaluations[experiment.watch]
     return {
         "text": corpus_of(experiment.data),
-        _TOKENS: setup.data.digest,
+        TOKENS: setup.data.digest,
         "bytes of the validation split": str(
             setup.data.splits["validation"].coded.bytes
         ),
         "seen before each token": seen_before(setup.data),
-        "evaluation": repr(replace(evaluation, every=None)),
+        "evaluation": watched_as(experiment),
     }
 
 
@@ -54,7 +53,7 @@ def unlike(a: dict[str, str], b: dict[str, str], bytewise: bool) -> Pair | None:
         bytewise: whether the measure doesn't depend on the tokens.
     """
     for name, value in a.items():
-        if value != b[name] and not (bytewise and name == _TOKENS):
+        if value != b[name] and not (bytewise and name == TOKENS):
             return Pair(name, value, b[name])
     return None
 

@@ -70,8 +70,8 @@ def check_plan(setup: Setup, analysis: Any) -> None:
 def temporary_if_large(setup: Setup, analysis: Any) -> int:
     """The bytes of a step for itself, where they are an eighth of a CPU's; else 0.
 
-    A CPU begins with a step's memory when it is asked for, however many steps are
-    before it, and what they leave is kept for a while.
+    What a step leaves on a CPU comes free a moment after its numbers are there: by
+    then a step that was asked for before has begun with as much of its own.
     """
     if analysis is None or setup.mesh.devices.flat[0].platform != "cpu":
         return 0
