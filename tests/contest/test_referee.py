@@ -183,10 +183,10 @@ def test_a_frozen_recipe_that_was_changed_is_named():
         freezing.thaw(path.parent, files)
 
 
-def test_code_that_imports_code_beside_it_is_refused():
+def test_code_that_imports_code_beside_it_is_refused(tmp_path, monkeypatch):
     Path("beside_it.py").write_text("WIDTH = 4\n")
-    own = "from dataclasses import dataclass\nimport sys\nsys.path.insert(0, '.')\n"
-    own += "import beside_it\n"
+    monkeypatch.syspath_prepend(tmp_path)
+    own = "from dataclasses import dataclass\nimport beside_it\n"
     own += "@dataclass(frozen=True)\nclass Mine(AdamW):\n    pass\n"
     own += "experiment = replace(experiment, optimizer=Mine())\n"
     Path("mine.py").write_text(EXPERIMENT + own)
