@@ -16,7 +16,7 @@ _PUBLIC = {
     "load": "lm_jax.experiment",
     "train": "lm_jax.training.fitting",
     "evaluate": "lm_jax.training.fitting",
-    "sweep": "lm_jax.ablation.sweeping",
+    "sweep": "lm_jax.sweeping.sweep",
     "load_model": "lm_jax.runs.model",
 }
 __all__ = ["evaluate", "load", "load_model", "sweep", "train"]  # noqa: F822

@@ -1,4 +1,4 @@
-"""Ablations: a study of variants, its statistics, and the sweep that runs it."""
+"""Ablations: what is asked, and the plan of the runs that answer it."""
 
 from lm_jax.ablation.distributions import integers, log_uniform, uniform
 from lm_jax.ablation.study import PublishedEffect, Study

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lm_jax.ablation.paired import Differences
 from lm_jax.ablation.plan import Cell
 from lm_jax.ablation.study import Study
-from lm_jax.ablation.sweeping import Warm, run_cell
-from lm_jax.ablation.verdicts import BETTER, WORSE, compare
 from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.contest.levels import WHOLE, signed, simulate
@@ -24,6 +21,9 @@ from lm_jax.optimizers import AdamW
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.schedules import WarmupCosine
+from lm_jax.statistics.paired import Differences
+from lm_jax.statistics.verdicts import BETTER, WORSE, compare
+from lm_jax.sweeping.sweep import Warm, run_cell
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters
 

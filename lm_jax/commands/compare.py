@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lm_jax.ablation.folders import compare_folders
-from lm_jax.ablation.verdicts import BETTER, WORSE
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.files import given_path
 from lm_jax.runs.display import Display
+from lm_jax.statistics.folders import compare_folders
+from lm_jax.statistics.verdicts import BETTER, WORSE
 
 NOT_SHOWN = 3
 

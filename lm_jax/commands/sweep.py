@@ -11,14 +11,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from lm_jax.ablation import words
 from lm_jax.ablation.grid import over_grid
 from lm_jax.ablation.match import matched
 from lm_jax.ablation.plan import Plan, Variant, make_plan
-from lm_jax.ablation.preview import lines, preview
-from lm_jax.ablation.report import Report
 from lm_jax.ablation.study import Study
-from lm_jax.ablation.sweeping import carry_out
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError, nearest
@@ -27,6 +23,10 @@ from lm_jax.files import given_path
 from lm_jax.platform import called
 from lm_jax.report.objects import as_object
 from lm_jax.runs.display import Display
+from lm_jax.statistics import words
+from lm_jax.statistics.report import Report
+from lm_jax.sweeping.preview import lines, preview
+from lm_jax.sweeping.sweep import carry_out
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from functools import cached_property
 import numpy as np
 
 from lm_jax.ablation.plan import Place
-from lm_jax.ablation.report import Report
 from lm_jax.ablation.states import State
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.result import read_result
+from lm_jax.statistics.report import Report
 
 Progress = Callable[[str, int, int], None]
 # What a step amounts to on each axis but the first, by the results' numbers.

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lm_jax.ablation.plan_file import PLAN, read_plan
-from lm_jax.ablation.report import Report, read_report
 from lm_jax.errors import UserError
 from lm_jax.experiment import read, watched_as
 from lm_jax.report.gathered import Gathered, Member, Progress, Variant, members
 from lm_jax.report.lone import lone_runs, of_lone
 from lm_jax.runs.directory import find_run, runs_below
 from lm_jax.runs.result import corpus_of
+from lm_jax.statistics.report import Report, read_report
 
 
 def gather(paths: Sequence[Path], progress: Progress | None = None) -> Gathered:

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lm_jax.ablation.plan import Place
-from lm_jax.ablation.report import Report
 from lm_jax.ablation.states import State
 from lm_jax.ablation.study import Study
-from lm_jax.ablation.verdicts import NOT_PLANNED, Comparison, compare
 from lm_jax.errors import UserError
 from lm_jax.experiment import digest, leaves, read
 from lm_jax.report.gathered import Progress, Variant, members
 from lm_jax.runs.directory import in_use
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.rows import Ended, Row, larger_is_better
+from lm_jax.statistics.report import Report
+from lm_jax.statistics.verdicts import NOT_PLANNED, Comparison, compare
 
 
 class Found(NamedTuple):

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from lm_jax.ablation import words
-from lm_jax.ablation.report import Report
 from lm_jax.report.papers import variant_lines
+from lm_jax.statistics import words
+from lm_jax.statistics.report import Report
 
 
 def as_object(report: Report) -> dict[str, Any]:

@@ -4,9 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
-from lm_jax.ablation import words
-from lm_jax.ablation.report import Report
-from lm_jax.ablation.verdicts import BETTER, WORSE, Comparison
 from lm_jax.report import tables
 from lm_jax.report.charts import Chart, variant_class
 from lm_jax.report.curves import curves, names
@@ -15,6 +12,9 @@ from lm_jax.report.gathered import Gathered, Member
 from lm_jax.report.style import style
 from lm_jax.runs.code import read_starts
 from lm_jax.runs.metrics import read_samples
+from lm_jax.statistics import words
+from lm_jax.statistics.report import Report
+from lm_jax.statistics.verdicts import BETTER, WORSE, Comparison
 
 # What is shown at once; the rest is folded.
 _FIRST = ("validation_loss", "loss", "learning_rate", "grad_norm")

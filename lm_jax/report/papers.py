@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from lm_jax.ablation import words
-from lm_jax.ablation.report import Report
 from lm_jax.report import tables
 from lm_jax.report.gathered import Gathered
+from lm_jax.statistics import words
+from lm_jax.statistics.report import Report
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -5,9 +5,9 @@ Beside it what every form of a report says: which runs don't count, and what dif
 
 from collections.abc import Iterator, Sequence
 
-from lm_jax.ablation import words
-from lm_jax.ablation.report import Report
 from lm_jax.report.gathered import Variant
+from lm_jax.statistics import words
+from lm_jax.statistics.report import Report
 
 VARIANT, MEAN, DEVIATION, POINTS = "variant", "mean", "sd", "all seeds"
 AGAINST, DIFFERENCE, T, PERMUTED = "against", "difference", "p by t", "p permuted"

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_jax.ablation import Study, integers, log_uniform, preview, uniform, words
-from lm_jax.ablation.checks import Resolved
 from lm_jax.ablation.distributions import points, range_of
 from lm_jax.ablation.plan import make_plan
-from lm_jax.ablation.report import read_report
-from lm_jax.ablation.sweeping import carry_out
 from lm_jax.errors import Diverged, UserError
 from lm_jax.runs.display import Display
-from tests.ablation import test_sweeping
-from tests.ablation.test_sweeping import begin, end, in_folder, resolved_once, told
+from lm_jax.statistics.report import read_report
+from lm_jax.sweeping.checks import Resolved
+from lm_jax.sweeping.sweep import carry_out
 from tests.properties import quick
+from tests.sweeping import test_sweep
+from tests.sweeping.test_sweep import begin, end, in_folder, resolved_once, told
 
 __all__ = ["in_folder", "resolved_once"]
 RATES = log_uniform(1e-4, 1e-1)
@@ -60,7 +60,7 @@ def test_a_fields_values_are_its_own():
 
 
 def tuned_plan(study=STUDY):
-    made = test_sweeping.plan(study)
+    made = test_sweep.plan(study)
     both = {each.name: each.experiment for each in made.variants}
     return make_plan(both, made.folder, study)
 

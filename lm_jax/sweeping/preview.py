@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lm_jax.ablation.checks import Resolved, resolve
 from lm_jax.ablation.measuring import STEPS, seconds, stepper
 from lm_jax.ablation.plan import Plan, Variant
 from lm_jax.errors import UserError
 from lm_jax.runs.display import Display
 from lm_jax.runs.figures import duration, short, size
+from lm_jax.sweeping.checks import Resolved, resolve
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.loop import scored
 from lm_jax.training.memory import check_plan

@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from lm_jax.ablation.power import detectable, power
+from lm_jax.statistics.power import detectable, power
 
 
 def test_power_is_that_of_student():

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lm_jax.ablation import PublishedEffect, Study
-from lm_jax.ablation.verdicts import agreement, compare
 from lm_jax.errors import UserError
+from lm_jax.statistics.verdicts import agreement, compare
 from tests.properties import quick
 
 STUDY = Study()

@@ -13,10 +13,10 @@ from lm_jax.ablation.plan_file import PLAN, read_plan
 from lm_jax.ablation.states import State, look_at
 from lm_jax.ablation.study import Study
 from lm_jax.ablation.tune import Chosen, at_edge, read_chosen
-from lm_jax.ablation.verdicts import NO_VERDICT, Comparison, compare
 from lm_jax.errors import UserError
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.rows import Ended, Row, larger_is_better
+from lm_jax.statistics.verdicts import NO_VERDICT, Comparison, compare
 
 
 @dataclass(frozen=True)

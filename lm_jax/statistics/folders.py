@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 
 from lm_jax.ablation.study import Study
-from lm_jax.ablation.verdicts import INCONCLUSIVE, Comparison, compare
-from lm_jax.ablation.words import basis, seen
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import read, watched_as
 from lm_jax.platform import called
@@ -25,6 +23,8 @@ from lm_jax.runs.rows import (
     results_below,
     rows_of,
 )
+from lm_jax.statistics.verdicts import INCONCLUSIVE, Comparison, compare
+from lm_jax.statistics.words import basis, seen
 from lm_jax.training.alike import TOKENS, unlike
 
 _MOST = 20  # exact permutations of more pairs take minutes

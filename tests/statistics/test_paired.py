@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lm_jax.ablation.paired import holm, permutation_test, smallest_p, t_test
+from lm_jax.statistics.paired import holm, permutation_test, smallest_p, t_test
 from tests.properties import quick
 
 whole = st.lists(st.integers(-50, 50), min_size=2, max_size=9)

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lm_jax.ablation.paired import smallest_p
 from lm_jax.ablation.plan import Cell, Plan, Variant
 from lm_jax.ablation.states import State
-from lm_jax.ablation.verdicts import PERMUTATION_PAIRS, T_PAIRS
 from lm_jax.averages import checkpoints_of
 from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Likelihood
 from lm_jax.runs.figures import short, size
+from lm_jax.statistics.paired import smallest_p
+from lm_jax.statistics.verdicts import PERMUTATION_PAIRS, T_PAIRS
 from lm_jax.training.alike import measured, unlike
 from lm_jax.training.scoring import seen_before
 from lm_jax.training.setup import Setup, set_up

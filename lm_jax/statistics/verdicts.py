@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from lm_jax.ablation.paired import holm, permutation_test, t_test
 from lm_jax.ablation.study import PublishedEffect, Study
 from lm_jax.runs.pairs import spread
 from lm_jax.runs.rows import larger_is_better
+from lm_jax.statistics.paired import holm, permutation_test, t_test
 
 T_PAIRS = 5  # fewer give direction and spread, and no verdict
 PERMUTATION_PAIRS = 8  # from here on no normal distribution is needed

@@ -14,12 +14,12 @@ import lm_jax
 from lm_jax.__main__ import main
 from lm_jax.ablation import PublishedEffect, Study, checks, sweeping, words
 from lm_jax.ablation.plan import make_plan
-from lm_jax.ablation.report import read_report
-from lm_jax.ablation.sweeping import carry_out, run_cell
 from lm_jax.errors import Diverged, UserError
 from lm_jax.experiment import digest, load, save
 from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
+from lm_jax.statistics.report import read_report
+from lm_jax.sweeping.sweep import carry_out, run_cell
 from lm_jax.training.initial import Start
 from tests.tiny import EXPERIMENT, write_tiny
 
@@ -296,8 +296,8 @@ def test_runs_of_other_code_or_recipe_are_not_taken_for_new_cells():
 def test_other_code_shows_what_has_ended_and_trains_nothing(monkeypatch):
     swept(Stub())
     later = own_code() | {"sources": "later"}
-    for module in ("plan_file", "sweeping"):
-        monkeypatch.setattr(f"lm_jax.ablation.{module}.own_code", lambda: later)
+    for module in ("ablation.plan_file", "sweeping.sweep"):
+        monkeypatch.setattr(f"lm_jax.{module}.own_code", lambda: later)
     assert swept(Stub()).comparisons["wide"].verdict == "worse"
     (Path("runs/tiny/wide/seed4") / "result.json").unlink()
     with pytest.raises(UserError, match="the code of lm_jax"):

@@ -6,19 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lm_jax.ablation.checks import (
-    Resolved,
-    check_disk,
-    check_folder,
-    existing,
-    notes,
-    resolve,
-)
-from lm_jax.ablation.live import CellDisplay, Pace, row
 from lm_jax.ablation.match import matched
 from lm_jax.ablation.plan import Cell, Plan, make_plan
 from lm_jax.ablation.plan_file import PLAN, check_same, claim_plan, read_plan
-from lm_jax.ablation.report import Report, make_report, measure_of
 from lm_jax.ablation.states import State, state_of
 from lm_jax.ablation.study import Study
 from lm_jax.ablation.tune import (
@@ -37,6 +27,16 @@ from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
 from lm_jax.runs.figures import duration
 from lm_jax.runs.result import find_scores, read_result
+from lm_jax.statistics.report import Report, make_report, measure_of
+from lm_jax.sweeping.checks import (
+    Resolved,
+    check_disk,
+    check_folder,
+    existing,
+    notes,
+    resolve,
+)
+from lm_jax.sweeping.live import CellDisplay, Pace, row
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.guards import Interrupt
 from lm_jax.training.run import train_run

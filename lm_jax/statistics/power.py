@@ -4,8 +4,8 @@ from functools import cache
 
 import numpy as np
 
-from lm_jax.ablation.paired import permutation_test, t_test
-from lm_jax.ablation.verdicts import PERMUTATION_PAIRS, T_PAIRS
+from lm_jax.statistics.paired import permutation_test, t_test
+from lm_jax.statistics.verdicts import PERMUTATION_PAIRS, T_PAIRS
 
 _TRIALS = 1000
 _EXACT = 10  # pairs; with more, t stands in for the permutations: they agree there

@@ -7,16 +7,16 @@ from typing import NamedTuple
 import numpy as np
 
 from lm_jax.ablation import tune
-from lm_jax.ablation.paired import smallest_p
-from lm_jax.ablation.power import detectable
-from lm_jax.ablation.report import Report
-from lm_jax.ablation.verdicts import (
+from lm_jax.runs.figures import decimals, figure
+from lm_jax.statistics.paired import smallest_p
+from lm_jax.statistics.power import detectable
+from lm_jax.statistics.report import Report
+from lm_jax.statistics.verdicts import (
     INCONCLUSIVE,
     PERMUTATION_PAIRS,
     T_PAIRS,
     agreement,
 )
-from lm_jax.runs.figures import decimals, figure
 
 
 class Scores(NamedTuple):

@@ -1,0 +1,1 @@
+"""What runs say of a question: paired differences, tests, verdicts in words."""
