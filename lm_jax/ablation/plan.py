@@ -187,6 +187,12 @@ def make_plan(
         Variant(name, experiment, against.get(name))
         for name, experiment in experiments.items()
     )
+    if len(variants) < 2 and study.target is None:
+        raise UserError(
+            "There is nothing to compare: name another variant (--variants), the "
+            "values of a field (--grid model.layers=2,4), or a score to be better "
+            "than (study.target)."
+        )
     check_different(variants)
     for name in study.published:
         if name not in against:
@@ -225,11 +231,6 @@ def check_different(variants: tuple[Variant, ...]) -> None:
     Raises:
         UserError: with both.
     """
-    if len(variants) < 2:
-        raise UserError(
-            "There is nothing to compare: name another variant (--variants), or the "
-            "values of a field (--grid model.layers=2,4)."
-        )
     for named in (lambda v: folder_name(v.name), lambda v: digest(v.experiment)):
         alike: dict[str, list[str]] = defaultdict(list)
         for variant in variants:

@@ -73,6 +73,8 @@ class Study:
         trials: that each variant has for it: the same values for all, on seeds that
             are not compared.
         published: the effect that somebody published, by variant.
+        target: a score that variants are meant to be better than: each mean is tested
+            against it.
 
     Raises:
         UserError: a number is outside its interval; fields don't go together.
@@ -89,6 +91,7 @@ class Study:
     # With fewer, each but one value is at the edge of what was tried.
     trials: int = within("[4, 1000]", 8)
     published: Mapping[str, PublishedEffect] = FrozenDict()
+    target: float | None = within("(-inf, inf)", None)
 
     def __post_init__(self) -> None:
         """Refuse numbers that don't fit."""

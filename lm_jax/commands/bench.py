@@ -12,6 +12,7 @@ BENCHES = {
     "data": "tokenizing, in MB/s",
     "mistakes": "the tests: which notice a mistake planted in the code",
     "verdicts": "sweeps: how often they find a difference where there is none",
+    "laws": "fitted laws: how often their intervals hold what was planted",
     "kills": "trainings that are killed and go on, bit for bit",
 }
 

@@ -53,6 +53,9 @@ class CarriedStream:
     """Move each border between segments by up to so many tokens, anew each
     epoch, so that gradients are not cut at the same places (after Merity et al.
     2018, 4.2). The loss is still divided by `context`, before gradients are clipped."""
+    carried: bool = True
+    """Whether training goes on with the state of the batch before. Evaluation always
+    does: False shows what carrying it is worth."""
     evaluation_lanes: int = 10
     """Lanes of an evaluation: each but the first begins without a past."""
 
@@ -84,7 +87,8 @@ class CarriedStream:
 
         def train(seed: int, batch: int) -> grain.MapDataset:
             ids = splits["train"].ids
-            return carried_rows(ids, self.context, batch, self.jitter, seed)
+            rows = carried_rows(ids, self.context, batch, self.jitter, seed)
+            return rows if self.carried else rows.map(_anew)
 
         def windows(split: str, batch: int) -> Windows:
             ids = splits[split].ids
@@ -168,6 +172,11 @@ def carried_rows(
 
     order = grain.MapDataset.range(segments * lanes).repeat()
     return order.map_with_index(lambda position, i: row(position, int(i)))
+
+
+def _anew(row: Row) -> Row:
+    """A row that begins without a past."""
+    return row | {"starts": np.array(1, np.int32)}
 
 
 def carried_windows(ids: np.ndarray, context: int, lanes: int, batch: int) -> Windows:

@@ -25,6 +25,26 @@ def t_test(differences: Differences) -> PValues:
     return np.where(np.isnan(found), 1.0, found)
 
 
+def t_test_of_mean(
+    scores: Float[np.ndarray, " runs"], target: float, larger: bool
+) -> float:
+    """Student's t test of whether a mean is better than a target, one-sided.
+
+    Args:
+        scores: of runs, taken for normal.
+        target: that they are meant to be better than.
+        larger: whether more is better.
+
+    Returns:
+        p: how often chance alone gives such scores at the target; NaN of fewer than 2.
+    """
+    from scipy import stats
+
+    side = "greater" if larger else "less"
+    with warnings.catch_warnings(action="ignore"):  # of scores that are all the same
+        return float(stats.ttest_1samp(scores, target, alternative=side).pvalue)
+
+
 def permutation_test(differences: Differences) -> PValues:
     """The exact paired permutation test, two-sided.
 

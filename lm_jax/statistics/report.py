@@ -16,6 +16,7 @@ from lm_jax.ablation.tune import Chosen, at_edge, read_chosen
 from lm_jax.errors import UserError
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.rows import Ended, Row, larger_is_better
+from lm_jax.statistics.paired import t_test_of_mean
 from lm_jax.statistics.verdicts import NO_VERDICT, Comparison, compare
 
 
@@ -31,6 +32,8 @@ class Report:
         measure: the score, of the whole validation split at the last step.
         scores: by variant and seed, of the runs that ended.
         comparisons: by variant; none while a run is missing.
+        targets: p of a mean no better than the study's target, by variant; none while
+            a run is missing.
         chosen: what was tuned, by variant; none before that is through.
         signal: that stopped the sweep, if one did.
         planned: whether a plan stood before the runs: else there are no verdicts.
@@ -43,6 +46,7 @@ class Report:
     measure: str
     scores: Mapping[str, Mapping[int, float]]
     comparisons: Mapping[str, Comparison]
+    targets: Mapping[str, float] = field(default_factory=dict)
     chosen: Mapping[str, Chosen] = field(default_factory=dict)
     signal: int | None = None
     planned: bool = True
@@ -104,7 +108,7 @@ def read_report(folder: Path) -> Report:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} can't be read: it lacks {error}.") from error
     measure = study.measure or _watched(states)
-    report = Report(folder, study, against, states, measure, {}, {}, chosen)
+    report = Report(folder, study, against, states, measure, {}, {}, chosen=chosen)
     return _scored(report)
 
 
@@ -126,18 +130,35 @@ def _scored(report: Report) -> Report:
         value = find_scores(found.result, "validation", "end")[report.measure]
         scores[place.variant][place.seed] = value
     values = [value for found in scores.values() for value in found.values()]
-    comparisons: dict[str, Comparison] = {}
-    if len(ended) == len(cells) and all(map(math.isfinite, values)):
-        rows = [Row("", tuple(results.values()))]
-        larger = larger_is_better(rows, ("validation", report.measure))
-        comparisons = _compared(report, scores, larger)
-    return replace(report, scores=scores, comparisons=comparisons)
+    report = replace(report, scores=scores)
+    if len(ended) < len(cells) or not all(map(math.isfinite, values)):
+        return report
+    rows = [Row("", tuple(results.values()))]
+    larger = larger_is_better(rows, ("validation", report.measure))
+    return replace(
+        report,
+        comparisons=_compared(report, scores, larger),
+        targets=_tested(report, larger),
+    )
+
+
+def _tested(report: Report, larger: bool) -> dict[str, float]:
+    """Each variant's mean beside the target, if the study has one."""
+    target = report.study.target
+    if target is None:
+        return {}
+    return {
+        name: t_test_of_mean(np.array(list(found.values())), target, larger)
+        for name, found in report.scores.items()
+    }
 
 
 def _compared(
     report: Report, scores: dict[str, dict[int, float]], larger: bool
 ) -> dict[str, Comparison]:
     """Each variant less its reference, by seed."""
+    if not report.against:
+        return {}
     table = {
         name: np.array([found[seed] for seed in sorted(found)])
         for name, found in scores.items()

@@ -108,7 +108,7 @@ def sentences(report: Report) -> list[str]:
     """
     if not report.planned:
         return list(_not_planned(report))
-    if not report.comparisons:
+    if not (report.comparisons or report.targets):
         return [_no_verdict(report)]
     study, many = report.study, len(report.comparisons)
     told = []
@@ -118,7 +118,8 @@ def sentences(report: Report) -> list[str]:
             verdict += seen(study.seeds, study.level / many, found.deviation)
         verdict += tune.at_edge(report.chosen, (name, report.against[name]))
         told.append(verdict)
-    return [*told, *_published(report), basis(study.seeds, study.level, many)]
+    told += [*_published(report), *_targets(report)]
+    return [*told, basis(study.seeds, study.level, many)] if many else told
 
 
 def _no_verdict(report: Report) -> str:
@@ -148,6 +149,17 @@ def _published(report: Report) -> Iterator[str]:
         yield (
             f"{name}: {effect_text(report, name)} was published ({effect.source}), "
             f"{ours[name].mean} is ours: {agree[name]}."
+        )
+
+
+def _targets(report: Report) -> Iterator[str]:
+    """Means beside the study's target."""
+    for name, p in report.targets.items():
+        better = "better than" if p < report.study.level else "not shown better than"
+        yield (
+            f"{name}: {scores(report)[name].mean} is {better} the target of "
+            f"{report.study.target:g} (p {_p(p)}, one-sided t of {report.study.seeds} "
+            "seeds)."
         )
 
 

@@ -1,13 +1,16 @@
 """Lanes: each goes on where it ended, and an evaluation sees every token once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.data import rows
+from lm_jax.data import CarriedStream, rows
 from lm_jax.data.carried import carried_rows, carried_windows, segments_of
 from lm_jax.errors import UserError
+from lm_jax.text import Corpus
 
 
 @settings(deadline=None, max_examples=15)
@@ -46,6 +49,24 @@ def test_jitter_moves_the_borders_anew_each_epoch():
     assert lengths[0] != lengths[1]
     assert max(map(max, lengths)) <= 28
     assert rows(order, 0, 2)["weight"].tolist() == [20.0, 20.0]
+
+
+@pytest.mark.parametrize("jitter", [0, 2])
+def test_training_that_carries_nothing_reads_the_same_rows(tmp_path, jitter):
+    (tmp_path / "text.txt").write_text("to be or not to be, that is it. " * 200)
+    data = CarriedStream(Corpus(str(tmp_path / "text.txt")), context=16, jitter=jitter)
+    carried = data.prepare(tmp_path)
+    anew = replace(data, carried=False).prepare(tmp_path)
+    for step in range(4):
+        a, b = (rows(made.train(0, 3), step, 3) for made in (carried, anew))
+        assert b.pop("starts").tolist() == [1, 1, 1]
+        assert a.pop("starts").tolist() == [step == 0] * 3
+        assert all((a[name] == b[name]).all() for name in a)
+    for made in (carried, anew):
+        windows = made.windows("validation", 10)
+        starts = [windows[k]["starts"].any() for k in range(len(windows))]
+        assert starts == [True] + [False] * (len(windows) - 1)
+        assert len(windows) > 1
 
 
 @settings(deadline=None, max_examples=25)

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import jax
 import pytest
+from scipy import stats
 
 import lm_jax
 from lm_jax.__main__ import main
-from lm_jax.ablation import PublishedEffect, Study, checks, sweeping, words
+from lm_jax.ablation import PublishedEffect, Study
 from lm_jax.ablation.plan import make_plan
 from lm_jax.errors import Diverged, UserError
 from lm_jax.experiment import digest, load, save
 from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
+from lm_jax.statistics import words
 from lm_jax.statistics.report import read_report
+from lm_jax.sweeping import checks
+from lm_jax.sweeping import sweep as sweeping
 from lm_jax.sweeping.sweep import carry_out, run_cell
 from lm_jax.training.initial import Start
 from tests.tiny import EXPERIMENT, write_tiny
@@ -302,6 +306,24 @@ def test_other_code_shows_what_has_ended_and_trains_nothing(monkeypatch):
     (Path("runs/tiny/wide/seed4") / "result.json").unlink()
     with pytest.raises(UserError, match="the code of lm_jax"):
         swept(Stub())
+
+
+def test_a_target_needs_no_other_variant():
+    """Scores are 2.00, 2.01, ... 2.04: their mean has a standard error of 0.007."""
+    experiment = load("tiny.py").experiment
+    for target, word in ((2.05, "better than"), (2.03, "not shown better than")):
+        asked = make_plan(
+            {"base": experiment}, Path(f"runs/{target}"), Study(target=target)
+        )
+        found = carry_out(asked, Display(0), Stub())
+        assert f"base: 2.020 is {word} the target of {target}" in told(found)
+        known = stats.ttest_1samp(
+            [2, 2.01, 2.02, 2.03, 2.04], target, alternative="less"
+        )
+        assert found.targets["base"] == pytest.approx(known.pvalue)
+        assert told(read_report(Path(f"runs/{target}"))) == told(found)
+    with pytest.raises(UserError, match="or a score to be better than"):
+        make_plan({"base": experiment}, Path("runs/none"), Study())
 
 
 def test_a_full_disk_is_said_before(monkeypatch):
