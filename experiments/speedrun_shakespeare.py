@@ -1,0 +1,66 @@
+"""nanoGPT's loss on Tiny Shakespeare in as few seconds as possible.
+
+Run:     ./launch.sh sweep experiments/speedrun_shakespeare.py --variants base
+         ./launch.sh bench speedrun    (beside PyTorch's nanoGPT, extra `bench`)
+         ./launch.sh contest experiments/speedrun_shakespeare.py idea.py
+Expect:  not run yet
+Source:  nanoGPT, README, the CPU recipe: 2000 steps of 12 rows, AdamW at 1e-3. In
+         PyTorch, scored on the whole split, its loss is 1.9000 and 1.9083 (two
+         seeds), and 1.8982 the best that was seen. Muon: Jordan et al. 2024
+
+The same text, split and context of 64, and no more than 0.85M parameters.
+"""
+
+from dataclasses import replace
+
+from lm_jax.ablation import Study
+from lm_jax.contest import Contest
+from lm_jax.data import TokenStream
+from lm_jax.evaluation import Likelihood
+from lm_jax.experiment import Experiment
+from lm_jax.models import Learned, Rotary, Transformer
+from lm_jax.objectives import NextToken
+from lm_jax.optimizers import AdamW, Muon
+from lm_jax.schedules import WarmupLinear
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Characters
+
+TARGET = 1.8982
+
+experiment = Experiment(
+    data=TokenStream(Corpus("tinyshakespeare"), Characters(), context=64),
+    model=Transformer(
+        layers=4, heads=4, width=128, positions=Rotary(), norm="rms", qk_norm="head"
+    ),
+    objective=NextToken(),
+    # 180 steps are few: momentum that reaches 20 steps back is too old.
+    optimizer=Muon(beta=0.85, b2=0.99, weight_decay=0.0),
+    schedule=WarmupLinear(peak=2e-2, warmup="10 steps"),
+    batch=16,
+    budget="180 steps",
+    evaluations={"likelihood": Likelihood("180 steps")},
+    outputs=(),
+)
+
+model, optimizer = experiment.model, experiment.optimizer
+# Each takes one change back, but for the last.
+variants = {
+    "learned": replace(experiment, model=model.clone(positions=Learned())),
+    "layer_norm": replace(experiment, model=model.clone(norm="layer")),
+    "no_qk_norm": replace(experiment, model=model.clone(qk_norm="none")),
+    "old_momentum": replace(experiment, optimizer=replace(optimizer, beta=0.95)),
+    "adamw": replace(
+        experiment,
+        optimizer=AdamW(b2=0.99, weight_decay=0.0, clip=1.0),
+        schedule=WarmupLinear(peak=5e-3, warmup="10 steps"),
+    ),
+    # As low as it gets in the time of nanoGPT's 2000 steps.
+    "minute": replace(
+        experiment,
+        batch=24,
+        budget="600 steps",
+        evaluations={"likelihood": Likelihood("200 steps")},
+    ),
+}
+study = Study(measure="loss", seeds=8, target=TARGET)
+contest = Contest(measure="loss", reach=TARGET, parameters=850_000)
