@@ -15,6 +15,7 @@ from lm_jax.runs.display import Display
 from lm_jax.selectors import path_name, select
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.setup import CACHE, Setup, set_up
+from lm_jax.training.trained import frozen_of
 
 USAGE = """\
 usage: ./launch.sh show FILE[:VARIANT] [--json] [--FIELD VALUE ...]
@@ -104,7 +105,7 @@ def _parameters(setup: Setup) -> list[Parameter]:
     optimizer, params = setup.experiment.optimizer, setup.saved_shapes().params
     decays = select(optimizer.decays, params, "optimizer.decays", None)
     rates = select(optimizer.rates, params, "optimizer.rates", None)
-    frozen = select(setup.experiment.frozen, params, "frozen", None)
+    frozen = frozen_of(setup.experiment, params)
     leaves = jax.tree_util.tree_leaves_with_path(params)
     chosen = (jax.tree.leaves(tree) for tree in (decays, rates, frozen))
     return [

@@ -200,7 +200,7 @@ def describe(setup: Setup) -> list[tuple[str, str]]:
     average = [("average", str(experiment.average))] if experiment.average else []
     return [
         ("data", setup.data.statement),
-        ("model", f"{type(setup.model).__name__}, {setup.parameters:,} parameters"),
+        ("model", f"{type(setup.model).__name__}, {_counted(setup)}"),
         (
             "step",
             f"{setup.units.tokens:,} tokens, {shapes}"
@@ -215,6 +215,13 @@ def describe(setup: Setup) -> list[tuple[str, str]]:
         *average,
         ("devices", f"{len(devices)} {devices[0].platform} ({mesh_of(setup)})"),
     ]
+
+
+def _counted(setup: Setup) -> str:
+    """How many parameters there are, and how many are trained."""
+    if setup.trained == setup.parameters:
+        return f"{setup.parameters:,} parameters"
+    return f"{setup.parameters:,} parameters, {setup.trained:,} of them trained"
 
 
 def mesh_of(setup: Setup) -> str:

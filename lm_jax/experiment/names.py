@@ -35,6 +35,7 @@ ROOMS = (
     "objectives",
     "schedules",
     "optimizers",
+    "adapting",
     "averages",
     "sharding",
     "generation",

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import flax.linen as nn
 from flax.core import FrozenDict
 
+from lm_jax.adapting import Adapter
 from lm_jax.averages import Average
 from lm_jax.bounds import SEEDS, check, within
 from lm_jax.counting import NGram
@@ -180,6 +181,8 @@ class Experiment:
         frozen: which parameters are not trained: (expression, true or false) pairs.
             They have no gradient, no optimizer state and no share in the norm that
             gradients are clipped by.
+        adapter: what is trained beside the parameters of ``initial``, which stay as
+            they are; None trains those themselves.
         patience: evaluations without a better loss before the run stops
             early; None never does.
         skip_bad_steps: steps in a row that may be skipped because their loss, gradient
@@ -207,6 +210,7 @@ class Experiment:
     average: Average | None = None
     initial: InitialVectors | FromRun | None = None
     frozen: tuple[tuple[str, bool], ...] = ((".*", False),)
+    adapter: Adapter | None = None
     patience: int | None = within("[1, inf)", None)
     skip_bad_steps: int = within("[0, inf)", 0)
     seed: int = within(SEEDS, 0)

@@ -121,7 +121,7 @@ def shared(point: Point) -> dict[str, str]:
     may not.
     """
     watched = f"evaluations.{point.experiment.watch}"
-    fields = ("data", "objective", "watch", "initial", "frozen", watched)
+    fields = ("data", "objective", "watch", "initial", "frozen", "adapter", watched)
     found = {
         "text": str(point.result.get("text")),
         "kind of model": str(point.result.get("model")),

@@ -286,6 +286,8 @@ def load_model(run: Path | str, step: int | None = None) -> NeuralModel | Counte
     checkpoints = Checkpoints(run / "checkpoints")
     chosen = checkpoints.choose(step)
     params = checkpoints.restore_params(chosen)
+    if experiment.adapter is not None:
+        params = experiment.adapter.seen(params)
     return NeuralModel(experiment, tokenizer, model, params, context, chosen)
 
 

@@ -176,6 +176,7 @@ def _gradient(setup: Setup, state: TrainState, fed: Fed) -> Any:
         seed=experiment.seed,
         accumulate=experiment.execution.accumulate,
         frozen=setup.frozen,
+        view=setup.view,
     )
     gradients = jax.jit(setup.on_mesh(gradients))
     (*_, gradient), _ = gradients(state, to_mesh(fed.rows, setup.mesh))

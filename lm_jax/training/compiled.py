@@ -1,6 +1,7 @@
 """The jitted functions of a recipe: whatever its seed, they are compiled but once."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -23,6 +24,7 @@ class Compiled:
     Attributes:
         step: of (state, batch, seed), the seed as `Setup.placed_seed` has it.
         evaluation: of (parameters, batch, carry).
+        seen: of parameters: those that the model is called with.
         first_state: of a seed, as a number; see `Setup.first_state`.
         large: bytes that a step needs for itself, where two steps at once would take
             too much of a CPU's memory; else 0.
@@ -30,6 +32,7 @@ class Compiled:
 
     step: jax.stages.Wrapped
     evaluation: jax.stages.Wrapped
+    seen: Callable[[Any], Any]
     first_state: Callable[[int], TrainState]
 
     def __init__(self, setup: Setup):
@@ -42,6 +45,7 @@ class Compiled:
         self.evaluation = compile_evaluation(
             setup.model, setup.experiment.objective, sharding, setup.mesh
         )
+        self.seen = _as_it_is if setup.view is None else jax.jit(setup.view)
         self.first_state = setup.first_states()
         self._shapes = len(setup.order.shapes)
         self._planned = False
@@ -74,6 +78,10 @@ class Compiled:
         self._planned = True
 
 
+def _as_it_is(params: Any) -> Any:
+    return params
+
+
 def _step_of(setup: Setup) -> Callable:
     experiment = setup.experiment
 
@@ -88,6 +96,7 @@ def _step_of(setup: Setup) -> Callable:
             accumulate=experiment.execution.accumulate,
             average=running(experiment.average),
             frozen=setup.frozen,
+            view=setup.view,
             products=experiment.optimizer.products,
             skip=experiment.skip_bad_steps,
         )(state, batch)

@@ -256,7 +256,7 @@ def scored(
         experiment=setup.experiment,
         tokenizer=setup.data.tokenizer,
         model=setup.model,
-        params=params,
+        params=compiled.seen(params),
         context=setup.data.context,
         step=int(state.step),
     )

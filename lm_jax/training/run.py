@@ -189,6 +189,7 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
         "flops": steps * setup.units.flops,
         "epochs": steps / setup.units.steps_per_epoch,
         "parameters": setup.parameters,
+        "trained_parameters": setup.trained,
         "scores": scores,
         "best": best and {"step": best[0], evaluation.watched: sign * best[1]},
         "seconds": outcome.progress.seconds,

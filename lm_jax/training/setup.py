@@ -25,7 +25,7 @@ from lm_jax.optimizers import transformation
 from lm_jax.platform import devices as all_devices
 from lm_jax.runs.model import without_vectors
 from lm_jax.schedules import Curve
-from lm_jax.selectors import parted, select
+from lm_jax.selectors import parted
 from lm_jax.sharding import batch_sharding, batch_ways, on_mesh, state_shardings
 from lm_jax.training.checks import (
     check_devices,
@@ -47,7 +47,8 @@ from lm_jax.training.fit import (
 from lm_jax.training.initial import Start, find_start
 from lm_jax.training.sizes import count, parameter_shapes, units_of
 from lm_jax.training.state import TrainState, first_state
-from lm_jax.training.step import make_gradients, named_key, numbered
+from lm_jax.training.step import View, make_gradients, named_key, numbered
+from lm_jax.training.trained import adapted, frozen_of
 
 CACHE = Path(".lm_jax")
 
@@ -113,7 +114,8 @@ class Setup:
         predict, model = self.experiment.objective.predict, unrolled(self.model)
 
         def make(key):
-            return initialise(model, key, self.example, method=predict)
+            params = initialise(model, key, self.example, method=predict)
+            return adapted(self.experiment, params, key)
 
         def begin(params, arrays):
             if self.start is not None:
@@ -194,9 +196,20 @@ class Setup:
         }
 
     @property
+    def view(self) -> View | None:
+        """Of the parameters, that the model is called with; None changes none."""
+        adapter = self.experiment.adapter
+        return None if adapter is None else adapter.seen
+
+    @property
     def parameters(self) -> int:
         """Number of parameters."""
         return count(self.shapes.params)
+
+    @property
+    def trained(self) -> int:
+        """Number of those that are trained."""
+        return count(parted(self.shapes.params, self.frozen)[1])
 
 
 def _placed(shapes: Any, shardings: Any) -> Any:
@@ -256,7 +269,9 @@ def set_up(
     if experiment.initial is not None and fresh:
         unrolled = jax.eval_shape(unstack_blocks, params)
         start = find_start(experiment.initial, data.tokenizer, unrolled)
-    frozen = _frozen(experiment, params)
+    key = jax.random.key(experiment.seed)
+    params = jax.eval_shape(lambda p: adapted(experiment, p, key), params)
+    frozen = frozen_of(experiment, params)
     carried = order.shapes[-1].rows if data.lanes else 0
     rule = transformation(experiment.optimizer, curve, parted(params, frozen)[1])
     shapes = jax.eval_shape(
@@ -294,7 +309,9 @@ def _check_attention(setup: Setup) -> None:
     if experiment.execution.compute.attention in ("auto", "plain"):
         return
     of_step = setup.on_mesh(
-        make_gradients(setup.model, experiment.objective, seed=experiment.seed)
+        make_gradients(
+            setup.model, experiment.objective, seed=experiment.seed, view=setup.view
+        )
     )
     batch = setup.placed_batch(setup.order.shapes[-1])
     try:
@@ -347,24 +364,6 @@ def _first_state(
     trained = parted(params, frozen)[1]
     average, skips = running(experiment.average), experiment.skip_bad_steps > 0
     return first_state(params, rule, average, carry, trained, skips)
-
-
-def _frozen(experiment: Experiment, params: Any) -> Any:
-    """True for each parameter that is not trained.
-
-    Raises:
-        UserError: an expression matches nothing, or nothing is left to train.
-    """
-    frozen = select(experiment.frozen, params, "frozen")
-    if all(jax.tree.leaves(frozen)):
-        raise UserError("frozen leaves no parameter to train.")
-    for expression, rate in experiment.optimizer.rates:
-        if rate == 0.0:
-            raise UserError(
-                f"optimizer.rates: '{expression}' has a rate of 0. Say what is not "
-                f"trained by frozen=(('{expression}', True), ('.*', False))."
-            )
-    return frozen
 
 
 def cadences(experiment: Experiment, units: Units, total: int) -> dict[str, int]:

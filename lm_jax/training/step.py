@@ -21,6 +21,7 @@ from lm_jax.selectors import parted, together
 from lm_jax.training.state import TrainState
 
 Batch = dict[str, Array]
+View = Callable[[Any], Any]
 Seed = int | UInt32[Array, ""]
 
 
@@ -45,6 +46,7 @@ def make_train_step(
     accumulate: int = 1,
     average: Running | None = None,
     frozen: Any = None,
+    view: View | None = None,
     products: bool = False,
     skip: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
@@ -64,12 +66,18 @@ def make_train_step(
         accumulate: parts that a batch is computed in; must divide its rows.
         average: of the weights, that each step adds to.
         frozen: true for each parameter that is not trained; None trains all.
+        view: of all parameters, that the model is called with; None changes none.
         products: whether the update multiplies matrices: then it is made but once.
         skip: steps in a row that may be skipped; the state counts them.
     """
     transformation = optax.with_extra_args_support(transformation)
     gradients = make_gradients(
-        model, objective, seed=seed, accumulate=accumulate, frozen=frozen
+        model,
+        objective,
+        seed=seed,
+        accumulate=accumulate,
+        frozen=frozen,
+        view=view,
     )
 
     def train_step(state: TrainState, batch: Batch):
@@ -161,6 +169,7 @@ def make_gradients(
     seed: Seed,
     accumulate: int = 1,
     frozen: Any = None,
+    view: View | None = None,
 ) -> Callable[[TrainState, Batch], tuple[tuple[Array, Array, Any], Any]]:
     """Make ``gradients(state, batch) -> ((loss, weight, gradient), carry)``.
 
@@ -171,6 +180,7 @@ def make_gradients(
 
     def loss_of(trained: Any, fixed: Any, batch: Batch, key: Array, carry: Any):
         params = together(trained, fixed)
+        params = params if view is None else view(params)
         sums = objective(model, params, batch, key, carry)
         return sums.loss, (sums.weight, sums.carry)
 

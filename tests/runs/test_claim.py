@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from lm_jax.adapting import LoRA
 from lm_jax.averages import AverageAfter
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Likelihood, Sample
@@ -39,6 +40,7 @@ OTHERS = {
     "average": lambda e: AverageAfter(2),
     "initial": lambda e: InitialVectors("v.txt"),
     "frozen": lambda e: (("embedding", True), (".*", False)),
+    "adapter": lambda e: LoRA(),
     "patience": lambda e: 3,
     "skip_bad_steps": lambda e: 3,
     "seed": lambda e: 1,

@@ -1,0 +1,50 @@
+"""Rates that fall layer by layer, seen by what a step changes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_jax.adapting import layerwise_rates
+from lm_jax.errors import UserError
+from lm_jax.models import Learned, Transformer
+from lm_jax.models.stack import initialise, stack_blocks
+from lm_jax.optimizers import SGD, AdamW, transformation
+from lm_jax.selectors import path_name, select
+
+MODEL = Transformer(
+    layers=3, heads=2, width=8, vocab_size=11, positions=Learned(4), tied=False
+)
+
+
+def shapes(model=MODEL):
+    tokens = jnp.zeros((1, 4), jnp.int32)
+    return jax.eval_shape(lambda: initialise(model, jax.random.key(0), tokens))
+
+
+@pytest.mark.parametrize("optimizer", [SGD, AdamW])
+def test_an_update_shrinks_by_the_factor_with_each_layer_below(optimizer):
+    """Where every gradient is 1: the last block's is half of what stands above it."""
+    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes())
+    value = optimizer(rates=layerwise_rates(MODEL, 0.5), clip=None)
+    rule = transformation(value, lambda step: 0.1, ones)
+    updates, _ = rule.update(ones, rule.init(ones), ones, norm=jnp.ones(()))
+    sizes = {"lm_head/": 1, "norm/": 1, "block_2/": 2, "block_1/": 4, "block_0/": 8}
+    sizes |= {"embedding": 16, "positions/": 16}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
+        (wanted,) = (n for name, n in sizes.items() if path_name(path).startswith(name))
+        np.testing.assert_allclose(leaf, -0.1 / wanted, rtol=1e-5)
+
+
+def test_a_tenth_block_is_not_the_first():
+    deep = MODEL.clone(layers=11)
+    rates = select(layerwise_rates(deep, 0.9), shapes(deep), "optimizer.rates")
+    for layer in (0, 1, 10):
+        found = rates[f"block_{layer}"]["up"]["kernel"]
+        assert found == pytest.approx(0.9 ** (11 - layer))
+
+
+def test_the_layers_of_a_scan_learn_at_one_rate():
+    scanned = jax.eval_shape(stack_blocks, shapes())
+    with pytest.raises(UserError, match="Leave scan out"):
+        select(layerwise_rates(MODEL, 0.9), scanned, "optimizer.rates")

@@ -1,0 +1,114 @@
+"""A run that trains adapters beside another run's parameters."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_jax.__main__ import main
+from lm_jax.experiment import load
+from lm_jax.experiment.overrides import override
+from lm_jax.runs.checkpoints import Checkpoints
+from lm_jax.runs.model import load_model
+from lm_jax.training.setup import set_up
+from tests.tiny import write_tiny
+
+LORA = ("--adapter", "LoRA", "--adapter.rank", "2", "--average", "None")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory):
+    """A run "base", and "lora" begun from it, which is all that is left."""
+    folder, here = tmp_path_factory.mktemp("runs"), Path.cwd()
+    write_tiny(folder)
+    os.chdir(folder)
+    assert train("--run", "base", "--budget", "4 steps") == 0
+    assert train("--from", "base", *LORA, "--run", "lora") == 0
+    yield folder
+    os.chdir(here)
+
+
+def train(*args):
+    return main(["train", "tiny.py", *args])
+
+
+def logits(loaded):
+    ids = jnp.asarray(loaded.tokenizer.encode("the cat sees"))[None]
+    return np.asarray(loaded.model.apply({"params": loaded.params}, ids)[0])
+
+
+@pytest.mark.slow
+def test_a_run_of_adapters_is_read_merged_and_stands_alone():
+    base, lora = load_model("base"), load_model("lora")
+    saved = Checkpoints(Path("lora/checkpoints")).restore_params(lora.step)
+    attention = saved["block_0"]["attention"]
+    for name in ("query", "key", "value", "output"):
+        kept = base.params["block_0"]["attention"][name]["kernel"]
+        np.testing.assert_array_equal(attention[name]["kernel"], kept)
+        merged = lora.params["block_0"]["attention"][name]["kernel"]
+        if thin := attention[name].get("kernel_lora"):
+            kept = kept + 8.0 * thin["a"] @ thin["b"]
+        np.testing.assert_allclose(merged, kept, atol=1e-6)
+    assert np.abs(logits(lora) - logits(base)).max() > 1e-3
+    shutil.copytree("lora", "elsewhere/lora")
+    np.testing.assert_array_equal(logits(load_model("elsewhere/lora")), logits(lora))
+
+
+@pytest.mark.slow
+def test_training_scored_what_is_read(capsys):
+    result = json.loads(Path("lora/result.json").read_text())
+    assert result["trained_parameters"] == 2 * 2 * (16 + 16)
+    assert result["parameters"] - result["trained_parameters"] == 3728
+    assert main(["evaluate", "lora", "--step", "12", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["scores"]["loss"]
+    (entry,) = (e for e in result["scores"] if e["evaluation"] == "likelihood")
+    assert found == pytest.approx(entry["scores"]["loss"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_what_an_adapter_has_learnt():
+    lora = load_model("lora")
+    args = ["--initial", "FromRun", "--initial.run", "lora"]
+    setup = set_up(override(load("tiny.py").experiment, args, "train"))
+    first = setup.first_state().params["block_0"]["attention"]["query"]
+    merged = lora.params["block_0"]["attention"]["query"]["kernel"]
+    assert list(first) == ["kernel"]
+    np.testing.assert_array_equal(first["kernel"], merged)
+
+
+@pytest.mark.slow
+def test_scanned_adapters_begin_and_are_saved_as_unrolled_ones():
+    deep = ["--initial", "FromRun", "--initial.run", "base", "--model.layers", "2"]
+    deep += ["--initial.new", "block_1", *LORA]
+    experiment = load("tiny.py").experiment
+    plain, scanned = (
+        set_up(override(experiment, [*deep, "--scan", scan], "train"))
+        for scan in ("False", "True")
+    )
+    a, b = plain.first_state().params, scanned.to_saved(scanned.first_state()).params
+    for block in ("block_0", "block_1"):
+        one, other = (tree[block]["attention"]["query"] for tree in (a, b))
+        np.testing.assert_array_equal(
+            one["kernel_lora"]["a"], other["kernel_lora"]["a"]
+        )
+    assert plain.trained == scanned.trained == 2 * 128
+
+
+@pytest.mark.slow
+def test_what_can_not_be_adapted_is_refused(capsys):
+    def refused(*args):
+        assert train(*args, "--run", "never") == 2
+        assert not Path("never").exists()
+        return " ".join(capsys.readouterr().err.split())
+
+    assert "adapts what has been learnt" in refused(*LORA)
+    wrong = ("--adapter.matrices", "querry", "True", ".*", "False")
+    said = refused("--from", "base", *LORA, *wrong)
+    assert "'querry' in adapter.matrices matches no parameter" in said
+    assert "adapter.rank=16: 'block_0/attention/query/kernel' is 16 x 16" in refused(
+        "--from", "base", *LORA, "--adapter.rank", "16"
+    )
