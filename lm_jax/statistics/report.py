@@ -12,7 +12,7 @@ from lm_jax.ablation.plan import Place, Plan, place_of
 from lm_jax.ablation.plan_file import PLAN, read_plan
 from lm_jax.ablation.states import State, look_at
 from lm_jax.ablation.study import Study
-from lm_jax.ablation.tune import Chosen, at_edge, read_chosen
+from lm_jax.ablation.tune import THROUGH, Chosen, at_edge, read_chosen
 from lm_jax.errors import UserError
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.rows import Ended, Row, larger_is_better
@@ -54,8 +54,7 @@ class Report:
     @property
     def lacking(self) -> list[Place]:
         """The runs for want of which there is no verdict."""
-        counted = ("ended", "diverged")
-        return [c for c, state in self.states.items() if state.word not in counted]
+        return [c for c, state in self.states.items() if state.word not in THROUGH]
 
 
 def measure_of(plan: Plan) -> str:
