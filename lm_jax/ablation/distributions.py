@@ -48,8 +48,11 @@ class Range:
             return int(self.low + math.floor(share * (self.high - self.low + 1)))
         low, high = self._scaled(self.low), self._scaled(self.high)
         found = low + share * (high - low)
-        found = float(f"{math.exp(found) if self.log else found:.4g}")
-        return min(max(found, self.low), self.high)
+        return self.told(math.exp(found) if self.log else found)
+
+    def told(self, value: float) -> float:
+        """A number of the range in four digits, within it."""
+        return min(max(float(f"{value:.4g}"), self.low), self.high)
 
     def share(self, value: float) -> float:
         """How far up the range a number lies: 0 at the low end, 1 at the high one."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lm_jax.ablation.distributions import Point, points
+from lm_jax.ablation.search import check_installed, random_points
 from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import Experiment, digest
@@ -78,9 +79,17 @@ class Cell(Place):
 
     Attributes:
         experiment: with its seed.
+        halved: whether it is stopped early where it falls behind its rivals.
     """
 
     experiment: Experiment
+    halved: bool = field(default=False, kw_only=True)
+
+    @property
+    def rivals(self) -> tuple[Path, ...]:
+        """The trials before it, which must be through when it begins."""
+        before = range(self.trial or 0) if self.halved else ()
+        return tuple(self.run.with_name(trial_name(k)) for k in before)
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,8 @@ class Plan:
     def points(self) -> tuple[Point, ...]:
         """What every variant tries before it is compared; none if nothing is tuned."""
         study = self.study
-        return tuple(points(study.tune, study.trials)) if study.tune else ()
+        drawn = random_points if study.search == "random" else points
+        return tuple(drawn(study.tune, study.trials)) if study.tune else ()
 
     @cached_property
     def trials(self) -> tuple[Cell, ...]:
@@ -133,9 +143,10 @@ class Plan:
             Cell(
                 variant.name,
                 self.study.seeds + k,
-                self.folder / variant.name / f"trial{k}",
+                self.folder / variant.name / trial_name(k),
                 replace(with_values(variant, point), seed=self.study.seeds + k),
                 trial=k,
+                halved=self.study.search == "halving",
             )
             for k, point in enumerate(self.points)
             for variant in self.variants
@@ -149,6 +160,11 @@ class Plan:
     def compared(self) -> list[Variant]:
         """The variants that are compared with another."""
         return [each for each in self.variants if each.against is not None]
+
+
+def trial_name(number: int) -> str:
+    """The name of the directory of a trial."""
+    return f"trial{number}"
 
 
 def place_of(folder: Path, variant: str, seed: int) -> Path:
@@ -172,8 +188,10 @@ def make_plan(
 
     Raises:
         UserError: one isn't trained in steps; two are the same; an effect was
-            published of none of them.
+            published of none of them; a package for the search is missing.
     """
+    if study.search != "spread":
+        check_installed()
     first = next(iter(experiments), None)
     if against is None:
         against = {name: first for name in experiments if name != first and first}

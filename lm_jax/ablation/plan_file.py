@@ -113,25 +113,27 @@ def read_plan(path: Path) -> dict[str, Any]:
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """Say in a line each where two plans differ."""
-    usual = Study().written()  # what earlier plans of this format don't say
+    # What earlier plans of this format don't say is as usual.
+    there = Study().written() | before["study"]
     for name, value in now["study"].items():
-        there = before["study"].get(name, usual[name])
-        if there != value:
-            yield f"study.{name}: {there} there, {value} now"
+        if there[name] != value:
+            yield f"study.{name}: {there[name]} there, {value} now"
+    if there == now["study"] and before.get("points", []) != now["points"]:
+        yield "study.tune: other values were drawn there, by another version"
     for name in before["variants"] | now["variants"]:
-        there, here = before["variants"].get(name), now["variants"].get(name)
-        if there is None or here is None:
+        was, here = before["variants"].get(name), now["variants"].get(name)
+        if was is None or here is None:
             yield f"{name}: {'not there' if here else 'there'}, {_planned(here)} now"
             continue
-        fields = there["fields"] | here["fields"]
+        fields = was["fields"] | here["fields"]
         for field in fields:
-            a, b = there["fields"].get(field), here["fields"].get(field)
+            a, b = was["fields"].get(field), here["fields"].get(field)
             if a != b:
                 yield f"{name}: {field}: {a} there, {b} now"
-        if there["against"] != here["against"]:
-            a, b = there["against"], here["against"]
+        if was["against"] != here["against"]:
+            a, b = was["against"], here["against"]
             yield f"{name}: compared with {a} there, with {b} now"
-        if there["fields"] == here["fields"] and there["digest"] != here["digest"]:
+        if was["fields"] == here["fields"] and was["digest"] != here["digest"]:
             yield f"{name}: its own code (the experiment's file) has changed"
 
 

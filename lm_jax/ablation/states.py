@@ -7,10 +7,12 @@ from lm_jax.ablation.plan import Cell
 from lm_jax.errors import UserError
 from lm_jax.experiment import differences, digest, own_source, read
 from lm_jax.experiment.names import COPY
+from lm_jax.files import atomic_write
 from lm_jax.runs.code import codes_of
 from lm_jax.runs.directory import in_use
 from lm_jax.runs.result import read_result
 
+_PRUNED = "pruned_at_step_"
 Word = Literal[
     "ended",
     "missing",
@@ -18,6 +20,7 @@ Word = Literal[
     "running",
     "failed",
     "diverged",
+    "pruned",
     "other code",
     "other recipe",
 ]
@@ -28,7 +31,8 @@ class State(NamedTuple):
 
     Attributes:
         word: "ended" is the only one that counts: with the recipe, the seed and the
-            code of the plan, to its last step. "diverged" is said of trials alone.
+            code of the plan, to its last step. "diverged" and "pruned", by halving, are
+            said of trials alone.
         told: what more is to be said, or "".
     """
 
@@ -83,6 +87,23 @@ def diverged_at(run: Path) -> int | None:
     """The step at which a run's numbers were no longer finite, if one was."""
     found = [each.name.rpartition("_")[2] for each in run.glob("diverged_at_step_*")]
     return min(map(int, found), default=None)
+
+
+def pruned_at(run: Path) -> int | None:
+    """The step at which halving stopped a trial, if it did."""
+    found = [each.name.rpartition("_")[2] for each in run.glob(f"{_PRUNED}*")]
+    return min(map(int, found), default=None)
+
+
+def keep_pruned(run: Path, step: int, told: str) -> None:
+    """Write down that halving stopped a trial.
+
+    Args:
+        run: its directory.
+        step: that it had reached.
+        told: why.
+    """
+    atomic_write(run / f"{_PRUNED}{step}", told + "\n")
 
 
 def _other_recipe(cell: Cell) -> str:

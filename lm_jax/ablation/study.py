@@ -13,6 +13,7 @@ from lm_jax.bounds import check, within
 from lm_jax.errors import UserError, nearest
 
 BUDGETS = ("parameters", "flops", "time")
+SEARCHES = ("spread", "random", "halving")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Study:
             value of: {"schedule.peak": log_uniform(1e-4, 1e-2)}.
         trials: that each variant has for it: the same values for all, on seeds that
             are not compared.
+        search: how values are searched. "spread": over the range, each trial trained
+            to its end. "random": each value as likely as another, whatever the others
+            are. "halving": as spread, and a trial that falls behind those before it is
+            stopped early; see `lm_jax.ablation.search`. The last two need the extra
+            `search` (Optuna).
         published: the effect that somebody published, by variant.
         target: a score that variants are meant to be better than: each mean is tested
             against it.
@@ -90,6 +96,7 @@ class Study:
     tune: Mapping[str, Any] = FrozenDict()
     # With fewer, each but one value is at the edge of what was tried.
     trials: int = within("[4, 1000]", 8)
+    search: str = "spread"
     published: Mapping[str, PublishedEffect] = FrozenDict()
     target: float | None = within("(-inf, inf)", None)
 
@@ -169,11 +176,18 @@ def _check_match(study: Study) -> None:
 
 
 def _check_tune(study: Study) -> None:
-    """Refuse what is no range, and to tune what decides a budget that is matched.
+    """Refuse what is no range or search, and to tune what decides a matched budget.
 
     Raises:
         UserError: naming the field.
     """
+    if study.search not in SEARCHES:
+        there = nearest(str(study.search), SEARCHES)
+        raise UserError(f"study.search '{study.search}' is no search.{there}")
+    if study.search != "spread" and not study.tune:
+        raise UserError(
+            f"study.search='{study.search}' needs study.tune: what is searched?"
+        )
     for field, wide in study.tune.items():
         if not isinstance(wide, Range):
             raise UserError(

@@ -29,8 +29,13 @@ class Options:
 
     With --json one object stands on standard output: "a", "b", "split", "measure",
     "seeds", "scores" and "means" (each with "a" and "b"), "difference" (B less A),
-    "deviation", "interval" (low, high), "p" ("t" and "permutation"), "level",
-    "verdict", "notes". All else goes to standard error.
+    "deviation", "interval" (low, high), "p" ("t" and "permutation"), "items" ("count",
+    "mean", "low", "high", or null), "level", "verdict", "notes". All else goes to
+    standard error.
+
+    Where each run kept its items (`evaluate RUN --step LAST --items`), an interval over
+    them stands beside: what other texts like these would have given, with these trained
+    models. Verdicts rest on the seeds alone.
     """
 
     a: Annotated[Path, tyro.conf.Positional]

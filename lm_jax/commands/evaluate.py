@@ -9,11 +9,13 @@ import tyro
 
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
+from lm_jax.errors import UserError
 from lm_jax.evaluation import Evaluation, Fitted, Found, NeuralCache
 from lm_jax.experiment import AnyExperiment, read
 from lm_jax.runs.code import changed_code
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
+from lm_jax.runs.items import keep_items
 from lm_jax.runs.result import add_scores, corpus_of, entries
 from lm_jax.training.fitting import (
     Elsewhere,
@@ -54,6 +56,9 @@ class Options:
     """How much more alike features count in the cache."""
     cache_weight: float = NeuralCache().weight
     """Share of the cache in the probabilities. Choose both on "validation"."""
+    items: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Score each item alone too (a text, a window), and keep that in the run: `compare`
+    and `report` then say what other items would have given. They look at last steps."""
     json: AsJson = False
     """Print {"run", "step", "split", "text", "seen_before_each", "scores", "texts"};
     of a loss in nats "loss" is that of a token."""
@@ -66,6 +71,11 @@ def main(args: list[str]) -> None:
     experiment = read(run)
     evaluation = _chosen(options, experiment)
     elsewhere = Elsewhere(options.corpus, options.context, options.stride)
+    if options.items and (elsewhere != Elsewhere() or options.cache):
+        raise UserError(
+            "--items keeps what runs are compared by: scores on their own text, as in "
+            "training. Leave out --corpus, --context, --stride and --cache."
+        )
     split: Any = options.split
     aside = Display(0, sys.stderr)
     with aside.waiting(f"reading {run}, and compiling"):
@@ -73,7 +83,17 @@ def main(args: list[str]) -> None:
         if options.corpus:
             split = split_of(fitted, options.split)
         found = evaluation.run(fitted, split, aside.work)
+        items = fitted.items(split, aside.work) if options.items else None
     check_finite(found, fitted.step)
+    if items is not None:
+        keep_items(
+            run,
+            items,
+            split=split,
+            step=fitted.step,
+            text=fitted.data.text,
+            policy=fitted.policy,
+        )
     options = replace(options, split=split)
     if options.json:
         print_json(_found(options, run, fitted, found))

@@ -42,7 +42,8 @@ class Options:
     A study also makes comparisons fair: match="parameters", "flops" or "time" makes
     each variant as large, or as long, as `experiment`, and says what was changed;
     tune={"schedule.peak": log_uniform(1e-4, 1e-2)} gives each the best of 8 values
-    (trials=8), on seeds that are not compared.
+    (trials=8), on seeds that are not compared; search="random" or "halving", which
+    stops trials that fall behind, need the extra `search`.
 
     The plan is written to sweep.json and never changed.
     """

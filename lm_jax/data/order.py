@@ -225,4 +225,4 @@ def bucket_windows(buckets: Buckets, batch: int) -> Windows:
         k = int(np.searchsorted(ends, index, "right"))
         return buckets.row(int(order[index]), buckets.lengths[k])
 
-    return Windows(len(order), row, batch, groups)
+    return Windows(len(order), row, batch, groups, order)

@@ -23,6 +23,8 @@ class Windows:
     batch: int
     groups: tuple[tuple[int, int], ...] = ()
     """(rows, rows of a batch) of each length, where there are several."""
+    order: np.ndarray | None = None
+    """The number in the split of each row, where rows are in another order."""
 
     def __len__(self) -> int:
         """Give the number of batches."""
@@ -43,6 +45,11 @@ class Windows:
             name: _padded(np.stack([row[name] for row in rows]), missing)
             for name in rows[0]
         }
+
+    def numbers(self, index: int) -> np.ndarray:
+        """Give the number in the split of each row of a batch but the padded ones."""
+        first, last, _ = self._place(index)
+        return np.arange(first, last) if self.order is None else self.order[first:last]
 
     def _place(self, index: int) -> tuple[int, int, int]:
         """Give the first row of a batch, the row after its last, and its size."""

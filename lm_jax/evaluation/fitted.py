@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from lm_jax.data import Prepared
+from lm_jax.evaluation.items import Items
 from lm_jax.generation import Sampling
 
 Progress = Callable[[str, int, int], None]
@@ -64,6 +65,13 @@ class Fitted(Protocol):
 
     def score(self, split: str, progress: Progress | None = None) -> dict[str, float]:
         """Score a whole split; "loss" is one of the scores."""
+
+    def items(self, split: str, progress: Progress | None = None) -> Items:
+        """Score each row of a split alone.
+
+        Raises:
+            UserError: where rows continue each other.
+        """
 
     def score_with_cache(
         self,

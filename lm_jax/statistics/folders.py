@@ -23,8 +23,9 @@ from lm_jax.runs.rows import (
     results_below,
     rows_of,
 )
+from lm_jax.statistics.items import OverItems, over_items
 from lm_jax.statistics.verdicts import INCONCLUSIVE, Comparison, compare
-from lm_jax.statistics.words import basis, seen
+from lm_jax.statistics.words import basis, over, seen
 from lm_jax.training.alike import TOKENS, unlike
 
 _MOST = 20  # exact permutations of more pairs take minutes
@@ -40,6 +41,7 @@ class Pairs:
         seeds: of the pairs.
         scores: of a and of b, in the order of the seeds.
         found: b less a, judged.
+        items: the same over the items of the split; None where runs didn't keep them.
         level: that it was judged at.
         notes: what else a reader of the verdict should know.
     """
@@ -50,6 +52,7 @@ class Pairs:
     seeds: tuple[int, ...]
     scores: tuple[tuple[float, ...], tuple[float, ...]]
     found: Comparison
+    items: OverItems | None
     level: float
     notes: tuple[str, ...]
 
@@ -69,6 +72,7 @@ class Pairs:
             "deviation": found.deviation,
             "interval": [found.mean - found.interval, found.mean + found.interval],
             "p": {"t": found.t, "permutation": found.permutation},
+            "items": self.items and self.items._asdict(),
             "level": self.level,
             "verdict": found.verdict,
             "notes": self.notes,
@@ -94,6 +98,8 @@ class Pairs:
         )
         t, permuted = f"{found.t:.2g}", f"{found.permutation:.2g}"
         yield f"  p {t} by Student's t, {permuted} by permutation"
+        if self.items is not None:
+            yield f"B less A {over(self.items, self.level)}"
         told, pairs = f"B against A: {found.verdict}.", len(self.seeds)
         if found.verdict == INCONCLUSIVE:
             told += seen(pairs, self.level, found.deviation)
@@ -136,8 +142,18 @@ def compare_folders(
     first, second = (tuple(found[seed] for seed in seeds) for found in scores)
     differences = np.array([second]) - np.array([first])
     (found,) = compare(differences, study, larger_is_better(rows, measure))
-    notes = tuple(_notes(rows, scores))
-    return Pairs(a, b, measure, tuple(seeds), (first, second), found, level, notes)
+    notes, items = tuple(_notes(rows, scores)), _items(rows, seeds, measure, level)
+    return Pairs(
+        a, b, measure, tuple(seeds), (first, second), found, items, level, notes
+    )
+
+
+def _items(
+    rows: tuple[Row, Row], seeds: list[int], measure: Measure, level: float
+) -> OverItems | None:
+    """Compare the runs of some seeds item by item, where they kept items."""
+    there, here = ({run.seed: run for run in row.runs} for row in rows)
+    return over_items([(there[k], here[k]) for k in seeds], measure, level)
 
 
 def _row(folder: Path) -> Row:

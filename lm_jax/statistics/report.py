@@ -12,10 +12,11 @@ from lm_jax.ablation.plan import Place, Plan, place_of
 from lm_jax.ablation.plan_file import PLAN, read_plan
 from lm_jax.ablation.states import State, look_at
 from lm_jax.ablation.study import Study
-from lm_jax.ablation.tune import Chosen, at_edge, read_chosen
+from lm_jax.ablation.tune import THROUGH, Chosen, at_edge, read_chosen
 from lm_jax.errors import UserError
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.rows import Ended, Row, larger_is_better
+from lm_jax.statistics.items import OverItems, over_items
 from lm_jax.statistics.paired import t_test_of_mean
 from lm_jax.statistics.verdicts import NO_VERDICT, Comparison, compare
 
@@ -32,6 +33,7 @@ class Report:
         measure: the score, of the whole validation split at the last step.
         scores: by variant and seed, of the runs that ended.
         comparisons: by variant; none while a run is missing.
+        items: the same over the items of the split, of those whose runs kept them.
         targets: p of a mean no better than the study's target, by variant; none while
             a run is missing.
         chosen: what was tuned, by variant; none before that is through.
@@ -46,6 +48,7 @@ class Report:
     measure: str
     scores: Mapping[str, Mapping[int, float]]
     comparisons: Mapping[str, Comparison]
+    items: Mapping[str, OverItems] = field(default_factory=dict)
     targets: Mapping[str, float] = field(default_factory=dict)
     chosen: Mapping[str, Chosen] = field(default_factory=dict)
     signal: int | None = None
@@ -54,8 +57,7 @@ class Report:
     @property
     def lacking(self) -> list[Place]:
         """The runs for want of which there is no verdict."""
-        counted = ("ended", "diverged")
-        return [c for c, state in self.states.items() if state.word not in counted]
+        return [c for c, state in self.states.items() if state.word not in THROUGH]
 
 
 def measure_of(plan: Plan) -> str:
@@ -138,8 +140,22 @@ def _scored(report: Report) -> Report:
     return replace(
         report,
         comparisons=_compared(report, scores, larger),
+        items=_over_items(report, results),
         targets=_tested(report, larger),
     )
+
+
+def _over_items(report: Report, results: Mapping[Place, Ended]) -> dict[str, OverItems]:
+    """Each variant less its reference, over the items that all their runs kept."""
+    runs = {(place.variant, place.seed): run for place, run in results.items()}
+    found = {}
+    for name, other in report.against.items():
+        seeds = sorted(seed for variant, seed in runs if variant == name)
+        pairs = [(runs[other, seed], runs[name, seed]) for seed in seeds]
+        level = report.study.level / len(report.against)
+        if over := over_items(pairs, ("validation", report.measure), level):
+            found[name] = over
+    return found
 
 
 def _tested(report: Report, larger: bool) -> dict[str, float]:

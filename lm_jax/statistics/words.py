@@ -8,6 +8,7 @@ import numpy as np
 
 from lm_jax.ablation import tune
 from lm_jax.runs.figures import decimals, figure
+from lm_jax.statistics.items import OverItems
 from lm_jax.statistics.paired import smallest_p
 from lm_jax.statistics.power import detectable
 from lm_jax.statistics.report import Report
@@ -118,8 +119,15 @@ def sentences(report: Report) -> list[str]:
             verdict += seen(study.seeds, study.level / many, found.deviation)
         verdict += tune.at_edge(report.chosen, (name, report.against[name]))
         told.append(verdict)
-    told += [*_published(report), *_targets(report)]
+    told += [*_over_items(report), *_published(report), *_targets(report)]
     return [*told, basis(study.seeds, study.level, many)] if many else told
+
+
+def _over_items(report: Report) -> Iterator[str]:
+    """Differences over the items of the split, where all runs kept them."""
+    for name, found in report.items.items():
+        level = report.study.level / len(report.comparisons)
+        yield f"{name} less {report.against[name]} {over(found, level)}"
 
 
 def _no_verdict(report: Report) -> str:
@@ -171,6 +179,17 @@ def effect_text(report: Report, name: str) -> str:
     other = effect.measure not in (None, report.measure)
     measure = f" {str(effect.measure).replace('_', ' ')}" if other else ""
     return f"{effect.effect:+g}{measure}"
+
+
+def over(found: OverItems, level: float) -> str:
+    """A difference over items, and what its interval is of."""
+    digits = decimals([found.mean], [(found.high - found.low) / 4])
+    low, high = (f"{value:+.{digits}f}" for value in (found.low, found.high))
+    return (
+        f"over {found.count:,} items {found.mean:+.{digits}f}, {100 * (1 - level):g}% "
+        f"interval {low} to {high} by bootstrap: what other items would give with "
+        "these trained models; of other seeds it says nothing."
+    )
 
 
 def seen(pairs: int, level: float, deviation: float) -> str:

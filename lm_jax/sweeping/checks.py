@@ -63,6 +63,8 @@ def resolve(
             setup = set_up(variant.experiment, progress=progress)
         except UserError as error:
             raise UserError(f"{variant.name}: {error}") from error
+        if plan.study.search == "halving":
+            _check_halving(variant, setup)
         found[variant.name] = _resolved(setup)
     for variant in plan.compared():
         _check_alike(variant, found, plan.study.measure == "bits_per_byte")
@@ -93,6 +95,20 @@ def _resolved(setup: Setup) -> Resolved:
         scored=measured(setup),
         scores=names,
     )
+
+
+def _check_halving(variant: Variant, setup: Setup) -> None:
+    """Refuse to stop early what isn't looked at before its end.
+
+    Raises:
+        UserError: with what to change.
+    """
+    watch = setup.experiment.watch
+    if setup.every[watch] >= setup.total:
+        raise UserError(
+            f"study.search='halving': {variant.name} is evaluated at its end alone, "
+            f"and trials are stopped at evaluations. Make '{watch}' more often (every)."
+        )
 
 
 def _bytes(shapes: Any) -> int:

@@ -95,11 +95,13 @@ def lines(plan: Plan, costs: list[Cost]) -> Iterator[str]:
         )
         table.append((name, cells))
     trials, seeds = len(plan.points), plan.study.seeds
+    most = "at most " * (plan.study.search == "halving")
     if trials:
-        table.append((f"{trials * len(costs)} trials", _whole(costs, trials)))
+        named = f"{most}{trials * len(costs)} trials"
+        table.append((named, _whole(costs, trials)))
         table.append((f"{seeds * len(costs)} compared", _whole(costs, seeds)))
     runs = trials + seeds
-    table.append((f"all {runs * len(costs)}", _whole(costs, runs)))
+    table.append((f"{most}all {runs * len(costs)}", _whole(costs, runs)))
     widths = [max(len(cells[k]) for _, cells in table) for k in range(len(heads))]
     room = max(len(name) for name, _ in table)
     for name, line in table:

@@ -12,9 +12,11 @@ from lm_jax.ablation.plan_file import PLAN, check_same, claim_plan, read_plan
 from lm_jax.ablation.states import State, state_of
 from lm_jax.ablation.study import Study
 from lm_jax.ablation.tune import (
+    THROUGH,
     Chosen,
     choose,
     keep_chosen,
+    pruner_of,
     trial_state,
     tuned,
     watched_score,
@@ -107,7 +109,8 @@ def run_cell(cell: Cell, display: Display, warm: Warm | None = None) -> int | No
     fresh = not has_checkpoint(cell.run)
     setup = set_up(cell.experiment, progress=display.work, fresh=fresh)
     compiled = None if warm is None else warm.compiled(cell, setup)
-    return train_run(cell.experiment, cell.run, setup, display, compiled).signal
+    prune = pruner_of(cell)
+    return train_run(cell.experiment, cell.run, setup, display, compiled, prune).signal
 
 
 def carry_out(plan: Plan, display: Display, launch: Launch | None = None) -> Report:
@@ -180,8 +183,11 @@ class _Work:
             The signal that stopped it, if one did.
         """
         for cell in cells:
-            stopped = None
-            if self._states[cell].word in _TO_RUN:
+            stopped, left = None, self._states[cell].word in _TO_RUN
+            if left and not self._rivals_through(cell):
+                waits = State(self._states[cell].word, "waits for those before it")
+                self._states[cell] = waits
+            elif left:
                 self._pace.begin(cell)
                 steps = self._resolved[cell.variant].steps
                 shown = CellDisplay(cell.title, steps, self._pace)
@@ -192,6 +198,11 @@ class _Work:
             if stopped := stopped or self._interrupt.received:
                 return stopped
         return None
+
+    def _rivals_through(self, cell: Cell) -> bool:
+        """Whether the trials that a trial is judged beside have all been tried."""
+        word = {each.run: state.word for each, state in self._states.items()}
+        return all(word[run] in THROUGH for run in cell.rivals)
 
 
 def _sources(plan: Plan) -> str:
@@ -260,7 +271,8 @@ def _run(
         return State("failed", f"{type(error).__name__}: {error} ({log})"), None
     finally:
         display.close()
-    return state_of(cell, sources), signal
+    state = state_of(cell, sources)
+    return (state if cell.trial is None else trial_state(cell, state)), signal
 
 
 def _say(cell: Cell, state: State, plan: Plan, display: Display) -> None:

@@ -14,6 +14,7 @@ from lm_jax.data.prepared import check_varied
 from lm_jax.errors import UserError
 from lm_jax.evaluation import NeuralCache
 from lm_jax.evaluation.fitted import Planned, Progress
+from lm_jax.evaluation.items import Items
 from lm_jax.experiment import CountExperiment
 from lm_jax.generation import Sampling
 from lm_jax.objectives.scores import likelihood
@@ -90,6 +91,12 @@ class ScoredCounts:
     ) -> np.ndarray:
         """Continue prompts of (tokens,): new tokens (batch, length)."""
         return self.loaded.generate_ids(prompts, length, sampling, seed)
+
+    def items(self, split: str, progress: Progress | None = None) -> Items:
+        """Refuse: a split is read as one text."""
+        raise UserError(
+            "--items: a model that counts reads a split as one text, without items."
+        )
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
         """Refuse: counts are no vectors."""

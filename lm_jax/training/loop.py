@@ -1,7 +1,7 @@
 """The loop: steps, evaluations, samples and checkpoints of one run."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +67,15 @@ class Outputs:
             self.display.sample(step, text)
 
 
+Prune = Callable[[Progress], bool]
+"""Told what evaluations have found, says whether to stop before the end."""
+
+
+def keep_on(_: Progress) -> bool:
+    """Never stop early."""
+    return False
+
+
 class Made(NamedTuple):
     """A step that was dispatched.
 
@@ -102,6 +111,7 @@ class Outcome:
         state, progress, clock: at the end.
         scores: of each evaluation, the last that was made; empty when interrupted.
         signal: that ended it, or None.
+        pruned: whether it was stopped before its end, since others do better.
     """
 
     state: TrainState
@@ -109,6 +119,7 @@ class Outcome:
     clock: Clock
     scores: dict[str, dict[str, float]]
     signal: int | None
+    pruned: bool = False
 
 
 def train(
@@ -119,8 +130,9 @@ def train(
     checkpoints: Checkpoints,
     outputs: Outputs,
     interrupt: Interrupt,
+    prune: Prune = keep_on,
 ) -> Outcome:
-    """Train from a state to the end of the budget, or until interrupted.
+    """Train from a state to the end of the budget, or until interrupted or pruned.
 
     Metrics of a step are read after the next one is dispatched, so that the
     device never waits for the host.
@@ -138,7 +150,8 @@ def train(
     spikes = Spikes(setup.experiment.execution.spikes)
     inside = _Inside(setup, compiled, progress, checkpoints, outputs, clock, spikes)
     first = int(state.step)
-    if _out_of_patience(setup, progress, outputs.display):
+    pruned = first < setup.total and prune(progress)
+    if pruned or _out_of_patience(setup, progress, outputs.display):
         first = setup.total
     for done, batch, waited, fed in _feed(setup, first):
         state, metrics = compiled.step(state, batch, seed)
@@ -174,10 +187,11 @@ def train(
         if setup.experiment.watch in due:
             outputs.write(done, {}, parameters=digest_of_parameters(saved.params))
         save_state(done, saved, progress, checkpoints, mean)
-        if stop or _out_of_patience(setup, progress, outputs.display):
+        pruned = done < setup.total and prune(progress)
+        if stop or pruned or _out_of_patience(setup, progress, outputs.display):
             break
     checkpoints.wait()
-    if not scores and interrupt.received is None:
+    if not (scores or pruned) and interrupt.received is None:
         # Ended before, perhaps without having written its result.
         mean = mean_of_checkpoints(setup, state, checkpoints)
         fitted, work = scored(setup, compiled, state, mean), outputs.display.work
@@ -186,7 +200,7 @@ def train(
             for name, evaluation in setup.experiment.evaluations.items()
             if evaluation.watched
         }
-    return Outcome(state, progress, clock, scores, interrupt.received)
+    return Outcome(state, progress, clock, scores, interrupt.received, pruned)
 
 
 def _feed(setup: Setup, first: int) -> Iterator[tuple[int, dict, float, Fed]]:

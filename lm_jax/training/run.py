@@ -30,7 +30,7 @@ from lm_jax.runs.result import (
 from lm_jax.runs.sinks import open_sinks
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.guards import Interrupt
-from lm_jax.training.loop import Outcome, Outputs, train
+from lm_jax.training.loop import Outcome, Outputs, Prune, keep_on, train
 from lm_jax.training.memory import check_batch, is_out_of_memory, ran_out
 from lm_jax.training.progress import Progress
 from lm_jax.training.restart import lengthened, restored
@@ -45,6 +45,7 @@ def train_run(
     setup: Setup,
     display: Display,
     compiled: Compiled | None = None,
+    prune: Prune = keep_on,
 ) -> Outcome:
     """Train in a run directory, from its last checkpoint if it has one.
 
@@ -54,6 +55,7 @@ def train_run(
         setup: of the experiment.
         display: what a person sees.
         compiled: functions of the same recipe, if a run of another seed has them.
+        prune: says whether it is stopped before its end; it has no result then.
 
     Raises:
         UserError: when the directory holds another experiment, is in use, has
@@ -87,7 +89,14 @@ def train_run(
         outputs = Outputs(run, display, log, sinks, past)
         try:
             outcome = train(
-                setup, compiled, state, progress, checkpoints, outputs, interrupt
+                setup,
+                compiled,
+                state,
+                progress,
+                checkpoints,
+                outputs,
+                interrupt,
+                prune,
             )
         except (MemoryError, jax.errors.JaxRuntimeError) as error:
             if not is_out_of_memory(error):
@@ -100,7 +109,7 @@ def train_run(
             for sink in sinks:
                 sink.close()
         ended = (run / "result.json").exists() and first == int(outcome.state.step)
-        if outcome.signal is None and not ended:
+        if outcome.signal is None and not (ended or outcome.pruned):
             finish(setup, run, outcome)
         return outcome
 

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from lm_jax.data import Prepared
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Progress
+from lm_jax.evaluation.items import Items, each_row
 from lm_jax.evaluation.neural_cache import (
     NOT_CARRIED,
     NeuralCache,
@@ -104,6 +105,32 @@ class Scored:
             lambda rows: empty_cache_carry(model, self.loaded.params, cache, rows),
         )
 
+    def items(self, split: str, progress: Progress | None = None) -> Items:
+        """Score each row of a split alone.
+
+        Raises:
+            UserError: when rows continue each other.
+        """
+        if self.data.lanes:
+            raise UserError(
+                "--items: a state that is carried from row to row makes them one text, "
+                "and no items. Compare by seeds, or by windows read alone."
+            )
+        experiment, windows = self.loaded.experiment, self.data.evaluation
+        step = make_evaluation_step(self.loaded.model, experiment.objective)
+        batches = windows(split, self._rows)
+        return each_row(step, self.loaded.params, batches, self.mesh, progress)
+
+    @property
+    def _rows(self) -> int:
+        """Rows of a batch: as many as a part of a training step, and some tokens."""
+        experiment, data = self.loaded.experiment, self.data
+        rows = data.rows(experiment.seed, experiment.batch)
+        part = rows // experiment.execution.accumulate
+        ways = batch_ways(self.mesh)
+        size = data.lanes or max(part, EVALUATION_TOKENS // data.context)
+        return -(-size // ways) * ways
+
     def _sums(
         self,
         split: str,
@@ -116,12 +143,7 @@ class Scored:
         Raises:
             UserError: when no target of the split counts.
         """
-        experiment, data = self.loaded.experiment, self.data
-        rows = data.rows(experiment.seed, experiment.batch)
-        part = rows // experiment.execution.accumulate
-        ways = batch_ways(self.mesh)
-        size = data.lanes or max(part, EVALUATION_TOKENS // data.context)
-        size = -(-size // ways) * ways
+        experiment, data, size = self.loaded.experiment, self.data, self._rows
         windows = data.evaluation(split, size)
         carry = to_mesh(empty(size), self.mesh) if empty else None
         sums = summed(function, self.loaded.params, windows, self.mesh, carry, progress)
