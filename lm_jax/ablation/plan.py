@@ -65,6 +65,11 @@ class Place:
     trial: int | None = field(default=None, kw_only=True)
 
     @property
+    def name(self) -> str:
+        """In the folder of its plan."""
+        return f"{self.variant}/{self.run.name}"
+
+    @property
     def title(self) -> str:
         """For people."""
         if self.trial is not None:
@@ -91,11 +96,14 @@ class Plan:
         folder: that its runs lie in.
         study: what is asked.
         variants: what is compared.
+        workers: processes that share the machine evenly, and run cells side by side;
+            None runs one after another on all of it.
     """
 
     folder: Path
     study: Study
     variants: tuple[Variant, ...]
+    workers: int | None = None
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.ablation import Study, integers, log_uniform, preview, uniform, words
+from lm_jax.ablation import Study, integers, log_uniform, uniform
 from lm_jax.ablation.distributions import points, range_of
 from lm_jax.ablation.plan import make_plan
 from lm_jax.errors import Diverged, UserError
 from lm_jax.runs.display import Display
+from lm_jax.statistics import words
 from lm_jax.statistics.report import read_report
+from lm_jax.sweeping import preview
 from lm_jax.sweeping.checks import Resolved
 from lm_jax.sweeping.sweep import carry_out
 from tests.properties import quick

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from lm_jax.__main__ import main
-from lm_jax.ablation import PublishedEffect, Study, words
+from lm_jax.ablation import PublishedEffect, Study
 from lm_jax.report.charts import labels
 from lm_jax.report.curves import curves
 from lm_jax.report.gathering import gather
 from lm_jax.report.page import page
 from lm_jax.runs.metrics import append_sample
+from lm_jax.statistics import words
 from tests.report.made import begin, made, tiny
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lm_jax.ablation import PublishedEffect, Study, words
+from lm_jax.ablation import PublishedEffect, Study
 from lm_jax.report.gathering import gather
 from lm_jax.report.papers import escaped, latex, markdown, values
+from lm_jax.statistics import words
 from tests.report.made import made, tiny
 
 
