@@ -66,6 +66,11 @@ class Place:
     trial: int | None = field(default=None, kw_only=True)
 
     @property
+    def name(self) -> str:
+        """In the folder of its plan."""
+        return f"{self.variant}/{self.run.name}"
+
+    @property
     def title(self) -> str:
         """For people."""
         if self.trial is not None:
@@ -100,11 +105,14 @@ class Plan:
         folder: that its runs lie in.
         study: what is asked.
         variants: what is compared.
+        workers: processes that share the machine evenly, and run cells side by side;
+            None runs one after another on all of it.
     """
 
     folder: Path
     study: Study
     variants: tuple[Variant, ...]
+    workers: int | None = None
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -165,6 +173,12 @@ class Plan:
 def trial_name(number: int) -> str:
     """The name of the directory of a trial."""
     return f"trial{number}"
+
+
+def trial_number(name: str) -> int | None:
+    """What `trial_name` named so; None of a run that is no trial."""
+    number = name.removeprefix("trial")
+    return int(number) if number != name else None
 
 
 def place_of(folder: Path, variant: str, seed: int) -> Path:

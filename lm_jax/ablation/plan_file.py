@@ -34,15 +34,14 @@ def written(plan: Plan) -> dict[str, Any]:
     }
     # What is compared is known by its recipe before it is tuned.
     cells = {
-        f"{each.variant}/{each.run.name}": "-".join(
-            [digest(each.experiment), str(each.seed), code["sources"]]
-        )
+        each.name: "-".join([digest(each.experiment), str(each.seed), code["sources"]])
         for each in (*plan.trials, *plan.cells)
     }
     return {
         "format": _FORMAT,
         "code": code,
         "study": plan.study.written(),
+        "workers": plan.workers,
         "variants": variants,
         "points": list(plan.points),
         "cells": cells,
@@ -84,6 +83,8 @@ def check_same(plan: Plan, any_code: bool = False) -> None:
     changes = list(_changes(before, now))
     if not any_code:
         changes += _changed_code(before["code"], now["code"])
+        if (there := before.get("workers")) != plan.workers:
+            changes += [f"--workers: {there} there, {plan.workers} now"]
     if changes:
         lines = "\n".join(f"  {line}" for line in changes)
         raise UserError(

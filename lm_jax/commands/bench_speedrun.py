@@ -20,7 +20,7 @@ from lm_jax.files import given_path, write_json
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.statistics.paired import t_test_of_mean
-from lm_jax.sweeping.sweep import Warm, run_cell
+from lm_jax.sweeping.cells import Warm, run_cell
 
 NANOGPT_STEPS = 2000
 _STEPS = 50  # of PyTorch, before each run

@@ -23,7 +23,7 @@ from lm_jax.runs.result import find_scores, read_result
 from lm_jax.schedules import WarmupCosine
 from lm_jax.statistics.paired import Differences
 from lm_jax.statistics.verdicts import BETTER, WORSE, compare
-from lm_jax.sweeping.sweep import Warm, run_cell
+from lm_jax.sweeping.cells import Warm, run_cell
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters
 

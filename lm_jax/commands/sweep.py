@@ -26,6 +26,7 @@ from lm_jax.runs.display import Display
 from lm_jax.statistics import words
 from lm_jax.statistics.report import Report
 from lm_jax.sweeping.preview import lines, preview
+from lm_jax.sweeping.shares import shares
 from lm_jax.sweeping.sweep import carry_out
 
 
@@ -58,6 +59,9 @@ class Options:
     """Fields and their values: model.layers=2,4 schedule.peak=1e-3,3e-3"""
     out: Path | None = None
     """Folder of the runs; runs/<experiment> if not given."""
+    workers: int | None = None
+    """Processes that train cells side by side, each with an equal share of the cores,
+    or of the GPUs; one after another on all of them if not given."""
     preview: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Say what it will cost, by a few measured steps; nothing is trained."""
     json: AsJson = False
@@ -92,6 +96,8 @@ def _swept(options: Options, args: list[str]) -> tuple[int, Report | None]:
     if options.preview:
         print("\n".join(lines(plan, preview(plan, display))))
         print("Time: steps and what is watched; samples and the like come on top.")
+        if plan.workers is not None:
+            print("It is measured one run after another, on the whole machine.")
         return 0, None
     report = carry_out(plan, display)
     if report.signal is not None:
@@ -124,6 +130,8 @@ def planned(options: Options) -> Plan:
     Raises:
         UserError: it isn't sound.
     """
+    if options.workers is not None:
+        shares(options.workers)  # refuses what can't be divided
     file = load_file(options.file)
     study = _study(file)
     if options.seeds is not None:
@@ -135,7 +143,8 @@ def planned(options: Options) -> Plan:
     chosen = _chosen(file, options.variants, bool(options.grid))
     experiments, against = over_grid(chosen, options.grid, program)
     known = {k: v for k, v in study.published.items() if k in against}
-    return make_plan(experiments, folder, replace(study, published=known), against)
+    plan = make_plan(experiments, folder, replace(study, published=known), against)
+    return replace(plan, workers=options.workers)
 
 
 def _study(file: File) -> Study:

@@ -1,10 +1,8 @@
 """Start what a contest does in processes of their own, and see what became of it."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +12,11 @@ from typing import Any
 from lm_jax.contest.worker import FAILED, MEASURED, STOPPED, WRONG
 from lm_jax.errors import UserError
 from lm_jax.files import writing
-from lm_jax.runs.code import PACKAGE
+from lm_jax.processes import how_ended, last_line, start
 from lm_jax.runs.directory import in_use
 from lm_jax.runs.metrics import last_rows
 
+_WORKER = "lm_jax.contest.worker"
 _LOOK = 0.2  # seconds between two looks at a process
 
 
@@ -79,7 +78,7 @@ def launch(
         words = ["run", job.contest, job.proposal, job.seed, job.run]
         log = job.run.with_name(f"{job.run.name}.log")
         with writing(log), open(log, "ab") as file:
-            status = _watch(_start(words, file), job.run, told, stopped)
+            status = _watch(start(_WORKER, words, stderr=file), job.run, told, stopped)
         _check(status, log)
         wall = time.monotonic() - began
         return json.loads(measured.read_text("utf-8")) | {"wall": wall}
@@ -94,30 +93,17 @@ def freeze(address: str, contest: Path, folder: Path) -> None:
         UserError: it may not compete, or there is something wrong with it.
     """
     words = ["freeze", address, contest, folder]
-    process = _start(words, subprocess.PIPE)
+    process = start(_WORKER, words, stderr=subprocess.PIPE)
     _, said = process.communicate()
     text = said.decode("utf-8", "replace").strip()
     if process.returncode:
-        last = text if process.returncode in (WRONG, FAILED) else _last(text)
+        last = text if process.returncode in (WRONG, FAILED) else last_line(text)
         raise UserError(last or f"{address} ended with {process.returncode}.")
 
 
 def forget_checkpoints(run: Path) -> None:
     """Remove the checkpoints of a run that was scored; all else of it stays."""
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
-
-
-def _start(words: list[Any], errors: Any) -> subprocess.Popen:
-    path = os.pathsep.join(
-        filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")])
-    )
-    return subprocess.Popen(
-        [sys.executable, "-m", "lm_jax.contest.worker", *map(str, words)],
-        stdin=subprocess.PIPE,  # it ends when this process does
-        stdout=subprocess.DEVNULL,
-        stderr=errors,
-        env=os.environ | {"PYTHONPATH": path},
-    )
 
 
 def _watch(
@@ -155,12 +141,7 @@ def _check(status: int, log: Path) -> None:
     if status == FAILED:
         raise Failed(said)
     if status:
-        how = f"signal {-status}" if status < 0 else f"status {status}"
-        raise Failed(f"It ended with {how}: {_last(said)} ({log})")
-
-
-def _last(text: str) -> str:
-    return next(iter(reversed(text.splitlines())), "nothing was said")
+        raise Failed(f"{how_ended(status, said)} ({log})")
 
 
 def _put_aside(run: Path) -> None:

@@ -10,9 +10,7 @@ recipe; 75: stopped and saved.
 
 import json
 import os
-import signal
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from lm_jax.errors import Diverged, UserError
 from lm_jax.experiment.loading import own_fault
 from lm_jax.files import atomic_write
 from lm_jax.platform import configure
+from lm_jax.processes import end_with_parent
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.display import Display
 from lm_jax.runs.numbers import encoded
@@ -78,7 +77,7 @@ def main(args: list[str]) -> int:
             address, contest, folder = words
             freeze_candidate(address, Path(contest), Path(folder))
             return 0
-        _end_with_parent()
+        end_with_parent()
         contest, proposal, seed, folder = words
         return run(Path(contest), int(proposal), int(seed), Path(folder))
     except (Unfit, Diverged) as error:
@@ -93,17 +92,6 @@ def main(args: list[str]) -> int:
             raise
         print(fault, file=sys.stderr)
         return FAILED
-
-
-def _end_with_parent() -> None:
-    """Stop and save as soon as the referee is no more, however it ended."""
-
-    def wait() -> None:
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from lm_jax.streams import lasting
 
 COLUMNS = 80  # what is written to stay fits this, however wide the terminal
 _SAMPLE_LINES = 8
+Line = tuple[str, int, int, list[str]]  # name, how much is done of how much, and more
 _PACE_SECONDS = 120  # long enough that an evaluation does not upset the time left
 
 # They turn the writing direction of what follows, outside the sample too.
@@ -190,18 +191,25 @@ class Display:
 
     def _draw(self, name: str, done: int, total: int, pieces: list[str]) -> None:
         """The live line, or the same in words."""
-        if not self._terminal:
-            for words in _flow([name, *pieces]):
-                self._print(Text(words))
+        if self._terminal:
+            self._show([(name, done, total, pieces)])
             return
-        rest = "  ".join(pieces)
-        room = max(self._console.width, 60) - cell_len(name) - cell_len(rest) - 4
-        line = Table.grid(padding=(0, 2, 0, 0))
-        if room >= 6:
-            bar = ProgressBar(total=total, completed=done, width=min(room, 40))
-            line.add_row(Text(name, no_wrap=True), bar, Text(rest, no_wrap=True))
-        else:
-            line.add_row(Text(f"{name}  {rest}", no_wrap=True, overflow="crop"))
+        for words in _flow([name, *pieces]):
+            self._print(Text(words))
+
+    def _show(self, lines: list[Line]) -> None:
+        """The live lines of a terminal, one below the other."""
+        rests = ["  ".join(pieces) for *_, pieces in lines]
+        said = max(cell_len(name) for name, *_ in lines) + max(map(cell_len, rests))
+        room = max(self._console.width, 60) - said - 4
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for (name, done, total, _), rest in zip(lines, rests, strict=True):
+            if room >= 6:
+                bar = ProgressBar(total=total, completed=done, width=min(room, 40))
+                table.add_row(Text(name, no_wrap=True), bar, Text(rest, no_wrap=True))
+            else:
+                whole = Text(f"{name}  {rest}", no_wrap=True, overflow="crop")
+                table.add_row(whole)
         if self._live is None:
             self._live = Live(
                 console=self._console,
@@ -212,7 +220,7 @@ class Display:
             self._live.start()
             # A killed process could not show it again.
             self._console.show_cursor(True)
-        self._live.update(line, refresh=True)
+        self._live.update(table, refresh=True)
 
     def _stop(self, keep: bool) -> None:
         """End the live line, in place or without a trace."""

@@ -3,9 +3,7 @@
 import json
 import os
 import platform
-import shlex
 import socket
-import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 from lm_jax.files import atomic_write
 from lm_jax.platform import devices as all_devices
 from lm_jax.platform import precision_of
+from lm_jax.processes import COMMAND, command
 from lm_jax.runs.code import changes, own_code, read_starts
 
 _PACKAGES = {
@@ -39,7 +38,7 @@ def environment() -> dict:
     devices = all_devices()
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(sys.orig_argv),
+        "command": command(),
         "directory": os.getcwd(),
         "host": socket.gethostname(),
         "platform": platform.platform(),
@@ -54,7 +53,7 @@ def environment() -> dict:
             name: value
             for name, value in sorted(os.environ.items())
             if name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
-            or name.startswith(("JAX_", "LM_JAX_"))
+            or (name.startswith(("JAX_", "LM_JAX_")) and name != COMMAND)
         },
         "code": own_code(),
     }

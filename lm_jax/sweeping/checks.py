@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,9 +49,16 @@ class Resolved(NamedTuple):
 
 
 def resolve(
-    plan: Plan, progress: Callable[[str, int, int], None] | None = None
+    plan: Plan,
+    progress: Callable[[str, int, int], None] | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> dict[str, Resolved]:
     """Resolve each variant, and see that they can be compared.
+
+    Args:
+        plan: of the sweep.
+        progress: told (description, done, total).
+        devices: that a run has; all, if None.
 
     Raises:
         UserError: a variant can't be trained; two are scored on other texts, or
@@ -60,7 +67,7 @@ def resolve(
     found = {}
     for variant in plan.variants:
         try:
-            setup = set_up(variant.experiment, progress=progress)
+            setup = set_up(variant.experiment, devices, progress=progress)
         except UserError as error:
             raise UserError(f"{variant.name}: {error}") from error
         if plan.study.search == "halving":

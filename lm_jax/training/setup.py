@@ -1,6 +1,6 @@
 """From an experiment to all that a run needs, checked before any compiling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,7 +224,7 @@ def _placed(shapes: Any, shardings: Any) -> Any:
 
 def set_up(
     experiment: Experiment,
-    devices: list[jax.Device] | None = None,
+    devices: Sequence[jax.Device] | None = None,
     cache: Path = CACHE,
     progress: Callable[[str, int, int], None] | None = None,
     fresh: bool = True,
@@ -245,7 +245,7 @@ def set_up(
     check_values(experiment)
     check_model(experiment.model)
     check_objective(experiment.objective)
-    mesh = check_devices(experiment, devices or all_devices())
+    mesh = check_devices(experiment, list(devices or all_devices()))
     data = experiment.data.prepare(cache, progress)
     model = fill_in(experiment.model, data.vocab_size, data.context)
     model = fill_in_classes(model, len(data.labels))

@@ -23,8 +23,8 @@ from lm_jax.runs.metrics import MetricsLog
 from lm_jax.statistics import words
 from lm_jax.statistics.report import read_report
 from lm_jax.sweeping import preview
+from lm_jax.sweeping.cells import run_cell
 from lm_jax.sweeping.checks import Resolved, resolve
-from lm_jax.sweeping.sweep import run_cell
 from lm_jax.training.progress import Progress
 from tests.ablation.test_tune import RATES, STUDY, peak, swept, tuned_plan
 from tests.properties import quick

@@ -21,9 +21,10 @@ from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
 from lm_jax.statistics import words
 from lm_jax.statistics.report import read_report
-from lm_jax.sweeping import checks
+from lm_jax.sweeping import cells, checks
 from lm_jax.sweeping import sweep as sweeping
-from lm_jax.sweeping.sweep import carry_out, run_cell
+from lm_jax.sweeping.cells import Warm, run_cell
+from lm_jax.sweeping.sweep import carry_out
 from lm_jax.training.initial import Start
 from tests.tiny import EXPERIMENT, write_tiny
 
@@ -57,10 +58,10 @@ def resolved_once(monkeypatch):
     """What the variants resolve to is the same in all of these tests."""
     resolve = sweeping.resolve
 
-    def once(plan, progress):
+    def once(plan, progress, devices):
         key = plan.variants, plan.study.measure
         if key not in RESOLVED:
-            RESOLVED[key] = resolve(plan, progress)
+            RESOLVED[key] = resolve(plan, progress, devices)
         return RESOLVED[key]
 
     monkeypatch.setattr(sweeping, "resolve", once)
@@ -123,9 +124,9 @@ def told(report):
 @pytest.mark.slow
 def test_from_the_command_to_the_table(capsys, monkeypatch):
     """Four runs of two steps; again, it only reports; from Python, the same."""
-    made, make = [], sweeping.Compiled
+    made, make = [], cells.Compiled
     monkeypatch.setattr(
-        sweeping, "Compiled", lambda setup: made.append(make(setup)) or made[-1]
+        cells, "Compiled", lambda setup: made.append(make(setup)) or made[-1]
     )
     assert main(["sweep", "tiny.py"]) == 0
     # The seeds of a variant share what is compiled.
@@ -151,8 +152,8 @@ def test_from_the_command_to_the_table(capsys, monkeypatch):
 
 def test_what_goes_on_shares_nothing_with_what_begins():
     """It has not read what its first parameters would begin with."""
-    warm, (first, other, *_) = sweeping.Warm(), plan().cells
-    begun = sweeping.set_up(first.experiment)
+    warm, (first, other, *_) = Warm(), plan().cells
+    begun = cells.set_up(first.experiment)
     new = replace(begun, start=Start({}, lambda params, _: params, []))
     shared = warm.compiled(first, begun)
     assert warm.compiled(first, begun) is shared
@@ -337,13 +338,13 @@ def test_a_full_disk_is_said_before(monkeypatch):
 def test_a_run_that_is_told_to_stop_saves_and_goes_on(monkeypatch):
     """The signal comes while the run is set up: it makes a step, and saves."""
     cell = plan().cells[0]
-    prepare = sweeping.set_up
+    prepare = cells.set_up
 
     def interrupted(*args, **named):
         os.kill(os.getpid(), signal.SIGTERM)
         return prepare(*args, **named)
 
-    monkeypatch.setattr(sweeping, "set_up", interrupted)
+    monkeypatch.setattr(cells, "set_up", interrupted)
     report = swept(run_cell)
     assert report.signal == signal.SIGTERM
     assert (cell.run / "checkpoints" / "1").is_dir()
