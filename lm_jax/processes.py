@@ -59,8 +59,12 @@ def end_with_parent(take: Callable[[str], None] = lambda line: None) -> None:
     """
 
     def read() -> None:
-        for line in os.fdopen(0, encoding="utf-8", closefd=False):
-            take(line.rstrip("\n"))
+        # Without a buffer: Python ends badly while a thread waits for one.
+        rest = b""
+        while block := os.read(0, 4096):
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                take(line.decode())
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=read, daemon=True).start()

@@ -185,7 +185,9 @@ class SideBySide:
             ready = [cell for cell in self._waiting if work.is_ready(cell)]
             if worker.cell is None and ready:
                 elsewhere = (w.compiled for w in self._workers if w is not worker)
-                cell = chosen(ready, worker.compiled, frozenset().union(*elsewhere))
+                cell = chosen(
+                    ready, worker.compiled, frozenset[str]().union(*elsewhere)
+                )
                 self._waiting.remove(cell)
                 steps = work.steps(cell)
                 shown = BoardDisplay(cell, steps, work.pace, self._board)

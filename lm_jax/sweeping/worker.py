@@ -90,19 +90,27 @@ class Told(Display):
         super().__init__(0)
         self._tell, self._last = tell, 0.0
 
-    def progress(self, *args: Any) -> None:
+    def progress(
+        self,
+        step: int,
+        loss: float,
+        validation: float | None = None,
+        tokens_per_second: float | None = None,
+        note: str = "",
+    ) -> None:
         """See `Display`; as often as a person can see."""
         if (now := time.monotonic()) - self._last >= 0.1:
             self._last = now
-            self._tell({"do": "progress", "args": args})
+            seen = step, loss, validation, tokens_per_second, note
+            self._tell({"do": "progress", "args": seen})
 
-    def work(self, *args: Any) -> None:
+    def work(self, description: str, done: int, total: int) -> None:
         """See `Display`."""
-        self._tell({"do": "work", "args": args})
+        self._tell({"do": "work", "args": (description, done, total)})
 
     def message(self, text: str) -> None:
         """See `Display`."""
-        self._tell({"do": "message", "args": [text]})
+        self._tell({"do": "message", "args": (text,)})
 
     def evaluation(self, step: int, name: str, metrics: dict, best: bool) -> None:
         """Nothing: the run keeps it."""
