@@ -14,6 +14,7 @@ from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import Experiment, digest
 from lm_jax.experiment.overrides import override
+from lm_jax.experiment.value import RANDOM
 from lm_jax.platform import called
 
 # What a folder can be called by anywhere; "=" and "," are for points of a grid.
@@ -216,7 +217,7 @@ def make_plan(
                 "Fit it with `train`."
             )
     variants = tuple(
-        Variant(name, experiment, against.get(name))
+        Variant(name, varied(experiment, study.vary), against.get(name))
         for name, experiment in experiments.items()
     )
     if len(variants) < 2 and study.target is None:
@@ -240,6 +241,13 @@ def make_plan(
             tuple(Variant(c.variant, c.experiment, None) for c in first_trial)
         )
     return plan
+
+
+def varied(experiment: Experiment, part: str) -> Experiment:
+    """An experiment of which the seed moves one part alone, or "all" of them."""
+    if part == "all":
+        return experiment
+    return replace(experiment, held=tuple(each for each in RANDOM if each != part))
 
 
 def with_values(variant: Variant, point: Point) -> Experiment:

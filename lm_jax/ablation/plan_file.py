@@ -8,7 +8,8 @@ from typing import Any
 from lm_jax.ablation.plan import Plan
 from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError
-from lm_jax.experiment import digest, leaves
+from lm_jax.experiment import digest
+from lm_jax.experiment.value import recipe
 from lm_jax.files import exclusive_write, writing
 from lm_jax.runs.code import own_code
 
@@ -24,11 +25,7 @@ def written(plan: Plan) -> dict[str, Any]:
             "against": each.against,
             "matched": each.matched and each.matched._asdict(),
             "digest": digest(each.experiment),
-            "fields": {
-                leaf.name: leaf.text
-                for leaf in leaves(each.experiment)
-                if leaf.part == "recipe" and leaf.name != "seed"
-            },
+            "fields": {leaf.name: leaf.text for leaf in recipe(each.experiment)},
         }
         for each in plan.variants
     }

@@ -11,6 +11,7 @@ from flax.core import FrozenDict
 from lm_jax.ablation.distributions import Range, range_of
 from lm_jax.bounds import check, within
 from lm_jax.errors import UserError, nearest
+from lm_jax.experiment.value import RANDOM
 
 BUDGETS = ("parameters", "flops", "time")
 SEARCHES = ("spread", "random", "halving")
@@ -59,6 +60,8 @@ class Study:
             that the experiment watches.
         seeds: of each variant: 0, 1, ... A verdict needs 5; 8 need no normal
             distribution.
+        vary: what they move: "all" that is random, or one part alone: "order" of the
+            data, "initial" values, or "dropout". The others are those of seed 0.
         smallest: the smallest difference that matters, in units of the measure; None
             never says that there is no difference.
         level: how often a difference is found, in any variant, where there is none.
@@ -89,6 +92,7 @@ class Study:
     measure: str | None = None
     # Exact permutation tests of more pairs take minutes.
     seeds: int = within("[2, 20]", 5)
+    vary: str = "all"
     smallest: float | None = within("(0, inf)", None)
     level: float = within("(0, 1)", 0.05)
     match: str | None = None
@@ -111,6 +115,9 @@ class Study:
         if isinstance(self.match_by, str):
             object.__setattr__(self, "match_by", (self.match_by,))
         check(self, "study")
+        if self.vary not in ("all", *RANDOM):
+            there = nearest(self.vary, ("all", *RANDOM))
+            raise UserError(f"study.vary '{self.vary}' is nothing random.{there}")
         _check_match(self)
         _check_tune(self)
         object.__setattr__(self, "tune", FrozenDict(self.tune))

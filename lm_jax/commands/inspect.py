@@ -55,7 +55,7 @@ def main(args: list[str]) -> None:
         )
     data = experiment.data.prepare(CACHE)
     check_data(data, run)
-    order = data.order(experiment.seed, experiment.batch)
+    order = data.order(experiment.seed_of("order"), experiment.batch)
     count = order.shape(options.step - 1).rows
     if options.row is not None and not 0 <= options.row < count:
         raise UserError(f"--row {options.row}: rows are 0 to {count - 1}.")

@@ -124,6 +124,9 @@ def _wanted(hint: Any) -> str:
     origin = typing.get_origin(hint)
     if origin is Literal:
         return " or ".join(map(repr, typing.get_args(hint)))
+    inner = typing.get_args(hint)[0] if origin is tuple else None
+    if typing.get_origin(inner) is Literal:
+        return f"a tuple of {_wanted(inner)}"
     plain = origin or hint
     if plain in _WORDS:
         return _WORDS[plain]

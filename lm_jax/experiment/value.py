@@ -150,6 +150,10 @@ class Execution:
         check(self, "execution")
 
 
+# What a seed moves, each part apart from the others.
+Random = Literal["order", "initial", "dropout"]
+RANDOM: tuple[Random, ...] = ("order", "initial", "dropout")
+
 # What a field is part of: the recipe, if its metadata doesn't say. The entry of a
 # mapping that ``recipe`` names is part of the recipe too.
 EXECUTION = {"part": "execution"}
@@ -190,6 +194,8 @@ class Experiment:
             the schedule goes on. One more stops the run, and so does the first of all
             with 0. A run that such a step has stopped goes on with another number.
         seed: of initial values, order of the data, dropout and samples.
+        held: parts that are as with seed 0, whatever the seed: "order" of the data and
+            what is drawn of it, "initial" values, "dropout".
         execution: how and where it is computed.
         outputs: beside metrics.jsonl: "tensorboard", "wandb", "mlflow".
         published: the figure to compare with. It belongs to this recipe: made into
@@ -214,6 +220,7 @@ class Experiment:
     patience: int | None = within("[1, inf)", None)
     skip_bad_steps: int = within("[0, inf)", 0)
     seed: int = within(SEEDS, 0)
+    held: tuple[Random, ...] = ()
     execution: Execution = field(default=Execution(), metadata=EXECUTION)
     outputs: tuple[str, ...] = field(default=("tensorboard",), metadata=NOTES)
     published: Published | None = field(default=None, metadata=NOTES)
@@ -223,9 +230,15 @@ class Experiment:
         if isinstance(self.evaluations, Mapping):
             object.__setattr__(self, "evaluations", FrozenDict(self.evaluations))
         check_types(self)
+        held = tuple(part for part in RANDOM if part in self.held)
+        object.__setattr__(self, "held", held)  # one recipe, one name
         check_watched(self.evaluations, self.watch)
         check(self)
         _keep_published(self)
+
+    def seed_of(self, part: Random) -> int:
+        """The seed of a part of what is random: one of `RANDOM`."""
+        return 0 if part in self.held else self.seed
 
 
 @dataclass(frozen=True)
@@ -269,7 +282,15 @@ AnyExperiment = Experiment | CountExperiment
 def recipe(experiment: AnyExperiment) -> tuple[Leaf, ...]:
     """What decides an experiment's numbers, but for the seed, sorted by name."""
     found = (leaf for leaf in leaves(experiment) if leaf.part == "recipe")
-    return tuple(sorted(leaf for leaf in found if leaf.name != "seed"))
+    return tuple(sorted(leaf for leaf in found if not _silent(leaf)))
+
+
+def _silent(leaf: Leaf) -> bool:
+    """Whether a field is not named: the seed, and what is held where nothing is.
+
+    Recipes are then named as before there was anything to hold.
+    """
+    return leaf.name == "seed" or (leaf.name, leaf.text) == ("held", "()")
 
 
 def _keep_published(experiment: AnyExperiment) -> None:

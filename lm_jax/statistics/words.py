@@ -19,6 +19,12 @@ from lm_jax.statistics.verdicts import (
     agreement,
 )
 
+_MOVED = {
+    "order": "the order of the data",
+    "initial": "initial values",
+    "dropout": "dropout",
+}
+
 
 class Scores(NamedTuple):
     """The scores of a variant as figures: "-" where there are too few."""
@@ -120,6 +126,7 @@ def sentences(report: Report) -> list[str]:
         verdict += tune.at_edge(report.chosen, (name, report.against[name]))
         told.append(verdict)
     told += [*_over_items(report), *_published(report), *_targets(report)]
+    told += _moved(report)
     return [*told, basis(study.seeds, study.level, many)] if many else told
 
 
@@ -128,6 +135,15 @@ def _over_items(report: Report) -> Iterator[str]:
     for name, found in report.items.items():
         level = report.study.level / len(report.comparisons)
         yield f"{name} less {report.against[name]} {over(found, level)}"
+
+
+def _moved(report: Report) -> Iterator[str]:
+    """What the seeds move, where that isn't all that is random."""
+    if report.study.vary != "all":
+        yield (
+            f"Seeds move {_MOVED[report.study.vary]} alone: spread and verdicts are of "
+            "that, with the rest as it is with seed 0."
+        )
 
 
 def _no_verdict(report: Report) -> str:

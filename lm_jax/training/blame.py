@@ -173,7 +173,7 @@ def _gradient(setup: Setup, state: TrainState, fed: Fed) -> Any:
     gradients = make_gradients(
         setup.model,
         experiment.objective,
-        seed=experiment.seed,
+        seed=experiment.seed_of("dropout"),
         accumulate=experiment.execution.accumulate,
         frozen=setup.frozen,
         view=setup.view,

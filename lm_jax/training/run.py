@@ -168,7 +168,8 @@ def _start(
             "the run has ended. Put the checkpoints back, or give another --run."
         )
     if not steps:
-        return compiled.first_state(setup.experiment.seed), Progress()
+        seed = setup.experiment.seed_of("initial")
+        return compiled.first_state(seed), Progress()
     state, progress = restored(setup, checkpoints, steps[-1])
     if before is not None and before.budget != setup.experiment.budget:
         state = lengthened(setup, state, progress, steps[-1])

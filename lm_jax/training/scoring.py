@@ -125,7 +125,7 @@ class Scored:
     def _rows(self) -> int:
         """Rows of a batch: as many as a part of a training step, and some tokens."""
         experiment, data = self.loaded.experiment, self.data
-        rows = data.rows(experiment.seed, experiment.batch)
+        rows = data.rows(experiment.seed_of("order"), experiment.batch)
         part = rows // experiment.execution.accumulate
         ways = batch_ways(self.mesh)
         size = data.lanes or max(part, EVALUATION_TOKENS // data.context)

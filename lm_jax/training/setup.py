@@ -103,7 +103,7 @@ class Setup:
         Initial values depend on the seed and on each parameter's path and
         shape alone; the mesh and the data's order change none of them.
         """
-        return self.first_states()(self.experiment.seed)
+        return self.first_states()(self.experiment.seed_of("initial"))
 
     def first_states(self) -> Callable[[int], TrainState]:
         """Give the first state of any seed; see `first_state`.
@@ -170,8 +170,8 @@ class Setup:
         return jax.jit(stack_blocks, out_shardings=self.shardings.params)(params)
 
     def placed_seed(self) -> jax.Array:
-        """The seed as steps take it: on every device."""
-        seed = np.uint32(self.experiment.seed)
+        """The seed of dropout as steps take it: on every device."""
+        seed = np.uint32(self.experiment.seed_of("dropout"))
         return jax.device_put(seed, self.shardings.step)
 
     @property
@@ -255,7 +255,7 @@ def set_up(
     held = data.evaluation("validation", data.lanes or 1)
     check_varied(data)
     ways = batch_ways(mesh) * experiment.execution.accumulate
-    order = data.order(experiment.seed, experiment.batch, ways)
+    order = data.order(experiment.seed_of("order"), experiment.batch, ways)
     check_rows(order.shapes[-1].rows, experiment, mesh)
     check_targets(experiment.objective, order, held)
     example = _example(data)

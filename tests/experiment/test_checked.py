@@ -38,6 +38,11 @@ WRONG = [
         "    execution=Execution(compute=Compute(remat='ful')),",
         "execution.compute.remat='ful': it takes 'none' or 'full' or 'products' or",
     ),
+    (
+        "experiment = Experiment(",
+        "experiment = Experiment(held=('data',),",
+        "held=('data',): it takes a tuple of 'order' or 'initial' or 'dropout'.",
+    ),
     ("MovingAverage(0.5)", "0.5", "average=0.5: it takes MovingAverage()"),
 ]
 
