@@ -29,7 +29,7 @@ class Options:
 
     With --json one object stands on standard output: "a", "b", "split", "measure",
     "seeds", "scores" and "means" (each with "a" and "b"), "difference" (B less A),
-    "deviation", "interval" (low, high), "p" ("t" and "permutation"), "items" ("count",
+    "deviation", "interval" (low, high), "p" ("t" and "permutation"), "items" ("items",
     "mean", "low", "high", or null), "level", "verdict", "notes". All else goes to
     standard error.
 

@@ -30,7 +30,7 @@ class Items(NamedTuple):
 
     def mean(self, score: str) -> float:
         """The score of the whole split, if it is in `SUMMED`."""
-        return float(self.sums[SUMMED[score]].sum() / self.weight.sum())
+        return float(self.sums[SUMMED[score]].sum()) / float(self.weight.sum())
 
 
 def each_row(

@@ -20,13 +20,13 @@ class OverItems(NamedTuple):
     """A difference of trained models, over the items that both were scored on.
 
     Attributes:
-        count: of the items.
+        items: how many there are.
         mean: of the differences, over the items' weights.
         low, high: its interval, had other items like these been drawn. Of these
             trained models: it says nothing of other seeds.
     """
 
-    count: int
+    items: int
     mean: float
     low: float
     high: float

@@ -202,7 +202,7 @@ def over(found: OverItems, level: float) -> str:
     digits = decimals([found.mean], [(found.high - found.low) / 4])
     low, high = (f"{value:+.{digits}f}" for value in (found.low, found.high))
     return (
-        f"over {found.count:,} items {found.mean:+.{digits}f}, {100 * (1 - level):g}% "
+        f"over {found.items:,} items {found.mean:+.{digits}f}, {100 * (1 - level):g}% "
         f"interval {low} to {high} by bootstrap: what other items would give with "
         "these trained models; of other seeds it says nothing."
     )

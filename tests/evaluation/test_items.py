@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -82,14 +83,14 @@ def test_a_classifiers_items_are_its_texts(folder, capsys):
 def _logits(loaded, batch):
     objective = loaded.experiment.objective
     bound = loaded.model.bind({"params": loaded.params})
-    segments = batch["segments"].astype(np.int32)
-    return objective.predict(bound, batch | {"segments": segments})[0][0]
+    batch = {name: jnp.asarray(field, jnp.int32) for name, field in batch.items()}
+    return objective.predict(bound, batch)[0][0]
 
 
 @pytest.mark.slow
 def test_windows_are_items_and_a_carried_state_has_none(folder, capsys):
     write_tiny(folder)
-    short = ["--budget", "4 steps", "--outputs", "()"]
+    short = ["--budget", "4 steps"]
     assert main(["train", "tiny.py", "--run", "run", *short]) == 0
     assert main(["evaluate", "run", "--step", "4", "--items"]) == 0
     items = read_items(Path("run"), "validation", 4).items
