@@ -14,39 +14,47 @@ from lm_jax.models import MoE, Rotary, Transformer
 from lm_jax.models.linear import Dense
 from lm_jax.models.stack import initialise, stack_blocks, unstack_blocks
 from lm_jax.objectives import NextToken
-from lm_jax.optimizers import AdamW, transformation
+from lm_jax.optimizers import SGD, AdamW, transformation
 from lm_jax.selectors import parted, path_name
 from lm_jax.sharding import Sharding, make_mesh, on_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step
-from tests.first import first_params
 
 MODEL = Transformer(layers=2, heads=2, width=16, vocab_size=16, positions=Rotary())
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 16, (8, 7)), jnp.int32)
+# Unlike Adam's, its updates are as near to each other as the gradients are.
+PLAIN = SGD(momentum=0.9, clip=None)
 # Layers that are called by themselves, so that a test can stand in their way.
 ALONE = (("(attention/output|down)/kernel$", True), (".*", False))
 
 
+def filled(shapes, seed):
+    """Arrays of some shapes, of normal values."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), jnp.float32), shapes
+    )
+
+
+def shapes_of(model=MODEL):
+    key = jax.random.key(0)
+    return jax.eval_shape(lambda: initialise(model, key, TOKENS[:1]))
+
+
 @functools.cache
 def base(model=MODEL):
-    return first_params(model, 0, TOKENS[:1])
+    return filled(shapes_of(model), 0)
 
 
-def learnt(lora, params, key=jax.random.key(1)):
-    """Parameters with adapters whose B is no longer zero."""
-    params = lora.added(params, key)
-
-    def moved(path, leaf):
-        name = path_name(path)
-        if not name.endswith("_lora/b"):
-            return leaf
-        return jax.random.normal(jax.random.key(len(name)), leaf.shape) * 0.1
-
-    return jax.tree_util.tree_map_with_path(moved, params)
+def learnt(lora, params):
+    """Other parameters, with adapters whose B is no longer zero."""
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(lambda: lora.added(params, key))
+    return filled(shapes, 1)
 
 
-def logits(params, model=MODEL):
-    return model.apply({"params": params}, TOKENS)[0]
+def logits(params):
+    return MODEL.apply({"params": params}, TOKENS)[0]
 
 
 def by_path(tree):
@@ -59,7 +67,7 @@ def same(a, b):
 
 
 def close(a, b, atol=1e-5):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol), a, b)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, 1e-4, atol), a, b)
 
 
 def test_before_the_first_step_the_model_is_its_base_bit_for_bit():
@@ -100,13 +108,16 @@ def test_what_a_model_sees_is_the_paper_s_sum():
     def by_view(params):
         return logits(lora.seen(params))
 
-    def cubed(function):
-        return jax.jit(jax.grad(lambda params: (function(params) ** 3).sum()))
+    def with_gradient(function):
+        def summed(params):
+            found = function(params)
+            return (found**2).sum(), found
 
-    close(by_view(params), by_sum(params))
-    assert np.abs(by_view(params) - logits(params)).max() > 0.05
-    ours, theirs = cubed(by_view)(params), cubed(by_sum)(params)
-    close(ours, theirs, 1e-4)
+        return jax.jit(jax.grad(summed, has_aux=True))(params)
+
+    ours, found = with_gradient(by_view)
+    close((ours, found), with_gradient(by_sum), 1e-3)
+    assert np.abs(found - jax.jit(logits)(params)).max() > 0.1
     assert all((array != 0).any() for array in by_path(ours).values())
 
 
@@ -119,7 +130,7 @@ def test_the_adapter_of_a_tied_embedding_stands_at_both_ends():
         def loss(params):
             return (model.apply({"params": lora.seen(params)}, tokens)[0] ** 2).sum()
 
-        return jax.grad(loss)(learnt(lora, base(model)))["embedding_lora"]["a"]
+        return jax.jit(jax.grad(loss))(learnt(lora, base(model)))["embedding_lora"]["a"]
 
     assert (gradient(MODEL)[8:] != 0).all()
     untied = gradient(MODEL.clone(tied=False))
@@ -127,16 +138,16 @@ def test_the_adapter_of_a_tied_embedding_stands_at_both_ends():
 
 
 def test_scanned_layers_and_stacked_experts_are_adapted_as_each_by_itself():
-    model = MODEL.clone(feedforward=MoE(experts=3, chosen=2))
+    model = MODEL.clone(feedforward=MoE(experts=3, k=2))
     lora = LoRA((("(query|up)/kernel$", True), (".*", False)), rank=2)
     params = learnt(lora, base(model))
     seen = lora.seen(params)
     same(unstack_blocks(lora.seen(stack_blocks(params))), seen)
-    up = params["block_0"]["moe"]["up"]
+    up = params["block_0"]["up"]
     for expert in range(3):
         thin = {name: array[expert] for name, array in up["kernel_lora"].items()}
         change = lora.scale / 2 * thin["a"] @ thin["b"]
-        merged = seen["block_0"]["moe"]["up"]["kernel"][expert]
+        merged = seen["block_0"]["up"]["kernel"][expert]
         np.testing.assert_allclose(merged, up["kernel"][expert] + change, atol=1e-6)
 
 
@@ -155,10 +166,10 @@ def batch():
     return {"inputs": TOKENS[:, :-1], "targets": TOKENS[:, 1:]}
 
 
-def stepping(lora, params, **options):
+def stepping(lora, params, optimizer, **options):
     frozen = lora.frozen(params)
     trained = parted(params, frozen)[1]
-    rule = transformation(AdamW(weight_decay=0.1), lambda step: 0.01, trained)
+    rule = transformation(optimizer, lambda step: 0.01, trained)
     step = make_train_step(
         MODEL,
         NextToken(),
@@ -172,8 +183,9 @@ def stepping(lora, params, **options):
     return step, first_state(params, rule, trained=trained)
 
 
-def trained(lora, steps=5, **options):
-    step, state = stepping(lora, lora.added(base(), jax.random.key(1)), **options)
+def trained(lora, optimizer, steps=5, **options):
+    first = lora.added(base(), jax.random.key(1))
+    step, state = stepping(lora, first, optimizer, **options)
     step, losses = jax.jit(step), []
     for _ in range(steps):
         state, metrics = step(state, batch())
@@ -185,7 +197,7 @@ def trained(lora, steps=5, **options):
 def test_only_adapters_are_trained_and_what_is_named_beside_them(whole):
     """By steps of AdamW that decays: the base is what it was, bit for bit."""
     lora = LoRA(rank=2, whole=whole)
-    state, losses = trained(lora)
+    state, losses = trained(lora, AdamW(weight_decay=0.1))
     assert losses[-1] < losses[0]
     before, after = (
         by_path(lora.added(base(), jax.random.key(1))),
@@ -199,15 +211,16 @@ def test_only_adapters_are_trained_and_what_is_named_beside_them(whole):
     assert any(path.endswith("kernel_lora/a") for path in stated)
 
 
+@pytest.mark.slow
 def test_in_parts_and_on_several_devices_adapters_learn_the_same():
     lora = LoRA((("kernel$|embedding$", True), (".*", False)), rank=2)
-    state, losses = trained(lora, 3)
-    parts, lost = trained(lora, 3, accumulate=2)
+    state, losses = trained(lora, PLAIN, 3)
+    parts, lost = trained(lora, PLAIN, 3, accumulate=2)
     close((parts.params, lost), (state.params, losses))
 
     sharding = Sharding(fsdp=2, tensor=2)
     mesh = make_mesh(sharding, jax.devices()[:4])
-    step, first = stepping(lora, lora.added(base(), jax.random.key(1)))
+    step, first = stepping(lora, lora.added(base(), jax.random.key(1)), PLAIN)
     places = state_shardings(sharding, mesh, first)
     step = jax.jit(on_mesh(step, sharding, mesh), out_shardings=(places, None))
     spread = jax.device_put(first, places)
@@ -233,8 +246,7 @@ def test_in_parts_and_on_several_devices_adapters_learn_the_same():
 )
 @pytest.mark.parametrize("scan", [False, True])
 def test_what_can_not_be_adapted_is_refused(lora, said, scan):
-    key = jax.random.key(0)
-    shapes = jax.eval_shape(lambda: initialise(MODEL, key, TOKENS[:1]))
+    key, shapes = jax.random.key(0), shapes_of()
     shapes = jax.eval_shape(stack_blocks, shapes) if scan else shapes
     if scan:
         said = said.replace("block_0", "blocks")

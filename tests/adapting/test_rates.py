@@ -26,7 +26,8 @@ def shapes(model=MODEL):
 def test_an_update_shrinks_by_the_factor_with_each_layer_below(optimizer):
     """Where every gradient is 1: the last block's is half of what stands above it."""
     ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes())
-    value = optimizer(rates=layerwise_rates(MODEL, 0.5), clip=None)
+    rates = layerwise_rates(MODEL, 0.5)
+    value = optimizer(rates=rates, clip=None, weight_decay=0.0)
     rule = transformation(value, lambda step: 0.1, ones)
     updates, _ = rule.update(ones, rule.init(ones), ones, norm=jnp.ones(()))
     sizes = {"lm_head/": 1, "norm/": 1, "block_2/": 2, "block_1/": 4, "block_0/": 8}
