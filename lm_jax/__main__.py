@@ -26,6 +26,8 @@ COMMANDS = {
     "laws": "loss by parameters and tokens: fit, predict, check",
     "transfer": "whether the best learning rate stays as a model is widened",
     "runs": "runs of a folder: how far, how large; `runs prune` makes room",
+    "import": "a Hugging Face checkpoint becomes a run",
+    "export": "a run becomes a Hugging Face checkpoint",
     "vectors": "score word vectors, or write them as text",
     "inspect": "what a step of a run was trained on, token by token",
     "replay": "make a step of a run again: equal, or where it first differs",

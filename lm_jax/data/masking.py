@@ -19,7 +19,8 @@ from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus, find
-from lm_jax.tokenizers import Subwords, Tokenizer, Trained, WithSpecials
+from lm_jax.tokenizers import Subwords, Tokenizer, Trained
+from lm_jax.tokenizers.specials import with_mask
 
 MASK = "<mask>"
 _CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -90,7 +91,8 @@ class MaskedStream:
         text = find(self.corpus, cache)
         made = tokenize([text], self.tokenizer, text.documents, cache, progress)
         splits, context = made.splits, self.context
-        masked = self._masked(made.tokenizer)
+        tokenizer, mask_id = with_mask(made.tokenizer, MASK)
+        masked = self._masked(made.tokenizer, mask_id)
 
         def train(seed: int, batch: int) -> grain.MapDataset:
             ids = splits["train"].ids
@@ -112,7 +114,6 @@ class MaskedStream:
         def examples(batch: int) -> int:
             return rows_of_epoch(training_tokens(made, context), context)
 
-        tokenizer = WithSpecials(made.tokenizer, (MASK,))
         chosen = f"Of {context} tokens, {round(self.rate * context)} are chosen."
         return Prepared(
             tokenizer=tokenizer,
@@ -127,7 +128,9 @@ class MaskedStream:
             windows=windows,
         )
 
-    def _masked(self, tokenizer: Trained) -> Callable[[np.ndarray, Draw], Row]:
+    def _masked(
+        self, tokenizer: Trained, mask_id: int
+    ) -> Callable[[np.ndarray, Draw], Row]:
         """Give what turns a window of tokens and draws into a row."""
         edges = word_edges(tokenizer) if self.whole_words else None
         most = round(self.rate * self.context)
@@ -139,7 +142,7 @@ class MaskedStream:
                 words = numbered_words(ids, edges)
             chosen = choose(words, max(1, round(self.rate * len(ids))), draw)
             size, shares = tokenizer.vocab_size, (self.mask, self.random)
-            shown = hide(ids, chosen, size, *shares, draw)
+            shown = hide(ids, chosen, mask_id, size, *shares, draw)
             row = {
                 "inputs": shown,
                 "originals": ids,
@@ -224,6 +227,7 @@ def hide(
     tokens: Integer[np.ndarray, " tokens"],
     chosen: Bool[np.ndarray, " tokens"],
     mask_id: int,
+    size: int,
     mask: float,
     random: float,
     draw: Draw,
@@ -233,13 +237,14 @@ def hide(
     Args:
         tokens: the text.
         chosen: which of them.
-        mask_id: of <mask>; all ids before it are tokens of text.
+        mask_id: of <mask>.
+        size: ids before this one are tokens of text.
         mask: chance to become <mask>.
         random: chance to become any token of text.
         draw: gives random numbers.
     """
     lot = draw(len(tokens))
-    anything = (draw(len(tokens)) * mask_id).astype(np.int32)
+    anything = (draw(len(tokens)) * size).astype(np.int32)
     hidden = np.where(lot < mask + random, anything, tokens)
     hidden = np.where(lot < mask, mask_id, hidden)
     return np.where(chosen, hidden, tokens).astype(np.int32)

@@ -110,8 +110,9 @@ def tokenize(
 def _digest(texts: Sequence[Text], tokenizer: Tokenizer, end: bool) -> str:
     value = dataclasses.asdict(tokenizer)  # type: ignore[call-overload]
     kind = type(tokenizer).__name__
-    # A kept tokenizer is what it holds, not where it lies.
-    kept = tokenizer_digest(tokenizer.train(())) if kind == "Kept" else ""
+    # One that was trained before is what it holds, not where it lies.
+    there = kind in ("Kept", "Pretrained")
+    kept = tokenizer_digest(tokenizer.train(())) if there else ""
     what = [[text.digest for text in texts], kind, value, end, *[kept] * bool(kept)]
     return sha256(json.dumps(what).encode()).hexdigest()[:20]
 

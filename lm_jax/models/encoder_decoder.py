@@ -52,14 +52,21 @@ class SourceCache(NamedTuple):
 
 
 class Placed(BlockPart):
-    """Embedded tokens with their positions, in a scope of its own."""
+    """Embedded tokens with their positions, in a scope of its own.
+
+    Attributes:
+        norm: whether a norm follows.
+    """
+
+    norm: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch time width"], positions: Int[Array, "rows time"]
     ) -> Float[Array, "batch time width"]:
         """Say where each token stands."""
-        return self.config.positions.embed(self, x, positions)
+        x = self.config.positions.embed(self, x, positions)
+        return self.normalise(x, "embedding_norm") if self.norm else x
 
 
 class EncoderDecoder(Stack):
@@ -130,7 +137,9 @@ class EncoderDecoder(Stack):
             tokens, positions, segments, target, dropout_keys, None
         )
         shared = shared._replace(source=encoded, source_mask=source_mask)
-        x = self.embed(tokens, shared, Placed(self.config, name="target"))
+        x = self.embed(
+            tokens, shared, Placed(self.config, self.embedding_norm, name="target")
+        )
         layers = None if target is None else target.layers
         x, layers = apply_blocks(self.config, x, layers, shared, "decoder_block")
         x = x if self.norm_at == "post" else self.normalise(x, "norm")
@@ -143,7 +152,9 @@ class EncoderDecoder(Stack):
         config, keys = self.encoder_config, part_keys(dropout_keys, "encoder")
         segments = source_mask.astype(jnp.int32)
         shared = shared_from_both_sides(source.shape[1], None, segments, keys)
-        x = self.embed(source, shared, Placed(config, name="source"))
+        x = self.embed(
+            source, shared, Placed(config, self.embedding_norm, name="source")
+        )
         x, _ = apply_blocks(config, x, None, shared, "encoder_block")
         return x if self.norm_at == "post" else self.normalise(x, "encoder_norm")
 

@@ -111,7 +111,8 @@ class Stack(BlockFields, Part, Model):
         Args:
             tokens: what was read.
             shared: what blocks share.
-            placed: adds the positions; None declares them in the model itself.
+            placed: adds the positions, and has the norm that follows; None declares
+                both in the model itself.
             more: added to the embeddings.
         """
         x = jnp.take(self.whole("embedding", "lookup"), tokens, axis=0)
@@ -123,7 +124,8 @@ class Stack(BlockFields, Part, Model):
         else:
             x = placed(x, shared.positions)
         x = x if more is None else x + more.astype(x.dtype)
-        x = self.normalise(x, "embedding_norm") if self.embedding_norm else x
+        if self.embedding_norm and placed is None:
+            x = self.normalise(x, "embedding_norm")
         return dropout(x, self.dropout, shared.dropout_keys, "embedding")
 
     def left_to_right(

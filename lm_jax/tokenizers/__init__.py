@@ -3,6 +3,7 @@
 from lm_jax.tokenizers.characters import Characters
 from lm_jax.tokenizers.ids import Ids
 from lm_jax.tokenizers.kept import Kept
+from lm_jax.tokenizers.pretrained import Pretrained
 from lm_jax.tokenizers.saved import load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
 from lm_jax.tokenizers.subwords import Subwords
@@ -10,13 +11,14 @@ from lm_jax.tokenizers.trained import Trained
 from lm_jax.tokenizers.utf8 import Bytes
 from lm_jax.tokenizers.words import Words
 
-Tokenizer = Characters | Bytes | Words | Subwords | Ids | Kept
+Tokenizer = Characters | Bytes | Words | Subwords | Ids | Kept | Pretrained
 
 __all__ = [
     "Bytes",
     "Characters",
     "Ids",
     "Kept",
+    "Pretrained",
     "Subwords",
     "Tokenizer",
     "Trained",

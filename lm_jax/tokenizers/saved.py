@@ -10,6 +10,7 @@ from lm_jax.errors import UserError
 from lm_jax.files import write_json
 from lm_jax.tokenizers.characters import CharacterTokenizer
 from lm_jax.tokenizers.ids import IdTokenizer
+from lm_jax.tokenizers.pretrained import PieceTokenizer
 from lm_jax.tokenizers.specials import WithSpecials
 from lm_jax.tokenizers.subwords import SubwordTokenizer
 from lm_jax.tokenizers.trained import UNKNOWN, Trained
@@ -24,6 +25,7 @@ _KINDS: dict[str, type] = {
         WordTokenizer,
         SubwordTokenizer,
         IdTokenizer,
+        PieceTokenizer,
         WithSpecials,
     )
 }

@@ -7,6 +7,7 @@ from operator import index
 import numpy as np
 from jaxtyping import Int32
 
+from lm_jax.tokenizers.pretrained import PieceTokenizer
 from lm_jax.tokenizers.trained import Ids, Trained
 
 
@@ -89,3 +90,17 @@ class WithSpecials:
         whole = list(map(index, ids))
         texts = iter(self.tokenizer.symbols([i for i in whole if i < own]))
         return [next(texts) if i < own else self.names[i - own] for i in whole]
+
+
+def with_mask(tokenizer: Trained, name: str) -> tuple[Trained, int]:
+    """Give a tokenizer that has a token to hide others by, and its id.
+
+    Args:
+        tokenizer: trained; one that came with a checkpoint may have such a token.
+        name: of the token, where it is made anew.
+    """
+    own = tokenizer.id_of("mask") if isinstance(tokenizer, PieceTokenizer) else None
+    if own is not None:
+        return tokenizer, own
+    made = WithSpecials(tokenizer, (name,))
+    return made, made.id_of(name)

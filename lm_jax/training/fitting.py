@@ -151,9 +151,20 @@ def named_evaluation(experiment: AnyExperiment, name: str) -> Evaluation:
 
 
 def beside(loaded: NeuralModel | CountedModel, data: Prepared) -> Fitted:
-    """Put a model beside a text that it can be scored on, on all devices."""
+    """Put a model beside a text that it can be scored on, on all devices.
+
+    Raises:
+        UserError: the text has tokens that the model has no vector for.
+    """
     if isinstance(loaded, CountedModel):
         return ScoredCounts(loaded, data)
+    known = getattr(loaded.model, "vocab_size", 0)
+    if known and data.vocab_size > known:
+        raise UserError(
+            f"{type(loaded.experiment.data).__name__} makes texts of "
+            f"{data.vocab_size:,} tokens, and the model knows {known:,}: it was "
+            "trained on texts of another kind, and is not scored on these."
+        )
     loaded, sharding, mesh = _spread(loaded)
     objective = loaded.experiment.objective
     step = compile_evaluation(loaded.model, objective, sharding, mesh)

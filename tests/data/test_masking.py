@@ -45,7 +45,8 @@ def test_a_row_hides_as_many_as_the_rate_says_and_keeps_the_text(
     if chosen < 1:
         return
     stream = MaskedStream(Corpus(), Characters(), context, rate)
-    row = stream._masked(Characters().train([TEXT]))(
+    tokenizer = Characters().train([TEXT])
+    row = stream._masked(tokenizer, tokenizer.vocab_size)(
         np.arange(length, dtype=np.uint16), uniform(seed)
     )
     assert row["originals"].tolist() == [*range(length), *[0] * (context - length)]
@@ -63,7 +64,7 @@ def test_chosen_tokens_become_mask_anything_or_stay_in_the_shares_asked():
     vocab, count = 50, 40_000
     tokens = np.full(count, 7)
     for mask, random in ((0.8, 0.1), (0.5, 0.5), (1.0, 0.0), (0.0, 1.0)):
-        hidden = hide(tokens, tokens == 7, vocab, mask, random, uniform(3))
+        hidden = hide(tokens, tokens == 7, vocab, vocab, mask, random, uniform(3))
         found = np.bincount(hidden, minlength=vocab + 1) / count
         assert len(found) == vocab + 1
         assert found[vocab] == pytest.approx(mask, abs=0.01)
@@ -71,7 +72,9 @@ def test_chosen_tokens_become_mask_anything_or_stay_in_the_shares_asked():
         assert found[7] == pytest.approx(stay + random / vocab, abs=0.01)
         others = np.delete(found[:vocab], 7)
         assert others == pytest.approx(random / vocab, abs=0.003)
-    assert (hide(tokens, tokens != 7, vocab, 0.8, 0.1, uniform(3)) == tokens).all()
+    assert (
+        hide(tokens, tokens != 7, vocab, vocab, 0.8, 0.1, uniform(3)) == tokens
+    ).all()
 
 
 def test_every_place_is_chosen_as_often():
@@ -122,7 +125,8 @@ def test_an_evaluation_has_every_token_once_under_masks_that_stay(
     tokens, context, batch
 ):
     stream = MaskedStream(Corpus(), Characters(), context, rate=0.2)
-    masked = stream._masked(Characters().train([TEXT]))
+    tokenizer = Characters().train([TEXT])
+    masked = stream._masked(tokenizer, tokenizer.vocab_size)
     ids = np.arange(tokens, dtype=np.uint16)
 
     def read(batch):

@@ -1,7 +1,8 @@
 """A model of transformers beside ours: same weights, same logits, same gradients.
 
 A table says where each of our parameters comes from: by our path, the name of
-theirs, perhaps with the part of it that is taken. "{i}" stands for each layer.
+theirs, perhaps with the part of it that is taken. "{i}" stands for each layer. What
+lm_jax reads from files of theirs has a table already: its `Architecture`.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from lm_jax.exchange.architecture import Architecture, shapes_of
+from lm_jax.exchange.rows import fitting
+
 torch = pytest.importorskip("torch")
 
 Part = Callable[[np.ndarray], np.ndarray]
-Table = dict[str, str | tuple[str, Part]]
+Table = dict[str, str | tuple[str, Part]] | Architecture
 
 
 def dense(ours: str, theirs: str, part: Part | None = None, bias: bool = False):
@@ -48,10 +52,33 @@ def half(index: int, axis: int = 0) -> Part:
     return lambda x: np.split(x, 2, axis)[index]
 
 
+def read(table: Architecture, model, arrays: dict, gradients: bool = False) -> dict:
+    """Our parameters from theirs, or our gradients, as files of theirs are read."""
+    found = {}
+    for row in fitting(table.rows, shapes_of(model), model):
+        given = [arrays[name] for name in row.theirs if name in arrays]
+        if not given:  # what is there only in some files
+            assert row.ours[0].startswith(table.optional)
+            continue
+        made = row.way.read(given, model)
+        if gradients:
+            nothing = row.way.read([np.zeros_like(x) for x in given], model)
+            made = [x - y for x, y in zip(made, nothing, strict=True)]
+        found |= dict(zip(row.ours, map(jnp.asarray, made), strict=True))
+    return unflatten_dict(found, sep="/")
+
+
 def copied(
-    table: Table, layers: int, arrays: dict[str, np.ndarray], raised: float = 0.0
+    table: Table,
+    model,
+    layers: int,
+    arrays: dict[str, np.ndarray],
+    raised: float = 0.0,
+    gradients: bool = False,
 ) -> dict:
     """Our parameters from theirs; norms that store scale - 1 are raised."""
+    if isinstance(table, Architecture):
+        return read(table, model, arrays, gradients)
     found = {}
     for ours, source in table.items():
         theirs, part = (source, None) if isinstance(source, str) else source
@@ -104,7 +131,7 @@ def compare(
     randomise(reference.eval())
     values = {k: p.detach().numpy() for k, p in reference.named_parameters()}
     layers = layers or model.layers
-    params = copied(table, layers, values, raised)
+    params = copied(table, model, layers, values, raised)
     made = jax.eval_shape(lambda: model.init(jax.random.key(0), method=ours))
     shapes = jax.tree.map(jnp.shape, made["params"])
     assert shapes == jax.tree.map(jnp.shape, params)
@@ -130,7 +157,7 @@ def compare(
     named = dict(reference.named_parameters())
     used = {k: p.grad.numpy() for k, p in named.items() if p.grad is not None}
     assert set(named) - set(used) <= set(apart), "theirs has more"
-    wanted = flatten_dict(copied(table, layers, used), sep="/")
+    wanted = flatten_dict(copied(table, model, layers, used, gradients=True), sep="/")
     gradient = flatten_dict(gradient, sep="/")
     assert set(wanted) == set(gradient)
     largest = max(np.abs(x).max() for x in wanted.values())

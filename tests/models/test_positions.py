@@ -236,6 +236,15 @@ def test_a_pair_turns_by_its_angle_as_a_complex_number_does(base, place, half):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_phases_are_float32_whatever_is_turned():
+    """In bfloat16 this position would be another, many turns away."""
+    x = np.random.default_rng(0).normal(size=(1, 1, 1, 8)).astype(np.float32)
+    place = jnp.asarray([[100_003]])
+    exact = turned(Rotary(), jnp.asarray(x), place)
+    found = turned(Rotary(), jnp.asarray(x, jnp.bfloat16), place)
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, atol=0.03)
+
+
 @pytest.mark.parametrize("width", [6, 7])
 def test_sinusoidal_waves_are_the_papers(width):
     """Sines, then cosines, of m base^(-2i/d): those of deviation 0.02 together."""

@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_jax.exchange.encoders import BERT
+from lm_jax.exchange.seq2seq import T5
 from lm_jax.models import (
     MLP,
     Encoder,
@@ -13,7 +15,7 @@ from lm_jax.models import (
     Learned,
     Relative,
 )
-from tests.models.reference import compare, dense, norm, torch
+from tests.models.reference import compare, torch
 
 transformers = pytest.importorskip("transformers")
 
@@ -43,26 +45,6 @@ def test_bert():
         layer_norm_eps=1e-3,
         attn_implementation="eager",
     )
-    layer, own = "bert.encoder.layer.{i}", "block_{i}/attention"
-    words, head = "bert.embeddings", "cls.predictions"
-    table = {
-        "embedding": f"{words}.word_embeddings.weight",
-        "positions/embedding": f"{words}.position_embeddings.weight",
-        "types/embedding": f"{words}.token_type_embeddings.weight",
-        **norm("embedding_norm", f"{words}.LayerNorm", bias=True),
-        **dense(f"{own}/query", f"{layer}.attention.self.query", bias=True),
-        **dense(f"{own}/key", f"{layer}.attention.self.key", bias=True),
-        **dense(f"{own}/value", f"{layer}.attention.self.value", bias=True),
-        **dense(f"{own}/output", f"{layer}.attention.output.dense", bias=True),
-        **norm(f"{own}_norm", f"{layer}.attention.output.LayerNorm", bias=True),
-        **dense("block_{i}/up", f"{layer}.intermediate.dense", bias=True),
-        **dense("block_{i}/down", f"{layer}.output.dense", bias=True),
-        **norm("block_{i}/feedforward_norm", f"{layer}.output.LayerNorm", bias=True),
-        **dense("head", f"{head}.transform.dense", bias=True),
-        **norm("head_norm", f"{head}.transform.LayerNorm", bias=True),
-        "lm_head_bias": f"{head}.bias",
-        **dense("pooler", "bert.pooler.dense", bias=True),
-    }
     model = Encoder(
         layers=2,
         heads=4,
@@ -96,46 +78,12 @@ def test_bert():
     compare(
         transformers.BertForPreTraining(config),
         model,
-        table,
+        BERT,
         theirs,
         ours,
         SEEN,
         apart=("cls.seq_relationship.weight", "cls.seq_relationship.bias"),
     )
-
-
-def t5_attention(ours, theirs):
-    return {
-        **dense(f"{ours}/query", f"{theirs}.q"),
-        **dense(f"{ours}/key", f"{theirs}.k"),
-        **dense(f"{ours}/value", f"{theirs}.v"),
-        **dense(f"{ours}/output", f"{theirs}.o"),
-    }
-
-
-def t5_stack(stack, layers, feedforward):
-    """The blocks of one of T5's two stacks."""
-    own, layer = f"{stack}_block_{{i}}", f"{stack}.block.{{i}}.layer"
-    last = 1 if stack == "encoder" else 2
-    scores = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-    cross = {
-        **t5_attention(f"{own}/cross_attention", f"{layer}.1.EncDecAttention"),
-        **norm(f"{own}/cross_attention_norm", f"{layer}.1.layer_norm"),
-    }
-    table = {
-        f"{stack}_scores/relative/embedding": scores,
-        **t5_attention(f"{own}/attention", f"{layer}.0.SelfAttention"),
-        **norm(f"{own}/attention_norm", f"{layer}.0.layer_norm"),
-        **(cross if stack == "decoder" else {}),
-        **norm(f"{own}/feedforward_norm", f"{layer}.{last}.layer_norm"),
-    }
-    for name, theirs in feedforward.items():
-        table |= dense(f"{own}/{name}", f"{layer}.{last}.DenseReluDense.{theirs}")
-    return {
-        path.replace("{i}", str(i)): name.replace("{i}", str(i))
-        for i in range(layers)
-        for path, name in table.items()
-    }
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
@@ -158,17 +106,6 @@ def test_t5(version):
         decoder_start_token_id=0,
         attn_implementation="eager",
     )
-    halves = {"up": "wi", "down": "wo"}
-    if not first:
-        halves = {"gate": "wi_0", "up": "wi_1", "down": "wo"}
-    table = {
-        "embedding": "shared.weight",
-        **t5_stack("encoder", 3, halves),
-        **t5_stack("decoder", 2, halves),
-        **norm("encoder_norm", "encoder.final_layer_norm"),
-        **norm("norm", "decoder.final_layer_norm"),
-        **({} if first else dense("lm_head", "lm_head")),
-    }
     model = EncoderDecoder(
         layers=2,
         encoder=EncoderFields(layers=3),
@@ -210,4 +147,4 @@ def test_t5(version):
     reference = transformers.T5ForConditionalGeneration(config)
     if not first:  # transformers ties its logits until a checkpoint is read
         reference.lm_head.weight = torch.nn.Parameter(torch.empty(VOCAB, 24))
-    compare(reference, model, table, theirs, ours, SEEN)
+    compare(reference, model, T5, theirs, ours, SEEN)

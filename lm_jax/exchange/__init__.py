@@ -1,0 +1,6 @@
+"""Checkpoints of other libraries, in and out: Hugging Face's folders."""
+
+from lm_jax.exchange.exporting import export_run
+from lm_jax.exchange.importing import import_checkpoint
+
+__all__ = ["export_run", "import_checkpoint"]
