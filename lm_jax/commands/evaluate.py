@@ -11,8 +11,11 @@ from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Evaluation, Fitted, Found, NeuralCache
+from lm_jax.evaluation.predictions import check_name, write_predictions
 from lm_jax.experiment import AnyExperiment, read
+from lm_jax.files import given_path
 from lm_jax.runs.code import changed_code
+from lm_jax.runs.confusion import draw_confusion
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.items import keep_items
@@ -59,9 +62,12 @@ class Options:
     items: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Score each item alone too (a text, a window), and keep that in the run: `compare`
     and `report` then say what other items would have given. They look at last steps."""
+    predictions: str = ""
+    """File for what is said of each text, a line each: .jsonl or .tsv."""
     json: AsJson = False
     """Print {"run", "step", "split", "text", "seen_before_each", "scores", "texts"};
-    of a loss in nats "loss" is that of a token."""
+    of a loss in nats "loss" is that of a token. Where classes are told apart,
+    "confusion" has their labels and counts."""
 
 
 def main(args: list[str]) -> None:
@@ -69,6 +75,7 @@ def main(args: list[str]) -> None:
     options = read_options(Options, "evaluate", args)
     run = find_run(options.run)
     experiment = read(run)
+    file = _file_of(options)
     evaluation = _chosen(options, experiment)
     elsewhere = Elsewhere(options.corpus, options.context, options.stride)
     if options.items and (elsewhere != Elsewhere() or options.cache):
@@ -84,7 +91,9 @@ def main(args: list[str]) -> None:
             split = split_of(fitted, options.split)
         found = evaluation.run(fitted, split, aside.work)
         items = fitted.items(split, aside.work) if options.items else None
-    check_finite(found, fitted.step)
+        check_finite(found, fitted.step)
+        if file is not None:
+            write_predictions(file, fitted.predictions(split, aside.work))
     if items is not None:
         keep_items(
             run,
@@ -102,7 +111,7 @@ def main(args: list[str]) -> None:
     if (run / "result.json").exists():
         name = str(evaluation) if options.cache else ""
         made = entries(
-            {name or options.evaluation or experiment.watch: found.scores},
+            {name or options.evaluation or experiment.watch: found},
             split=split,
             step=fitted.step,
             corpus=options.corpus or corpus_of(experiment.data),
@@ -110,6 +119,17 @@ def main(args: list[str]) -> None:
             policy=fitted.policy,
         )
         add_scores(run, made)
+        if not options.corpus:
+            draw_confusion(run, found.more, split)
+
+
+def _file_of(options: Options) -> Path | None:
+    """The file that predictions are written to, refused before anything is computed."""
+    if not options.predictions:
+        return None
+    file = given_path(options.predictions, "--predictions")
+    check_name(file)
+    return file
 
 
 def _chosen(options: Options, experiment: AnyExperiment) -> Evaluation:
@@ -129,6 +149,7 @@ def _found(options: Options, run: Path, fitted: Fitted, found: Found) -> dict:
         "seen_before_each": fitted.policy,
         "scores": found.scores,
         "texts": found.texts,
+        **found.more,
     }
 
 
@@ -161,6 +182,8 @@ def _show(
         for name, value in scores.items()
         if name != "tokens"
     ]
+    if options.predictions:
+        rows.append(("predictions", f"of each text, in {options.predictions}"))
     published = experiment.published
     same = not (options.corpus or options.context or options.stride)
     if same and published and published.split == options.split:

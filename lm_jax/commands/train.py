@@ -29,7 +29,7 @@ from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.sinks import check_sinks
-from lm_jax.training.counting import ScoredCounts, count_run
+from lm_jax.training.counting import count_run
 from lm_jax.training.loop import Outcome
 from lm_jax.training.run import train_run
 from lm_jax.training.setup import Setup, set_up
@@ -175,7 +175,7 @@ def _count(experiment: CountExperiment, named: Named, run: Path) -> None:
     """Fit a model that counts, and say what came out."""
     display = Display(0)
 
-    def begin(counted: ScoredCounts) -> None:
+    def begin(counted: Any) -> None:
         rows = [
             ("data", counted.data.statement),
             ("model", counted.loaded.fitted.statement),
@@ -184,11 +184,11 @@ def _count(experiment: CountExperiment, named: Named, run: Path) -> None:
         display.close()
         display.header(f"{named.name}, {named.variant}", rows)
 
-    count_run(experiment, run, display, begin)
+    counted = count_run(experiment, run, display, begin)
     scores = find_scores(read_result(run), "validation", "end")
     _say_scores(display.message, scores)
     _say_published(display.message, experiment.published)
-    _say_next(display.message, run, prompt_of(experiment))
+    _say_next(display.message, run, prompt_of(experiment), counted.writes)
 
 
 def describe(setup: Setup) -> list[tuple[str, str]]:
@@ -236,7 +236,7 @@ def _conclude(
     """Say what came out, what was published, and what to type next."""
     best = outcome.progress.best
     say = Display(setup.total).message
-    _say_scores(say, outcome.scores[experiment.watch])
+    _say_scores(say, outcome.found[experiment.watch].scores)
     if best:
         larger = experiment.evaluations[experiment.watch].larger_is_better
         say(f"Best: {-best[1] if larger else best[1]:.4f} at step {best[0]}.")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -45,6 +45,9 @@ class _Step(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class FittedNGram:
     """The probabilities of an n-gram model, for every context there is."""
+
+    writes: ClassVar[bool] = True
+    labels: ClassVar[tuple[str, ...]] = ()
 
     vocab_size: int
     end_id: Ends

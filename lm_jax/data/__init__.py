@@ -19,6 +19,7 @@ from lm_jax.data.order import (
 )
 from lm_jax.data.packing import PackedDocuments
 from lm_jax.data.prepared import Prepared
+from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.streams import TokenStream
 from lm_jax.data.tokens import Tokens, tokenize
@@ -41,6 +42,7 @@ __all__ = [
     "OwnData",
     "PackedDocuments",
     "Prepared",
+    "Rated",
     "Shape",
     "SpanCorruption",
     "TokenStream",

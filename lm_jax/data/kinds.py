@@ -11,6 +11,7 @@ from lm_jax.data.masking import MaskedStream
 from lm_jax.data.mixture import Mixture
 from lm_jax.data.packing import PackedDocuments
 from lm_jax.data.prepared import Prepared
+from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.streams import TokenStream
 from lm_jax.data.tokens import Progress
@@ -25,6 +26,7 @@ Data = (
     | WordContexts
     | Cooccurrences
     | Labelled
+    | Rated
 )
 
 

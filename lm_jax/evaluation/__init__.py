@@ -1,20 +1,35 @@
 """What is measured of a fitted model: values, each with run(fitted, split)."""
 
+from lm_jax.evaluation.classes import ClassScores
+from lm_jax.evaluation.correlation import Correlation
 from lm_jax.evaluation.fitted import Fitted, Found
 from lm_jax.evaluation.likelihood import Accuracy, Likelihood
 from lm_jax.evaluation.neural_cache import NeuralCache
+from lm_jax.evaluation.predictions import Predictions, write_predictions
 from lm_jax.evaluation.sample import Sample
 from lm_jax.evaluation.word_similarity import WordSimilarity
 
-Evaluation = Likelihood | Accuracy | NeuralCache | WordSimilarity | Sample
+Evaluation = (
+    Likelihood
+    | Accuracy
+    | ClassScores
+    | Correlation
+    | NeuralCache
+    | WordSimilarity
+    | Sample
+)
 
 __all__ = [
     "Accuracy",
+    "ClassScores",
+    "Correlation",
     "Evaluation",
     "Fitted",
     "Found",
     "Likelihood",
     "NeuralCache",
+    "Predictions",
     "Sample",
     "WordSimilarity",
+    "write_predictions",
 ]

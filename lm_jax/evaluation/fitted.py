@@ -1,6 +1,6 @@
 """What an evaluation needs of a model, whatever its family."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -8,6 +8,7 @@ from jaxtyping import Float32
 
 from lm_jax.data import Prepared
 from lm_jax.evaluation.items import Items
+from lm_jax.evaluation.predictions import Predictions
 from lm_jax.generation import Sampling
 
 Progress = Callable[[str, int, int], None]
@@ -20,10 +21,12 @@ class Found(NamedTuple):
     Attributes:
         scores: numbers by name.
         texts: for people to read.
+        more: what else result.json says beside the scores, by name.
     """
 
     scores: dict[str, float]
     texts: tuple[str, ...] = ()
+    more: Mapping[str, Any] = {}
 
 
 class Planned(NamedTuple):
@@ -33,11 +36,13 @@ class Planned(NamedTuple):
         scores: gives the names of what the objective gives of a split.
         uncached: why nothing that was read can be remembered; None where it can.
         unvectored: why the model has no vectors of tokens; None where it has.
+        tells: the field that is told of each example; "" where there is none.
     """
 
     scores: Callable[[], Iterable[str]]
     uncached: str | None
     unvectored: str | None
+    tells: str = ""
 
 
 @runtime_checkable
@@ -71,6 +76,13 @@ class Fitted(Protocol):
 
         Raises:
             UserError: where rows continue each other.
+        """
+
+    def predictions(self, split: str, progress: Progress | None = None) -> Predictions:
+        """Give what is said of each example of a split.
+
+        Raises:
+            UserError: where nothing is told of an example by itself.
         """
 
     def score_with_cache(

@@ -10,8 +10,8 @@ from flax.core import FrozenDict
 from lm_jax.adapting import Adapter
 from lm_jax.averages import Average
 from lm_jax.bounds import SEEDS, check, within
-from lm_jax.counting import NGram
-from lm_jax.data import Data, OwnData, TokenStream
+from lm_jax.counting import Counting, NGram
+from lm_jax.data import Data, Labelled, OwnData, TokenStream
 from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Evaluation, Likelihood, Sample
 from lm_jax.experiment.checked import check_types
@@ -246,7 +246,8 @@ class CountExperiment:
     """All that decides the numbers of a model that is fitted by counting.
 
     Attributes:
-        data: corpus and tokenizer; what is counted is its whole stream.
+        data: corpus and tokenizer; n-grams are counted in its whole stream, naive
+            Bayes in `Labelled` texts.
         model: order and smoothing.
         evaluations: what is measured once it is fitted, by name.
         watch: the evaluation that its result is known by.
@@ -256,8 +257,8 @@ class CountExperiment:
 
     in_steps: ClassVar[bool] = False
 
-    data: TokenStream
-    model: NGram
+    data: TokenStream | Labelled
+    model: Counting
     evaluations: Mapping[str, Evaluation] = field(
         default=FrozenDict({"likelihood": Likelihood(), "sample": Sample()}),
         metadata=NOTES | {"recipe": "watch"},
@@ -273,6 +274,12 @@ class CountExperiment:
         check_types(self)
         check_watched(self.evaluations, self.watch)
         check(self)
+        if isinstance(self.model, NGram) is not isinstance(self.data, TokenStream):
+            wanted = "TokenStream" if isinstance(self.model, NGram) else "Labelled"
+            raise UserError(
+                f"{type(self.model).__name__} counts in a {wanted}, and data is a "
+                f"{type(self.data).__name__}: use the other of either."
+            )
         _keep_published(self)
 
 

@@ -1,6 +1,9 @@
 """Pure Flax modules: they know arrays and nothing else."""
 
+from lm_jax.models.bag_of_vectors import *
+from lm_jax.models.bidirectional import *
 from lm_jax.models.cells import *
+from lm_jax.models.classifier import *
 from lm_jax.models.config import *
 from lm_jax.models.conv_encoder import *
 from lm_jax.models.convolutional import *
@@ -13,6 +16,7 @@ from lm_jax.models.initial import *
 from lm_jax.models.model import *
 from lm_jax.models.moe import *
 from lm_jax.models.patterns import *
+from lm_jax.models.pooling import *
 from lm_jax.models.positions import *
 from lm_jax.models.recurrent import *
 from lm_jax.models.softmax import *

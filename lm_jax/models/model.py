@@ -112,6 +112,10 @@ class Model(nn.Module, kw_only=True):
         """
         return self.clone(vocab_size=vocab_size)
 
+    def without_logits(self) -> Any:
+        """The same model without parameters that only its logits need."""
+        return self
+
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
         yield from ()

@@ -1,7 +1,7 @@
 """Recurrent language models (Mikolov et al. 2010; Zaremba et al. 2014)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
@@ -127,6 +127,7 @@ class Recurrent(Model):
         cell_range: the layers start uniform within this; None is
             1/sqrt(a layer's width), PyTorch's.
         dtype: type of the products; parameters and states stay float32.
+        headless: whether nothing is declared that only logits need.
     """
 
     cell: Cell = LSTM()
@@ -140,12 +141,15 @@ class Recurrent(Model):
     range: float = within("[0, inf)", 0.1)
     cell_range: float | None = within("[0, inf)", None)
     dtype: Dtype = "float32"
+    headless: bool = field(default=False, metadata={"part": "set up"})
 
     recurrent = True
 
     def setup(self):
         """Declare the embedding, and what makes the logits."""
         self.embedding = self.param("embedding", self._uniform, self._table_shape)
+        if self.headless:
+            return
         zeros = nn.initializers.zeros
         self.lm_head_bias = self.param("lm_head_bias", zeros, (self.vocab_size,))
         if not self.tied:
@@ -178,34 +182,49 @@ class Recurrent(Model):
             The last layer's output, and the state after these tokens (None if none
             was given).
         """
-        words = dropout_shared(
-            self, jnp.ones((self.vocab_size, 1)), self.dropout.embedding
-        )
-        table = self.whole("embedding", "lookup")
-        x = jnp.take(table, tokens, axis=0) * jnp.take(words, tokens, axis=0)
-        x = constrain(x.astype(array_dtype(self.dtype)), "batch", "time", "width")
-        x = self._dropped(x, self.dropout.input, dropout_keys, "input")
+        x = self._embedded(tokens, dropout_keys)
         kept, read = masks_of(segments)
         carry = []
         for index, state in enumerate(cache or self.empty_cache(len(tokens), 0)):
-            if index:
-                rate = self.dropout.between
-                x = self._dropped(x, rate, dropout_keys, f"layer {index}")
-            layer = RecurrentLayer(
-                cell=self.cell,
-                inputs=x.shape[-1],
-                width=self.widths[index],
-                range=self._cell_range(index),
-                weight_dropout=self.dropout.weight,
-                dtype=array_dtype(self.dtype),
-                name=f"layer_{index}",
-            )
+            x = self._between(x, index, dropout_keys)
+            layer = self._layer(index, x.shape[-1], f"layer_{index}")
             x, state = layer(x, state, kept, read)
             carry.append(state)
         hidden = self._dropped(x, self.dropout.output, dropout_keys, "output")
         if dropout_keys is not None:
             self._sow_penalties(x, hidden, read)
         return hidden, None if cache is None else tuple(carry)
+
+    def _embedded(
+        self, tokens: Int[Array, "batch time"], dropout_keys: Any
+    ) -> Float[Array, "batch time width"]:
+        """What the first layer reads."""
+        words = dropout_shared(
+            self, jnp.ones((self.vocab_size, 1)), self.dropout.embedding
+        )
+        table = self.whole("embedding", "lookup")
+        x = jnp.take(table, tokens, axis=0) * jnp.take(words, tokens, axis=0)
+        x = constrain(x.astype(array_dtype(self.dtype)), "batch", "time", "width")
+        return self._dropped(x, self.dropout.input, dropout_keys, "input")
+
+    def _between(self, x: Array, index: int, dropout_keys: Any) -> Array:
+        """What a layer reads of the one below it."""
+        if not index:
+            return x
+        rate = self.dropout.between
+        return self._dropped(x, rate, dropout_keys, f"layer {index}")
+
+    def _layer(self, index: int, inputs: int, name: str) -> RecurrentLayer:
+        """Declare a layer."""
+        return RecurrentLayer(
+            cell=self.cell,
+            inputs=inputs,
+            width=self.widths[index],
+            range=self._cell_range(index),
+            weight_dropout=self.dropout.weight,
+            dtype=array_dtype(self.dtype),
+            name=name,
+        )
 
     def logits(
         self, hidden: Float[Array, "batch time width"]
@@ -274,6 +293,10 @@ class Recurrent(Model):
             {name: jnp.zeros((batch, width)) for name in self.cell.states}
             for width in self.widths
         )
+
+    def without_logits(self) -> "Recurrent":
+        """The same model without parameters that only its logits need."""
+        return self if self.headless else self.clone(headless=True)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""

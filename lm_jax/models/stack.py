@@ -170,6 +170,10 @@ class Stack(BlockFields, Part, Model):
         positions = self.positions.for_context(context)
         return self.clone(vocab_size=vocab_size, positions=positions)
 
+    def without_logits(self) -> "Stack":
+        """The same model without parameters that only its logits need."""
+        return self.clone(logit_bias=False) if self.logit_bias else self
+
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
         yield from self.config.problems()
@@ -191,7 +195,7 @@ def capped(logits: Float[Array, "*batch"], cap: float | None) -> Float[Array, "*
 
 
 def laid_out(
-    model: nn.Module, scan: bool, remat: Remat = "none", form: Form = "auto"
+    model: Any, scan: bool, remat: Remat = "none", form: Form = "auto"
 ) -> nn.Module:
     """The same model, with its operations laid out in another way.
 
@@ -204,6 +208,8 @@ def laid_out(
     Raises:
         ValueError: it has no such blocks.
     """
+    if inner := _inside(model):
+        return model.with_body(laid_out(inner, scan, remat, form))
     if isinstance(model, Stack):
         if form != "auto" and model.mixer.constant:
             raise ValueError(
@@ -290,9 +296,18 @@ def initialise(
         method: of the model, or a function of it; None is its call.
     """
     params = unrolled(model).init(key, *inputs, method=method)["params"]
-    return stack_blocks(params) if getattr(model, "scan", False) else params
+    return params if unrolled(model) is model else stack_blocks(params)
 
 
-def unrolled(model: nn.Module) -> nn.Module:
+def unrolled(model: Any) -> Any:
     """The model with its layers written out, if it scans them."""
-    return model.clone(scan=False) if getattr(model, "scan", False) else model
+    inner = _inside(model) or model
+    if not getattr(inner, "scan", False):
+        return model
+    written = inner.clone(scan=False)
+    return written if inner is model else model.with_body(written)
+
+
+def _inside(model: Any) -> Any:
+    """The model that another one is made around; None of one that stands alone."""
+    return model.body if hasattr(model, "with_body") else None

@@ -14,7 +14,7 @@ from lm_jax.models.model import Model
 __all__ = ["GlobalVectors", "WordVectors"]
 
 
-def _uniform(width: int):
+def uniform(width: int):
     """Give the first values of word2vec's input vectors: a box of side 1 / width."""
 
     def draw(key, shape, dtype=jnp.float32):
@@ -40,7 +40,7 @@ class WordVectors(Model):
     def setup(self):
         """Declare the tables; outputs begin at zero, as word2vec's do."""
         shape = (self.vocab_size, self.width)
-        self.embedding = self.param("embedding", _uniform(self.width), shape)
+        self.embedding = self.param("embedding", uniform(self.width), shape)
         self.output = self.param("output", nn.initializers.zeros, shape)
 
     def __call__(self, words: Int[Array, "*batch"]) -> Float[Array, "*batch width"]:
@@ -80,7 +80,7 @@ class GlobalVectors(Model):
 
     def setup(self):
         """Declare the tables: a word's own, and those of a word as context."""
-        draw, shape = _uniform(self.width), (self.vocab_size, self.width)
+        draw, shape = uniform(self.width), (self.vocab_size, self.width)
         self.embedding = self.param("embedding", draw, shape)
         self.context = self.param("context", draw, shape)
         self.bias = self.param("bias", draw, shape[:1])

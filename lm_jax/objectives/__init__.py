@@ -4,12 +4,20 @@ from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.classify import Classify
 from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.next_token import NextToken
+from lm_jax.objectives.regress import Regress
 from lm_jax.objectives.seq2seq import Seq2Seq
 from lm_jax.objectives.sums import Sums, applied
 from lm_jax.objectives.word_vectors import BagOfWords, GloVe, SkipGram
 
 Objective = (
-    NextToken | MaskedTokens | Seq2Seq | Classify | SkipGram | BagOfWords | GloVe
+    NextToken
+    | MaskedTokens
+    | Seq2Seq
+    | Classify
+    | Regress
+    | SkipGram
+    | BagOfWords
+    | GloVe
 )
 
 __all__ = [
@@ -20,6 +28,7 @@ __all__ = [
     "NextToken",
     "Objective",
     "ObjectiveBase",
+    "Regress",
     "Seq2Seq",
     "SkipGram",
     "Sums",

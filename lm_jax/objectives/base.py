@@ -27,6 +27,8 @@ class ObjectiveBase:
         weighs: the field of the examples that is 0 wherever nothing counts; "" where
             no field tells.
         nothing: why a split may have no target that counts, and what to do then.
+        tells: the field that it tells of each example by itself, so that there is
+            ``told(model, params, batch)``, (batch, outputs); "" where there is none.
         unit: of its loss, in words.
     """
 
@@ -38,9 +40,11 @@ class ObjectiveBase:
     learns_vectors: ClassVar[bool] = False
     weighs: ClassVar[str] = ""
     nothing: ClassVar[str] = "no target of it counts. Use a longer text"
+    tells: ClassVar[str] = ""
     unit: ClassVar[str] = "nats per token"
 
     predict: ClassVar[Any]
+    told: ClassVar[Any]
     scores: ClassVar[Any]
     __call__: ClassVar[Any]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
+import jax
 import optax
 from jaxtyping import Array, Float, Key
 
@@ -25,6 +26,7 @@ class Classify(ObjectiveBase):
     }
     weighs = "mask"
     nothing = "no text of it has a label that counts. Give it labelled texts"
+    tells = "label"
 
     def predict(
         self,
@@ -38,6 +40,13 @@ class Classify(ObjectiveBase):
             batch["inputs"], segments=batch["segments"], dropout_keys=dropout_keys
         )
         return model.class_logits(hidden), carry
+
+    def told(
+        self, model: nn.Module, params: Any, batch: dict[str, Array]
+    ) -> Float[Array, "batch classes"]:
+        """Give the log-probabilities of the classes of each text, without dropout."""
+        (logits, _), _ = applied(self, model, params, batch, None, None)
+        return jax.nn.log_softmax(logits)
 
     def __call__(
         self,

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from lm_jax.counting import FittedNGram, load
+from lm_jax.counting import FittedClasses, FittedNGram, NaiveBayes, load, load_classes
 from lm_jax.counting.generate import generate as continue_counted
 from lm_jax.errors import NotFinite, UserError, nearest
 from lm_jax.experiment import AnyExperiment, CountExperiment, Experiment, from_json
@@ -33,7 +33,7 @@ from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
 from lm_jax.tokenizers.trained import prompted, written
 
-NGRAM = "ngram.npz"
+NGRAM, CLASSES = "ngram.npz", "naive_bayes.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"
 # Tokens that stand for no text of their own have no word vector.
 SPECIAL = ("<unk>", "<eos>", "<|end|>")
@@ -99,12 +99,14 @@ class NeuralModel(_Texts):
         params: to use: the average where the run keeps one.
         context: tokens of the texts that it was trained on.
         step: that the parameters are of.
+        labels: names of the classes that it tells apart, where it does.
     """
 
     model: nn.Module
     params: Any
     context: int
     step: int
+    labels: tuple[str, ...] = ()
 
     @property
     def writes(self) -> bool:
@@ -176,16 +178,30 @@ class CountedModel(_Texts):
         step: 1.
     """
 
-    fitted: FittedNGram
+    fitted: FittedNGram | FittedClasses
     step: int = 1
 
     @property
     def writes(self) -> bool:
-        """Whether it continues text: it does."""
-        return True
+        """Whether it continues text."""
+        return self.fitted.writes
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes that it tells apart, where it does."""
+        return self.fitted.labels
 
     def generate_ids(self, prompts, length, sampling, seed):
-        """Continue prompts of (tokens,): new tokens (batch, length)."""
+        """Continue prompts of (tokens,): new tokens (batch, length).
+
+        Raises:
+            UserError: when the model writes no text.
+        """
+        if isinstance(self.fitted, FittedClasses):
+            raise UserError(
+                "This model tells classes apart: it doesn't continue text. `evaluate` "
+                "scores it."
+            )
         return continue_counted(self.fitted, prompts, length, sampling, seed)
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
@@ -249,7 +265,13 @@ def keep_tokenizer(run: Path, tokenizer: Trained) -> None:
         save_tokenizer(tokenizer, run / TOKENIZER)
 
 
-def keep_model(run: Path, tokenizer: Trained, model: Any, context: int) -> None:
+def keep_model(
+    run: Path,
+    tokenizer: Trained,
+    model: Any,
+    context: int,
+    labels: tuple[str, ...] = (),
+) -> None:
     """Write what a run needs to stand alone: the tokenizer and the resolved model.
 
     Raises:
@@ -257,6 +279,7 @@ def keep_model(run: Path, tokenizer: Trained, model: Any, context: int) -> None:
     """
     keep_tokenizer(run, tokenizer)
     document = {"model": to_json(model), "context": context}
+    document |= {"labels": list(labels)} if labels else {}
     text = json.dumps(document, indent=2, ensure_ascii=False)
     atomic_write(run / MODEL, text + "\n")
 
@@ -280,21 +303,40 @@ def load_model(run: Path | str, step: int | None = None) -> NeuralModel | Counte
                 f"{run} was fitted by counting and has no checkpoints: leave --step "
                 "out."
             )
-        return CountedModel(experiment, tokenizer, load(run / NGRAM))
-    model, context = _read_model(run, experiment)
+        return load_counted(run, experiment, tokenizer)
+    model, context, labels = _read_model(run, experiment)
     devices()
     checkpoints = Checkpoints(run / "checkpoints")
     chosen = checkpoints.choose(step)
     params = checkpoints.restore_params(chosen)
     if experiment.adapter is not None:
         params = experiment.adapter.seen(params)
-    return NeuralModel(experiment, tokenizer, model, params, context, chosen)
+    return NeuralModel(experiment, tokenizer, model, params, context, chosen, labels)
 
 
-def _read_model(run: Path, experiment: AnyExperiment) -> tuple[nn.Module, int]:
+def load_counted(
+    run: Path, experiment: CountExperiment, tokenizer: Trained
+) -> CountedModel:
+    """Read a model that was fitted by counting.
+
+    Raises:
+        UserError: when it can't be read.
+    """
+    fitted: FittedNGram | FittedClasses
+    if isinstance(experiment.model, NaiveBayes):
+        fitted = load_classes(run / CLASSES)
+    else:
+        fitted = load(run / NGRAM)
+    return CountedModel(experiment, tokenizer, fitted)
+
+
+def _read_model(
+    run: Path, experiment: AnyExperiment
+) -> tuple[nn.Module, int, tuple[str, ...]]:
     try:
         document = json.loads((run / MODEL).read_text(encoding="utf-8"))
         own = own_module(experiment)
-        return from_json(document["model"], own), document["context"]
+        model, labels = from_json(document["model"], own), document.get("labels", ())
+        return model, document["context"], tuple(labels)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{run / MODEL} can't be read: {error}.") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lm_jax.errors import UserError
+from lm_jax.evaluation import Found
 from lm_jax.experiment import AnyExperiment, digest
 from lm_jax.files import atomic_write
 from lm_jax.runs.code import codes_of, own_code
@@ -47,7 +48,7 @@ def corpus_of(data: Any) -> str:
 
 
 def entries(
-    found: Mapping[str, dict[str, float]],
+    found: Mapping[str, Found],
     *,
     split: str,
     step: int,
@@ -72,9 +73,9 @@ def entries(
     place = {"split": split, "step": step, "corpus": corpus, "text": text}
     place |= {"policy": policy, "code": own_code()}
     return [
-        {"evaluation": name, **place, "scores": scores}
-        for name, scores in found.items()
-        if scores
+        {"evaluation": name, **place, "scores": made.scores, **made.more}
+        for name, made in found.items()
+        if made.scores
     ]
 
 

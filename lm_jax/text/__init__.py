@@ -2,5 +2,6 @@
 
 from lm_jax.text.corpora import find
 from lm_jax.text.corpus import Corpus
+from lm_jax.text.pieces import Columns
 
-__all__ = ["Corpus", "find"]
+__all__ = ["Columns", "Corpus", "find"]

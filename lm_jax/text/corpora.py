@@ -16,18 +16,18 @@ from lm_jax.text.found import Text
 from lm_jax.text.hub import hub_documents, hub_fingerprint, hub_tables
 from lm_jax.text.known import KNOWN, Known, available
 from lm_jax.text.opening import suffix
-from lm_jax.text.pieces import digest, read_files
+from lm_jax.text.pieces import Columns, digest, read_files
 from lm_jax.text.reading import measure
 from lm_jax.text.splitting import Piece, Shares, by_digest
 
 
-def find(corpus: Corpus, cache: Path, label: str = "") -> Text:
+def find(corpus: Corpus, cache: Path, label: Columns = Columns()) -> Text:
     """Find and measure a corpus, reading as little of it as needed.
 
     Args:
         corpus: which.
         cache: folder of what was read before.
-        label: column of the documents' labels, where these are asked for.
+        label: columns of the documents' labels, where these are asked for.
 
     Raises:
         UserError: the corpus is unknown, missing, empty or not UTF-8.
@@ -88,7 +88,7 @@ def _looks_like_path(source: str) -> bool:
     )
 
 
-def _find_known(known: Known, corpus: Corpus, cache: Path, label: str) -> Text:
+def _find_known(known: Known, corpus: Corpus, cache: Path, label: Columns) -> Text:
     root = known.root
     found = known.found(root) if root else []
     if not found:

@@ -21,6 +21,9 @@ class Text:
     """About how many bytes of text there are."""
     pieces: Callable[[], Iterator[Piece]]
     labels: Callable[[], Iterator[tuple[str, str]]]
-    """(split, label) of each document, in the order of the pieces."""
+    """(split, label) of each document, or pair of documents, in the order of the
+    pieces."""
+    together: int = 1
+    """Documents that have one label together: 2 where they are pairs."""
     arrays: tuple[tuple[str, np.ndarray], ...] = ()
     """Where the corpus is ids, in place of pieces: (split, (tokens,) memory-mapped)."""

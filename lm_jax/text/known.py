@@ -9,10 +9,20 @@ from typing import Literal
 
 from lm_jax.errors import UserError
 from lm_jax.text.opening import COMPRESSED, plain_name
-from lm_jax.text.reading import blocks, old_lines
+from lm_jax.text.reading import blocks
 
 SHIPPED = Path(__file__).parent / "shipped"
-Form = Literal["text", "stripped lines", "poems", "chapters", "tar", "label first"]
+Form = Literal[
+    "text",
+    "stripped lines",
+    "poems",
+    "chapters",
+    "tar",
+    "label first",
+    "imdb",
+    "named columns",
+    "rated pairs",
+]
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,48 @@ KNOWN = {
         ("TREC.train.all", "TREC.test.all"),
         form="label first",
     ),
+    "sst2": Known(
+        "Stanford Sentiment Treebank, sentences of two classes",
+        "sst",
+        ("stsa.binary.train", "stsa.binary.dev", "stsa.binary.test"),
+        form="label first",
+    ),
+    "sst2-phrases": Known(
+        "Stanford Sentiment Treebank, two classes, trained on phrases",
+        "sst",
+        ("glue_train.tsv", "stsa.binary.dev", "stsa.binary.test"),
+        form="label first",
+    ),
+    "sst5": Known(
+        "Stanford Sentiment Treebank, sentences of five classes",
+        "sst",
+        ("stsa.fine.train", "stsa.fine.dev", "stsa.fine.test"),
+        form="label first",
+    ),
+    "imdb": Known(
+        "IMDB reviews, marks of punctuation apart",
+        "imdb",
+        ("train.tsv", "test.tsv"),
+        form="imdb",
+    ),
+    "chnsenticorp": Known(
+        "ChnSentiCorp reviews",
+        "chnsenticorp",
+        ("train.tsv", "dev.tsv", "test.tsv"),
+        form="named columns",
+    ),
+    "stsb": Known(
+        "STS Benchmark, English",
+        "stsb",
+        ("stsb-en-train.csv", "stsb-en-dev.csv", "stsb-en-test.csv"),
+        form="rated pairs",
+    ),
+    "stsb-zh": Known(
+        "STS Benchmark, translated into Chinese by machine",
+        "stsb",
+        ("stsb-zh-train.csv", "stsb-zh-dev.csv", "stsb-zh-test.csv"),
+        form="rated pairs",
+    ),
     "classics": Known(
         "Four Chinese novels",
         "classics",
@@ -185,23 +237,5 @@ def stripped_lines(texts: Iterable[str]) -> Iterator[str]:
         yield "\n".join(line.strip(" ") for line in block.split("\n"))
 
 
-def label_first(path: Path) -> Iterator[tuple[str, str]]:
-    """Make a document and its label of each line: the label, a space and the text.
-
-    Raises:
-        UserError: the file cannot be read, or a line is not of that form.
-    """
-    for number, line in enumerate(old_lines(path), 1):
-        if line.strip():
-            label, _, text = line.partition(" ")
-            if not text.strip():
-                raise UserError(
-                    f"{path}, line {number}: {line!r} is no label, space and text."
-                )
-            yield text.strip(), label
-
-
-# The forms of documents that have labels, and what finds both.
-LABELLED = {"label first": label_first}
 # The forms of text that are documents, and what finds them.
 DOCUMENTS = {"poems": poems, "chapters": chapters}

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,8 @@ from lm_jax.text import tables
 from lm_jax.text.corpus import Corpus
 from lm_jax.text.folders import Files, own_splits
 from lm_jax.text.found import Text
-from lm_jax.text.known import DOCUMENTS, LABELLED, Form, stripped_lines
+from lm_jax.text.known import DOCUMENTS, Form, stripped_lines
+from lm_jax.text.labels import LABELLED, Example, table_examples
 from lm_jax.text.opening import suffix
 from lm_jax.text.reading import (
     Separator,
@@ -35,6 +35,13 @@ from lm_jax.text.splitting import (
 )
 
 
+class Columns(NamedTuple):
+    """Where the labels of a table stand, and the second texts of its pairs."""
+
+    label: str = ""
+    pair: str = ""
+
+
 class _File(NamedTuple):
     path: Path
     split: str
@@ -48,7 +55,7 @@ def read_files(
     form: Form,
     title: str,
     cache: Path,
-    label: str,
+    label: Columns,
 ) -> Text:
     """Measure files and give them as one corpus; none of their text is kept.
 
@@ -58,7 +65,7 @@ def read_files(
         form: of the files.
         title: what messages call the corpus.
         cache: folder of what was read before.
-        label: column of the labels, where these are asked for.
+        label: columns of the labels, where these are asked for.
 
     Raises:
         UserError: a file can't be read, is empty or not UTF-8.
@@ -68,7 +75,7 @@ def read_files(
         _File(path, split, measure(path, cache, text=_is_text(path, form)))
         for path, split in zip(files.paths, splits, strict=True)
     )
-    whole = _Whole(found, corpus, form, title)
+    whole = _Whole(found, corpus, form, title, label)
     if corpus.separator and whole.own_documents:
         raise UserError(
             f"{title} has documents of its own: a separator cuts plain text alone. "
@@ -83,7 +90,8 @@ def read_files(
         whole.many,
         size,
         whole.pieces,
-        partial(whole.labels, label),
+        whole.labels,
+        together=2 if whole.paired else 1,
     )
 
 
@@ -95,6 +103,7 @@ class _Whole:
     corpus: Corpus
     form: Form
     title: str
+    columns: Columns
 
     @property
     def table(self) -> bool:
@@ -105,6 +114,11 @@ class _Whole:
     def own_documents(self) -> bool:
         """Whether a file is several documents by its form."""
         return self.table or self.form in ("tar", *DOCUMENTS, *LABELLED)
+
+    @property
+    def paired(self) -> bool:
+        """Whether a row has two texts that have one label together."""
+        return self.form == "rated pairs" or bool(self.columns.pair)
 
     @property
     def cut(self) -> bool:
@@ -136,6 +150,7 @@ class _Whole:
         column = self.corpus.column if self.table else ""
         shares = self.shares if self.drawn else ()
         recipe = [kind, self.corpus.separator, column, self.many, shares]
+        recipe += [self.columns.pair] * bool(self.columns.pair)
         digests = [(file.measure["sha256"], file.split) for file in self.files]
         return digest(recipe, digests)
 
@@ -156,6 +171,9 @@ class _Whole:
 
     def _pieces(self, separator: Separator) -> Iterator[Piece]:
         for file in self.files:
+            if self.paired:
+                yield from self._pairs(file)
+                continue
             documents = _documents(file.path, self.corpus.column, self.form, separator)
             if documents is not None:
                 yield from by_digest(documents, file.split, self.shares)
@@ -168,20 +186,37 @@ class _Whole:
                 yield from by_position(text, total, self.shares)
             check_unchanged(file.path, file.measure["stamp"])
 
-    def labels(self, label: str) -> Iterator[tuple[str, str]]:
-        """Yield the split and the label of each document."""
-        if not self.table and self.form not in LABELLED:
-            raise UserError(
-                f"{self.title} has no labels: they are read from the column '{label}' "
-                "of a jsonl, csv, tsv or parquet file."
-            )
+    def _pairs(self, file: _File) -> Iterator[Piece]:
+        """Yield both texts of each row, which go to the split of the first."""
+        for texts, _ in self._examples(file):
+            split = share(digest_of(texts[0]), self.shares, file.split)
+            for text in texts:
+                yield Piece(split, text, True)
+        check_unchanged(file.path, file.measure["stamp"])
+
+    def labels(self) -> Iterator[tuple[str, str]]:
+        """Yield the split and the label of each document, or pair of them."""
         for file in self.files:
-            if self.table:
-                pairs = tables.table_labels(file.path, self.corpus.column, label)
-            else:
-                pairs = LABELLED[self.form](file.path)
-            for text, own in pairs:
-                yield share(digest_of(text), self.shares, file.split), own
+            for texts, own in self._examples(file):
+                yield share(digest_of(texts[0]), self.shares, file.split), own
+
+    def _examples(self, file: _File) -> Iterator[Example]:
+        """Read the texts of a file with their labels.
+
+        Raises:
+            UserError: it has none.
+        """
+        label, pair = self.columns
+        if self.form in LABELLED and not pair:
+            return LABELLED[self.form](file.path)
+        if not self.table:
+            what = "pairs" if pair else "labels"
+            raise UserError(
+                f"{self.title} has no {what}: they are read from the column "
+                f"'{pair or label}' of a jsonl, csv, tsv or parquet file."
+            )
+        texts = [self.corpus.column, *[pair] * bool(pair)]
+        return table_examples(file.path, texts, label)
 
     def how_split(self) -> str:
         """Say how the text is split."""
@@ -217,7 +252,7 @@ def _documents(
     if suffix(path) in tables.READERS and form == "text":
         return tables.table_documents(path, column)
     if form in LABELLED:
-        return (text for text, _ in LABELLED[form](path))
+        return (text for texts, _ in LABELLED[form](path) for text in texts)
     if form == "tar":
         return tar_documents(path)
     if form in DOCUMENTS:

@@ -42,24 +42,6 @@ def table_documents(path: Path, column: str) -> Iterator[str]:
             yield text
 
 
-def table_labels(path: Path, column: str, label: str) -> Iterator[tuple[str, str]]:
-    """Yield the texts of one column, each with what stands in another.
-
-    Raises:
-        UserError: the file has no such columns, a text has no label or one that is
-            neither text nor a number, or the file cannot be read.
-    """
-    rows = READERS[suffix(path)](path, [column, label])
-    for number, (text, own) in enumerate(rows, 1):
-        if text:
-            if own in (None, "") or not isinstance(own, str | int | float):
-                what = "no label" if own in (None, "") else f"{_kind(own)}, no label,"
-                raise UserError(
-                    f"{path}, row {number} has {what} in the column '{label}'."
-                )
-            yield text, str(own)
-
-
 def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
     """Read an object a line; or where a .json file begins with [, a list of them.
 
@@ -69,7 +51,7 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
     for number, row in _objects(path):
         if not isinstance(row, dict):
             raise UserError(
-                f"{path}, line {number} is no object {{...}} but {_kind(row)}."
+                f"{path}, line {number} is no object {{...}} but {kind_of(row)}."
             )
         text = row.get(columns[0])
         if text is not None and not isinstance(text, str):
@@ -243,10 +225,11 @@ def _no_text(name: str, where: str, kinds: Mapping[str, str]) -> UserError:
 
 
 def _kinds(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _kind(value) for name, value in row.items()}
+    return {name: kind_of(value) for name, value in row.items()}
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """Say in words what a value of JSON is."""
     kinds = {str: "text", list: "a list", dict: "an object", bool: "true or false"}
     if value is None:
         return "null"

@@ -8,7 +8,7 @@ import jax
 from lm_jax.averages import running
 from lm_jax.training.guards import CompileGuard
 from lm_jax.training.memory import check_plan, temporary_if_large
-from lm_jax.training.scoring import compile_evaluation
+from lm_jax.training.scoring import compile_evaluation, compile_told
 from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
 from lm_jax.training.step import make_train_step
@@ -25,6 +25,8 @@ class Compiled:
         step: of (state, batch, seed), the seed as `Setup.placed_seed` has it.
         evaluation: of (parameters, batch, carry).
         seen: of parameters: those that the model is called with.
+        told: of (parameters, batch), where the objective tells something of each
+            example by itself; else None.
         first_state: of a seed, as a number; see `Setup.first_state`.
         large: bytes that a step needs for itself, where two steps at once would take
             too much of a CPU's memory; else 0.
@@ -33,6 +35,7 @@ class Compiled:
     step: jax.stages.Wrapped
     evaluation: jax.stages.Wrapped
     seen: Callable[[Any], Any]
+    told: jax.stages.Wrapped | None
     first_state: Callable[[int], TrainState]
 
     def __init__(self, setup: Setup):
@@ -42,9 +45,9 @@ class Compiled:
             donate_argnums=0,
             out_shardings=(setup.shardings, None),
         )
-        self.evaluation = compile_evaluation(
-            setup.model, setup.experiment.objective, sharding, setup.mesh
-        )
+        what = setup.model, setup.experiment.objective, sharding, setup.mesh
+        self.evaluation = compile_evaluation(*what)
+        self.told = compile_told(*what)
         self.seen = _as_it_is if setup.view is None else jax.jit(setup.view)
         self.first_state = setup.first_states()
         self._shapes = len(setup.order.shapes)

@@ -4,27 +4,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32
 
-from lm_jax.counting import load
+from lm_jax.counting import FittedNGram, NGram
 from lm_jax.data import Prepared
 from lm_jax.data.prepared import check_varied
 from lm_jax.errors import UserError
-from lm_jax.evaluation import NeuralCache
+from lm_jax.evaluation import Found, NeuralCache
 from lm_jax.evaluation.fitted import Planned, Progress
 from lm_jax.evaluation.items import Items
+from lm_jax.evaluation.predictions import Predictions
 from lm_jax.experiment import CountExperiment
 from lm_jax.generation import Sampling
 from lm_jax.objectives.scores import likelihood
 from lm_jax.runs.claim import claim
 from lm_jax.runs.code import changed_code
+from lm_jax.runs.confusion import draw_confusion
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.metrics import append_sample, truncate_samples
-from lm_jax.runs.model import COUNTS, NGRAM, CountedModel, keep_tokenizer
+from lm_jax.runs.model import COUNTS, NGRAM, CountedModel, keep_tokenizer, load_counted
 from lm_jax.runs.result import (
     about,
     corpus_of,
@@ -33,9 +36,8 @@ from lm_jax.runs.result import (
 )
 from lm_jax.tokenizers.trained import boundary_ids
 from lm_jax.training.checks import check_evaluations, check_numbers, check_samples
+from lm_jax.training.counting_texts import UNCACHED, ScoredTexts
 from lm_jax.training.setup import CACHE
-
-UNCACHED = "A cache needs a trained model: this one was counted."
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,41 @@ class ScoredCounts:
         data: the text.
     """
 
+    file: ClassVar[str] = NGRAM
+
     loaded: CountedModel
     data: Prepared
-    writes: bool = True
+
+    @classmethod
+    def check(cls, experiment: CountExperiment, data: Prepared) -> None:
+        """Refuse a text that can't be counted.
+
+        Raises:
+            UserError: too few tokens or words.
+        """
+        assert isinstance(experiment.model, NGram)
+        experiment.model.check(len(data.splits["train"].ids), data.vocab_size)
+        check_varied(data)
+
+    @classmethod
+    def fit(
+        cls, experiment: CountExperiment, data: Prepared, progress: Progress
+    ) -> FittedNGram:
+        """Count the training split."""
+        assert isinstance(experiment.model, NGram)
+        ids, ends = data.splits["train"].ids, boundary_ids(data.tokenizer) or None
+        return experiment.model.fit(ids, data.vocab_size, ends, progress)
+
+    @classmethod
+    def planned(cls, data: Prepared) -> Planned:
+        """What is known of the scores before anything is counted."""
+        coded = data.splits["validation"].coded
+        return Planned(lambda: likelihood(1.0, 1, coded), UNCACHED, COUNTS)
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model continues text."""
+        return self.loaded.writes
 
     @property
     def step(self) -> int:
@@ -64,14 +98,29 @@ class ScoredCounts:
     @property
     def policy(self) -> str:
         """What the model sees before a token that it is scored on."""
-        return f"the {self.loaded.fitted.order - 1} tokens before"
+        return f"the {self._fitted.order - 1} tokens before"
+
+    @property
+    def _fitted(self) -> FittedNGram:
+        assert isinstance(self.loaded.fitted, FittedNGram)
+        return self.loaded.fitted
 
     def score(self, split: str, progress: Progress | None = None) -> dict[str, float]:
         """Score every token of a split but the first, once."""
         self.data.evaluation(split, 1)  # refuses a split that isn't there
         tokens = self.data.splits[split]
-        nats = -self.loaded.fitted.log_probabilities(tokens.ids, progress)
+        nats = -self._fitted.log_probabilities(tokens.ids, progress)
         return likelihood(float(nats.sum()), len(nats), tokens.coded)
+
+    def predictions(self, split: str, progress: Progress | None = None) -> Predictions:
+        """Refuse: each token is predicted, and no text is told anything of.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            "N-grams tell nothing of a text by itself, as NaiveBayes() does."
+        )
 
     def score_with_cache(
         self,
@@ -107,8 +156,8 @@ def count_run(
     experiment: CountExperiment,
     run: Path,
     display: Display,
-    begin: Callable[[ScoredCounts], None] = lambda scored: None,
-) -> ScoredCounts:
+    begin: Callable[[ScoredCounts | ScoredTexts], None] = lambda scored: None,
+) -> ScoredCounts | ScoredTexts:
     """Fit a model, score it, and write the run's directory.
 
     A run that has ended is read back: nothing is written. ``begin`` is told the
@@ -121,54 +170,61 @@ def count_run(
     """
     check_numbers(experiment)
     data = experiment.data.prepare(CACHE, display.work)
-    experiment.model.check(len(data.splits["train"].ids), data.vocab_size)
+    kind = kind_of(experiment)
+    kind.check(experiment, data)
     data.evaluation("validation", 1)
-    check_varied(data)
-    check_samples(experiment, data, silent=False, empty=True)
-    coded = data.splits["validation"].coded
-    planned = Planned(lambda: likelihood(1.0, 1, coded), UNCACHED, COUNTS)
-    check_evaluations(experiment, planned)
+    check_samples(experiment, data, silent=kind is ScoredTexts, empty=True)
+    check_evaluations(experiment, kind.planned(data))
     with open_run(run):
         claim(experiment, data, run)
-        if (run / NGRAM).exists() and (run / "result.json").exists():
+        if (run / kind.file).exists() and (run / "result.json").exists():
             display.message("The run has ended: there is nothing left to count.")
-            counted = CountedModel(experiment, data.tokenizer, load(run / NGRAM))
-            begin(ScoredCounts(counted, data))
-            return ScoredCounts(counted, data)
+            counted = load_counted(run, experiment, data.tokenizer)
+            begin(kind(counted, data))
+            return kind(counted, data)
         keep_tokenizer(run, data.tokenizer)
         if changed := changed_code(run):
             display.message(changed)
         record_environment(run)
-        began, ids = time.perf_counter(), data.splits["train"].ids
-        fitted = experiment.model.fit(
-            ids, data.vocab_size, boundary_ids(data.tokenizer) or None, display.work
-        )
+        began = time.perf_counter()
+        fitted = kind.fit(experiment, data, display.work)
         seconds = time.perf_counter() - began
-        fitted.save(run / NGRAM)
-        scored = ScoredCounts(CountedModel(experiment, data.tokenizer, fitted), data)
+        fitted.save(run / kind.file)
+        scored = kind(CountedModel(experiment, data.tokenizer, fitted), data)
         begin(scored)
         _conclude(experiment, scored, run, seconds, display)
     return scored
 
 
+def kind_of(experiment: CountExperiment) -> type[ScoredCounts] | type[ScoredTexts]:
+    """Say how what an experiment counts is fitted and scored."""
+    return ScoredCounts if isinstance(experiment.model, NGram) else ScoredTexts
+
+
+def beside_text(loaded: CountedModel, data: Prepared) -> ScoredCounts | ScoredTexts:
+    """Put a model that counts beside a text."""
+    return kind_of(loaded.experiment)(loaded, data)
+
+
 def _conclude(
     experiment: CountExperiment,
-    scored: ScoredCounts,
+    scored: ScoredCounts | ScoredTexts,
     run: Path,
     seconds: float,
     display: Display,
 ) -> None:
     """Make the evaluations; write and show what they found."""
     truncate_samples(run / "samples.txt", 0)
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, Found] = {}
     for name, evaluation in experiment.evaluations.items():
         made = evaluation.run(scored, "validation", display.work)
-        found[name] = made.scores
+        found[name] = made
         display.close()
         for text in made.texts:
             append_sample(run / "samples.txt", 1, text)
             display.sample(1, text)
     tokens = len(scored.data.splits["train"].ids)
+    watched = experiment.evaluations[experiment.watch].watched
     text = scored.data.text
     scores = entries(
         found,
@@ -183,7 +239,7 @@ def _conclude(
         "tokens": tokens,
         "parameters": scored.loaded.fitted.parameters,
         "scores": scores,
-        "best": {"step": 1, "loss": found[experiment.watch]["loss"]},
+        "best": {"step": 1, watched: found[experiment.watch].scores[watched]},
         "seconds": seconds,
         "tokens_per_second": tokens / seconds,
         "data_wait": 0.0,
@@ -191,3 +247,5 @@ def _conclude(
         "platform": "cpu",
     }
     end_run(run, result)
+    for made in found.values():
+        draw_confusion(run, made.more, "validation")

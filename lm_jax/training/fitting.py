@@ -23,9 +23,9 @@ from lm_jax.runs.result import read_result
 from lm_jax.sharding import Sharding, make_mesh, state_shardings
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Kept
-from lm_jax.training.counting import ScoredCounts, count_run
+from lm_jax.training.counting import beside_text, count_run
 from lm_jax.training.run import train_run
-from lm_jax.training.scoring import Scored, compile_evaluation
+from lm_jax.training.scoring import Scored, compile_evaluation, compile_told
 from lm_jax.training.setup import CACHE, set_up
 
 
@@ -157,7 +157,7 @@ def beside(loaded: NeuralModel | CountedModel, data: Prepared) -> Fitted:
         UserError: the text has tokens that the model has no vector for.
     """
     if isinstance(loaded, CountedModel):
-        return ScoredCounts(loaded, data)
+        return beside_text(loaded, data)
     known = getattr(loaded.model, "vocab_size", 0)
     if known and data.vocab_size > known:
         raise UserError(
@@ -166,9 +166,8 @@ def beside(loaded: NeuralModel | CountedModel, data: Prepared) -> Fitted:
             "trained on texts of another kind, and is not scored on these."
         )
     loaded, sharding, mesh = _spread(loaded)
-    objective = loaded.experiment.objective
-    step = compile_evaluation(loaded.model, objective, sharding, mesh)
-    return Scored(loaded, data, mesh, step)
+    what = loaded.model, loaded.experiment.objective, sharding, mesh
+    return Scored(loaded, data, mesh, compile_evaluation(*what), compile_told(*what))
 
 
 def _spread(loaded: NeuralModel) -> tuple[NeuralModel, Sharding, Mesh]:
@@ -201,7 +200,8 @@ def load_fitted(
             in such windows.
     """
     loaded = load_model(run, step)
-    data = _text_of(loaded.experiment.data, run, elsewhere).prepare(CACHE)
+    text = _text_of(loaded.experiment.data, run, elsewhere, loaded.labels)
+    data = text.prepare(CACHE)
     if not elsewhere.corpus:
         check_data(data, run)
     if isinstance(loaded, NeuralModel) and elsewhere.context is not None:
@@ -209,8 +209,10 @@ def load_fitted(
     return beside(loaded, data)
 
 
-def _text_of(data: Any, run: Path, elsewhere: Elsewhere) -> Any:
-    """The data value that a model is scored on."""
+def _text_of(
+    data: Any, run: Path, elsewhere: Elsewhere, labels: tuple[str, ...]
+) -> Any:
+    """The data value that a model is scored on; labels mean what they did there."""
     changes: dict[str, Any] = {}
     names = {field.name for field in fields(data)}
     if elsewhere.corpus:
@@ -222,6 +224,7 @@ def _text_of(data: Any, run: Path, elsewhere: Elsewhere) -> Any:
         own = data.corpus.dtype
         corpus = Corpus(elsewhere.corpus, validation=0.0, dtype=own)
         changes |= {"corpus": corpus, "tokenizer": Kept(str(run))}
+        changes |= {"classes": labels} if labels else {}
     for name in ("context", "stride"):
         value = getattr(elsewhere, name)
         if value is None:

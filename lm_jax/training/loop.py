@@ -109,7 +109,7 @@ class Outcome:
 
     Attributes:
         state, progress, clock: at the end.
-        scores: of each evaluation, the last that was made; empty when interrupted.
+        found: by each evaluation, the last that was made; empty when interrupted.
         signal: that ended it, or None.
         pruned: whether it was stopped before its end, since others do better.
     """
@@ -117,7 +117,7 @@ class Outcome:
     state: TrainState
     progress: Progress
     clock: Clock
-    scores: dict[str, dict[str, float]]
+    found: dict[str, Found]
     signal: int | None
     pruned: bool = False
 
@@ -145,7 +145,7 @@ def train(
     compiled.plan(setup)
     seed = setup.placed_seed()
     began = time.perf_counter() - progress.seconds
-    scores: dict[str, dict[str, float]] = {}
+    found: dict[str, Found] = {}
     pending: Made | None = None
     spikes = Spikes(setup.experiment.execution.spikes)
     inside = _Inside(setup, compiled, progress, checkpoints, outputs, clock, spikes)
@@ -176,7 +176,7 @@ def train(
             with clock.paused():
                 mean = mean_of_checkpoints(setup, state, checkpoints)
                 fitted = scored(setup, compiled, state, mean)
-                scores |= _evaluate(setup, fitted, progress, outputs, clock, due)
+                found |= _evaluate(setup, fitted, progress, outputs, clock, due)
         if setup.experiment.watch in due:
             state = rescaled(setup, state, progress)
             guard.check()
@@ -191,16 +191,16 @@ def train(
         if stop or pruned or _out_of_patience(setup, progress, outputs.display):
             break
     checkpoints.wait()
-    if not (scores or pruned) and interrupt.received is None:
+    if not (found or pruned) and interrupt.received is None:
         # Ended before, perhaps without having written its result.
         mean = mean_of_checkpoints(setup, state, checkpoints)
         fitted, work = scored(setup, compiled, state, mean), outputs.display.work
-        scores = {
-            name: evaluation.run(fitted, "validation", work).scores
+        found = {
+            name: evaluation.run(fitted, "validation", work)
             for name, evaluation in setup.experiment.evaluations.items()
             if evaluation.watched
         }
-    return Outcome(state, progress, clock, scores, interrupt.received, pruned)
+    return Outcome(state, progress, clock, found, interrupt.received, pruned)
 
 
 def _feed(setup: Setup, first: int) -> Iterator[tuple[int, dict, float, Fed]]:
@@ -273,8 +273,10 @@ def scored(
         params=compiled.seen(params),
         context=setup.data.context,
         step=int(state.step),
+        labels=setup.data.labels,
     )
-    return Scored(loaded, setup.data, setup.mesh, compiled.evaluation)
+    functions = compiled.evaluation, compiled.told
+    return Scored(loaded, setup.data, setup.mesh, *functions)
 
 
 def _evaluate(
@@ -284,15 +286,15 @@ def _evaluate(
     outputs: Outputs,
     clock: Clock,
     due: list[str],
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Found]:
     """Make the evaluations that are due, write down and show what they found."""
     step, watch = fitted.step, setup.experiment.watch
     values: dict[str, float] = {}
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, Found] = {}
     for name in due:
         evaluation = setup.experiment.evaluations[name]
         made = evaluation.run(fitted, "validation", outputs.display.work)
-        found[name] = made.scores
+        found[name] = made
         prefix = "validation" if name == watch else name
         values |= {f"{prefix}_{key}": value for key, value in made.scores.items()}
         if name == watch:

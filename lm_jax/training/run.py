@@ -14,6 +14,7 @@ from lm_jax.files import near
 from lm_jax.runs.checkpoints import Checkpoints, read_progress
 from lm_jax.runs.claim import claim
 from lm_jax.runs.code import changed_code
+from lm_jax.runs.confusion import draw_confusion
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
@@ -73,7 +74,8 @@ def train_run(
         before = claim(
             experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
         )
-        keep_model(run, setup.data.tokenizer, setup.model, setup.data.context)
+        data = setup.data
+        keep_model(run, data.tokenizer, setup.model, data.context, data.labels)
         if changed := changed_code(run):
             display.message(changed)
         dtype = getattr(setup.model, "dtype", "float32")
@@ -186,7 +188,7 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     sign = -1 if evaluation.larger_is_better else 1
     policy, skips = seen_before(setup.data), setup.experiment.skip_bad_steps
     scores = entries(
-        outcome.scores,
+        outcome.found,
         split="validation",
         step=steps,
         corpus=corpus_of(setup.experiment.data),
@@ -217,3 +219,5 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
     unit = setup.experiment.objective.unit
     measured = Measured(unit, evaluation.watched, evaluation.larger_is_better)
     draw_run(run, run / "curve.png", reference, measured)
+    for found in outcome.found.values():
+        draw_confusion(run, found.more, "validation")

@@ -1,12 +1,12 @@
 """A trained model beside the text that it is scored on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float32
 
 from lm_jax.data import Prepared
@@ -19,8 +19,10 @@ from lm_jax.evaluation.neural_cache import (
     empty_cache_carry,
     make_cache_step,
 )
+from lm_jax.evaluation.predictions import Predictions, gathered
 from lm_jax.evaluation.whole_split import summed
 from lm_jax.generation import Sampling
+from lm_jax.platform import products_of
 from lm_jax.runs.model import NeuralModel
 from lm_jax.sharding import Sharding, batch_sharding, batch_ways, on_mesh, to_mesh
 from lm_jax.training.step import make_evaluation_step
@@ -37,12 +39,15 @@ class Scored:
         data: the text.
         mesh: where it is scored.
         step_function: the compiled evaluation step.
+        told_function: (params, batch) -> what the objective tells of each example;
+            None where it tells nothing.
     """
 
     loaded: NeuralModel
     data: Prepared
     mesh: Mesh
     step_function: Callable[[Any, dict, Any], tuple[dict, Any]]
+    told_function: Callable[[Any, dict], jax.Array] | None = None
     _found: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
@@ -83,6 +88,35 @@ class Scored:
                 split, self.step_function, progress, empty and (lambda n: empty(n, 0))
             )
         return self._found[split]
+
+    def predictions(self, split: str, progress: Progress | None = None) -> Predictions:
+        """Give what is said of each example of a split, in its order.
+
+        Raises:
+            UserError: when the objective tells nothing of an example by itself.
+        """
+        objective = self.loaded.experiment.objective
+        if self.told_function is None:
+            raise UserError(
+                f"{type(objective).__name__} tells nothing of an example by itself, "
+                "as Classify() and Regress() do."
+            )
+        return gathered(self._told(split, progress), self.data.labels)
+
+    def _told(
+        self, split: str, progress: Progress | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """What is expected and told of the examples of each batch."""
+        told = self.told_function
+        assert told is not None
+        field = self.loaded.experiment.objective.tells
+        windows = self.data.evaluation(split, self._rows)
+        say = progress or (lambda *_: None)
+        for index in range(len(windows)):
+            batch, examples = windows[index], windows.numbers(index)
+            found = np.asarray(told(self.loaded.params, to_mesh(batch, self.mesh)))
+            yield examples, batch[field][: len(examples)], found[: len(examples)]
+            say("evaluating", index + 1, len(windows))
 
     def score_with_cache(
         self,
@@ -167,3 +201,18 @@ def compile_evaluation(
     """Jit the evaluation step; nothing is compiled yet."""
     step = on_mesh(make_evaluation_step(model, objective), sharding, mesh)
     return jax.jit(step, out_shardings=(None, batch_sharding(mesh)))
+
+
+def compile_told(
+    model: Any, objective: Any, sharding: Sharding, mesh: Mesh
+) -> jax.stages.Wrapped | None:
+    """Jit what an objective tells of each example; nothing is compiled yet."""
+    if not objective.tells:
+        return None
+
+    def told(params: Any, batch: dict) -> jax.Array:
+        with products_of(model):
+            return objective.told(model, params, batch)
+
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(on_mesh(told, sharding, mesh), out_shardings=whole)

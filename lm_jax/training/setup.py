@@ -349,7 +349,7 @@ def _planned(
         return objective.scores(ones, data.splits["validation"].coded)
 
     uncached = None if data.lanes else NOT_CARRIED
-    return Planned(scores, uncached, without_vectors(model))
+    return Planned(scores, uncached, without_vectors(model), objective.tells)
 
 
 def _first_state(

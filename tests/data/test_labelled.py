@@ -9,6 +9,7 @@ from lm_jax.data import Labelled
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Words
+from lm_jax.tokenizers.words import WordTokenizer
 
 WORDS = ("red", "green", "blue")
 
@@ -48,7 +49,10 @@ def test_each_text_keeps_its_label_and_is_padded_to_the_length_it_fits(table, tm
             # Cut at 6 tokens; a text of n tokens is in the shortest row that holds it.
             assert len(ids) == next(n for n in (2, 4, 6) if len(words) <= n)
     assert seen == len(made.splits["train"].documents) - 1
-    assert "cut to 6 tokens" in made.statement
+    cut = [line for line in made.statement.splitlines() if "are cut to 6" in line]
+    longer = {n: int((np.diff(t.documents) > 6).sum()) for n, t in made.splits.items()}
+    of = ", ".join(f"{count} of {name}" for name, count in longer.items() if count)
+    assert cut == [f"{sum(longer.values())} texts are cut to 6 tokens: {of}."]
     assert "Labels of the training split: " in made.statement
 
 
@@ -111,3 +115,63 @@ def test_labels_that_training_lacks_are_refused(tmp_path):
         (tmp_path / f"{split}.jsonl").rename(tmp_path / "tables" / f"{split}.jsonl")
     with pytest.raises(UserError, match="'test' has labels that training lacks: c"):
         prepared(tmp_path / "tables", tmp_path / "cache")
+
+
+def test_what_cannot_be_read_or_told_apart_is_refused(tmp_path):
+    path, cache = tmp_path / "table.jsonl", tmp_path / "cache"
+
+    def refused(rows, said, data=Labelled(Corpus(str(path)), Words(), "kind", (4,))):
+        lines = [json.dumps({"text": t, "kind": k}) + "\n" for t, k in rows]
+        path.write_text("".join(lines))
+        with pytest.raises(UserError, match=said):
+            data.prepare(cache)
+
+    some = [(f"a {k}", "x") for k in range(30)]
+    refused(some, "has 1 label .x.: there is nothing to tell apart")
+    refused([*some, ("", "y")], "row 31 has no text in the column 'text'")
+    refused([*some, (" \t", "y")], "row 31 has no text in the column 'text'")
+    other = Labelled(Corpus(str(path)), Words(), "kidn", (4,))
+    refused(some, "no column 'kidn'. Did you mean 'kind'", other)
+    named = Labelled(Corpus(str(path)), Words(), "kind", (4,), classes=("y", "z"))
+    refused(some, "labels that data.classes lacks: x. Data.classes names: y, z", named)
+
+
+def test_a_text_of_which_no_token_is_left_is_refused(table, tmp_path, monkeypatch):
+    """Some tokenizers drop what they take for no text."""
+    encode = WordTokenizer.encode
+    monkeypatch.setattr(
+        WordTokenizer,
+        "encode",
+        lambda self, text: encode(self, "" if text.endswith("n0") else text),
+    )
+    with pytest.raises(UserError, match=r"Text 1 of the split 'train' has no token"):
+        prepared(table, tmp_path / "cache")
+
+
+def test_labels_are_mapped_by_name(table, tmp_path):
+    """In whatever order classes are named or met, a label has the same number."""
+    whole = prepared(table, tmp_path / "cache")
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(reversed(lines)))
+    for classes in ((), ("blue", "green", "red"), ("green", "red", "blue")):
+        made = prepared(table, tmp_path / "cache", classes=classes)
+        assert made.labels == whole.labels
+        windows = made.evaluation("validation", 1)
+        for row in map(windows.row, range(windows.count)):
+            first = made.tokenizer.symbols(row["inputs"][:1])
+            assert first == [made.labels[row["label"]]]
+    few = prepared(table, tmp_path / "cache", classes=("red", "grey", "green", "blue"))
+    assert few.labels == ("red", "blue", "grey", "green")
+
+
+def test_examples_of_a_batch_are_named_by_their_place_in_the_split(table, tmp_path):
+    made = prepared(table, tmp_path / "cache")
+    bounds, ids = made.splits["train"].documents, made.splits["train"].ids
+    windows, seen = made.evaluation("train", 3), []
+    for k in range(len(windows)):
+        numbers, batch = windows.numbers(k), windows[k]
+        for number, row in zip(numbers, batch["inputs"], strict=False):
+            text = ids[bounds[number] : bounds[number + 1]][: len(row)]
+            np.testing.assert_array_equal(row[: len(text)], text)
+        seen += numbers.tolist()
+    assert sorted(seen) == list(range(len(bounds) - 1))

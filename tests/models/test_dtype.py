@@ -9,6 +9,8 @@ import pytest
 
 import lm_jax.models
 from lm_jax.models import (
+    BiRecurrent,
+    Classifier,
     ConvEncoder,
     Encoder,
     EncoderDecoder,
@@ -43,7 +45,10 @@ FAMILIES = {
 def test_every_model_that_names_a_type_is_looked_at():
     kinds = [k for k in vars(lm_jax.models).values() if isinstance(k, type)]
     typed = {k for k in kinds if issubclass(k, Model) and hasattr(k, "dtype")}
-    assert typed == {type(model) for model in FAMILIES.values()}
+    headless = {BiRecurrent, Classifier}  # no logits of tokens; its body's type
+    assert typed - headless == {type(model) for model in FAMILIES.values()}
+    body = Recurrent(width=WIDTH, vocab_size=VOCAB, dtype="bfloat16")
+    assert Classifier(body).dtype == "bfloat16"
 
 
 def of_logits(model):

@@ -13,12 +13,15 @@ import pytest
 
 from lm_jax.data.contexts import HuffmanTree, Noise
 from lm_jax.models import (
+    BagOfVectors,
+    Classifier,
     ConvEncoder,
     Encoder,
     EncoderDecoder,
     GatedConv,
     GlobalVectors,
     Learned,
+    Max,
     Recurrent,
     Transformer,
     WordVectors,
@@ -31,6 +34,7 @@ from lm_jax.objectives import (
     MaskedTokens,
     NextToken,
     Objective,
+    Regress,
     Seq2Seq,
     SkipGram,
 )
@@ -79,6 +83,8 @@ TOLD = {
     "label": np.asarray([2, 0]),
     "mask": np.asarray([1.0, 0.0], np.float32),
 }
+RATED = {k: v for k, v in TOLD.items() if k != "label"}
+RATED["value"] = np.asarray([0.5, -2.0], np.float32)
 PAIRS = {
     "inputs": ids(),
     "contexts": ids(),
@@ -106,6 +112,14 @@ CASES = {
         Classify(),
         ConvEncoder(width=8, kernels=(1, 2), maps=4, classes=3, vocab_size=VOCAB),
         TOLD,
+    ),
+    "classify a pooled text": Case(
+        Classify(),
+        Classifier(Encoder(**SMALL, positions=Learned(TIME)), classes=3),
+        TOLD,
+    ),
+    "regress": Case(
+        Regress(), Classifier(BagOfVectors(4, vocab_size=VOCAB), Max()), RATED
     ),
     "skip-gram": Case(SkipGram(), WordVectors(4, vocab_size=VOCAB), NOISE),
     "skip-gram in a tree": Case(SkipGram(), WordVectors(4, vocab_size=VOCAB), TREE),
@@ -153,7 +167,7 @@ def changed(field, array):
     array = np.asarray(array)
     if array.dtype == bool:
         return array & (np.arange(array.shape[-1]) > 1)
-    if field in ("noise_weight", "weight", "counts"):
+    if field in ("noise_weight", "weight", "counts", "value"):
         return array * 2
     if field == "turns":
         return -array
@@ -211,11 +225,27 @@ def test_what_the_mask_hides_counts_in_no_sum(name):
 
 
 @pytest.mark.slow
-def test_a_text_that_the_mask_hides_counts_in_no_sum():
-    whole = sums_of("classify")
-    for label in range(3):
-        assert sums_of("classify", label=np.asarray([2, label])) == whole
+@pytest.mark.parametrize("name", ["classify", "classify a pooled text", "regress"])
+def test_a_text_that_the_mask_hides_counts_in_no_sum(name):
+    whole, told = sums_of(name), CASES[name].objective.tells
+    batch = CASES[name].batch
+    for other in range(3):
+        hidden = np.asarray([batch[told][0], other], batch[told].dtype)
+        assert sums_of(name, **{told: hidden}) == whole
     assert whole["weight"] == 1
+
+
+@pytest.mark.parametrize("name", ["classify", "classify a pooled text", "regress"])
+def test_what_is_told_of_each_text_adds_up_to_the_sums(name):
+    objective, model, batch = CASES[name]
+    whole, own = sums_of(name), arrays(batch)
+    told = np.asarray(objective.told(model, parameters(name), own))
+    if name == "regress":
+        losses = np.square(told[:, 0] - batch["value"])
+    else:
+        np.testing.assert_allclose(np.exp(told).sum(1), 1, rtol=1e-5)
+        losses = -told[np.arange(ROWS), batch["label"]]
+    assert (losses * batch["mask"]).sum() == pytest.approx(whole["loss"], rel=1e-5)
 
 
 DOCUMENTS = (range(1, 4), range(4, 6), range(6, 9))  # They share no token.

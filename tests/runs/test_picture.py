@@ -9,8 +9,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lm_jax.errors import UserError
-from lm_jax.objectives import Classify, GloVe, MaskedTokens, NextToken, SkipGram
+from lm_jax.objectives import (
+    Classify,
+    GloVe,
+    MaskedTokens,
+    NextToken,
+    Regress,
+    SkipGram,
+)
 from lm_jax.runs import picture
+from lm_jax.runs.confusion import draw_confusion
 from lm_jax.runs.metrics import MetricsLog
 from lm_jax.runs.picture import Measured, Reference, draw_run
 
@@ -116,6 +124,7 @@ def test_the_unit_of_a_loss_is_the_objectives():
         NextToken: "nats per token",
         MaskedTokens: "nats per token",
         Classify: "nats per text",
+        Regress: "squared error per text",
         SkipGram: "nats per pair",
         GloVe: "weighted square per pair",
     }
@@ -186,3 +195,16 @@ def test_steps_are_whole_numbers(run, drawn):
     write(run, [(step, {"loss": 1.0 / step}) for step in (1, 2)])
     draw_run(run, run / "curve.png")
     assert all(tick == int(tick) for tick in drawn[0].axes[0].get_xticks())
+
+
+def test_a_confusion_matrix_shows_its_counts_under_their_labels(run, drawn):
+    matrix = {"labels": ["no", "y" * 30], "counts": [[3, 0], [1, 12]]}
+    draw_confusion(run, {"confusion": matrix}, "test")
+    draw_confusion(run, {}, "validation")
+    assert [path.name for path in run.glob("*.png")] == ["confusion_test.png"]
+    [axes] = drawn[0].axes
+    assert [text.get_text() for text in axes.texts] == ["3", "0", "1", "12"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["no", "y" * 19 + "…"]
+    shares = axes.images[0].get_array()
+    np.testing.assert_allclose(shares, [[1, 0], [1 / 13, 12 / 13]])
+    assert "16 texts" in axes.get_title()

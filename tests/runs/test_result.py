@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_jax.errors import UserError
+from lm_jax.evaluation import Found
 from lm_jax.runs.result import (
     add_scores,
     end_run,
@@ -56,10 +57,12 @@ def test_a_run_without_result_is_said(tmp_path):
 
 def test_scores_are_appended_with_what_they_depend_on(tmp_path):
     where = {"split": "test", "corpus": "ptb", "text": "t", "policy": "windows of 8"}
-    first = entries({"likelihood": {"loss": 2.0}, "sample": {}}, step=3, **where)
+    told = Found({"loss": 2.0}, more={"confusion": {"counts": [[1, 2], [3, 4]]}})
+    first = entries({"likelihood": told, "sample": Found({})}, step=3, **where)
     assert [entry["evaluation"] for entry in first] == ["likelihood"]
+    assert first[0]["confusion"]["counts"] == [[1, 2], [3, 4]]
     write_result(tmp_path, {"steps": 4, "scores": first})
-    second = entries({"likelihood": {"loss": 1.0}}, step=4, **where)
+    second = entries({"likelihood": Found({"loss": 1.0})}, step=4, **where)
     for _ in range(2):
         add_scores(tmp_path, second)
     result = read_result(tmp_path)
@@ -139,7 +142,7 @@ def test_scores_that_are_no_numbers_are_not_said_twice(tmp_path):
         "step": 4,
     }
     for _ in range(2):
-        made = entries({"likelihood": {"loss": float("nan")}}, **where)
+        made = entries({"likelihood": Found({"loss": float("nan")})}, **where)
         add_scores(tmp_path, made)
     assert len(read_result(tmp_path)["scores"]) == 1
 
@@ -147,11 +150,12 @@ def test_scores_that_are_no_numbers_are_not_said_twice(tmp_path):
 APPENDS = """
 import sys
 from pathlib import Path
+from lm_jax.evaluation import Found
 from lm_jax.runs.result import add_scores, entries
 run, name = Path(sys.argv[1]), sys.argv[2]
 where = {"split": "test", "corpus": "ptb", "text": "t", "policy": "windows of 8"}
 for step in range(20):
-    add_scores(run, entries({name: {"loss": 1.0}}, step=step, **where))
+    add_scores(run, entries({name: Found({"loss": 1.0})}, step=step, **where))
 """
 
 
@@ -171,8 +175,8 @@ def test_processes_that_score_a_run_at_once_lose_nothing_of_each_other(tmp_path)
 
 def test_a_run_that_ends_keeps_what_was_scored_before(tmp_path):
     where = {"split": "test", "corpus": "ptb", "text": "t", "policy": "windows of 8"}
-    first = entries({"likelihood": {"loss": 2.0}}, step=3, **where)
-    second = entries({"likelihood": {"loss": 1.0}}, step=4, **where)
+    first = entries({"likelihood": Found({"loss": 2.0})}, step=3, **where)
+    second = entries({"likelihood": Found({"loss": 1.0})}, step=4, **where)
     code = {"version": "1", "sources": "abc", "commit": None, "dirty": None}
     starts = [{"code": code}, {"code": code | {"sources": "def"}}, {"code": code}]
     (tmp_path / "environment.json").write_text(json.dumps(starts))
@@ -192,7 +196,7 @@ def test_the_same_score_by_other_code_is_said_again(tmp_path):
         "policy": "windows of 8",
         "step": 3,
     }
-    (made,) = entries({"likelihood": {"loss": 2.0}}, **where)
+    (made,) = entries({"likelihood": Found({"loss": 2.0})}, **where)
     write_result(tmp_path, {"steps": 4, "scores": [made]})
     commit = made | {"code": made["code"] | {"commit": "another, of the same sources"}}
     add_scores(tmp_path, [commit])

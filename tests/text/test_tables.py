@@ -12,7 +12,8 @@ from pyarrow import feather, ipc, parquet
 
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus, find
-from lm_jax.text.tables import READERS, table_documents, table_labels
+from lm_jax.text.labels import table_examples
+from lm_jax.text.tables import READERS, table_documents
 from tests.properties import quick
 from tests.text import splits_of
 
@@ -217,22 +218,30 @@ def test_compressed_tables(tmp_path):
 
 def test_labels_are_what_stands_there(tmp_path):
     path = tmp_path / "l.csv"
-    path.write_text("text,label\na,01\nb,NA\nc,1.0\n,x\n")
-    found = list(table_labels(path, "text", "label"))
-    assert found == [("a", "01"), ("b", "NA"), ("c", "1.0")]
+
+    def found(*texts):
+        return list(table_examples(path, texts or ["text"], "label"))
+
+    path.write_text("text,label,other\na,01,x\nb,NA,y\nc,1.0,z\n")
+    assert found() == [(("a",), "01"), (("b",), "NA"), (("c",), "1.0")]
+    assert found("text", "other")[0] == (("a", "x"), "01")
+    for empty in ("", "  "):
+        path.write_text(f"text,label\na,0\n{empty},1\n")
+        with pytest.raises(UserError, match="row 2 has no text in the column 'text'"):
+            found()
     path.write_text("text,label\na,\n")
     with pytest.raises(UserError, match="row 1 has no label in the column 'label'"):
-        list(table_labels(path, "text", "label"))
+        found()
     path = tmp_path / "l.jsonl"
     path.write_text('{"text": "a", "label": 1}\n{"text": "b", "label": true}\n')
-    assert list(table_labels(path, "text", "label")) == [("a", "1"), ("b", "True")]
+    assert found() == [(("a",), "1"), (("b",), "True")]
     for value, said in (("null", "no label"), ("[1]", "a list, no label,")):
         path.write_text(f'{{"text": "a", "label": {value}}}\n')
         with pytest.raises(UserError, match=f"row 1 has {said}"):
-            list(table_labels(path, "text", "label"))
+            found()
     path.write_text('{"text": "a", "kind": 1}\n')
     with pytest.raises(UserError, match="line 1 has no column 'label'.*kind, text"):
-        list(table_labels(path, "text", "label"))
+        found()
 
 
 def test_a_long_document_and_a_byte_order_mark(tmp_path):

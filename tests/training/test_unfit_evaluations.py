@@ -42,6 +42,8 @@ def folder(tmp_path, monkeypatch):
         ("Accuracy", "this objective gives loss, perplexity, bits_per_byte, tokens"),
         ("NeuralCache", "A cache "),
         ("WordSimilarity", "set LM_JAX_DATA"),
+        ("ClassScores", "train by Classify(), or count by NaiveBayes()"),
+        ("Correlation", "train by Regress()"),
     ],
 )
 def test_it_is_refused_before_the_run_begins(kind, words, file, capsys):

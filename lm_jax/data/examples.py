@@ -1,0 +1,140 @@
+"""Rows of one text, or of a pair, and what is told of it."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, Shaped
+
+from lm_jax.data.fields import Field, inputs, segments
+from lm_jax.data.order import Buckets, sort_by_length
+from lm_jax.data.tokens import Progress, Tokenized, Tokens, tokenize
+from lm_jax.data.windows import Row
+from lm_jax.errors import UserError
+from lm_jax.text.found import Text
+from lm_jax.tokenizers import Tokenizer
+
+
+def check_lengths(lengths: tuple[int, ...]) -> None:
+    """Refuse lengths that don't grow, or hold no token.
+
+    Raises:
+        UserError: naming them.
+    """
+    rising = all(a < b for a, b in pairwise((0, *lengths)))
+    if not lengths or not rising:
+        raise UserError(
+            f"data.lengths={lengths}: give lengths of 1 token or more, the "
+            "shortest first and none twice."
+        )
+
+
+def text_fields(told: Field) -> tuple[Field, ...]:
+    """Give the fields of rows of texts.
+
+    Args:
+        told: what each row says of its text.
+    """
+    return (
+        inputs("length"),
+        segments("length"),
+        told,
+        Field("mask", (), "float32", "1 where the loss counts, 0 where it doesn't"),
+    )
+
+
+def read_examples(
+    text: Text, tokenizer: Tokenizer, cache: Path, progress: Progress | None
+) -> Tokenized:
+    """Tokenize texts that are rows each; those of pairs get an end.
+
+    Raises:
+        UserError: as `tokenize`; a text has no token; pairs would run together.
+    """
+    paired = text.together > 1
+    made = tokenize([text], tokenizer, paired, cache, progress)
+    if paired and made.tokenizer.end_id is None:
+        raise UserError(
+            "The texts of a pair need a token between them, and this tokenizer has "
+            "none that ends a document. Use Words(), Subwords() or Characters()."
+        )
+    for split, tokens in made.splits.items():
+        empty = np.flatnonzero(np.diff(tokens.documents) <= paired)
+        if len(empty):
+            raise UserError(
+                f"Text {empty[0] // text.together + 1:,} of the split '{split}' has no "
+                f"token ({len(empty):,} in all are so): there is nothing to read. "
+                "Take it out, or use another tokenizer."
+            )
+    return made
+
+
+def cut_statement(splits: Mapping[str, Tokens], longest: int, each: int) -> list[str]:
+    """Say how many texts of each split are cut; nothing where none is.
+
+    Args:
+        splits: the texts.
+        longest: tokens of the longest row.
+        each: documents of a row.
+    """
+    cut = {split: int((sizes(t, each) > longest).sum()) for split, t in splits.items()}
+    total, what = sum(cut.values()), "pairs" if each > 1 else "texts"
+    if not total:
+        return []
+    of = ", ".join(f"{n:,} of {split}" for split, n in cut.items() if n)
+    return [f"{total:,} {what} are cut to {longest} tokens: {of}."]
+
+
+def sizes(tokens: Tokens, each: int) -> Int64[np.ndarray, " examples"]:
+    """Give the tokens of each row, of so many documents, before any is cut."""
+    return np.diff(np.asarray(tokens.documents)[::each])
+
+
+def text_buckets(
+    tokens: Tokens,
+    told: Mapping[str, Shaped[np.ndarray, " examples"]],
+    lengths: tuple[int, ...],
+    each: int = 1,
+) -> Buckets:
+    """Sort the texts of a split by their lengths.
+
+    Args:
+        tokens: of the split.
+        told: fields of each row beside its tokens.
+        lengths: of rows.
+        each: documents of a row: 2 where these are pairs.
+    """
+    bounds = np.asarray(tokens.documents)
+
+    def row(example: int, length: int) -> Row:
+        first = example * each
+        parts = [tokens.ids[a:b] for a, b in pairwise(bounds[first : first + each + 1])]
+        parts = joined(parts, length)
+        texts = np.arange(1, each + 1, dtype=np.int32)
+        ids, numbers = np.concatenate(parts), np.repeat(texts, [*map(len, parts)])
+        missing = length - len(ids)
+        return {
+            "inputs": np.pad(ids.astype(np.int32), (0, missing)),
+            "segments": np.pad(numbers, (0, missing)),
+            **{name: values[example] for name, values in told.items()},
+            "mask": np.array(1.0, np.float32),
+        }
+
+    return sort_by_length(sizes(tokens, each), lengths, row)
+
+
+def joined(parts: list[np.ndarray], room: int) -> list[np.ndarray]:
+    """Cut a text, or the two of a pair, so that they have so many tokens together.
+
+    Of a pair the longer one is cut first, and both keep the end that is their last
+    token (Devlin et al. 2019 cut so too).
+    """
+    if len(parts) == 1:
+        return [parts[0][:room]]
+    first, second = (len(part) for part in parts)
+    kept = min(second, max(room - first, room // 2))
+    return [
+        np.append(part[: size - 1], part[-1:])
+        for part, size in zip(parts, (min(first, room - kept), kept), strict=True)
+    ]

@@ -1,0 +1,111 @@
+"""Texts, or pairs of texts, with a number: what a regression learns from."""
+
+import math
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float32
+
+from lm_jax.data.examples import (
+    check_lengths,
+    cut_statement,
+    read_examples,
+    text_buckets,
+    text_fields,
+)
+from lm_jax.data.fields import Field
+from lm_jax.data.order import Buckets, bucket_windows
+from lm_jax.data.prepared import Prepared
+from lm_jax.data.tokens import Progress
+from lm_jax.data.windows import Windows
+from lm_jax.errors import UserError
+from lm_jax.text import Columns, Corpus, find
+from lm_jax.text.found import Text
+from lm_jax.tokenizers import Tokenizer, Words
+
+
+@dataclass(frozen=True)
+class Rated:
+    """Texts of any length, each a row of its own with a number; see `Labelled`."""
+
+    gives: ClassVar[tuple[str, ...]] = ("inputs", "segments", "value", "mask")
+
+    corpus: Corpus = Corpus("stsb")
+    """The texts."""
+    tokenizer: Tokenizer = Words()
+    value: str = "score"
+    """Column of the numbers, where the corpus is a table."""
+    lengths: tuple[int, ...] = (16, 32, 64)
+    """Tokens of a row, the shortest first."""
+    pair: str = ""
+    """Column of second texts, where rows of a table are pairs; "" where not."""
+
+    def __post_init__(self) -> None:
+        """Refuse lengths that don't grow, or hold no token."""
+        check_lengths(self.lengths)
+
+    def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
+        """Read, train the tokenizer and tokenize, or find what is in the cache.
+
+        Raises:
+            UserError: as `Labelled.prepare`; something is no number.
+        """
+        text = find(self.corpus, cache, Columns(self.value, self.pair))
+        values = read_values(text)
+        made = read_examples(text, self.tokenizer, cache, progress)
+
+        def buckets(split: str) -> Buckets:
+            told = {"value": values[split]}
+            return text_buckets(made.splits[split], told, self.lengths, text.together)
+
+        def windows(split: str, batch: int) -> Windows:
+            return bucket_windows(buckets(split), batch)
+
+        low, high = float(values["train"].min()), float(values["train"].max())
+        about = [
+            f"Numbers of the training split: {low:g} to {high:g}.",
+            *cut_statement(made.splits, self.lengths[-1], text.together),
+        ]
+        return Prepared(
+            tokenizer=made.tokenizer,
+            splits=made.splits,
+            statement="\n".join([made.statement, *about]),
+            digest=self._with_value(made.digest),
+            text=self._with_value(made.text),
+            context=self.lengths[-1],
+            fields=text_fields(Field("value", (), "float32", "the number of the text")),
+            buckets=buckets("train"),
+            windows=windows,
+        )
+
+    def _with_value(self, digest: str) -> str:
+        return sha256(f"{self.value}\n{digest}".encode()).hexdigest()[:20]
+
+
+def read_values(text: Text) -> dict[str, Float32[np.ndarray, " texts"]]:
+    """Give the number of each text of each split.
+
+    Raises:
+        UserError: one is no finite number, or all of training are the same.
+    """
+    found: dict[str, list[float]] = {}
+    for split, told in text.labels():
+        numbers = found.setdefault(split, [])
+        try:
+            numbers.append(float(told))
+        except ValueError:
+            numbers.append(math.nan)
+        if not math.isfinite(numbers[-1]):
+            raise UserError(
+                f"Text {len(numbers):,} of the split '{split}' has {told!r} for its "
+                "number. Give each text a finite number; data=Labelled reads names."
+            )
+    if len(set(found.get("train", ()))) < 2:
+        raise UserError(
+            "The training split has one number for all of its texts: there is nothing "
+            "to tell apart."
+        )
+    return {split: np.array(numbers, np.float32) for split, numbers in found.items()}
