@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from lm_jax.data import Rated
 from lm_jax.experiment import Experiment
 from lm_jax.experiment.loading import load_file
 from lm_jax.models.stack import initialise
@@ -36,9 +37,12 @@ QUICK = [file for file in COMPARED if file.stem in ("gpt_shakespeare", "cnn_trec
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    """Sentences with a label each, which any data value reads."""
+    """Sentences that any data value reads, each with a label, a number and another."""
     path = tmp_path_factory.mktemp("text") / "text.jsonl"
-    rows = [{"text": f"{k} {TEXT[9 * k :][:200]}", "label": k % 3} for k in range(150)]
+    told = [
+        {"label": k % 3, "score": k / 9, "other": TEXT[k:][:90]} for k in range(150)
+    ]
+    rows = [{"text": f"{k} {TEXT[9 * k :][:200]}", **told[k]} for k in range(150)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -48,6 +52,8 @@ def set_up_on(text, experiment):
     data = replace(experiment.data, corpus=Corpus(str(text), validation=0.3))
     if isinstance(data.tokenizer, Subwords):
         data = replace(data, tokenizer=Subwords(300))
+    if isinstance(data, Rated):
+        data = replace(data, pair="other")
     model, watch = experiment.model, experiment.watch
     if hasattr(model, "layers"):
         model = model.clone(layers=1)
@@ -92,8 +98,9 @@ def test_variants_see_the_same_rows_and_begin_with_the_same_values(file, text):
     pairs = itertools.combinations(zip(setups, drawn, strict=True), 2)
     for (one, of_one), (other, of_other) in pairs:
         a, b = one.experiment, other.experiment
-        alike = type(a.model) is type(b.model)
-        sized = [getattr(each.model, "initial", None) for each in (a, b)]
+        bodies = [getattr(each.model, "body", each.model) for each in (a, b)]
+        alike = type(bodies[0]) is type(bodies[1])
+        sized = [getattr(body, "initial", None) for body in bodies]
         wide = [getattr(each.model, "width", None) for each in (a, b)]
         assert set(of_one) & set(of_other) or not alike or wide[0] != wide[1]
         for name in set(of_one) & set(of_other):

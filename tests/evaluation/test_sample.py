@@ -44,6 +44,7 @@ class Echo:
 
     writes, seed, step, policy = True, 0, 1, "all"
     score = score_with_cache = vectors = staticmethod(print)
+    items = predictions = staticmethod(print)
 
     def __init__(self, tokenizer):
         self.data = SimpleNamespace(tokenizer=tokenizer)

@@ -44,6 +44,7 @@ OTHERS = {
     "patience": lambda e: 3,
     "skip_bad_steps": lambda e: 3,
     "seed": lambda e: 1,
+    "held": lambda e: ("order",),
     "execution": lambda e: Execution(accumulate=2),
     "outputs": lambda e: (),
     "published": lambda e: Published(1.0, "somewhere"),
