@@ -3,7 +3,8 @@
 Run:     ./launch.sh train experiments/imdb.py
          ./launch.sh train experiments/imdb.py:windows
          ./launch.sh evaluate runs/imdb/base/seed0 --split test --evaluation classes
-Expect:  not run yet
+Expect:  test accuracy 0.9142 (validation 0.9138) in a minute; nb 0.8652 (0.8805) in
+         half of one. "windows" and "first" are not run yet
 Source:  Wang and Manning 2012, table 3: NB-SVM with pairs of words 91.22, naive Bayes
          with pairs 86.59, with words 83.55
 Data:    $LM_JAX_DATA/imdb (train.tsv and test.tsv: label, rating, number, review)
