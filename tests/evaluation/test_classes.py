@@ -22,6 +22,8 @@ def test_rows_are_what_is_expected_and_columns_what_is_predicted():
     counts = confusion(EXPECTED, PREDICTED, 4)
     wanted = [[2, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     np.testing.assert_array_equal(counts, wanted)
+    twice = confusion(np.array([0, 0, 1]), np.array([1, 1, 1]), 2)
+    np.testing.assert_array_equal(twice, [[0, 2], [0, 1]])
 
 
 def test_macro_f1_is_the_mean_over_classes_that_are_there():
