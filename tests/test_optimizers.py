@@ -198,10 +198,12 @@ def test_muon_of_a_vector_is_refused():
         ours(Muon(hidden=(("block", True), (".*", False)))).init(params)
 
 
-def test_muon_is_jordans():
+@pytest.mark.parametrize("iterations", [5, 3])
+def test_muon_is_jordans(iterations):
     """Three steps of https://github.com/KellerJordan/Muon, written out in numpy."""
     beta, momentum, kernel = 0.9, np.zeros((3, 4)), PARAMS["block_0"]["kernel"]
-    rule = ours(Muon(beta=beta, weight_decay=0.0, clip=None), lambda step: 1.0)
+    muon = Muon(beta=beta, iterations=iterations, weight_decay=0.0, clip=None)
+    rule = ours(muon, lambda step: 1.0)
     state = rule.init(PARAMS)
     for step in range(3):
         updates, state = rule.update(gradients(step), state, PARAMS)
@@ -209,7 +211,7 @@ def test_muon_is_jordans():
         momentum = beta * momentum + (1 - beta) * gradient
         x = beta * momentum + (1 - beta) * gradient
         x = x / (np.linalg.norm(x) + 1e-7)
-        for _ in range(5):
+        for _ in range(iterations):
             a = x @ x.T
             x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
         found = -updates["block_0"]["kernel"] / (0.2 * max(kernel.shape) ** 0.5)

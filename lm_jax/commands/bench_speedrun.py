@@ -3,6 +3,7 @@
 import io
 import statistics
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -105,15 +106,14 @@ def _by_turns(
 
 
 def _nanogpt() -> tuple[Side, Timing]:
-    """PyTorch's side, compiled and warm.
+    """PyTorch's side, warm.
 
     Raises:
         UserError: it isn't installed.
     """
-    try:
-        side = Side("PyTorch", "torch")
-    except RuntimeError as error:
-        raise UserError("This needs PyTorch: pip install 'lm-jax[bench]'.") from error
+    if find_spec("torch") is None:
+        raise UserError("This needs PyTorch: pip install 'lm-jax[bench]'.")
+    side = Side("PyTorch", "torch")
     side.ask("prepare", size="0.8M")
     timing = Timing("0.8M", "PyTorch", "float32", _STEPS)
     turn(side, timing)

@@ -11,8 +11,8 @@ from lm_jax.platform import called
 _ROOT = Path(__file__).resolve().parents[2]
 _HELP = """usage: ./launch.sh test [--quick] [arguments of pytest]
 
-Check the whole project: formatting, lint, types and every test; ten to thirty
-minutes on two cores.
+Check the whole project: formatting, lint, types and every test; twenty to
+forty minutes on two cores.
 
   --quick   leave out the tests that are marked slow: the same checks in about
             two minutes on two cores. What they compile is kept in .lm_jax/, so

@@ -1,7 +1,7 @@
 """Classes of texts by the n-grams in them: naive Bayes, and its ratios weighed."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
@@ -29,6 +29,8 @@ class NaiveBayes:
         interpolation: share of what "logistic" learnt; the rest is its mean size, for
             every ratio alike (beta in the paper, section 2.3, 1 here).
     """
+
+    of_texts: ClassVar[bool] = True  # it reads them one by one, with their labels
 
     order: int = within("[1, 8]", 2)
     smoothing: float = within("(0, inf)", 1.0)

@@ -1,6 +1,7 @@
 """The n-gram model: a token depends on the few tokens before it."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Integer
@@ -16,6 +17,8 @@ _NEVER = np.iinfo(np.int64).max
 @dataclass(frozen=True)
 class NGram:
     """Predict a token from the order - 1 tokens before it (Shannon 1948)."""
+
+    of_texts: ClassVar[bool] = False  # it reads one stream of tokens
 
     order: int = 5
     """Tokens of the longest n-gram; 1 is a bag of words."""

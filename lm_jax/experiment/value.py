@@ -10,7 +10,7 @@ from flax.core import FrozenDict
 from lm_jax.adapting import Adapter
 from lm_jax.averages import Average
 from lm_jax.bounds import SEEDS, check, within
-from lm_jax.counting import Counting, NGram
+from lm_jax.counting import Counting
 from lm_jax.data import Data, Labelled, OwnData, TokenStream
 from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Evaluation, Likelihood, Sample
@@ -274,8 +274,8 @@ class CountExperiment:
         check_types(self)
         check_watched(self.evaluations, self.watch)
         check(self)
-        if isinstance(self.model, NGram) is not isinstance(self.data, TokenStream):
-            wanted = "TokenStream" if isinstance(self.model, NGram) else "Labelled"
+        if self.model.of_texts is not isinstance(self.data, Labelled):
+            wanted = "Labelled" if self.model.of_texts else "TokenStream"
             raise UserError(
                 f"{type(self.model).__name__} counts in a {wanted}, and data is a "
                 f"{type(self.data).__name__}: use the other of either."

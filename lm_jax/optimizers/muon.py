@@ -31,8 +31,8 @@ class Muon(OptimizerBase):
         b1: Adam's decay of the mean of gradients, for the rest.
         b2: Adam's decay of the mean of squared gradients, for the rest.
         epsilon: Adam's, added to the root of the mean square.
-        iterations: Newton-Schulz steps. Each costs about as much as four products of
-            a matrix with itself, in small models as much as a fifth of the step.
+        iterations: Newton-Schulz steps, of three products of matrices each. Of 0.8M
+            parameters all five took a quarter of a step (768 tokens, two CPU cores).
         hidden: which parameters are orthogonalised.
     """
 

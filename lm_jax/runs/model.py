@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from lm_jax.counting import FittedClasses, FittedNGram, NaiveBayes, load, load_classes
+from lm_jax.counting import FittedClasses, FittedNGram, load, load_classes
 from lm_jax.counting.generate import generate as continue_counted
 from lm_jax.errors import NotFinite, UserError, nearest
 from lm_jax.experiment import AnyExperiment, CountExperiment, Experiment, from_json
@@ -323,7 +323,7 @@ def load_counted(
         UserError: when it can't be read.
     """
     fitted: FittedNGram | FittedClasses
-    if isinstance(experiment.model, NaiveBayes):
+    if experiment.model.of_texts:
         fitted = load_classes(run / CLASSES)
     else:
         fitted = load(run / NGRAM)

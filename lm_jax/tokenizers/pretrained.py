@@ -164,7 +164,8 @@ class PieceTokenizer:
     @cached_property
     def forgets(self) -> str:
         """Say what tokens don't tell of a text; "" where they tell all."""
-        lost = self._plain(self.encode(_PROBE)) != _PROBE
+        probe = "".join(filter(self._knows, _PROBE))
+        lost = self._plain(self.encode(probe)) != probe
         return "capitals, accents or white space that its tokens lack" if lost else ""
 
     @cached_property
@@ -172,16 +173,44 @@ class PieceTokenizer:
         return frozenset(self.id_of(role) for role in ("bos", "eos"))
 
     def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
-        """Give the ids of a text, with nothing before or after it."""
+        """Give the ids of a text, with nothing before or after it.
+
+        Raises:
+            UserError: characters that it lacks, without a token for what is unknown.
+        """
+        return np.array(self._cut(text).ids, np.int32)
+
+    def _cut(self, text: str) -> Any:
+        """Cut a text into tokens, each with where it stands.
+
+        Raises:
+            UserError: as `encode`.
+        """
         utf8(text)  # It says what is wrong with text that is no Unicode.
-        ids = self.pieces.encode(text, add_special_tokens=False).ids
-        return np.array(ids, np.int32)
+        try:
+            return self.pieces.encode(text, add_special_tokens=False)
+        except Exception as error:  # the library has no kind of its own
+            missing = [repr(c) for c in sorted(set(text)) if not self._knows(c)]
+            more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+            said = f"lacks {', '.join(missing[:10])}{more}" if missing else str(error)
+            raise UserError(
+                f"The tokenizer, of {self.vocab_size:,} tokens and none for what is "
+                f"unknown, can't cut this text: {said}. Leave it out."
+            ) from error
+
+    def _knows(self, character: str) -> bool:
+        """Whether a character has a token, be it that for what is unknown."""
+        try:
+            self.pieces.encode(character, add_special_tokens=False)
+        except Exception:  # the library has no kind of its own
+            return False
+        return True
 
     def canonical(self, text: str) -> str:
         """Give the text that tokens code: `decode`'s, with each <unk> spelled."""
         if not self.forgets:
             return text
-        made = self.pieces.encode(text, add_special_tokens=False)
+        made = self._cut(text)
         parts: list[str] = []
         known: list[int] = []
         for i, (start, stop) in zip(made.ids, made.offsets, strict=True):
@@ -195,7 +224,7 @@ class PieceTokenizer:
 
     def unspelled(self, text: str) -> list[str]:
         """Give what becomes the unknown token, a string a token."""
-        made = self.pieces.encode(text, add_special_tokens=False)
+        made = self._cut(text)
         pairs = zip(made.ids, made.offsets, strict=True)
         return [text[a:b] for i, (a, b) in pairs if i == self.unknown_id]
 

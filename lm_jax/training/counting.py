@@ -6,19 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-from jaxtyping import Float32
-
 from lm_jax.counting import FittedNGram, NGram
 from lm_jax.data import Prepared
 from lm_jax.data.prepared import check_varied
 from lm_jax.errors import UserError
-from lm_jax.evaluation import Found, NeuralCache
+from lm_jax.evaluation import Found
 from lm_jax.evaluation.fitted import Planned, Progress
 from lm_jax.evaluation.items import Items
 from lm_jax.evaluation.predictions import Predictions
 from lm_jax.experiment import CountExperiment
-from lm_jax.generation import Sampling
 from lm_jax.objectives.scores import likelihood
 from lm_jax.runs.claim import claim
 from lm_jax.runs.code import changed_code
@@ -36,23 +32,16 @@ from lm_jax.runs.result import (
 )
 from lm_jax.tokenizers.trained import boundary_ids
 from lm_jax.training.checks import check_evaluations, check_numbers, check_samples
-from lm_jax.training.counting_texts import UNCACHED, ScoredTexts
+from lm_jax.training.counted import UNCACHED, Counted
+from lm_jax.training.counting_texts import ScoredTexts
 from lm_jax.training.setup import CACHE
 
 
 @dataclass(frozen=True)
-class ScoredCounts:
-    """What evaluations see of a model that counts; see `Fitted`.
-
-    Attributes:
-        loaded: the model.
-        data: the text.
-    """
+class ScoredCounts(Counted):
+    """A model that counts the n-grams of a stream, beside its text."""
 
     file: ClassVar[str] = NGRAM
-
-    loaded: CountedModel
-    data: Prepared
 
     @classmethod
     def check(cls, experiment: CountExperiment, data: Prepared) -> None:
@@ -81,21 +70,6 @@ class ScoredCounts:
         return Planned(lambda: likelihood(1.0, 1, coded), UNCACHED, COUNTS)
 
     @property
-    def writes(self) -> bool:
-        """Whether the model continues text."""
-        return self.loaded.writes
-
-    @property
-    def step(self) -> int:
-        """There is one."""
-        return 1
-
-    @property
-    def seed(self) -> int:
-        """Of the experiment."""
-        return self.loaded.experiment.seed
-
-    @property
     def policy(self) -> str:
         """What the model sees before a token that it is scored on."""
         return f"the {self._fitted.order - 1} tokens before"
@@ -122,34 +96,11 @@ class ScoredCounts:
             "N-grams tell nothing of a text by itself, as NaiveBayes() does."
         )
 
-    def score_with_cache(
-        self,
-        split: str,
-        cache: NeuralCache,
-        progress: Progress | None = None,
-    ) -> dict[str, float]:
-        """Refuse: counts have no features to remember.
-
-        Raises:
-            UserError: always.
-        """
-        raise UserError(UNCACHED)
-
-    def generate(
-        self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
-    ) -> np.ndarray:
-        """Continue prompts of (tokens,): new tokens (batch, length)."""
-        return self.loaded.generate_ids(prompts, length, sampling, seed)
-
     def items(self, split: str, progress: Progress | None = None) -> Items:
         """Refuse: a split is read as one text."""
         raise UserError(
             "--items: a model that counts reads a split as one text, without items."
         )
-
-    def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
-        """Refuse: counts are no vectors."""
-        return self.loaded.vectors()
 
 
 def count_run(
@@ -198,7 +149,7 @@ def count_run(
 
 def kind_of(experiment: CountExperiment) -> type[ScoredCounts] | type[ScoredTexts]:
     """Say how what an experiment counts is fitted and scored."""
-    return ScoredCounts if isinstance(experiment.model, NGram) else ScoredTexts
+    return ScoredTexts if experiment.model.of_texts else ScoredCounts
 
 
 def beside_text(loaded: CountedModel, data: Prepared) -> ScoredCounts | ScoredTexts:
@@ -217,8 +168,7 @@ def _conclude(
     truncate_samples(run / "samples.txt", 0)
     found: dict[str, Found] = {}
     for name, evaluation in experiment.evaluations.items():
-        made = evaluation.run(scored, "validation", display.work)
-        found[name] = made
+        made = found[name] = evaluation.run(scored, "validation", display.work)
         display.close()
         for text in made.texts:
             append_sample(run / "samples.txt", 1, text)

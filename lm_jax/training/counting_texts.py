@@ -2,23 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Int
 
 from lm_jax.counting import FittedClasses, NaiveBayes
 from lm_jax.data import Prepared
-from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Planned, Progress
 from lm_jax.evaluation.items import Items
 from lm_jax.evaluation.predictions import Predictions, gathered
 from lm_jax.experiment import CountExperiment
-from lm_jax.generation import Sampling
-from lm_jax.runs.model import CLASSES, COUNTS, CountedModel
+from lm_jax.runs.model import CLASSES, COUNTS
+from lm_jax.training.counted import UNCACHED, Counted
 from lm_jax.training.scoring import seen_before
-
-UNCACHED = "A cache needs a trained model: this one was counted."
 
 
 class Texts(NamedTuple):
@@ -41,19 +38,10 @@ def read_texts(data: Prepared, split: str) -> Texts:
 
 
 @dataclass(frozen=True)
-class ScoredTexts:
-    """What evaluations see of a model that counts the n-grams of texts; see `Fitted`.
-
-    Attributes:
-        loaded: the model.
-        data: the texts.
-    """
+class ScoredTexts(Counted):
+    """A model that counts the n-grams of texts, beside texts with labels."""
 
     file: ClassVar[str] = CLASSES
-    writes: ClassVar[bool] = False
-
-    loaded: CountedModel
-    data: Prepared
 
     @classmethod
     def check(cls, experiment: CountExperiment, data: Prepared) -> None:
@@ -73,16 +61,6 @@ class ScoredTexts:
     def planned(cls, data: Prepared) -> Planned:
         """What is known of the scores before anything is counted."""
         return Planned(lambda: ("loss", "accuracy"), UNCACHED, COUNTS, "label")
-
-    @property
-    def step(self) -> int:
-        """There is one."""
-        return 1
-
-    @property
-    def seed(self) -> int:
-        """Of the experiment."""
-        return self.loaded.experiment.seed
 
     @property
     def policy(self) -> str:
@@ -110,23 +88,3 @@ class ScoredTexts:
         """Give the nats of a label over a whole split, and the share told rightly."""
         items = self.items(split, progress)
         return {name: items.mean(name) for name in ("loss", "accuracy")}
-
-    def score_with_cache(
-        self, split: str, cache: Any, progress: Progress | None = None
-    ) -> dict[str, float]:
-        """Refuse: counts have no features to remember.
-
-        Raises:
-            UserError: always.
-        """
-        raise UserError(UNCACHED)
-
-    def generate(
-        self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
-    ) -> np.ndarray:
-        """Refuse; see `CountedModel.generate_ids`."""
-        return self.loaded.generate_ids(prompts, length, sampling, seed)
-
-    def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
-        """Refuse: counts are no vectors."""
-        return self.loaded.vectors()

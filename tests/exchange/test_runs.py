@@ -104,7 +104,14 @@ def test_what_was_trained_here_goes_out_and_comes_back(folder, capsys):
     assert main(["train", "tiny.py", "--run", "runs/tiny"]) == 0
     assert main(["export", "runs/tiny", "out"]) == 0
     assert "Zeros stand for the biases" in capsys.readouterr().out
-    import_checkpoint("out", "runs/again")
+    asked = ["import", "out", "--run", "runs/again", "--corpus", "text.txt"]
+    assert main(asked) == 0
+    scored = []
+    for run in ("runs/tiny", "runs/again"):
+        capsys.readouterr()
+        assert main(["evaluate", run, "--context", "16", "--json"]) == 0
+        scored.append(json.loads(capsys.readouterr().out)["scores"]["loss"])
+    assert scored[0] == pytest.approx(scored[1], abs=1e-5)
     one, other = load_model("runs/tiny"), load_model("runs/again")
     text = "the cat sees the moon."
     ids = one.tokenizer.encode(text)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
+from lm_jax.errors import UserError
 from lm_jax.exchange.written import write_tokenizer
 from lm_jax.tokenizers import (
     Bytes,
@@ -17,6 +18,7 @@ from lm_jax.tokenizers import (
     Words,
     words,
 )
+from lm_jax.tokenizers.pretrained import read_pretrained
 from tests.exchange import made
 from tests.tiny import TEXT
 
@@ -51,6 +53,19 @@ def test_ids_and_texts_are_the_same(kind, end, tmp_path):
         ids = ours.encode(text).tolist()
         assert theirs.encode(text).ids == ids
         assert theirs.decode(ids) == ours.decode(ids)
+
+
+def test_characters_without_unknown_come_back_and_refuse_others(tmp_path):
+    ours = Characters().train(["\nab cd"])
+    written(ours, tmp_path)
+    back = read_pretrained(tmp_path)
+    assert back.forgets == "" and back.unknown_id is None
+    for text in ("ab\ncd", "d  c"):
+        assert back.encode(text).tolist() == ours.encode(text).tolist()
+        assert back.canonical(text) == text and back.unspelled(text) == []
+    for ask in (back.encode, back.unspelled):
+        with pytest.raises(UserError, match="lacks 'x', 'é'. Leave it out"):
+            ask("ab éx")
 
 
 def test_what_no_piece_spells_is_bytes_or_unknown(tmp_path):
