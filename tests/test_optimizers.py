@@ -268,9 +268,61 @@ def test_rates_leave_decay_as_it_is_unless_they_are_asked_not_to():
     assert shrunk(rated) == pytest.approx(0.01 * 0.5 * 0.1)
 
 
-@pytest.mark.parametrize("field", ["decays", "rates"])
+def test_weights_are_drawn_to_where_they_began():
+    """A step after the gradients end: what moved goes back by rate x weight."""
+    optimizer = SGD(momentum=0.0, clip=None, towards_initial=0.5)
+    rule = ours(optimizer, lambda step: 0.1)
+    state = rule.init(PARAMS)
+    updates, state = rule.update(jax.tree.map(jnp.zeros_like, PARAMS), state, PARAMS)
+    assert all(not leaf.any() for leaf in jax.tree.leaves(updates))
+    moved = jax.tree.map(lambda leaf: leaf + 2.0, PARAMS)
+    updates, _ = rule.update(jax.tree.map(jnp.zeros_like, PARAMS), state, moved)
+    np.testing.assert_allclose(updates["embedding"], -0.1 * 0.5 * 2.0, rtol=1e-6)
+    np.testing.assert_array_equal(updates["block_0"]["scale"], 0.0)  # doesn't decay
+
+
+def test_l1_takes_the_same_of_small_and_large_weights():
+    rule = ours(SGD(momentum=0.0, clip=None, l1=0.5), lambda step: 0.1)
+    params = PARAMS | {"embedding": jnp.array([[-3.0, 0.0, 1e-3]])}
+    updates, _ = rule.update(
+        jax.tree.map(jnp.zeros_like, params), rule.init(params), params
+    )
+    expected = [[0.05, 0.0, -0.05]]
+    np.testing.assert_allclose(updates["embedding"], expected, rtol=1e-6)
+    np.testing.assert_array_equal(updates["block_0"]["scale"], 0.0)
+
+
+@pytest.mark.parametrize("scanned", [False, True])
+def test_what_a_matrix_gives_to_an_output_stays_within_its_norm(scanned):
+    """As torch's own renorm has it, which Kim's readers call after each step."""
+    bound = ((r"kernel$", 1.5), (".*", None))
+    params = {"block_0": PARAMS["block_0"], "block_1": PARAMS["block_0"]}
+    gradient = jax.tree.map(lambda leaf: -30 * leaf, params)
+    if scanned:
+        params, gradient = stack_blocks(params), stack_blocks(gradient)
+    optimizer = SGD(momentum=0.0, clip=None, max_norms=bound)
+    rule = transformation(optimizer, lambda step: 0.01, params)
+    updates, _ = rule.update(gradient, rule.init(params), params)
+    new = optax.apply_updates(params, updates)
+    new = unstack_blocks(new) if scanned else new
+    free = np.asarray(1.3 * PARAMS["block_0"]["kernel"])
+    lengths = np.linalg.norm(free, axis=0)
+    assert (lengths > 1.5).any() and (lengths < 1.5).any()
+    expected = free * np.minimum(1, 1.5 / lengths)
+    np.testing.assert_allclose(new["block_1"]["kernel"], expected, rtol=1e-5)
+    np.testing.assert_allclose(new["block_0"]["scale"], 1.3, rtol=1e-6)
+
+
+def test_a_norm_of_what_is_no_matrix_is_refused():
+    with pytest.raises(UserError, match="'block_0/scale', which is no matrix"):
+        ours(SGD(max_norms=(("scale", 1.0), (".*", None))))
+    with pytest.raises(UserError, match="'kernel' a norm of 0"):
+        SGD(max_norms=(("kernel", 0.0), (".*", None)))
+
+
+@pytest.mark.parametrize("field", ["decays", "rates", "max_norms"])
 def test_an_expression_of_the_users_own_that_matches_nothing_is_refused(field):
-    value = {"decays": True, "rates": 0.5}[field]
+    value = {"decays": True, "rates": 0.5, "max_norms": 2.0}[field]
     misspelt = {field: (("embeding", value), (".*", value))}
     with pytest.raises(UserError, match=f"'embeding' in optimizer.{field} matches no"):
         ours(AdamW(**misspelt))

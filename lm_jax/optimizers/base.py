@@ -8,6 +8,7 @@ from lm_jax.errors import UserError
 
 MATRICES = (("kernel$|embedding$", True), (".*", False))
 ALL = ((".*", 1.0),)
+FREE: tuple[tuple[str, float | None], ...] = ((".*", None),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,14 @@ class OptimizerBase:
         rated_decay: whether ``rates`` multiply weight decay too, as PyTorch's groups
             of parameters do; if not, learning rate times decay is one for all, as
             the package mup has it.
+        towards_initial: decoupled: weights of ``decays`` are drawn to their first
+            values by learning rate times this (L2-SP, Li et al. 2018, eq. 2). It
+            keeps a second copy of them.
+        l1: decoupled: weights of ``decays`` lose learning rate times this, whatever
+            their size.
+        max_norms: highest norm of what a matrix gives to each of its outputs:
+            (expression, norm or None) pairs. Longer ones are made shorter after the
+            step (Kim 2014, 3.1: ``(("lm_head/kernel$", 3.0), (".*", None))``).
 
     Each kind has ``direction()``: an optax transformation of gradients to an uphill
     direction of unit learning rate.
@@ -33,6 +42,9 @@ class OptimizerBase:
     decays: tuple[tuple[str, bool], ...] = MATRICES
     rates: tuple[tuple[str, float], ...] = ALL
     rated_decay: bool = False
+    towards_initial: float = within("[0, inf)", 0.0)
+    l1: float = within("[0, inf)", 0.0)
+    max_norms: tuple[tuple[str, float | None], ...] = FREE
 
     direction: ClassVar[Any]
     products: ClassVar[bool] = False
@@ -46,4 +58,10 @@ class OptimizerBase:
                 raise UserError(
                     f"optimizer.rates gives '{expression}' a factor of {rate}: give a "
                     "number, 0 or more."
+                )
+        for expression, norm in self.max_norms:
+            if norm is not None and not 0 < norm < float("inf"):
+                raise UserError(
+                    f"optimizer.max_norms gives '{expression}' a norm of {norm}: give "
+                    "a number above 0, or None."
                 )
