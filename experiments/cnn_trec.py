@@ -14,7 +14,7 @@ Data:    $LM_JAX_DATA/trec
 from dataclasses import replace
 
 from lm_jax.data import Labelled
-from lm_jax.evaluation import Likelihood
+from lm_jax.evaluation import Accuracy, Likelihood
 from lm_jax.experiment import Experiment, Published
 from lm_jax.models import ConvEncoder
 from lm_jax.objectives import Classify
@@ -41,7 +41,10 @@ variants = {
     ),
     "kim": replace(
         experiment,
-        optimizer=Adadelta(rho=0.95, epsilon=1e-6),
+        optimizer=Adadelta(max_norms=(("lm_head/kernel$", 3.0), (".*", None))),
         schedule=Constant(peak=1.0),
+        budget="25 epochs",
+        evaluations={"accuracy": Accuracy("1 epoch"), "likelihood": Likelihood()},
+        watch="accuracy",
     ),
 }
