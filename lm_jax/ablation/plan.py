@@ -108,12 +108,15 @@ class Plan:
         variants: what is compared.
         workers: processes that share the machine evenly, and run cells side by side;
             None runs one after another on all of it.
+        together: seeds of a variant that one program trains at once; None trains each
+            alone.
     """
 
     folder: Path
     study: Study
     variants: tuple[Variant, ...]
     workers: int | None = None
+    together: int | None = None
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -126,11 +129,18 @@ class Plan:
                 variant.name,
                 seed,
                 place_of(self.folder, variant.name, seed),
-                replace(variant.experiment, seed=seed),
+                replace(self.computed(variant.experiment), seed=seed),
             )
             for seed in range(self.study.seeds)
             for variant in self.variants
         )
+
+    def computed(self, experiment: Experiment) -> Experiment:
+        """An experiment as its runs are computed."""
+        if self.together is None:
+            return experiment
+        execution = replace(experiment.execution, together=self.together)
+        return replace(experiment, execution=execution)
 
     @cached_property
     def points(self) -> tuple[Point, ...]:

@@ -39,6 +39,7 @@ def written(plan: Plan) -> dict[str, Any]:
         "code": code,
         "study": plan.study.written(),
         "workers": plan.workers,
+        "together": plan.together,
         "variants": variants,
         "points": list(plan.points),
         "cells": cells,
@@ -80,8 +81,10 @@ def check_same(plan: Plan, any_code: bool = False) -> None:
     changes = list(_changes(before, now))
     if not any_code:
         changes += _changed_code(before["code"], now["code"])
-        if (there := before.get("workers")) != plan.workers:
-            changes += [f"--workers: {there} there, {plan.workers} now"]
+        for name in ("workers", "together"):
+            there, here = before.get(name), now[name]
+            if there != here:
+                changes += [f"--{name}: {there} there, {here} now"]
     if changes:
         lines = "\n".join(f"  {line}" for line in changes)
         raise UserError(

@@ -145,11 +145,9 @@ def _memory(setup: Setup) -> dict[str, int]:
             for leaf in jax.tree.leaves(tree)
         )
 
-    batch = setup.placed_batch(setup.order.shapes[-1])
-    step, seed = Compiled(setup).step, setup.placed_seed()
+    step = Compiled(setup).traced(setup, setup.order.shapes[-1])
     with Display(0, sys.stderr).waiting("compiling a step, to see what it holds"):
-        program = step.lower(setup.placed_shapes(), batch, seed).compile()
-        plan = program.memory_analysis()
+        plan = step.lower().compile().memory_analysis()
     found = {
         "parameters": size(setup.shapes.params),
         "optimizer": size(setup.shapes.opt_state),

@@ -25,6 +25,7 @@ from lm_jax.report.objects import as_object
 from lm_jax.runs.display import Display
 from lm_jax.statistics import words
 from lm_jax.statistics.report import Report
+from lm_jax.sweeping.checks import check_together
 from lm_jax.sweeping.preview import lines, preview
 from lm_jax.sweeping.shares import shares
 from lm_jax.sweeping.sweep import carry_out
@@ -62,6 +63,9 @@ class Options:
     workers: int | None = None
     """Processes that train cells side by side, each with an equal share of the cores,
     or of the GPUs; one after another on all of them if not given."""
+    together: int | None = None
+    """Seeds of a variant that one program trains at once: faster where a step is too
+    small for the machine (`bench seeds` measures it); each alone if not given."""
     preview: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Say what it will cost, by a few measured steps; nothing is trained."""
     json: AsJson = False
@@ -96,7 +100,7 @@ def _swept(options: Options, args: list[str]) -> tuple[int, Report | None]:
     if options.preview:
         print("\n".join(lines(plan, preview(plan, display))))
         print("Time: steps and what is watched; samples and the like come on top.")
-        if plan.workers is not None:
+        if plan.workers is not None or plan.together is not None:
             print("It is measured one run after another, on the whole machine.")
         return 0, None
     report = carry_out(plan, display)
@@ -130,6 +134,7 @@ def planned(options: Options) -> Plan:
     Raises:
         UserError: it isn't sound.
     """
+    check_together(options.workers, options.together)
     if options.workers is not None:
         shares(options.workers)  # refuses what can't be divided
     file = load_file(options.file)
@@ -144,7 +149,7 @@ def planned(options: Options) -> Plan:
     experiments, against = over_grid(chosen, options.grid, program)
     known = {k: v for k, v in study.published.items() if k in against}
     plan = make_plan(experiments, folder, replace(study, published=known), against)
-    return replace(plan, workers=options.workers)
+    return replace(plan, workers=options.workers, together=options.together)
 
 
 def _study(file: File) -> Study:

@@ -15,7 +15,7 @@ Check the whole project: formatting, lint, types and every test; twenty to
 forty minutes on two cores.
 
   --quick   leave out the tests that are marked slow: the same checks in about
-            two minutes on two cores. What they compile is kept in .lm_jax/, so
+            five minutes on two cores. What they compile is kept in .lm_jax/, so
             the first time takes longer. For while you work: in the end, run all.
 
 Other arguments go to pytest, which then runs alone; paths are relative to the

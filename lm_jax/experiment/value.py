@@ -136,6 +136,9 @@ class Execution:
             times the median of the last 100, three times at most; None saves nothing.
             It makes the steps from the last checkpoint again, in memory for a second
             state.
+        together: runs that a step computes at once, of which this is one. `sweep
+            --together` puts seeds side by side; alone, a run is computed so many times
+            over, and comes out the same to the bit.
         compute: how the model's operations are laid out.
     """
 
@@ -143,6 +146,7 @@ class Execution:
     accumulate: int = within("[1, inf)", 1)
     keep: int = within("[1, inf)", 2)
     spikes: float | None = within("(1, inf)", None)
+    together: int = within("[1, inf)", 1)
     compute: Compute = Compute()
 
     def __post_init__(self) -> None:

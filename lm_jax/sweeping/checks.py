@@ -67,7 +67,10 @@ def resolve(
     found = {}
     for variant in plan.variants:
         try:
-            setup = set_up(variant.experiment, devices, progress=progress)
+            experiment = plan.computed(variant.experiment)
+            setup = set_up(experiment, devices, progress=progress)
+            if plan.together is not None:
+                _check_one_shape(setup)
         except UserError as error:
             raise UserError(f"{variant.name}: {error}") from error
         if plan.study.search == "halving":
@@ -102,6 +105,36 @@ def _resolved(setup: Setup) -> Resolved:
         scored=measured(setup),
         scores=names,
     )
+
+
+def check_together(workers: int | None, together: int | None) -> None:
+    """Refuse to share a machine in two ways at once, or among fewer than two.
+
+    Raises:
+        UserError: saying which.
+    """
+    if together is None:
+        return
+    if workers is not None:
+        raise UserError("Give --workers or --together, not both.")
+    if together < 2:
+        raise UserError(
+            f"--together {together}: give 2 seeds or more, or leave it out."
+        )
+
+
+def _check_one_shape(setup: Setup) -> None:
+    """Refuse batches of several shapes: those of two seeds would differ in theirs.
+
+    Raises:
+        UserError: saying what to give instead.
+    """
+    if (shapes := len(setup.order.shapes)) > 1:
+        raise UserError(
+            f"--together: {type(setup.experiment.data).__name__} gives batches of "
+            f"{shapes} shapes here, and seeds that are trained together need one. "
+            "Leave it out, or give one length."
+        )
 
 
 def _check_halving(variant: Variant, setup: Setup) -> None:

@@ -58,10 +58,9 @@ def _measured(variant: Variant) -> tuple[int | None, float]:
         UserError: a step doesn't fit into memory.
     """
     setup = set_up(variant.experiment)
-    compiled, seed = Compiled(setup), setup.placed_seed()
-    batch = setup.placed_batch(setup.order.shapes[-1])
-    program = compiled.step.lower(setup.placed_shapes(), batch, seed).compile()
-    analysis = program.memory_analysis()
+    compiled = Compiled(setup)
+    shape = setup.order.shapes[-1]
+    analysis = compiled.traced(setup, shape).lower().compile().memory_analysis()
     check_plan(setup, analysis)
     run = stepper(setup, compiled)
     a_step = seconds(run, STEPS) / STEPS

@@ -23,6 +23,7 @@ from lm_jax.sweeping.checks import (
     Resolved,
     check_disk,
     check_folder,
+    check_together,
     existing,
     notes,
     resolve,
@@ -30,6 +31,7 @@ from lm_jax.sweeping.checks import (
 from lm_jax.sweeping.live import Board, row
 from lm_jax.sweeping.shares import Share, shares
 from lm_jax.sweeping.side_by_side import SideBySide
+from lm_jax.sweeping.together import Together
 from lm_jax.sweeping.work import TO_RUN, Work, one_after_another
 from lm_jax.training.guards import Interrupt
 
@@ -40,6 +42,7 @@ def sweep(
     study: Study = Study(),
     against: Mapping[str, str] | None = None,
     workers: int | None = None,
+    together: int | None = None,
 ) -> Report:
     """Train experiments with several seeds each, and compare them seed by seed.
 
@@ -51,6 +54,8 @@ def sweep(
         study: what is asked.
         against: what each is compared with, where that isn't the first.
         workers: processes that share the machine evenly; None runs one after another.
+        together: seeds of a variant that one program trains at once; None trains each
+            alone.
 
     Returns:
         Scores and verdicts, and the state of each run.
@@ -59,7 +64,9 @@ def sweep(
         UserError: the plan isn't sound, or another one is in the folder.
     """
     folder, display = given_path(folder, "The sweep's folder"), Display(0)
-    plan = replace(make_plan(experiments, folder, study, against), workers=workers)
+    check_together(workers, together)
+    plan = make_plan(experiments, folder, study, against)
+    plan = replace(plan, workers=workers, together=together)
     return carry_out(matched(plan, display.work), display)
 
 
@@ -82,7 +89,7 @@ def carry_out(plan: Plan, display: Display, launch: Launch | None = None) -> Rep
     display.close()
     sources = _sources(plan)
     states, chosen = _begin(plan, resolved, sources)
-    display = Board() if given else display
+    display = Board() if given or plan.together else display
     for note in notes(plan, resolved):
         display.message(note)
     display.message(row(plan, "run", "state", "at the end  time"))
@@ -104,7 +111,9 @@ def _doing(
     plan: Plan, launch: Launch | None, given: list[Share], display: Display
 ) -> Iterator[Callable[[Work, tuple[Cell, ...]], int | None]]:
     """What runs some cells of a plan: here, or in processes that end with this one."""
-    if isinstance(display, Board):
+    if isinstance(display, Board) and plan.together:
+        yield Together(plan.together, display).do
+    elif isinstance(display, Board):
         with SideBySide(plan.folder, given, display) as processes:
             yield processes.do
     else:

@@ -77,6 +77,12 @@ def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
     if problem := form_problem(asked, devices[0].platform):
         raise UserError(problem)
     mesh = make_mesh(experiment.execution.sharding, devices)
+    if (together := experiment.execution.together) > 1 and mesh.size > 1:
+        raise UserError(
+            f"execution.together={together} computes runs at once on one device, and "
+            f"this one uses {mesh.size}. Leave it out; `sweep --workers` gives each "
+            "run devices of its own."
+        )
     size = batch_size(experiment.batch)
     if size.rows is not None:
         check_rows(size.rows, experiment, mesh)

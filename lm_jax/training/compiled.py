@@ -1,11 +1,13 @@
 """The jitted functions of a recipe: whatever its seed, they are compiled but once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from lm_jax.averages import running
+from lm_jax.data import Shape
 from lm_jax.training.guards import CompileGuard
 from lm_jax.training.memory import check_plan, temporary_if_large
 from lm_jax.training.scoring import compile_evaluation, compile_told
@@ -23,6 +25,8 @@ class Compiled:
 
     Attributes:
         step: of (state, batch, seed), the seed as `Setup.placed_seed` has it.
+        rows: the same of stacked ones, where runs are computed together; else None.
+        taken: of what a step gives: the state. It is one already, but for `Abreast`.
         evaluation: of (parameters, batch, carry).
         seen: of parameters: those that the model is called with.
         told: of (parameters, batch), where the objective tells something of each
@@ -32,7 +36,8 @@ class Compiled:
             too much of a CPU's memory; else 0.
     """
 
-    step: jax.stages.Wrapped
+    step: Callable[[TrainState, dict, jax.Array], tuple[Any, dict[str, jax.Array]]]
+    rows: jax.stages.Wrapped | None = None
     evaluation: jax.stages.Wrapped
     seen: Callable[[Any], Any]
     told: jax.stages.Wrapped | None
@@ -40,11 +45,18 @@ class Compiled:
 
     def __init__(self, setup: Setup):
         sharding = setup.experiment.execution.sharding
-        self.step = jax.jit(
-            setup.on_mesh(_step_of(setup)),
-            donate_argnums=0,
-            out_shardings=(setup.shardings, None),
-        )
+        self._together = setup.experiment.execution.together
+        self.taken: Callable[[Any], TrainState] = _as_it_is
+        if self._together == 1:
+            self.step = self._program = jax.jit(
+                setup.on_mesh(_step_of(setup)),
+                donate_argnums=0,
+                out_shardings=(setup.shardings, None),
+            )
+        else:
+            step = jax.vmap(setup.on_mesh(_step_of(setup)))
+            self.rows = self._program = jax.jit(step, donate_argnums=0)
+            self.step = self._alone
         what = setup.model, setup.experiment.objective, sharding, setup.mesh
         self.evaluation = compile_evaluation(*what)
         self.told = compile_told(*what)
@@ -57,7 +69,7 @@ class Compiled:
     def guard(self) -> CompileGuard:
         """What sees, in a run, that nothing is compiled again."""
         functions: dict[str, Callable] = {
-            "train_step": self.step,
+            "train_step": self._program,
             "evaluation_step": self.evaluation,
         }
         return CompileGuard(functions, {"train_step": self._shapes})
@@ -72,13 +84,37 @@ class Compiled:
         """
         if self._planned:
             return
-        state, seed = setup.placed_shapes(), setup.placed_seed()
         for shape in setup.order.shapes:
-            step = self.step.lower(state, setup.placed_batch(shape), seed).compile()
-            analysis = step.memory_analysis()
+            analysis = self.traced(setup, shape).lower().compile().memory_analysis()
             check_plan(setup, analysis)
             self.large = max(self.large, temporary_if_large(setup, analysis))
         self._planned = True
+
+    def traced(self, setup: Setup, shape: Shape) -> jax.stages.Traced:
+        """The step for batches of a shape, before it is compiled for a device."""
+        seed = jax.ShapeDtypeStruct((), jnp.uint32, sharding=setup.shardings.step)
+        given = setup.placed_shapes(), setup.placed_batch(shape), seed
+        if self._together > 1:
+            several = jax.vmap(_as_it_is, axis_size=self._together, in_axes=None)
+            given = jax.eval_shape(several, given)
+        return self._program.trace(*given)
+
+    def _alone(self, *given: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        """A step of one run, by the program that computes several: all are this one."""
+        assert self.rows is not None
+        return first_row(self.rows(*stacked([given] * self._together)))
+
+
+@jax.jit
+def stacked(rows: Sequence[Any]) -> Any:
+    """Put trees of arrays above each other, one a row."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+
+
+@jax.jit
+def first_row(rows: Any) -> Any:
+    """The first of what `stacked` put above each other."""
+    return jax.tree.map(lambda leaf: leaf[0], rows)
 
 
 def _as_it_is(params: Any) -> Any:
@@ -100,7 +136,8 @@ def _step_of(setup: Setup) -> Callable:
             average=running(experiment.average),
             frozen=setup.frozen,
             view=setup.view,
-            products=experiment.optimizer.products,
+            # Of several states a condition computes both sides.
+            products=experiment.optimizer.products or experiment.execution.together > 1,
             skip=experiment.skip_bad_steps,
         )(state, batch)
 

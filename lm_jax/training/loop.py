@@ -164,6 +164,8 @@ def train(
             if done % every == 0 or done == setup.total
         ]
         stop = interrupt.received is not None
+        if due or stop:
+            state = compiled.taken(state)
         late, pending = pending, Made(done, metrics, fed)
         for item in (late, pending if due or stop else None):
             if item is not None:
@@ -214,8 +216,13 @@ def _feed(setup: Setup, first: int) -> Iterator[tuple[int, dict, float, Fed]]:
         yield done, to_mesh(fed.rows, setup.mesh), waited, fed
 
 
-def _record(inside: _Inside, state: TrainState, item: Made) -> None:
+def _record(inside: _Inside, state: Any, item: Made) -> None:
     """Read, write and show a step's metrics; save what led to one that went wrong.
+
+    Args:
+        inside: what the parts of the loop share.
+        state: as the last step gave it.
+        item: the step.
 
     Raises:
         Diverged: its numbers aren't finite, and it isn't skipped.
@@ -238,7 +245,8 @@ def _record(inside: _Inside, state: TrainState, item: Made) -> None:
     blamed = Blamed(step, values | {"batch": fed.digest}, fed)
     if not finite:
         folder = outputs.run / f"diverged_at_step_{step}"
-        diverged(inside.setup, state, progress, inside.checkpoints, folder, blamed)
+        left = inside.compiled.taken(state)
+        diverged(inside.setup, left, progress, inside.checkpoints, folder, blamed)
     if spike := "" if row else inside.spikes.told(values):
         with inside.clock.paused():
             _save_spike(inside, spike, blamed)

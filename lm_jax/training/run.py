@@ -1,5 +1,6 @@
 """Start a run, or go on with it."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def train_run(
     display: Display,
     compiled: Compiled | None = None,
     prune: Prune = keep_on,
+    interrupt: Interrupt | None = None,
 ) -> Outcome:
     """Train in a run directory, from its last checkpoint if it has one.
 
@@ -57,6 +59,7 @@ def train_run(
         display: what a person sees.
         compiled: functions of the same recipe, if a run of another seed has them.
         prune: says whether it is stopped before its end; it has no result then.
+        interrupt: that listens already; where there is none, one does.
 
     Raises:
         UserError: when the directory holds another experiment, is in use, has
@@ -64,7 +67,8 @@ def train_run(
     """
     check_batch(setup)
     compiled = compiled or Compiled(setup)
-    with open_run(run), Interrupt() as interrupt:
+    listening = Interrupt() if interrupt is None else nullcontext(interrupt)
+    with open_run(run), listening as interrupt:
         checkpoints = Checkpoints(
             run / "checkpoints",
             experiment.execution.keep,
