@@ -41,6 +41,7 @@ variants = {
     ),
     "kim": replace(
         experiment,
+        model=experiment.model.clone(wide=True),
         optimizer=Adadelta(max_norms=(("lm_head/kernel$", 3.0), (".*", None))),
         schedule=Constant(peak=1.0),
         budget="25 epochs",

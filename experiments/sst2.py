@@ -71,7 +71,7 @@ sentences = replace(counted, data=replace(counted.data, corpus=Corpus("sst2")))
 # the reviews of IMDB's training half.
 cnn = replace(
     experiment,
-    model=ConvEncoder(width=300, kernels=(3, 4, 5), maps=100, dropout=0.5),
+    model=ConvEncoder(width=300, kernels=(3, 4, 5), maps=100, wide=True, dropout=0.5),
     optimizer=Adadelta(max_norms=(("lm_head/kernel$", 3.0), (".*", None))),
     schedule=Constant(peak=1.0),
     published=Published(0.827, "Kim 2014, table 2, CNN-rand", "test", "accuracy"),

@@ -117,8 +117,8 @@ def _alone(setup: Setup, seeds: int) -> Run:
 def _together(setup: Setup, seeds: int) -> Run:
     """The same steps, all seeds at once."""
     compiled = Compiled(setup)
-    step = compiled.rows
-    assert step is not None
+    program = compiled.rows
+    assert program is not None
     rows = stacked([compiled.first_state(seed) for seed in range(seeds)])
     numbers = stacked([setup.placed_seed()] * seeds)
 
@@ -126,7 +126,7 @@ def _together(setup: Setup, seeds: int) -> Run:
         nonlocal rows
         for step in range(steps):
             given = [to_mesh(setup.order.batch(step), setup.mesh) for _ in range(seeds)]
-            rows, metrics = step(rows, stacked(given), numbers)
+            rows, metrics = program(rows, stacked(given), numbers)
         jax.block_until_ready(metrics)
 
     return run

@@ -26,6 +26,8 @@ class ConvEncoder(Model):
         width: of the embedded tokens.
         kernels: tokens that a filter reads at once, for each kind of filter.
         maps: filters of each kind.
+        wide: whether filters read zeros before a sentence and after it too, and so
+            where it begins (Kim's program does; Kalchbrenner et al. 2014, 3.2).
         dropout: rate on the sentence's vector.
         classes: classes to tell apart; 0 takes those of the data.
         dtype: type to compute in; parameters stay float32.
@@ -36,6 +38,7 @@ class ConvEncoder(Model):
     width: int = within(SIZES, 300)
     kernels: tuple[int, ...] = within(SIZES, (3, 4, 5))
     maps: int = within(SIZES, 100)
+    wide: bool = False
     dropout: float = within("[0, 1)", 0.5)
     classes: int = within("[0, 2147483647]", 0)
     dtype: Dtype = "float32"
@@ -107,11 +110,13 @@ class ConvEncoder(Model):
         kernel: int,
     ) -> Float[Array, "batch maps"]:
         """Give max_t ReLU(W x_{t:t+kernel} + b) (eq. 2)."""
-        window = windows(jnp.pad(x, ((0, 0), (0, kernel - 1), (0, 0))), kernel)
+        before = kernel - 1 if self.wide else 0
+        window = windows(jnp.pad(x, ((0, 0), (before, kernel - 1), (0, 0))), kernel)
         inputs = window.shape[-1]
         std = (2 / inputs) ** 0.5  # He et al. 2015, eq. 10.
         filters = Dense(inputs, self.maps, std, True, x.dtype, name=f"filters_{kernel}")
-        inside = jnp.arange(x.shape[1]) <= jnp.maximum(lengths - kernel, 0)
+        last = lengths - 1 + before if self.wide else jnp.maximum(lengths - kernel, 0)
+        inside = jnp.arange(window.shape[1]) <= last
         return jnp.where(inside[..., None], jax.nn.relu(filters(window)), 0).max(axis=1)
 
     def problems(self) -> Iterator[str]:

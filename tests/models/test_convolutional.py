@@ -213,17 +213,19 @@ def sentences(**fields):
     return model, *drawn(model, (3, 9))
 
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("length", [1, 2, 4, 9])
-def test_a_sentence_vector_equals_pytorchs(length):
+def test_a_sentence_vector_equals_pytorchs(length, wide):
     torch = pytest.importorskip("torch")
-    model, params, tokens = sentences()
+    model, params, tokens = sentences(wide=wide)
     own = jax.tree.map(lambda p: torch.tensor(np.array(p)), params)
     x = own["embedding"][torch.tensor(np.array(tokens[:, :length]))].mT
     wanted = []
     for kernel in (3, 4, 5):
         unit = own[f"filters_{kernel}"]
         weight = unit["kernel"].reshape(kernel, 5, 4).permute(2, 1, 0)
-        filled = torch.nn.functional.pad(x, (0, max(0, kernel - length)))
+        around = (kernel - 1,) * 2 if wide else (0, max(0, kernel - length))
+        filled = torch.nn.functional.pad(x, around)
         answers = torch.nn.functional.conv1d(filled, weight, unit["bias"])
         wanted.append(torch.relu(answers).amax(-1))
     found = read(model, params, tokens[:, :length])
@@ -231,10 +233,11 @@ def test_a_sentence_vector_equals_pytorchs(length):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wide", [False, True])
 @given(lengths=st.lists(st.sampled_from([0, 1, 4, 9]), min_size=3, max_size=3))
 @settings(max_examples=6, deadline=None)
-def test_padding_changes_no_sentence(lengths):
-    model, params, tokens = sentences(classes=3)
+def test_padding_changes_no_sentence(wide, lengths):
+    model, params, tokens = sentences(classes=3, wide=wide)
     segments = (np.arange(9) < np.array(lengths)[:, None]).astype(np.int32)
     found = read(model, params, tokens, segments=segments)
     assert np.isfinite(found).all()
