@@ -30,7 +30,7 @@ experiment = Experiment(
     objective=SkipGram(),
     optimizer=AdamW(weight_decay=0.0, clip=None),
     schedule=WarmupLinear(peak=1e-2),
-    batch=4,
-    budget="3 epochs",
+    batch=16,
+    budget="2 epochs",
     evaluations={"likelihood": Likelihood("1 epoch")},
 )
