@@ -146,9 +146,9 @@ def _memory(setup: Setup) -> dict[str, int]:
         )
 
     batch = setup.placed_batch(setup.order.shapes[-1])
-    step, seed = Compiled(setup).step, setup.placed_seed()
+    step, constants = Compiled(setup).step, setup.constant_shapes()
     with Display(0, sys.stderr).waiting("compiling a step, to see what it holds"):
-        program = step.lower(setup.placed_shapes(), batch, seed).compile()
+        program = step.lower(setup.placed_shapes(), batch, constants).compile()
         plan = program.memory_analysis()
     found = {
         "parameters": size(setup.shapes.params),

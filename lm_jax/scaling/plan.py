@@ -4,9 +4,6 @@ import re
 import warnings
 from dataclasses import dataclass
 
-import jax
-import numpy as np
-
 from lm_jax.kernels.attention_tpu import flops
 from lm_jax.scaling.cost import Cost, count
 from lm_jax.scaling.hlo import Array
@@ -88,8 +85,8 @@ def plan(setup: Setup, topology: Topology) -> Plan:
     step, platform = Compiled(setup).step, topology.devices[0].platform
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        seed = jax.ShapeDtypeStruct((), np.uint32, sharding=setup.shardings.step)
-        traced = step.trace(setup.placed_shapes(), setup.placed_batch(shape), seed)
+        given = setup.placed_batch(shape), setup.constant_shapes()
+        traced = step.trace(setup.placed_shapes(), *given)
         try:
             compiled = traced.lower(lowering_platforms=(platform,)).compile()
         except Exception as error:

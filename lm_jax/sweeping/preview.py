@@ -58,9 +58,9 @@ def _measured(variant: Variant) -> tuple[int | None, float]:
         UserError: a step doesn't fit into memory.
     """
     setup = set_up(variant.experiment)
-    compiled, seed = Compiled(setup), setup.placed_seed()
+    compiled, constants = Compiled(setup), setup.constant_shapes()
     batch = setup.placed_batch(setup.order.shapes[-1])
-    program = compiled.step.lower(setup.placed_shapes(), batch, seed).compile()
+    program = compiled.step.lower(setup.placed_shapes(), batch, constants).compile()
     analysis = program.memory_analysis()
     check_plan(setup, analysis)
     run = stepper(setup, compiled)

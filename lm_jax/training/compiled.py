@@ -11,7 +11,7 @@ from lm_jax.training.memory import check_plan, temporary_if_large
 from lm_jax.training.scoring import compile_evaluation, compile_told
 from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
-from lm_jax.training.step import make_train_step
+from lm_jax.training.step import Constants, make_train_step
 
 
 class Compiled:
@@ -22,8 +22,9 @@ class Compiled:
             was compiled for it.
 
     Attributes:
-        step: of (state, batch, seed), the seed as `Setup.placed_seed` has it.
-        evaluation: of (parameters, batch, carry).
+        step: of (state, batch, constants), as `Setup.constants` has these.
+        evaluation: of (parameters, batch, carry), and those of
+            `Setup.scoring_guide`, if there is one.
         seen: of parameters: those that the model is called with.
         told: of (parameters, batch), where the objective tells something of each
             example by itself; else None.
@@ -46,7 +47,8 @@ class Compiled:
             out_shardings=(setup.shardings, None),
         )
         what = setup.model, setup.experiment.objective, sharding, setup.mesh
-        self.evaluation = compile_evaluation(*what)
+        guided = setup.guided if setup.experiment.objective.guided_scores else None
+        self.evaluation = compile_evaluation(*what, guided and guided.model)
         self.told = compile_told(*what)
         self.seen = _as_it_is if setup.view is None else jax.jit(setup.view)
         self.first_state = setup.first_states()
@@ -72,9 +74,10 @@ class Compiled:
         """
         if self._planned:
             return
-        state, seed = setup.placed_shapes(), setup.placed_seed()
+        state, constants = setup.placed_shapes(), setup.constant_shapes()
         for shape in setup.order.shapes:
-            step = self.step.lower(state, setup.placed_batch(shape), seed).compile()
+            batch = setup.placed_batch(shape)
+            step = self.step.lower(state, batch, constants).compile()
             analysis = step.memory_analysis()
             check_plan(setup, analysis)
             self.large = max(self.large, temporary_if_large(setup, analysis))
@@ -88,20 +91,20 @@ def _as_it_is(params: Any) -> Any:
 def _step_of(setup: Setup) -> Callable:
     experiment = setup.experiment
 
-    def step(state: TrainState, batch: dict, seed: jax.Array):
-        # The seed is an argument: a constant would make every seed compile anew.
+    def step(state: TrainState, batch: dict, constants: Constants):
         return make_train_step(
             setup.model,
             experiment.objective,
             setup.transformation,
             setup.curve,
-            seed=seed,
+            seed=constants.seed,
             accumulate=experiment.execution.accumulate,
             average=running(experiment.average),
             frozen=setup.frozen,
             view=setup.view,
             products=experiment.optimizer.products,
             skip=experiment.skip_bad_steps,
+            guide=setup.guide(constants.guide),
         )(state, batch)
 
     return step
