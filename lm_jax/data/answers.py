@@ -122,7 +122,7 @@ def _prepared(
     return Prepared(
         tokenizer=made.tokenizer,
         # Bits per byte are of a whole text, and prompts are not predicted.
-        splits={s: replace(t, coded=Coded()) for s, t in made.splits.items()},
+        splits={s: _uncounted(t) for s, t in made.splits.items()},
         statement="\n".join([made.statement, *_cut(of, data.lengths[-1])]),
         digest=made.digest,
         text=made.text,
@@ -131,6 +131,10 @@ def _prepared(
         buckets=of["train"].buckets(data.lengths),
         windows=windows,
     )
+
+
+def _uncounted(tokens: Tokens) -> Tokens:
+    return replace(tokens, coded=Coded(read=tokens.coded.read))
 
 
 def _encoded(between: str, tokenizer: Trained) -> Int32[np.ndarray, " tokens"]:
