@@ -17,13 +17,13 @@ _ROUNDS = 3
 
 def stepper(setup: Setup, compiled: Compiled) -> Callable[[int], TrainState]:
     """Give what makes so many steps more, and waits for them."""
-    seed, state = setup.placed_seed(), setup.first_state()
+    constants, state = setup.constants(), setup.first_state()
 
     def run(count: int) -> TrainState:
         nonlocal state
         for k in range(count):
             given = to_mesh(setup.order.batch(k), setup.mesh)
-            state, metrics = compiled.step(state, given, seed)
+            state, metrics = compiled.step(state, given, constants)
         jax.block_until_ready(metrics)
         return state
 

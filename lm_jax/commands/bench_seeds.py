@@ -101,13 +101,13 @@ def _alone(setup: Setup, seeds: int) -> Run:
     """Steps of each seed, one seed after another."""
     compiled = Compiled(setup)
     states = [compiled.first_state(seed) for seed in range(seeds)]
-    seed = setup.placed_seed()
+    constants = setup.constants()
 
     def run(steps: int) -> None:
         for k, state in enumerate(states):
             for step in range(steps):
                 batch = to_mesh(setup.order.batch(step), setup.mesh)
-                state, metrics = compiled.step(state, batch, seed)
+                state, metrics = compiled.step(state, batch, constants)
             states[k] = state
             jax.block_until_ready(metrics)
 
@@ -120,13 +120,14 @@ def _together(setup: Setup, seeds: int) -> Run:
     program = compiled.rows
     assert program is not None
     rows = stacked([compiled.first_state(seed) for seed in range(seeds)])
-    numbers = stacked([setup.placed_seed()] * seeds)
+    constants = setup.constants()
+    constants = constants._replace(seed=stacked([constants.seed] * seeds))
 
     def run(steps: int) -> None:
         nonlocal rows
         for step in range(steps):
             given = [to_mesh(setup.order.batch(step), setup.mesh) for _ in range(seeds)]
-            rows, metrics = program(rows, stacked(given), numbers)
+            rows, metrics = program(rows, stacked(given), constants)
         jax.block_until_ready(metrics)
 
     return run

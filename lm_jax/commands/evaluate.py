@@ -165,8 +165,12 @@ def _show(
     scores, coded = found.scores, fitted.data.splits[options.split].coded
     tokens = f"{scores['tokens']:,} tokens of " if "tokens" in scores else ""
     rows = [("text", fitted.data.statement)] if options.corpus else []
-    given = f"{coded.bytes:,} bytes" if coded.bytes else "ids without their text"
-    if coded.read != coded.bytes:
+    given = f"{coded.bytes or coded.read:,} bytes"
+    if not coded.read:
+        given = "ids without their text"
+    elif not coded.bytes:
+        given += ", prompts and all"
+    elif coded.read != coded.bytes:
         given += f" ({coded.read:,} as it was read)"
     rows.append(("scored", f"{tokens}{given}"))
     forgotten = fitted.data.tokenizer.forgets

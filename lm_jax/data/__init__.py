@@ -1,5 +1,6 @@
 """Tokens to examples to `batch(step)`; numpy and grain only, never jax."""
 
+from lm_jax.data.answers import AnswerPairs, Answers
 from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
@@ -26,6 +27,8 @@ from lm_jax.data.tokens import Tokens, tokenize
 from lm_jax.data.vectors import read_vectors, write_vectors
 
 __all__ = [
+    "AnswerPairs",
+    "Answers",
     "Buckets",
     "CarriedStream",
     "Coded",

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Protocol, get_args, runtime_checkable
 
+from lm_jax.data.answers import AnswerPairs, Answers
 from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
@@ -27,6 +28,8 @@ Data = (
     | Cooccurrences
     | Labelled
     | Rated
+    | Answers
+    | AnswerPairs
 )
 
 

@@ -62,7 +62,9 @@ class Labelled:
                 space on disk; texts without labels or tokens; labels that training
                 lacks.
         """
-        text = find(self.corpus, cache, Columns(self.label, self.pair))
+        text = find(
+            self.corpus, cache, Columns(self.label, (self.pair,) if self.pair else ())
+        )
         names, labels = read_labels(text, self.classes)
         made = read_examples(text, self.tokenizer, cache, progress)
 

@@ -53,7 +53,9 @@ class Rated:
         Raises:
             UserError: as `Labelled.prepare`; something is no number.
         """
-        text = find(self.corpus, cache, Columns(self.value, self.pair))
+        text = find(
+            self.corpus, cache, Columns(self.value, (self.pair,) if self.pair else ())
+        )
         values = read_values(text)
         made = read_examples(text, self.tokenizer, cache, progress)
 

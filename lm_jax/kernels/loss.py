@@ -80,6 +80,7 @@ def in_pieces(
     hidden: Float[Array, "batch time width"],
     *rows: Array,
     vocab_size: int,
+    given: tuple = (),
 ) -> PieceSums:
     """Sum a function of features over pieces of time, one after the other.
 
@@ -92,13 +93,43 @@ def in_pieces(
         hidden: the features.
         rows: arrays (batch, time, ...).
         vocab_size: of the logits that the function makes.
+        given: handed to the function after the rows, whole and without a gradient.
     """
     pieces = pieces_of(hidden.shape[0], hidden.shape[1], vocab_size)
     cut = [_cut(array, pieces) for array in (hidden, *rows)]
     first = [array[0] for array in cut]
     # What the function takes from outside becomes an argument, to have a gradient.
-    closed, outside = jax.closure_convert(function, *first)
-    return _summed(closed, tuple(outside), cut[0], tuple(cut[1:]))
+    closed, outside = jax.closure_convert(function, *first, *given)
+    return _summed(closed, tuple(outside), cut[0], tuple(cut[1:]), given)
+
+
+def nats_in_pieces(
+    logits_of: Callable[[Array], Array],
+    hidden: Float[Array, "batch time width"],
+    targets: Int[Array, "batch time"],
+    vocab_size: int,
+) -> Float[Array, "batch time"]:
+    """Give the nats of each target, from logits that are never all there.
+
+    Where there are several pieces, their logits are made again in the backward pass:
+    the gradient of a sum over a row may depend on the whole of it.
+
+    Args:
+        logits_of: features to logits; it may use parameters from outside.
+        hidden: the features.
+        targets: a token each.
+        vocab_size: of the logits.
+    """
+    pieces = pieces_of(hidden.shape[0], hidden.shape[1], vocab_size)
+    if pieces == 1:
+        return cross_entropy(logits_of(hidden), targets)[0]
+
+    @jax.checkpoint
+    def of_piece(piece: tuple[Array, Array]) -> Array:
+        return cross_entropy(logits_of(piece[0]), piece[1])[0]
+
+    nats = jax.lax.map(of_piece, (_cut(hidden, pieces), _cut(targets, pieces)))
+    return jnp.swapaxes(nats, 0, 1).reshape(targets.shape)
 
 
 def pieces_of(rows: int, time: int, vocab_size: int) -> int:
@@ -130,18 +161,18 @@ def _over_pieces(of_piece, cut):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _summed(function, outside, hidden, rows):
+def _summed(function, outside, hidden, rows, given):
     def of_piece(piece):
-        return function(*piece, *outside), ()
+        return function(*piece, *given, *outside), ()
 
     return _over_pieces(of_piece, (hidden, *rows))[0]
 
 
-def _summed_forward(function, outside, hidden, rows):
+def _summed_forward(function, outside, hidden, rows, given):
     def of_piece(piece):
         own, *others = piece
         sums, pull, more = jax.vjp(
-            lambda outside, own: function(own, *others, *outside),
+            lambda outside, own: function(own, *others, *given, *outside),
             outside,
             own,
             has_aux=True,
@@ -155,7 +186,7 @@ def _summed_forward(function, outside, hidden, rows):
 
 def _summed_backward(function, saved, gradient):
     scaled = jax.tree.map(lambda g: (g * gradient[0]).astype(g.dtype), saved)
-    return *scaled, None
+    return *scaled, None, None
 
 
 _summed.defvjp(_summed_forward, _summed_backward)

@@ -129,7 +129,7 @@ def _short(experiment: Experiment, width: int, steps: int) -> Experiment:
 
 def _measured(setup: Setup, steps: int) -> list[dict[str, float]]:
     """Sizes at the start, then changes after each step, by layer."""
-    step, seed = Compiled(setup).step, setup.placed_seed()
+    step, constants = Compiled(setup).step, setup.constants()
     batch = numbered(to_mesh(setup.order.batch(0), setup.mesh))
     state = setup.first_state()
 
@@ -145,7 +145,7 @@ def _measured(setup: Setup, steps: int) -> list[dict[str, float]]:
     start = activations(state.params)
     found = [{name: float(jnp.abs(x).mean()) for name, x in start.items()}]
     for k in range(steps):
-        state, _ = step(state, to_mesh(setup.order.batch(k), setup.mesh), seed)
+        state, _ = step(state, to_mesh(setup.order.batch(k), setup.mesh), constants)
         changes = jax.device_get(apart(state.params, start))
         # A jitted dictionary comes back sorted.
         found.append({name: float(changes[name]) for name in start})

@@ -2,8 +2,11 @@
 
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.classify import Classify
+from lm_jax.objectives.distil import Distil
+from lm_jax.objectives.guide import Guide
 from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.next_token import NextToken
+from lm_jax.objectives.preference import Preference
 from lm_jax.objectives.regress import Regress
 from lm_jax.objectives.seq2seq import Seq2Seq
 from lm_jax.objectives.sums import Sums, applied
@@ -18,16 +21,21 @@ Objective = (
     | SkipGram
     | BagOfWords
     | GloVe
+    | Distil
+    | Preference
 )
 
 __all__ = [
     "BagOfWords",
     "Classify",
+    "Distil",
     "GloVe",
+    "Guide",
     "MaskedTokens",
     "NextToken",
     "Objective",
     "ObjectiveBase",
+    "Preference",
     "Regress",
     "Seq2Seq",
     "SkipGram",

@@ -30,6 +30,9 @@ class ObjectiveBase:
         tells: the field that it tells of each example by itself, so that there is
             ``told(model, params, batch)``, (batch, outputs); "" where there is none.
         unit: of its loss, in words.
+        guide: the field that names a run whose model it reads beside the one that is
+            trained: a `lm_jax.objectives.Guide`, its last argument; "" where none.
+        guided_scores: whether its scores are made with that model too.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("inputs", "targets")
@@ -42,6 +45,8 @@ class ObjectiveBase:
     nothing: ClassVar[str] = "no target of it counts. Use a longer text"
     tells: ClassVar[str] = ""
     unit: ClassVar[str] = "nats per token"
+    guide: ClassVar[str] = ""
+    guided_scores: ClassVar[bool] = False
 
     predict: ClassVar[Any]
     told: ClassVar[Any]

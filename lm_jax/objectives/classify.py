@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
+from lm_jax.objectives.guide import Lesson
 from lm_jax.objectives.sums import Sums, applied, penalties
 
 
@@ -55,6 +56,7 @@ class Classify(ObjectiveBase):
         batch: dict[str, Array],
         key: Key[Array, ""] | None,
         carry: Any = None,
+        lesson: Lesson | None = None,
     ) -> Sums:
         """Sum the loss of a batch.
 
@@ -65,6 +67,7 @@ class Classify(ObjectiveBase):
                 "row" (batch,), the number of each example in the step's batch.
             key: of the step; None evaluates without dropout.
             carry: not used.
+            lesson: of a teacher, if there is one.
 
         Returns:
             Nats, over the number of texts.
@@ -74,7 +77,11 @@ class Classify(ObjectiveBase):
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, label)
         total = (nats * mask).sum()
         correct = ((logits.argmax(-1) == label) * mask).sum()
-        loss = total + penalties(sown, mask[:, None])
+        loss = total
+        if lesson is not None:
+            taught, _ = lesson.teacher.apply(batch, method=self.predict)
+            loss = lesson.mixed(total, logits, taught, mask)
+        loss = loss + penalties(sown, mask[:, None])
         return Sums(loss, mask.sum(), {"nats": total, "correct": correct}, carry)
 
     def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.kernels.loss import PieceSums, in_pieces
 from lm_jax.objectives.base import ObjectiveBase
+from lm_jax.objectives.guide import Lesson
 from lm_jax.objectives.sums import Sums, applied, penalties
 
 
@@ -47,6 +48,7 @@ class OverVocabulary(ObjectiveBase):
         batch: dict[str, Array],
         key: Key[Array, ""] | None,
         carry: Any = None,
+        lesson: Lesson | None = None,
     ) -> Sums:
         """Sum the loss of a batch.
 
@@ -58,6 +60,7 @@ class OverVocabulary(ObjectiveBase):
                 what to divide by instead of the number of targets.
             key: of the step; None evaluates: without dropout, and by the nats alone.
             carry: what is left of the batch before, if it is carried.
+            lesson: of a teacher, if there is one.
 
         Returns:
             Nats, over the number of targets.
@@ -66,17 +69,29 @@ class OverVocabulary(ObjectiveBase):
             self, model, params, batch, key, carry, self.read
         )
         targets, mask = self.targets(batch)
+        rows: tuple[Array, ...] = (targets, mask)
+        given: tuple[Any, ...] = ()
+        if lesson is not None:
+            taught, _ = lesson.teacher.apply(batch, method=self.read)
+            rows, given = (targets, mask, taught), (lesson.teacher.params,)
 
         def of_piece(
             hidden: Float[Array, "batch time width"],
             targets: Int[Array, "batch time"],
             mask: Float[Array, "batch time"],
+            taught: Float[Array, "batch time width_of_teacher"] | None = None,
+            held: Any = None,
         ) -> PieceSums:
-            logits = model.apply({"params": params}, hidden, method="logits")
-            return self.sums(logits, targets, mask, key is not None)
+            logits: Any = model.apply({"params": params}, hidden, method="logits")
+            loss, metrics = self.sums(logits, targets, mask, key is not None)
+            if lesson is not None:
+                teacher = lesson.teacher._replace(params=held)
+                told = teacher.apply(taught, method="logits")
+                loss = lesson.mixed(loss, logits, told, mask)
+            return loss, metrics
 
         loss, metrics = in_pieces(
-            of_piece, hidden, targets, mask, vocab_size=model.vocab_size
+            of_piece, hidden, *rows, vocab_size=model.vocab_size, given=given
         )
         # A segment of varied length is divided by the usual one (Merity et al.
         # 2018, 4.2: the learning rate grows with the segment).

@@ -21,9 +21,9 @@ class Text:
     """About how many bytes of text there are."""
     pieces: Callable[[], Iterator[Piece]]
     labels: Callable[[], Iterator[tuple[str, str]]]
-    """(split, label) of each document, or pair of documents, in the order of the
+    """(split, label) of each document, or row of documents, in the order of the
     pieces."""
     together: int = 1
-    """Documents that have one label together: 2 where they are pairs."""
+    """Documents of a row, which have one label together: 2 where they are pairs."""
     arrays: tuple[tuple[str, np.ndarray], ...] = ()
     """Where the corpus is ids, in place of pieces: (split, (tokens,) memory-mapped)."""

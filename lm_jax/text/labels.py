@@ -25,20 +25,26 @@ class Example(NamedTuple):
 def table_examples(path: Path, columns: Sequence[str], label: str) -> Iterator[Example]:
     """Yield the texts of some columns of a table, with what stands in another.
 
+    Args:
+        path: of the table.
+        columns: of the texts.
+        label: what stands beside them; "" where nothing does.
+
     Raises:
         UserError: the file has no such columns, a row has an empty text, no label or
             one that is neither text nor a number, or the file cannot be read.
     """
-    rows = READERS[suffix(path)](path, [*columns, label])
-    for number, (*texts, own) in enumerate(rows, 1):
-        place = f"{path}, row {number}"
+    rows = READERS[suffix(path)](path, [*columns, *[label] * bool(label)])
+    for number, row in enumerate(rows, 1):
+        place, texts = f"{path}, row {number}", row[: len(columns)]
         for column, text in zip(columns, texts, strict=True):
             if not isinstance(text, str) or not text.strip():
                 raise UserError(
                     f"{place} has no text in the column '{column}': there is nothing "
-                    "to classify. Take the row out, or write what is missing."
+                    "to learn. Take the row out, or write what is missing."
                 )
-        if own in (None, "") or not isinstance(own, str | int | float):
+        own = row[-1] if label else ""
+        if label and (own in (None, "") or not isinstance(own, str | int | float)):
             what = "no label" if own in (None, "") else f"{kind_of(own)}, no label,"
             raise UserError(f"{place} has {what} in the column '{label}'.")
         yield Example(tuple(texts), str(own))

@@ -36,10 +36,10 @@ from lm_jax.text.splitting import (
 
 
 class Columns(NamedTuple):
-    """Where the labels of a table stand, and the second texts of its pairs."""
+    """Where the labels of a table stand, and the other texts of a row."""
 
     label: str = ""
-    pair: str = ""
+    others: tuple[str, ...] = ()
 
 
 class _File(NamedTuple):
@@ -91,7 +91,7 @@ def read_files(
         size,
         whole.pieces,
         whole.labels,
-        together=2 if whole.paired else 1,
+        together=whole.together,
     )
 
 
@@ -116,9 +116,9 @@ class _Whole:
         return self.table or self.form in ("tar", *DOCUMENTS, *LABELLED)
 
     @property
-    def paired(self) -> bool:
-        """Whether a row has two texts that have one label together."""
-        return self.form == "rated pairs" or bool(self.columns.pair)
+    def together(self) -> int:
+        """How many texts of a row belong together."""
+        return 2 if self.form == "rated pairs" else 1 + len(self.columns.others)
 
     @property
     def cut(self) -> bool:
@@ -150,7 +150,7 @@ class _Whole:
         column = self.corpus.column if self.table else ""
         shares = self.shares if self.drawn else ()
         recipe = [kind, self.corpus.separator, column, self.many, shares]
-        recipe += [self.columns.pair] * bool(self.columns.pair)
+        recipe += self.columns.others
         digests = [(file.measure["sha256"], file.split) for file in self.files]
         return digest(recipe, digests)
 
@@ -171,8 +171,8 @@ class _Whole:
 
     def _pieces(self, separator: Separator) -> Iterator[Piece]:
         for file in self.files:
-            if self.paired:
-                yield from self._pairs(file)
+            if self.together > 1:
+                yield from self._rows(file)
                 continue
             documents = _documents(file.path, self.corpus.column, self.form, separator)
             if documents is not None:
@@ -186,8 +186,8 @@ class _Whole:
                 yield from by_position(text, total, self.shares)
             check_unchanged(file.path, file.measure["stamp"])
 
-    def _pairs(self, file: _File) -> Iterator[Piece]:
-        """Yield both texts of each row, which go to the split of the first."""
+    def _rows(self, file: _File) -> Iterator[Piece]:
+        """Yield the texts of each row, which go to the split of the first."""
         for texts, _ in self._examples(file):
             split = share(digest_of(texts[0]), self.shares, file.split)
             for text in texts:
@@ -195,7 +195,7 @@ class _Whole:
         check_unchanged(file.path, file.measure["stamp"])
 
     def labels(self) -> Iterator[tuple[str, str]]:
-        """Yield the split and the label of each document, or pair of them."""
+        """Yield the split and the label of each document, or row of them."""
         for file in self.files:
             for texts, own in self._examples(file):
                 yield share(digest_of(texts[0]), self.shares, file.split), own
@@ -206,17 +206,16 @@ class _Whole:
         Raises:
             UserError: it has none.
         """
-        label, pair = self.columns
-        if self.form in LABELLED and not pair:
+        label, others = self.columns
+        if self.form in LABELLED and not others:
             return LABELLED[self.form](file.path)
         if not self.table:
-            what = "pairs" if pair else "labels"
+            what = "pairs" if others else "labels"
             raise UserError(
                 f"{self.title} has no {what}: they are read from the column "
-                f"'{pair or label}' of a jsonl, csv, tsv or parquet file."
+                f"'{[*others, label][0]}' of a jsonl, csv, tsv or parquet file."
             )
-        texts = [self.corpus.column, *[pair] * bool(pair)]
-        return table_examples(file.path, texts, label)
+        return table_examples(file.path, [self.corpus.column, *others], label)
 
     def how_split(self) -> str:
         """Say how the text is split."""

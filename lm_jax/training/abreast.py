@@ -9,6 +9,7 @@ import jax
 
 from lm_jax.training.compiled import Compiled, stacked
 from lm_jax.training.state import TrainState
+from lm_jax.training.step import Constants
 
 
 class Given(NamedTuple):
@@ -16,7 +17,7 @@ class Given(NamedTuple):
 
     state: Any
     batch: dict[str, jax.Array]
-    seed: jax.Array
+    constants: Constants
 
 
 class Row(NamedTuple):
@@ -56,8 +57,8 @@ class Abreast:
     def member(self, index: int) -> Compiled:
         """The functions of a run: its step waits for those of the others."""
 
-        def step(state: Any, batch: dict, seed: jax.Array):
-            return self._step(index, Given(state, batch, seed))
+        def step(state: Any, batch: dict, constants: Constants):
+            return self._step(index, Given(state, batch, constants))
 
         def taken(state: Any) -> TrainState:
             return _row(self._states, index) if isinstance(state, Row) else state
@@ -109,9 +110,11 @@ class Abreast:
         else:
             for index, state in fresh.items():
                 self._states = _put(self._states, index, state)
-        batches, seeds = stacked([(each.batch, each.seed) for each in given])
+        parts = [(each.batch, each.constants.seed) for each in given]
+        batches, seeds = stacked(parts)
+        constants = another.constants._replace(seed=seeds)
         assert self._compiled.rows is not None
-        self._states, metrics = self._compiled.rows(self._states, batches, seeds)
+        self._states, metrics = self._compiled.rows(self._states, batches, constants)
         if self._compiled.large:
             jax.block_until_ready(self._states)
         self._made = _rows_of(metrics, self._width)

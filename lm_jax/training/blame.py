@@ -24,7 +24,6 @@ from lm_jax.training.progress import Progress
 from lm_jax.training.restart import before, save_state
 from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
-from lm_jax.training.step import make_gradients
 
 STATISTICS, BATCH = "statistics.json", "batch.npz"
 Row = dict[str, float | int]
@@ -169,17 +168,9 @@ def _decoded(setup: Setup, rows: dict) -> str:
 
 def _gradient(setup: Setup, state: TrainState, fed: Fed) -> Any:
     """The gradient that a step took, summed over its batch."""
-    experiment = setup.experiment
-    gradients = make_gradients(
-        setup.model,
-        experiment.objective,
-        seed=experiment.seed_of("dropout"),
-        accumulate=experiment.execution.accumulate,
-        frozen=setup.frozen,
-        view=setup.view,
-    )
-    gradients = jax.jit(setup.on_mesh(gradients))
-    (*_, gradient), _ = gradients(state, to_mesh(fed.rows, setup.mesh))
+    gradients = jax.jit(setup.gradients())
+    batch = to_mesh(fed.rows, setup.mesh)
+    (*_, gradient), _ = gradients(state, batch, setup.constants())
     return gradient
 
 

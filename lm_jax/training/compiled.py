@@ -13,7 +13,7 @@ from lm_jax.training.memory import check_plan, temporary_if_large
 from lm_jax.training.scoring import compile_evaluation, compile_told
 from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
-from lm_jax.training.step import make_train_step
+from lm_jax.training.step import Constants, make_train_step
 
 
 class Compiled:
@@ -24,10 +24,12 @@ class Compiled:
             was compiled for it.
 
     Attributes:
-        step: of (state, batch, seed), the seed as `Setup.placed_seed` has it.
-        rows: the same of stacked ones, where runs are computed together; else None.
+        step: of (state, batch, constants), as `Setup.constants` has these.
+        rows: the same of states, batches and seeds that are stacked, where runs are
+            computed together; else None.
         taken: of what a step gives: the state. It is one already, but for `Abreast`.
-        evaluation: of (parameters, batch, carry).
+        evaluation: of (parameters, batch, carry), and those of
+            `Setup.scoring_guide`, if there is one.
         seen: of parameters: those that the model is called with.
         told: of (parameters, batch), where the objective tells something of each
             example by itself; else None.
@@ -36,7 +38,7 @@ class Compiled:
             too much of a CPU's memory; else 0.
     """
 
-    step: Callable[[TrainState, dict, jax.Array], tuple[Any, dict[str, jax.Array]]]
+    step: Callable[[TrainState, dict, Constants], tuple[Any, dict[str, jax.Array]]]
     rows: jax.stages.Wrapped | None = None
     evaluation: jax.stages.Wrapped
     seen: Callable[[Any], Any]
@@ -54,11 +56,12 @@ class Compiled:
                 out_shardings=(setup.shardings, None),
             )
         else:
-            step = jax.vmap(setup.on_mesh(_step_of(setup)))
+            step = jax.vmap(setup.on_mesh(_step_of(setup)), in_axes=_AXES)
             self.rows = self._program = jax.jit(step, donate_argnums=0)
             self.step = self._alone
         what = setup.model, setup.experiment.objective, sharding, setup.mesh
-        self.evaluation = compile_evaluation(*what)
+        guided = setup.guided if setup.experiment.objective.guided_scores else None
+        self.evaluation = compile_evaluation(*what, guided and guided.model)
         self.told = compile_told(*what)
         self.seen = _as_it_is if setup.view is None else jax.jit(setup.view)
         self.first_state = setup.first_states()
@@ -92,17 +95,34 @@ class Compiled:
 
     def traced(self, setup: Setup, shape: Shape) -> jax.stages.Traced:
         """The step for batches of a shape, before it is compiled for a device."""
-        seed = jax.ShapeDtypeStruct((), jnp.uint32, sharding=setup.shardings.step)
-        given = setup.placed_shapes(), setup.placed_batch(shape), seed
+        constants = setup.constant_shapes()
+        given = setup.placed_shapes(), setup.placed_batch(shape), constants
         if self._together > 1:
-            several = jax.vmap(_as_it_is, axis_size=self._together, in_axes=None)
-            given = jax.eval_shape(several, given)
+            several = jax.vmap(
+                _all, in_axes=None, out_axes=_AXES, axis_size=self._together
+            )
+            given = jax.eval_shape(several, *given)
         return self._program.trace(*given)
 
     def _alone(self, *given: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         """A step of one run, by the program that computes several: all are this one."""
         assert self.rows is not None
-        return first_row(self.rows(*stacked([given] * self._together)))
+        return first_row(self.rows(*abreast([given] * self._together)))
+
+
+def _all(*given: Any) -> tuple[Any, ...]:
+    return given
+
+
+# States and batches have an axis of runs, and so has the seed; a guide serves all.
+_AXES = (0, 0, Constants(0, None))
+
+
+def abreast(given: Sequence[tuple[Any, dict, Constants]]) -> tuple[Any, ...]:
+    """Put what a step is given of each run together, as `Compiled.rows` takes it."""
+    states, batches, constants = zip(*given, strict=True)
+    seeds = stacked([each.seed for each in constants])
+    return stacked(states), stacked(batches), constants[0]._replace(seed=seeds)
 
 
 @jax.jit
@@ -124,14 +144,13 @@ def _as_it_is(params: Any) -> Any:
 def _step_of(setup: Setup) -> Callable:
     experiment = setup.experiment
 
-    def step(state: TrainState, batch: dict, seed: jax.Array):
-        # The seed is an argument: a constant would make every seed compile anew.
+    def step(state: TrainState, batch: dict, constants: Constants):
         return make_train_step(
             setup.model,
             experiment.objective,
             setup.transformation,
             setup.curve,
-            seed=seed,
+            seed=constants.seed,
             accumulate=experiment.execution.accumulate,
             average=running(experiment.average),
             frozen=setup.frozen,
@@ -139,6 +158,7 @@ def _step_of(setup: Setup) -> Callable:
             # Of several states a condition computes both sides.
             products=experiment.optimizer.products or experiment.execution.together > 1,
             skip=experiment.skip_bad_steps,
+            guide=setup.guide(constants.guide),
         )(state, batch)
 
     return step

@@ -14,16 +14,19 @@ from lm_jax.errors import NotFinite, UserError, nearest
 from lm_jax.evaluation import Evaluation, Fitted, Found
 from lm_jax.experiment import AnyExperiment, CountExperiment, Named, load, read
 from lm_jax.files import given_path
+from lm_jax.objectives import Guide
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.claim import check_data
 from lm_jax.runs.code import changed_code
 from lm_jax.runs.display import Display
+from lm_jax.runs.guide import check_guide
 from lm_jax.runs.model import CountedModel, NeuralModel, load_model
 from lm_jax.runs.result import read_result
 from lm_jax.sharding import Sharding, make_mesh, state_shardings
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Kept
 from lm_jax.training.counting import beside_text, count_run
+from lm_jax.training.guides import find_guide
 from lm_jax.training.run import train_run
 from lm_jax.training.scoring import Scored, compile_evaluation, compile_told
 from lm_jax.training.setup import CACHE, set_up
@@ -150,8 +153,15 @@ def named_evaluation(experiment: AnyExperiment, name: str) -> Evaluation:
     return experiment.evaluations[name]
 
 
-def beside(loaded: NeuralModel | CountedModel, data: Prepared) -> Fitted:
+def beside(
+    loaded: NeuralModel | CountedModel, data: Prepared, guide: Guide | None = None
+) -> Fitted:
     """Put a model beside a text that it can be scored on, on all devices.
+
+    Args:
+        loaded: the model.
+        data: the text.
+        guide: the model of another run, where its objective's scores need that.
 
     Raises:
         UserError: the text has tokens that the model has no vector for.
@@ -167,7 +177,10 @@ def beside(loaded: NeuralModel | CountedModel, data: Prepared) -> Fitted:
         )
     loaded, sharding, mesh = _spread(loaded)
     what = loaded.model, loaded.experiment.objective, sharding, mesh
-    return Scored(loaded, data, mesh, compile_evaluation(*what), compile_told(*what))
+    functions = compile_evaluation(*what, guide and guide.model), compile_told(*what)
+    if guide is not None:
+        guide = guide._replace(params=_placed(guide.params, sharding, mesh))
+    return Scored(loaded, data, mesh, *functions, guide)
 
 
 def _spread(loaded: NeuralModel) -> tuple[NeuralModel, Sharding, Mesh]:
@@ -175,14 +188,18 @@ def _spread(loaded: NeuralModel) -> tuple[NeuralModel, Sharding, Mesh]:
 
     def over(sharding: Sharding) -> tuple[NeuralModel, Sharding, Mesh]:
         mesh = make_mesh(sharding, jax.devices())
-        tree = {"params": loaded.params}
-        placed = jax.device_put(tree, state_shardings(sharding, mesh, tree))
-        return replace(loaded, params=placed["params"]), sharding, mesh
+        params = _placed(loaded.params, sharding, mesh)
+        return replace(loaded, params=params), sharding, mesh
 
     try:
         return over(loaded.experiment.execution.sharding)
     except UserError:
         return over(Sharding())
+
+
+def _placed(params: Any, sharding: Sharding, mesh: Mesh) -> Any:
+    tree = {"params": params}
+    return jax.device_put(tree, state_shardings(sharding, mesh, tree))["params"]
 
 
 def load_fitted(
@@ -206,7 +223,21 @@ def load_fitted(
         check_data(data, run)
     if isinstance(loaded, NeuralModel) and elsewhere.context is not None:
         loaded = replace(loaded, model=refilled(loaded, data.context))
-    return beside(loaded, data)
+    return beside(loaded, data, _guide_of(loaded, data, run))
+
+
+def _guide_of(loaded: Any, data: Prepared, run: Path) -> Guide | None:
+    """Read the run that a run's scores are made with, if they are.
+
+    Raises:
+        UserError: it can't be read, or isn't what it was.
+    """
+    objective = getattr(loaded.experiment, "objective", None)
+    if objective is None or not objective.guided_scores:
+        return None
+    guided = find_guide(objective, data)
+    check_guide(run, guided.about())
+    return Guide(guided.model, guided.params)
 
 
 def _text_of(

@@ -143,7 +143,7 @@ def train(
     """
     clock, guard = Clock(), compiled.guard()
     compiled.plan(setup)
-    seed = setup.placed_seed()
+    constants = setup.constants()
     began = time.perf_counter() - progress.seconds
     found: dict[str, Found] = {}
     pending: Made | None = None
@@ -154,7 +154,7 @@ def train(
     if pruned or _out_of_patience(setup, progress, outputs.display):
         first = setup.total
     for done, batch, waited, fed in _feed(setup, first):
-        state, metrics = compiled.step(state, batch, seed)
+        state, metrics = compiled.step(state, batch, constants)
         if compiled.large:
             jax.block_until_ready(state)
             give_back_memory(compiled.large)
@@ -284,7 +284,7 @@ def scored(
         labels=setup.data.labels,
     )
     functions = compiled.evaluation, compiled.told
-    return Scored(loaded, setup.data, setup.mesh, *functions)
+    return Scored(loaded, setup.data, setup.mesh, *functions, setup.scoring_guide)
 
 
 def _evaluate(

@@ -196,11 +196,11 @@ def made_again(
     """
     setup, compared = written.setup, set[str]()
     state, progress = _begun(written, start)
-    train_step, seed = Compiled(setup).step, setup.placed_seed()
+    train_step, constants = Compiled(setup).step, setup.constants()
     batches = feed(setup.order, start, last if kept is None else last - 1)
     for step in range(start + 1, last + 1):
         fed = kept if kept is not None and step == last else next(batches)
-        state, metrics = train_step(state, to_mesh(fed.rows, setup.mesh), seed)
+        state, metrics = train_step(state, to_mesh(fed.rows, setup.mesh), constants)
         then = written.rows.get(step, {})
         row: Row = {"batch": fed.digest}
         row |= {name: float(metrics[name]) for name in ("loss", "grad_norm")}

@@ -103,7 +103,8 @@ def before(
     checkpoints.wait()
     start = max((s for s in checkpoints.steps() if s < step), default=0)
     state = restored(setup, checkpoints, start)[0] if start else setup.first_state()
-    part, parts, seed = jax.process_index(), jax.process_count(), setup.placed_seed()
+    part, parts = jax.process_index(), jax.process_count()
+    constants = setup.constants()
     for fed in feed(setup.order, start, step - 1, part, parts):
-        state, _ = train_step(state, to_mesh(fed.rows, setup.mesh), seed)
+        state, _ = train_step(state, to_mesh(fed.rows, setup.mesh), constants)
     return state

@@ -19,6 +19,7 @@ from lm_jax.runs.confusion import draw_confusion
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
+from lm_jax.runs.guide import keep_guide
 from lm_jax.runs.ledger import Past
 from lm_jax.runs.metrics import MetricsLog, truncate_samples
 from lm_jax.runs.model import keep_model
@@ -78,6 +79,8 @@ def train_run(
         before = claim(
             experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
         )
+        if setup.guided is not None:
+            keep_guide(run, setup.guided.about())
         data = setup.data
         keep_model(run, data.tokenizer, setup.model, data.context, data.labels)
         if changed := changed_code(run):

@@ -22,6 +22,7 @@ from lm_jax.evaluation.neural_cache import (
 from lm_jax.evaluation.predictions import Predictions, gathered
 from lm_jax.evaluation.whole_split import summed
 from lm_jax.generation import Sampling
+from lm_jax.objectives import Guide
 from lm_jax.platform import products_of
 from lm_jax.runs.model import NeuralModel
 from lm_jax.sharding import Sharding, batch_sharding, batch_ways, on_mesh, to_mesh
@@ -41,13 +42,16 @@ class Scored:
         step_function: the compiled evaluation step.
         told_function: (params, batch) -> what the objective tells of each example;
             None where it tells nothing.
+        guide: the model that scores are made with too, where they are; the evaluation
+            step takes its parameters last.
     """
 
     loaded: NeuralModel
     data: Prepared
     mesh: Mesh
-    step_function: Callable[[Any, dict, Any], tuple[dict, Any]]
+    step_function: Callable[..., tuple[dict, Any]]
     told_function: Callable[[Any, dict], jax.Array] | None = None
+    guide: Guide | None = None
     _found: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
@@ -84,8 +88,9 @@ class Scored:
         """Score a whole split, as the objective says; once, however often asked."""
         if split not in self._found:
             empty = self.loaded.model.empty_cache if self.data.lanes else None
+            step, params = self._guided(self.step_function)
             self._found[split] = self._sums(
-                split, self.step_function, progress, empty and (lambda n: empty(n, 0))
+                split, step, params, progress, empty and (lambda n: empty(n, 0))
             )
         return self._found[split]
 
@@ -135,6 +140,7 @@ class Scored:
         return self._sums(
             split,
             jax.jit(make_cache_step(model, cache)),
+            self.loaded.params,
             progress,
             lambda rows: empty_cache_carry(model, self.loaded.params, cache, rows),
         )
@@ -150,10 +156,21 @@ class Scored:
                 "--items: a state that is carried from row to row makes them one text, "
                 "and no items. Compare by seeds, or by windows read alone."
             )
-        experiment, windows = self.loaded.experiment, self.data.evaluation
-        step = make_evaluation_step(self.loaded.model, experiment.objective)
-        batches = windows(split, self._rows)
-        return each_row(step, self.loaded.params, batches, self.mesh, progress)
+        model, objective = self.loaded.model, self.loaded.experiment.objective
+        batches = self.data.evaluation(split, self._rows)
+        other = self.guide and self.guide.model
+        step, params = self._guided(make_evaluation_step(model, objective, other))
+        return each_row(step, params, batches, self.mesh, progress)
+
+    def _guided(self, step: Callable[..., tuple[dict, Any]]) -> tuple[Callable, Any]:
+        """An evaluation step of (parameters, batch, carry), and these parameters."""
+        if self.guide is None:
+            return step, self.loaded.params
+
+        def of_both(both: tuple[Any, Any], batch: dict, carry: Any) -> Any:
+            return step(both[0], batch, carry, both[1])
+
+        return of_both, (self.loaded.params, self.guide.params)
 
     @property
     def _rows(self) -> int:
@@ -169,6 +186,7 @@ class Scored:
         self,
         split: str,
         function: Callable[[Any, dict, Any], tuple[dict, Any]],
+        params: Any,
         progress: Progress | None,
         empty: Callable[[int], Any] | None,
     ) -> dict[str, float]:
@@ -180,7 +198,7 @@ class Scored:
         experiment, data, size = self.loaded.experiment, self.data, self._rows
         windows = data.evaluation(split, size)
         carry = to_mesh(empty(size), self.mesh) if empty else None
-        sums = summed(function, self.loaded.params, windows, self.mesh, carry, progress)
+        sums = summed(function, params, windows, self.mesh, carry, progress)
         if sums["weight"] == 0:
             raise experiment.objective.nothing_to_predict(split)
         return experiment.objective.scores(sums, data.splits[split].coded)
@@ -196,10 +214,14 @@ def seen_before(data: Prepared) -> str:
 
 
 def compile_evaluation(
-    model: Any, objective: Any, sharding: Sharding, mesh: Mesh
+    model: Any,
+    objective: Any,
+    sharding: Sharding,
+    mesh: Mesh,
+    guide: Any = None,
 ) -> jax.stages.Wrapped:
-    """Jit the evaluation step; nothing is compiled yet."""
-    step = on_mesh(make_evaluation_step(model, objective), sharding, mesh)
+    """Jit the evaluation step; nothing is compiled yet. See `make_evaluation_step`."""
+    step = on_mesh(make_evaluation_step(model, objective, guide), sharding, mesh)
     return jax.jit(step, out_shardings=(None, batch_sharding(mesh)))
 
 

@@ -1,5 +1,6 @@
 """From an experiment to all that a run needs, checked before any compiling."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from lm_jax.evaluation.fitted import Planned
 from lm_jax.evaluation.neural_cache import NOT_CARRIED
 from lm_jax.experiment import Experiment
 from lm_jax.models.stack import initialise, stack_blocks, unrolled, unstack_blocks
+from lm_jax.objectives import Guide
 from lm_jax.optimizers import transformation
 from lm_jax.platform import devices as all_devices
 from lm_jax.runs.model import without_vectors
@@ -44,10 +46,17 @@ from lm_jax.training.fit import (
     fill_in_classes,
     lay_out,
 )
+from lm_jax.training.guides import Guided, find_guide
 from lm_jax.training.initial import Start, find_start
 from lm_jax.training.sizes import count, parameter_shapes, units_of
 from lm_jax.training.state import TrainState, first_state
-from lm_jax.training.step import View, make_gradients, named_key, numbered
+from lm_jax.training.step import (
+    Constants,
+    View,
+    make_gradients,
+    named_key,
+    numbered,
+)
 from lm_jax.training.trained import adapted, frozen_of
 
 CACHE = Path(".lm_jax")
@@ -74,6 +83,7 @@ class Setup:
         start: what the first parameters begin with, if not with random values.
         frozen: true for each parameter that is not trained.
         planned: what is known of its scores.
+        guided: the run that the objective reads beside the model, if it does.
     """
 
     experiment: Experiment
@@ -92,6 +102,7 @@ class Setup:
     start: Start | None
     frozen: Any
     planned: Planned
+    guided: Guided | None = None
 
     def on_mesh(self, step: Callable) -> Callable:
         """Trace a step for these devices."""
@@ -169,10 +180,58 @@ class Setup:
             return params
         return jax.jit(stack_blocks, out_shardings=self.shardings.params)(params)
 
-    def placed_seed(self) -> jax.Array:
-        """The seed of dropout as steps take it: on every device."""
+    def constants(self) -> Constants:
+        """What steps are given beside state and batch: the seed on every device."""
         seed = np.uint32(self.experiment.seed_of("dropout"))
-        return jax.device_put(seed, self.shardings.step)
+        return Constants(jax.device_put(seed, self.shardings.step), self.guide_params)
+
+    def constant_shapes(self) -> Constants:
+        """The shapes of `constants`, each with where it lies."""
+        seed = jax.ShapeDtypeStruct((), np.uint32, sharding=self.shardings.step)
+        if self.guided is None:
+            return Constants(seed)
+        return Constants(seed, _placed(self.guided.params, self._guide_shardings))
+
+    @functools.cached_property
+    def guide_params(self) -> Any:
+        """The parameters of the run that the objective reads, where steps read them."""
+        if self.guided is None:
+            return None
+        return jax.device_put(self.guided.params, self._guide_shardings)
+
+    @property
+    def _guide_shardings(self) -> Any:
+        assert self.guided is not None
+        rules = self.experiment.execution.sharding
+        both = {"params": self.shapes.params, "guide": self.guided.params}
+        return state_shardings(rules, self.mesh, both)["guide"]
+
+    def guide(self, params: Any) -> Guide | None:
+        """The model that the objective reads, with its parameters inside a step."""
+        return None if self.guided is None else Guide(self.guided.model, params)
+
+    @property
+    def scoring_guide(self) -> Guide | None:
+        """The model that scores are made with too, where they are."""
+        scores = self.experiment.objective.guided_scores
+        return self.guide(self.guide_params) if scores else None
+
+    def gradients(self) -> Callable:
+        """Give ``gradients(state, batch, constants)``; see `make_gradients`."""
+        experiment = self.experiment
+
+        def gradients(state: TrainState, batch: dict, constants: Constants) -> Any:
+            return make_gradients(
+                self.model,
+                experiment.objective,
+                seed=constants.seed,
+                accumulate=experiment.execution.accumulate,
+                frozen=self.frozen,
+                view=self.view,
+                guide=self.guide(constants.guide),
+            )(state, batch)
+
+        return self.on_mesh(gradients)
 
     @property
     def rows(self) -> int:
@@ -260,7 +319,9 @@ def set_up(
     check_targets(experiment.objective, order, held)
     example = _example(data)
     params = parameter_shapes(model, experiment.objective, example)
-    planned = _planned(experiment, data, model, params, example)
+    objective = experiment.objective
+    guided = find_guide(objective, data) if objective.guide else None
+    planned = _planned(experiment, data, model, params, example, guided)
     check_evaluations(experiment, planned)
     units = units_of(order, data, model, params)
     curve, total = length_of(experiment, units)
@@ -294,6 +355,7 @@ def set_up(
         start=start,
         frozen=frozen,
         planned=planned,
+        guided=guided,
     )
     _check_attention(setup)
     return setup
@@ -308,14 +370,10 @@ def _check_attention(setup: Setup) -> None:
     experiment = setup.experiment
     if experiment.execution.compute.attention in ("auto", "plain"):
         return
-    of_step = setup.on_mesh(
-        make_gradients(
-            setup.model, experiment.objective, seed=experiment.seed, view=setup.view
-        )
-    )
     batch = setup.placed_batch(setup.order.shapes[-1])
+    constants = setup.constant_shapes()
     try:
-        jax.eval_shape(of_step, setup.shapes, batch)
+        jax.eval_shape(setup.gradients(), setup.shapes, batch, constants)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -335,15 +393,22 @@ def _example(data: Prepared) -> dict[str, jax.Array]:
 
 
 def _planned(
-    experiment: Experiment, data: Prepared, model: Any, params: Any, example: Any
+    experiment: Experiment,
+    data: Prepared,
+    model: Any,
+    params: Any,
+    example: Any,
+    guided: Guided | None,
 ) -> Planned:
     """What is known of the scores of a run that has not begun."""
     objective = experiment.objective
 
     def scores() -> dict[str, float]:
         carry = model.empty_cache(1, 0) if data.lanes else None
+        other = guided and Guide(guided.model, guided.params)
+        more = (other,) if objective.guided_scores else ()
         sums = jax.eval_shape(
-            lambda p: objective(model, p, numbered(example), None, carry), params
+            lambda p: objective(model, p, numbered(example), None, carry, *more), params
         )
         ones = dict.fromkeys((*sums.metrics, "weight"), 1.0)
         return objective.scores(ones, data.splits["validation"].coded)

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Key, UInt32
 from lm_jax.averages import Running
 from lm_jax.kernels.placement import platform
 from lm_jax.models.cache import continued
-from lm_jax.objectives import ObjectiveBase
+from lm_jax.objectives import Guide, ObjectiveBase
 from lm_jax.platform import products_of
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted, together
@@ -23,6 +23,21 @@ from lm_jax.training.state import TrainState
 Batch = dict[str, Array]
 View = Callable[[Any], Any]
 Seed = int | UInt32[Array, ""]
+
+
+class Constants(NamedTuple):
+    """What steps are given beside state and batch, and leave as it is.
+
+    As arguments: what is compiled holds no copy of it, and serves every seed.
+
+    Attributes:
+        seed: of dropout.
+        guide: parameters of the run that the objective reads, or None.
+    """
+
+    # Any: the same tree also holds shapes.
+    seed: Any
+    guide: Any = None
 
 
 def named_key(seed: Seed, purpose: str) -> Key[Array, ""]:
@@ -49,6 +64,7 @@ def make_train_step(
     view: View | None = None,
     products: bool = False,
     skip: int = 0,
+    guide: Guide | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """Make ``train_step(state, batch) -> (state, metrics)``.
 
@@ -69,6 +85,7 @@ def make_train_step(
         view: of all parameters, that the model is called with; None changes none.
         products: whether the update multiplies matrices: then it is made but once.
         skip: steps in a row that may be skipped; the state counts them.
+        guide: the model of another run, that the objective reads.
     """
     transformation = optax.with_extra_args_support(transformation)
     gradients = make_gradients(
@@ -78,6 +95,7 @@ def make_train_step(
         accumulate=accumulate,
         frozen=frozen,
         view=view,
+        guide=guide,
     )
 
     def train_step(state: TrainState, batch: Batch):
@@ -170,6 +188,7 @@ def make_gradients(
     accumulate: int = 1,
     frozen: Any = None,
     view: View | None = None,
+    guide: Guide | None = None,
 ) -> Callable[[TrainState, Batch], tuple[tuple[Array, Array, Any], Any]]:
     """Make ``gradients(state, batch) -> ((loss, weight, gradient), carry)``.
 
@@ -177,11 +196,12 @@ def make_gradients(
     other. See `make_train_step` for the arguments.
     """
     root = named_key(seed, "dropout")
+    beside = () if guide is None else (guide,)
 
     def loss_of(trained: Any, fixed: Any, batch: Batch, key: Array, carry: Any):
         params = together(trained, fixed)
         params = params if view is None else view(params)
-        sums = objective(model, params, batch, key, carry)
+        sums = objective(model, params, batch, key, carry, *beside)
         return sums.loss, (sums.weight, sums.carry)
 
     with_gradient = jax.value_and_grad(loss_of, has_aux=True)
@@ -271,17 +291,22 @@ def _updated(state: TrainState, gradient, norm, transformation, average, frozen)
 
 
 def make_evaluation_step(
-    model: nn.Module, objective: ObjectiveBase
-) -> Callable[[Any, Batch, Any], tuple[dict[str, Array], Any]]:
-    """Make ``evaluation_step(params, batch, carry) -> (sums, carry)``.
+    model: nn.Module, objective: ObjectiveBase, guide: nn.Module | None = None
+) -> Callable[..., tuple[dict[str, Array], Any]]:
+    """Make ``evaluation_step(params, batch, carry[, guide]) -> (sums, carry)``.
 
     The sums are the objective's metrics and "weight".
+
+    Args:
+        model, objective: what is scored, and how.
+        guide: the model whose parameters are given last, where scores need another.
     """
 
-    def evaluation_step(params: Any, batch: Batch, carry: Any):
+    def evaluation_step(params: Any, batch: Batch, carry: Any, beside: Any = None):
         carry = continued(carry, batch)
+        more = () if guide is None else (Guide(guide, beside),)
         with products_of(model):
-            sums = objective(model, params, batch, None, carry)
+            sums = objective(model, params, batch, None, carry, *more)
         return sums.metrics | {"weight": sums.weight}, sums.carry
 
     return evaluation_step

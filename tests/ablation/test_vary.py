@@ -38,7 +38,7 @@ def losses(setups):
     batch = to_mesh(first.order.batch(0), first.mesh)
     for setup in setups:
         state = first.first_state()
-        yield float(compiled.step(state, batch, setup.placed_seed())[1]["loss"])
+        yield float(compiled.step(state, batch, setup.constants())[1]["loss"])
 
 
 @pytest.mark.parametrize("part", RANDOM)

@@ -30,10 +30,13 @@ from lm_jax.models.stack import initialise
 from lm_jax.objectives import (
     BagOfWords,
     Classify,
+    Distil,
     GloVe,
+    Guide,
     MaskedTokens,
     NextToken,
     Objective,
+    Preference,
     Regress,
     Seq2Seq,
     SkipGram,
@@ -90,6 +93,11 @@ PAIRS = {
     "contexts": ids(),
     "counts": np.asarray([[3.0, 1, 7, 0, 2, 5], [4, 0, 1, 9, 2, 0]], np.float32),
 }
+ANSWERED = {
+    "pair_inputs": RANDOM.integers(0, VOCAB, (ROWS, 2, TIME)),
+    "pair_targets": RANDOM.integers(0, VOCAB, (ROWS, 2, TIME)),
+    "pair_mask": np.asarray([seen(6, 3), seen(4, 5)]) - seen(2),
+}
 NOISE = random_batch(Noise(negatives=3, shared=5, group=12))
 TREE = random_batch(HuffmanTree())
 
@@ -125,6 +133,10 @@ CASES = {
     "skip-gram in a tree": Case(SkipGram(), WordVectors(4, vocab_size=VOCAB), TREE),
     "cbow": Case(BagOfWords(), WordVectors(4, vocab_size=VOCAB), NOISE),
     "cbow in a tree": Case(BagOfWords(), WordVectors(4, vocab_size=VOCAB), TREE),
+    "distil": Case(Distil(), Transformer(**SMALL, positions=Learned(TIME)), PACKED),
+    "preference": Case(
+        Preference(), Transformer(**SMALL, positions=Learned(TIME)), ANSWERED
+    ),
     "glove": Case(GloVe(), GlobalVectors(4, vocab_size=VOCAB), PAIRS),
 }
 
@@ -151,7 +163,10 @@ def parameters(name):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _sums(objective, model, params, batch):
-    found = objective(model, params, batch, None)
+    # A reference that differs from the model, where scores are made with one.
+    other = Guide(model, jax.tree.map(lambda p: 0.9 * p, params))
+    more = (None, other) if objective.guided_scores else ()
+    found = objective(model, params, batch, None, *more)
     return {"loss": found.loss, "weight": found.weight} | dict(found.metrics)
 
 
@@ -171,7 +186,7 @@ def changed(field, array):
         return array * 2
     if field == "turns":
         return -array
-    if field == "mask":
+    if field in ("mask", "pair_mask"):
         return array * 0 + np.arange(array.size).reshape(array.shape) % 2
     if field == "segments":
         return np.ones_like(array)
@@ -188,8 +203,9 @@ def differ(a, b):
 def test_every_objective_has_a_case():
     assert {type(case.objective) for case in CASES.values()} == set(get_args(Objective))
     for kind in get_args(Objective):
-        batches = [c.batch for c in CASES.values() if type(c.objective) is kind]
-        assert set().union(*batches) == {*kind.reads, *kind.may_read}
+        cases = [c for c in CASES.values() if type(c.objective) is kind]
+        read = {*cases[0].objective.reads, *cases[0].objective.may_read}
+        assert set().union(*(case.batch for case in cases)) == read
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_arguments_are_a_devices_part_of_the_state_and_the_batch(scanned):
         return jnp.dtype(array.dtype).itemsize * jnp.prod(jnp.array(shape))
 
     batch = setup.placed_batch(setup.order.shapes[-1])
-    arrays = setup.placed_shapes(), batch, setup.placed_seed()
+    arrays = setup.placed_shapes(), batch, setup.constants()
     assert made.arguments == sum(map(held, jax.tree.leaves(arrays)))
     assert made.memory > made.arguments
 

@@ -95,7 +95,7 @@ def test_every_shape_is_compiled_before_the_first_step(folder, monkeypatch):
     compiled.plan(setup)
     guard = compiled.guard()
     state, seen = setup.first_state(), set()
-    lowered, seed = [], setup.placed_seed()
+    lowered, constants = [], setup.constants()
     real = jax._src.compiler.compile_or_get_cached
 
     def counting(*args, **kwargs):
@@ -108,14 +108,14 @@ def test_every_shape_is_compiled_before_the_first_step(folder, monkeypatch):
         shape = batch["inputs"].shape
         with monkeypatch.context() as patch:
             patch.setattr(jax._src.compiler, "compile_or_get_cached", counting)
-            state, _ = compiled.step(state, batch, seed)
+            state, _ = compiled.step(state, batch, constants)
         seen.add(shape)
         assert lowered == [], shape
     assert seen == {tuple(s) for s in setup.order.shapes}
     guard.check()
     other = {name: np.zeros((2, *a.shape[1:]), a.dtype) for name, a in batch.items()}
     other["inputs"] = other["segments"] = np.zeros((2, 5), np.int32)
-    compiled.step(state, other, seed)
+    compiled.step(state, other, constants)
     with pytest.raises(Recompiled, match="train_step"):
         guard.check()
 
@@ -146,6 +146,6 @@ def test_rows_of_zeros_change_no_loss(folder, monkeypatch):
         found.append([])
         for _ in range(5):
             _, batch, *_ = next(feed)
-            state, metrics = step(state, batch, setup.placed_seed())
+            state, metrics = step(state, batch, setup.constants())
             found[-1].append(float(metrics["loss"]))
     np.testing.assert_allclose(*found, rtol=1e-5)

@@ -33,7 +33,7 @@ def test_steps_compile_once_and_donate_their_state(setup):
     for _ in range(3):
         _, batch, *_ = next(feed)
         old = state
-        state, _ = compiled.step(old, batch, setup.placed_seed())
+        state, _ = compiled.step(old, batch, setup.constants())
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old.params))
     assert compiled.step._cache_size() == 1
     placed = jax.tree.map(lambda a: a.sharding, state)
@@ -46,7 +46,7 @@ def test_another_seed_is_the_same_program(setup):
     assert setup.model.dropout
     state, batch = setup.placed_shapes(), setup.placed_batch(setup.order.shapes[0])
     texts = {
-        Compiled(each).step.lower(state, batch, each.placed_seed()).as_text()
+        Compiled(each).step.lower(state, batch, each.constants()).as_text()
         for each in (setup, seeded(setup, 2**32 - 1))
     }
     assert len(texts) == 1
