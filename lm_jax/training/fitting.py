@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from lm_jax.adapting import dequantized, placed_as
 from lm_jax.data import Prepared
 from lm_jax.errors import NotFinite, UserError, nearest
 from lm_jax.evaluation import Evaluation, Fitted, Found
@@ -175,9 +176,10 @@ def _spread(loaded: NeuralModel) -> tuple[NeuralModel, Sharding, Mesh]:
 
     def over(sharding: Sharding) -> tuple[NeuralModel, Sharding, Mesh]:
         mesh = make_mesh(sharding, jax.devices())
-        tree = {"params": loaded.params}
-        placed = jax.device_put(tree, state_shardings(sharding, mesh, tree))
-        return replace(loaded, params=placed["params"]), sharding, mesh
+        whole = {"params": jax.eval_shape(dequantized, loaded.params)}
+        places = state_shardings(sharding, mesh, whole)["params"]
+        placed = jax.device_put(loaded.params, placed_as(loaded.params, places))
+        return replace(loaded, params=placed), sharding, mesh
 
     try:
         return over(loaded.experiment.execution.sharding)

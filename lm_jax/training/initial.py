@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lm_jax.adapting import dequantized
 from lm_jax.data.vectors import read_vectors
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import FromRun, InitialVectors
@@ -110,7 +111,7 @@ def from_run(initial: FromRun, tokenizer: Trained, params: Any) -> Start:
     loaded = load_model(run, initial.step)
     if not hasattr(loaded, "params"):
         raise UserError(f"{run} was fitted by counting: it has no parameters to take.")
-    there = dict(_renamed(initial, _by_path(loaded.params)))
+    there = dict(_renamed(initial, _by_path(dequantized(loaded.params))))
     here = _by_path(params)
     _check_expressions(initial, there, here)
     alike = digest(loaded.tokenizer) == digest(tokenizer)
