@@ -268,7 +268,7 @@ def set_up(
     start = None
     if experiment.initial is not None and fresh:
         unrolled = jax.eval_shape(unstack_blocks, params)
-        start = find_start(experiment.initial, data.tokenizer, unrolled)
+        start = find_start(experiment.initial, data.tokenizer, unrolled, model)
     key = jax.random.key(experiment.seed)
     params = jax.eval_shape(lambda p: adapted(experiment, p, key), params)
     frozen = frozen_of(experiment, params)
