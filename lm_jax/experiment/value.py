@@ -211,7 +211,10 @@ class Experiment:
             Face folder whose parameters this one begins with; None begins anew.
         frozen: which parameters are not trained: (expression, true or false) pairs.
             They have no gradient, no optimizer state and no share in the norm that
-            gradients are clipped by.
+            gradients are clipped by. A duration in the place of true is how long: until
+            then they and their optimizer state stay (gradual unfreezing: Howard and
+            Ruder 2018, 3.3: ``(("block_0/", "2 epochs"), ("block_1/", "1 epoch"),
+            (".*", False))``).
         adapter: what is trained beside the parameters of ``initial``, which stay as
             they are; None trains those themselves.
         patience: evaluations without a better loss before the run stops
@@ -242,7 +245,7 @@ class Experiment:
     watch: str = "likelihood"
     average: Average | None = None
     initial: Initial | None = None
-    frozen: tuple[tuple[str, bool], ...] = ((".*", False),)
+    frozen: tuple[tuple[str, bool | str], ...] = ((".*", False),)
     adapter: Adapter | None = None
     patience: int | None = within("[1, inf)", None)
     skip_bad_steps: int = within("[0, inf)", 0)

@@ -99,6 +99,7 @@ def _step_of(setup: Setup) -> Callable:
             accumulate=experiment.execution.accumulate,
             average=running(experiment.average),
             frozen=setup.frozen,
+            begins=setup.begins,
             view=setup.view,
             products=experiment.optimizer.products,
             skip=experiment.skip_bad_steps,

@@ -23,7 +23,7 @@ from lm_jax.experiment import (
 )
 from lm_jax.files import given_path, near
 from lm_jax.runs.directory import find_run
-from lm_jax.runs.model import load_model
+from lm_jax.runs.model import CountedModel, load_model
 from lm_jax.selectors import like_layers_once, path_name
 from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.pretrained import read_pretrained
@@ -101,7 +101,7 @@ def _other_fields(there: Any, here: Any) -> Iterator[tuple[str, str]]:
 def _run(initial: FromRun) -> There:
     run = find_run(given_path(initial.run, "initial.run"))
     loaded = load_model(run, initial.step)
-    if not hasattr(loaded, "params"):
+    if isinstance(loaded, CountedModel):
         raise UserError(f"{run} was fitted by counting: it has no parameters to take.")
     params = dequantized(loaded.params)
     return There("run", run, loaded.model, params, loaded.tokenizer)

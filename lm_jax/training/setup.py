@@ -48,7 +48,7 @@ from lm_jax.training.initial import Start, find_start
 from lm_jax.training.sizes import count, parameter_shapes, units_of
 from lm_jax.training.state import TrainState, first_state
 from lm_jax.training.step import View, make_gradients, named_key, numbered
-from lm_jax.training.trained import adapted, frozen_of
+from lm_jax.training.trained import adapted, begins_of, frozen_of
 
 CACHE = Path(".lm_jax")
 
@@ -73,6 +73,8 @@ class Setup:
         shardings: where each array of the state lies.
         start: what the first parameters begin with, if not with random values.
         frozen: true for each parameter that is not trained.
+        begins: the step at which the training of each begins; None where all begin
+            with the first.
         planned: what is known of its scores.
     """
 
@@ -91,6 +93,7 @@ class Setup:
     shardings: TrainState
     start: Start | None
     frozen: Any
+    begins: Any
     planned: Planned
 
     def on_mesh(self, step: Callable) -> Callable:
@@ -273,7 +276,11 @@ def set_up(
     params = jax.eval_shape(lambda p: adapted(experiment, p, key), params)
     frozen = frozen_of(experiment, params)
     carried = order.shapes[-1].rows if data.lanes else 0
-    rule = transformation(experiment.optimizer, curve, parted(params, frozen)[1])
+    begins = begins_of(experiment, params, units, total)
+    if begins is not None:
+        begins = parted(begins, frozen)[1]
+    trained = parted(params, frozen)[1]
+    rule = transformation(experiment.optimizer, curve, trained, begins)
     shapes = jax.eval_shape(
         lambda p: _first_state(experiment, carried, model, rule, p, frozen), params
     )
@@ -293,6 +300,7 @@ def set_up(
         shardings=state_shardings(experiment.execution.sharding, mesh, shapes),
         start=start,
         frozen=frozen,
+        begins=begins,
         planned=planned,
     )
     _check_attention(setup)
