@@ -119,8 +119,9 @@ def test_a_classifier_begins_as_the_body(folder):
     lines = Path("texts.jsonl")
     lines.write_text(
         "".join(
-            json.dumps({"text": f"{word} the seed.", "label": word[0]}) + "\n"
-            for word in ("sees", "eats", "likes", "hears") * 10
+            json.dumps({"text": f"a dog {word} {k}", "label": word}) + "\n"
+            for k in range(20)
+            for word in ("sees", "eats")
         )
     )
     experiment = replace(
