@@ -28,6 +28,7 @@ COMMANDS = {
     "runs": "runs of a folder: how far, how large; `runs prune` makes room",
     "import": "a Hugging Face checkpoint becomes a run",
     "export": "a run becomes a Hugging Face checkpoint",
+    "quantize": "a run becomes one with weights of eight bits, or of four",
     "vectors": "score word vectors, or write them as text",
     "inspect": "what a step of a run was trained on, token by token",
     "replay": "make a step of a run again: equal, or where it first differs",

@@ -87,6 +87,18 @@ def neighbour(path: Path) -> str:
     return f" Did you mean '{here}'?"
 
 
+def check_new(folder: Path, what: str) -> None:
+    """See that a directory is not there yet, or empty.
+
+    Raises:
+        UserError: it holds something.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(
+            f"{what} {near(folder)} is there already. Give a new directory."
+        )
+
+
 @contextmanager
 def _explained(path: Path, remedies: dict[int, str]) -> Iterator[None]:
     try:

@@ -1,8 +1,26 @@
 """From a model that has learnt to another: what of it is trained, and how fast."""
 
 from lm_jax.adapting.lora import LoRA
+from lm_jax.adapting.quantized import (
+    Integers,
+    as_read,
+    dequantized,
+    is_quantized,
+    placed_as,
+    quantize,
+)
 from lm_jax.adapting.rates import layerwise_rates
 
 Adapter = LoRA
 
-__all__ = ["Adapter", "LoRA", "layerwise_rates"]
+__all__ = [
+    "Adapter",
+    "Integers",
+    "LoRA",
+    "as_read",
+    "dequantized",
+    "is_quantized",
+    "layerwise_rates",
+    "placed_as",
+    "quantize",
+]

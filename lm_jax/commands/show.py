@@ -15,7 +15,7 @@ from lm_jax.runs.display import Display
 from lm_jax.selectors import path_name, select
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.setup import CACHE, Setup, set_up
-from lm_jax.training.trained import frozen_of
+from lm_jax.training.trained import begins_of, frozen_of
 
 USAGE = """\
 usage: ./launch.sh show FILE[:VARIANT] [--json] [--FIELD VALUE ...]
@@ -23,8 +23,8 @@ usage: ./launch.sh show FILE[:VARIANT] [--json] [--FIELD VALUE ...]
 Prints what an experiment resolves to: every field, every parameter with its
 shape, how many there are, which decay, operations and memory a step. Nothing
 is trained. --json prints {"experiment": {FIELD: VALUE}, "parameters": [{"name",
-"shape", "decays", "rate", "frozen"}], "resolved": {"steps", "tokens_per_step",
-"flops_per_token", "parameters", "memory": {NAME: BYTES}}}."""
+"shape", "decays", "rate", "frozen", "begins"}], "resolved": {"steps",
+"tokens_per_step", "flops_per_token", "parameters", "memory": {NAME: BYTES}}}."""
 
 
 class Parameter(NamedTuple):
@@ -36,6 +36,7 @@ class Parameter(NamedTuple):
         decays: whether weight decay acts on it.
         rate: factor on its learning rate.
         frozen: whether it isn't trained.
+        begins: the first step that it is trained in.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Parameter(NamedTuple):
     decays: bool
     rate: float
     frozen: bool
+    begins: int
 
 
 def main(args: list[str]) -> int:
@@ -106,8 +108,10 @@ def _parameters(setup: Setup) -> list[Parameter]:
     decays = select(optimizer.decays, params, "optimizer.decays", None)
     rates = select(optimizer.rates, params, "optimizer.rates", None)
     frozen = frozen_of(setup.experiment, params)
+    begins = begins_of(setup.experiment, params, setup.units, setup.total)
+    begins = jax.tree.map(lambda _: 0, params) if begins is None else begins
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    chosen = (jax.tree.leaves(tree) for tree in (decays, rates, frozen))
+    chosen = (jax.tree.leaves(tree) for tree in (decays, rates, frozen, begins))
     return [
         Parameter(
             path_name(path),
@@ -115,8 +119,9 @@ def _parameters(setup: Setup) -> list[Parameter]:
             bool(decay and optimizer.weight_decay),
             float(rate),
             bool(fixed),
+            begin + 1,
         )
-        for (path, leaf), decay, rate, fixed in zip(leaves, *chosen, strict=True)
+        for (path, leaf), decay, rate, fixed, begin in zip(leaves, *chosen, strict=True)
     ]
 
 
@@ -124,9 +129,10 @@ def _print_parameters(setup: Setup, parameters: list[Parameter]) -> None:
     """A line for each parameter, and their number."""
     print("parameters")
     print(f"  {'name':34}{'shape':>14}{'count':>12}  decays")
-    for name, shape, decays, rate, frozen in parameters:
+    for name, shape, decays, rate, frozen, begins in parameters:
         word = "yes" if decays else "no"
         word += "" if rate == 1.0 else f", rate x {rate:g}"
+        word += "" if begins == 1 else f", from step {begins}"
         word = "frozen" if frozen else word
         if len(name) > 33:
             print(textwrap.fill(f"  {name}", 80, subsequent_indent="  "))

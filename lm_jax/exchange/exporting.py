@@ -10,15 +10,21 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
+from lm_jax.adapting import dequantized, is_quantized
 from lm_jax.errors import UserError, nearest
 from lm_jax.exchange.architecture import Architecture, Shapes, canonical, shapes_of
 from lm_jax.exchange.fields import Unheld
 from lm_jax.exchange.files import WHOLE
-from lm_jax.exchange.importing import check_new
 from lm_jax.exchange.known import ARCHITECTURES
 from lm_jax.exchange.rows import fitting
 from lm_jax.exchange.written import write_tokenizer
-from lm_jax.files import atomic_write, given_path, whole_folder, writing
+from lm_jax.files import (
+    atomic_write,
+    check_new,
+    given_path,
+    whole_folder,
+    writing,
+)
 from lm_jax.models import Encoder, EncoderDecoder, Transformer
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.model import CountedModel, load_model
@@ -69,7 +75,12 @@ def export_run(
             "that are tokens."
         )
         model = model.clone(vocab_size=size)
-    params = flatten_dict(jax.device_get(loaded.params), sep="/")
+    if is_quantized(loaded.params):
+        notes.append(
+            "Quantized weights are written as the float32 that they stand for."
+        )
+    params = jax.device_get(dequantized(loaded.params))
+    params = flatten_dict(params, sep="/")
     context = loaded.context
     found = architecture_for(model, context, architecture)
     with whole_folder(path) as folder:

@@ -18,7 +18,7 @@ from lm_jax.exchange.files import FLOATS, Stored, read_json, stored_arrays
 from lm_jax.exchange.known import architecture_of
 from lm_jax.exchange.rows import Row, fitting, their_shapes
 from lm_jax.experiment import Experiment, save
-from lm_jax.files import atomic_write, given_path, near, whole_folder
+from lm_jax.files import atomic_write, check_new, given_path, near, whole_folder
 from lm_jax.models import Encoder, EncoderDecoder, Transformer
 from lm_jax.objectives import MaskedTokens, NextToken, Seq2Seq
 from lm_jax.optimizers import AdamW
@@ -101,18 +101,6 @@ def import_checkpoint(
         checkpoints.save(0, params, {"step": np.int32(0)}, {"best": 0}, 0)
         checkpoints.close()
     return Imported(checkpoint, tokenizer)
-
-
-def check_new(folder: Path, what: str) -> None:
-    """See that a directory is not there yet, or empty.
-
-    Raises:
-        UserError: it holds something.
-    """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(
-            f"{what} {near(folder)} is there already. Give a new directory."
-        )
 
 
 def _experiment(model: Any, context: int, run: Path, corpus: str) -> Experiment:

@@ -69,35 +69,62 @@ class InitialVectors:
     parameter: str = "embedding"
 
 
-@dataclass(frozen=True)
-class FromRun:
-    """The parameters of a run, which this one begins with.
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """How parameters that were learnt elsewhere become those of a model.
 
     What has the same path and shape in both is taken; each parameter that differs
     must be named, so that none is forgotten. Expressions are searched in paths, as
     "block_0/attention/query/kernel".
 
     Attributes:
-        run: its directory.
-        step: of the checkpoint; None takes the best one.
-        renamed: (expression, replacement) pairs that turn paths of the run into
-            paths of this model.
+        renamed: (expression, replacement) pairs that turn their paths into paths of
+            this model.
         resized: expressions of parameters of another shape, of which the part that
-            both shapes have is taken; the rest begins anew.
+            both shapes have is taken; the rest begins anew. Tables with a row for each
+            token are resized where the larger vocabulary begins with the smaller.
         new: expressions of parameters of this model that begin anew.
-        dropped: expressions of parameters of the run that are not taken.
+        dropped: expressions of parameters that are not taken.
     """
 
-    run: str = ""
-    step: int | None = within("[0, inf)", None)
     renamed: tuple[tuple[str, str], ...] = ()
     resized: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
+
+@dataclass(frozen=True)
+class FromRun(Learnt):
+    """The parameters of a run, which this one begins with; see `Learnt`.
+
+    Attributes:
+        run: its directory.
+        step: of the checkpoint; None takes the best one.
+    """
+
+    run: str = ""
+    step: int | None = within("[0, inf)", None)
+
     def __post_init__(self) -> None:
         """Refuse what is no step."""
         check(self, "initial")
+
+
+@dataclass(frozen=True)
+class FromHuggingFace(Learnt):
+    """The parameters of a Hugging Face folder, which a run begins with; see `Learnt`.
+
+    The tokenizer is that of the folder too: ``Pretrained(path)``. With another one,
+    what has a row for each token must be named in ``new``.
+
+    Attributes:
+        path: of the folder: config.json, safetensors and tokenizer.json.
+    """
+
+    path: str = ""
+
+
+Initial = InitialVectors | FromRun | FromHuggingFace
 
 
 @dataclass(frozen=True)
@@ -184,11 +211,14 @@ class Experiment:
             others are notes.
         average: of the weights, that is evaluated and used in their place; None
             has none.
-        initial: word vectors that the embedding begins as, or the run whose
-            parameters this one begins with; None begins anew.
+        initial: word vectors that the embedding begins as, or the run or the Hugging
+            Face folder whose parameters this one begins with; None begins anew.
         frozen: which parameters are not trained: (expression, true or false) pairs.
             They have no gradient, no optimizer state and no share in the norm that
-            gradients are clipped by.
+            gradients are clipped by. A duration in the place of true is how long: until
+            then they and their optimizer state stay (gradual unfreezing: Howard and
+            Ruder 2018, 3.3: ``(("block_0/", "2 epochs"), ("block_1/", "1 epoch"),
+            (".*", False))``).
         adapter: what is trained beside the parameters of ``initial``, which stay as
             they are; None trains those themselves.
         patience: evaluations without a better loss before the run stops
@@ -218,8 +248,8 @@ class Experiment:
     evaluations: Mapping[str, Evaluation] = field(metadata=NOTES | {"recipe": "watch"})
     watch: str = "likelihood"
     average: Average | None = None
-    initial: InitialVectors | FromRun | None = None
-    frozen: tuple[tuple[str, bool], ...] = ((".*", False),)
+    initial: Initial | None = None
+    frozen: tuple[tuple[str, bool | str], ...] = ((".*", False),)
     adapter: Adapter | None = None
     patience: int | None = within("[1, inf)", None)
     skip_bad_steps: int = within("[0, inf)", 0)

@@ -3,6 +3,7 @@
 from lm_jax.optimizers.adafactor import Adafactor
 from lm_jax.optimizers.base import OptimizerBase
 from lm_jax.optimizers.elementwise import SGD, Adadelta, AdamW, Lion
+from lm_jax.optimizers.gradual import begun
 from lm_jax.optimizers.muon import Muon
 from lm_jax.optimizers.rule import transformation
 
@@ -17,5 +18,6 @@ __all__ = [
     "Muon",
     "Optimizer",
     "OptimizerBase",
+    "begun",
     "transformation",
 ]

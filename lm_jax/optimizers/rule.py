@@ -3,7 +3,8 @@
 The parts are always in this order: clip the global norm, find the direction,
 multiply by the parameter's own rate, add decoupled weight decay and what else draws
 weights (or before that, if it is rated), multiply by the learning rate and by -1, and
-keep within the highest norms.
+keep within the highest norms. Parameters whose training begins later have no update
+before.
 """
 
 from typing import Any
@@ -14,12 +15,13 @@ import optax
 
 from lm_jax.errors import UserError
 from lm_jax.optimizers.base import ALL, FREE, MATRICES, OptimizerBase
+from lm_jax.optimizers.gradual import waiting, zero_before
 from lm_jax.schedules import Curve
 from lm_jax.selectors import is_scanned, path_name, select
 
 
 def transformation(
-    optimizer: OptimizerBase, curve: Curve, params: Any
+    optimizer: OptimizerBase, curve: Curve, params: Any, begins: Any = None
 ) -> optax.GradientTransformation:
     """The whole update rule of an optimizer value.
 
@@ -27,6 +29,8 @@ def transformation(
         optimizer: the value.
         curve: learning rate of each step.
         params: the parameters, or their shapes.
+        begins: the step at which the training of each begins; None is the first for
+            all. With it, an update is told the ``step``.
 
     Raises:
         UserError: a selector leaves a parameter out, or an expression in it that is
@@ -38,13 +42,14 @@ def transformation(
     # What has a rate of 0 stays as it is.
     mask = jax.tree.map(lambda decays, rate: decays and rate > 0, decays, rates)
     decaying = _drawn(optimizer, mask)
-    clip = optimizer.clip
+    clip, direction = optimizer.clip, optimizer.direction()
     return optax.chain(
         *([] if clip is None else [_clipped(clip)]),
-        optimizer.direction(),
+        direction if begins is None else waiting(direction, begins),
         *(decaying + rated if optimizer.rated_decay else rated + decaying),
         optax.scale_by_learning_rate(curve),
         *_bounded(optimizer, params),
+        *([] if begins is None else [zero_before(begins)]),
     )
 
 

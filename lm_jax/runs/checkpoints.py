@@ -182,7 +182,7 @@ class Checkpoints:
         """
         folder = self.directory / str(step)
         verify(folder, ())
-        item = "average" if "average" in self.items(step) else "params"
+        item = self._used(step)
         verify(folder, (item,))
         place = jax.sharding.SingleDeviceSharding(device or jax.devices()[0])
         reader = ocp.StandardCheckpointHandler()
@@ -191,6 +191,15 @@ class Checkpoints:
             dict(reader.metadata(folder / item)),
         )
         return reader.restore(folder / item, args=ocp.args.StandardRestore(like))
+
+    def size(self, step: int) -> int:
+        """Bytes of the files of the parameters to use."""
+        files = (self.directory / str(step) / self._used(step)).rglob("*")
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+    def _used(self, step: int) -> str:
+        """The item that has the parameters to use."""
+        return "average" if "average" in self.items(step) else "params"
 
     def read_params(self, step: int, like: Any) -> Any:
         """Read the parameters of a step, averaged or not, and nothing else.

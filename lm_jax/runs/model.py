@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from lm_jax.adapting import as_read
 from lm_jax.counting import FittedClasses, FittedNGram, load, load_classes
 from lm_jax.counting.generate import generate as continue_counted
 from lm_jax.errors import NotFinite, UserError, nearest
@@ -96,7 +97,8 @@ class NeuralModel(_Texts):
         experiment: that it was trained by.
         tokenizer: trained.
         model: the module, with all that the data decided filled in.
-        params: to use: the average where the run keeps one.
+        params: to use: the average where the run keeps one. Matrices of
+            a quantized run are `Quantized`, which its model reads as float32.
         context: tokens of the texts that it was trained on.
         step: that the parameters are of.
         labels: names of the classes that it tells apart, where it does.
@@ -308,7 +310,7 @@ def load_model(run: Path | str, step: int | None = None) -> NeuralModel | Counte
     devices()
     checkpoints = Checkpoints(run / "checkpoints")
     chosen = checkpoints.choose(step)
-    params = checkpoints.restore_params(chosen)
+    params = as_read(checkpoints.restore_params(chosen))
     if experiment.adapter is not None:
         params = experiment.adapter.seen(params)
     return NeuralModel(experiment, tokenizer, model, params, context, chosen, labels)

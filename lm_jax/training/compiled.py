@@ -154,6 +154,7 @@ def _step_of(setup: Setup) -> Callable:
             accumulate=experiment.execution.accumulate,
             average=running(experiment.average),
             frozen=setup.frozen,
+            begins=setup.begins,
             view=setup.view,
             # Of several states a condition computes both sides.
             products=experiment.optimizer.products or experiment.execution.together > 1,

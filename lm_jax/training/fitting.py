@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from lm_jax.adapting import dequantized, placed_as
 from lm_jax.data import Prepared
 from lm_jax.errors import NotFinite, UserError, nearest
 from lm_jax.evaluation import Evaluation, Fitted, Found
@@ -198,8 +199,9 @@ def _spread(loaded: NeuralModel) -> tuple[NeuralModel, Sharding, Mesh]:
 
 
 def _placed(params: Any, sharding: Sharding, mesh: Mesh) -> Any:
-    tree = {"params": params}
-    return jax.device_put(tree, state_shardings(sharding, mesh, tree))["params"]
+    whole = {"params": jax.eval_shape(dequantized, params)}
+    places = state_shardings(sharding, mesh, whole)["params"]
+    return jax.device_put(params, placed_as(params, places))
 
 
 def load_fitted(

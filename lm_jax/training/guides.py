@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from lm_jax.adapting import dequantized
 from lm_jax.data import Prepared
 from lm_jax.errors import UserError
 from lm_jax.files import given_path
@@ -82,7 +83,7 @@ def find_guide(objective: Objective | ObjectiveBase, data: Prepared) -> Guided:
         model = loaded.model.filled(data.vocab_size, data.context)
     except ValueError as error:
         raise UserError(f"{field}: {run}: {error}") from error
-    return Guided(objective.guide, run, loaded.step, model, loaded.params)
+    return Guided(objective.guide, run, loaded.step, model, dequantized(loaded.params))
 
 
 def _problems(

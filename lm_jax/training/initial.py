@@ -2,20 +2,31 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lm_jax.adapting import dequantized
 from lm_jax.data.vectors import read_vectors
 from lm_jax.errors import UserError, nearest
-from lm_jax.experiment import FromRun, InitialVectors
-from lm_jax.files import given_path
+from lm_jax.exchange.importing import read_checkpoint
+from lm_jax.experiment import (
+    FromHuggingFace,
+    FromRun,
+    Initial,
+    InitialVectors,
+    Learnt,
+    flatten,
+)
+from lm_jax.files import given_path, near
 from lm_jax.runs.directory import find_run
-from lm_jax.runs.model import load_model
+from lm_jax.runs.model import CountedModel, load_model
 from lm_jax.selectors import like_layers_once, path_name
 from lm_jax.tokenizers import Trained
+from lm_jax.tokenizers.pretrained import read_pretrained
 from lm_jax.tokenizers.saved import digest
 
 # Parameters with a row or a column for each token of the vocabulary.
@@ -36,8 +47,26 @@ class Start(NamedTuple):
     table: list[tuple[str, str]]
 
 
+class There(NamedTuple):
+    """Parameters that were learnt elsewhere.
+
+    Attributes:
+        kind: "run" or "checkpoint".
+        where: it lies.
+        model: that they are of.
+        params: float32, by dictionaries.
+        tokenizer: that names their rows.
+    """
+
+    kind: str
+    where: Path
+    model: Any
+    params: Any
+    tokenizer: Trained
+
+
 def find_start(
-    initial: InitialVectors | FromRun, tokenizer: Trained, params: Any
+    initial: Initial, tokenizer: Trained, params: Any, model: Any = None
 ) -> Start:
     """Read what the parameters of a model are to begin with.
 
@@ -45,13 +74,43 @@ def find_start(
         initial: where from.
         tokenizer: names each row of the embedding.
         params: the parameters' shapes, unrolled.
+        model: that they are of. Where a field of it is another than it was there, the
+            table says so.
 
     Raises:
         UserError: it can't be read or doesn't fit.
     """
-    if isinstance(initial, FromRun):
-        return from_run(initial, tokenizer, params)
-    return from_vectors(initial, tokenizer, params)
+    if isinstance(initial, InitialVectors):
+        return from_vectors(initial, tokenizer, params)
+    there = _run(initial) if isinstance(initial, FromRun) else _checkpoint(initial)
+    start = from_learnt(initial, there, tokenizer, params)
+    return start._replace(table=[*_other_fields(there.model, model), *start.table])
+
+
+def _other_fields(there: Any, here: Any) -> Iterator[tuple[str, str]]:
+    """The fields that two models of one family have otherwise."""
+    if type(there) is not type(here):
+        return
+    of_there, of_here = flatten(there), flatten(here)
+    for name in of_there | of_here:
+        a, b = (of.get(name, "none") for of in (of_there, of_here))
+        if a != b:
+            yield f"model.{name}", f"{a} there, {b} here"
+
+
+def _run(initial: FromRun) -> There:
+    run = find_run(given_path(initial.run, "initial.run"))
+    loaded = load_model(run, initial.step)
+    if isinstance(loaded, CountedModel):
+        raise UserError(f"{run} was fitted by counting: it has no parameters to take.")
+    params = dequantized(loaded.params)
+    return There("run", run, loaded.model, params, loaded.tokenizer)
+
+
+def _checkpoint(initial: FromHuggingFace) -> There:
+    path = given_path(initial.path, "initial.path")
+    found, tokenizer = read_checkpoint(path), read_pretrained(path)
+    return There("checkpoint", near(path), found.model, found.params, tokenizer)
 
 
 def from_vectors(initial: InitialVectors, tokenizer: Trained, params: Any) -> Start:
@@ -97,26 +156,24 @@ def from_vectors(initial: InitialVectors, tokenizer: Trained, params: Any) -> St
     return Start(arrays, place, [(initial.parameter, said)])
 
 
-def from_run(initial: FromRun, tokenizer: Trained, params: Any) -> Start:
-    """Read the parameters of a run, and say what is taken.
+def from_learnt(
+    initial: Learnt, source: There, tokenizer: Trained, params: Any
+) -> Start:
+    """Say what is taken of parameters that were learnt elsewhere.
 
     What has a row for each token is taken only where the tokens are the same.
 
     Raises:
-        UserError: it can't be read; a parameter of either side fits nothing and is
-            not named; an expression matches nothing.
+        UserError: a parameter of either side fits nothing and is not named; an
+            expression matches nothing.
     """
-    run = find_run(given_path(initial.run, "initial.run"))
-    loaded = load_model(run, initial.step)
-    if not hasattr(loaded, "params"):
-        raise UserError(f"{run} was fitted by counting: it has no parameters to take.")
-    there = dict(_renamed(initial, _by_path(loaded.params)))
+    there = dict(_renamed(initial, _by_path(source.params)))
     here = _by_path(params)
     _check_expressions(initial, there, here)
-    alike = digest(loaded.tokenizer) == digest(tokenizer)
+    tokens = _likeness(source.tokenizer, tokenizer)
     taken, table, problems = {}, [], []
     for path, shape in here.items():
-        how, fits = _fate(initial, path, shape, there.get(path), alike)
+        how, fits = _fate(initial, path, shape, there.get(path), source.kind, tokens)
         table.append((path, how))
         if not fits:
             problems.append(f"  {path}: {how}")
@@ -128,10 +185,12 @@ def from_run(initial: FromRun, tokenizer: Trained, params: Any) -> Start:
         for path in left
         if path not in here and not _matches(initial.dropped, path)
     ]
-    problems += [f"  {path}: of the run, and of no use here" for path in unnamed]
+    problems += [
+        f"  {path}: of the {source.kind}, and of no use here" for path in unnamed
+    ]
     if problems:
         raise UserError(
-            f"Parameters of {run} and of this model don't fit:\n"
+            f"Parameters of {source.where} and of this model don't fit:\n"
             + "\n".join(like_layers_once(problems))
             + "\nName each in initial.new, initial.resized, initial.renamed or "
             "initial.dropped: (--initial.new 'EXPRESSION' ...)."
@@ -147,7 +206,7 @@ def _by_path(tree: Any) -> dict[str, Any]:
     return {path_name(path): leaf for path, leaf in leaves}
 
 
-def _renamed(initial: FromRun, there: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _renamed(initial: Learnt, there: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for path, array in there.items():
         name = path
         for expression, replacement in initial.renamed:
@@ -159,20 +218,31 @@ def _matches(expressions: tuple[str, ...], path: str) -> bool:
     return any(re.search(expression, path) for expression in expressions)
 
 
+def _likeness(there: Trained, here: Trained) -> str:
+    """Say whether tokens are the "same", "more" or fewer of them, or "others"."""
+    if digest(there) == digest(here):
+        return "same"
+    both = range(min(there.vocab_size, here.vocab_size))
+    begun = there.symbols(both) == here.symbols(both)
+    return "more" if begun and there.vocab_size != here.vocab_size else "others"
+
+
 def _fate(
-    initial: FromRun, path: str, here: Any, there: Any, alike: bool
+    initial: Learnt, path: str, here: Any, there: Any, kind: str, tokens: str
 ) -> tuple[str, bool]:
     """Say what becomes of a parameter of the model, and whether that is clear."""
     if _matches(initial.new, path):
         return "new", True
     if there is None:
-        return "the run has none of this path", False
-    if not alike and re.search(PER_TOKEN, path):
-        return "has a row for each token, and the run's tokens are others", False
+        return f"the {kind} has none of this path", False
+    resized = _matches(initial.resized, path)
+    known = tokens == "same" or (tokens == "more" and resized)
+    if not known and re.search(PER_TOKEN, path):
+        return f"has a row for each token, and the {kind}'s tokens are others", False
     if here.shape == there.shape:
         return "taken", True
     sizes = f"{_size(there)} there, {_size(here)} here"
-    if len(here.shape) == len(there.shape) and _matches(initial.resized, path):
+    if len(here.shape) == len(there.shape) and resized:
         return f"resized, {sizes}", True
     return sizes, False
 
@@ -182,7 +252,7 @@ def _size(array: Any) -> str:
 
 
 def _check_expressions(
-    initial: FromRun, there: dict[str, Any], here: dict[str, Any]
+    initial: Learnt, there: dict[str, Any], here: dict[str, Any]
 ) -> None:
     for field, paths in (
         ("new", here),

@@ -131,6 +131,8 @@ def _check(before: Any, setup: Setup, checkpoints: Checkpoints) -> None:
     """
     steps = checkpoints.steps()
     done = steps[-1] if steps else 0
+    if steps:
+        _check_trained(checkpoints.directory, done)
     skips = before.skip_bad_steps
     if done and setup.experiment.skip_bad_steps < skips:
         folder = checkpoints.directory / str(done)
@@ -159,6 +161,21 @@ def _check(before: Any, setup: Setup, checkpoints: Checkpoints) -> None:
             f"{type(setup.experiment.schedule).__name__} the learning rates of the "
             f"{done:,} steps made would have been others than with '{before.budget}'. "
             f"{advice}"
+        )
+
+
+def _check_trained(directory: Path, step: int) -> None:
+    """See that a checkpoint was saved in training.
+
+    Raises:
+        UserError: it holds parameters alone, as those of imported and quantized runs.
+    """
+    if "validation" not in read_progress(directory / str(step)):
+        run = near(directory.parent)
+        raise UserError(
+            f"{run} has parameters, and nothing of a training to go on with: it was "
+            "imported or quantized. Begin another run from it: "
+            f"--from {run} --run DIRECTORY."
         )
 
 

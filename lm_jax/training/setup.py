@@ -57,7 +57,7 @@ from lm_jax.training.step import (
     named_key,
     numbered,
 )
-from lm_jax.training.trained import adapted, frozen_of
+from lm_jax.training.trained import adapted, begins_of, frozen_of
 
 CACHE = Path(".lm_jax")
 
@@ -82,6 +82,8 @@ class Setup:
         shardings: where each array of the state lies.
         start: what the first parameters begin with, if not with random values.
         frozen: true for each parameter that is not trained.
+        begins: the step at which the training of each begins; None where all begin
+            with the first.
         planned: what is known of its scores.
         guided: the run that the objective reads beside the model, if it does.
     """
@@ -101,6 +103,7 @@ class Setup:
     shardings: TrainState
     start: Start | None
     frozen: Any
+    begins: Any
     planned: Planned
     guided: Guided | None = None
 
@@ -329,12 +332,16 @@ def set_up(
     start = None
     if experiment.initial is not None and fresh:
         unrolled = jax.eval_shape(unstack_blocks, params)
-        start = find_start(experiment.initial, data.tokenizer, unrolled)
+        start = find_start(experiment.initial, data.tokenizer, unrolled, model)
     key = jax.random.key(experiment.seed)
     params = jax.eval_shape(lambda p: adapted(experiment, p, key), params)
     frozen = frozen_of(experiment, params)
     carried = order.shapes[-1].rows if data.lanes else 0
-    rule = transformation(experiment.optimizer, curve, parted(params, frozen)[1])
+    begins = begins_of(experiment, params, units, total)
+    if begins is not None:
+        begins = parted(begins, frozen)[1]
+    trained = parted(params, frozen)[1]
+    rule = transformation(experiment.optimizer, curve, trained, begins)
     shapes = jax.eval_shape(
         lambda p: _first_state(experiment, carried, model, rule, p, frozen), params
     )
@@ -354,6 +361,7 @@ def set_up(
         shardings=state_shardings(experiment.execution.sharding, mesh, shapes),
         start=start,
         frozen=frozen,
+        begins=begins,
         planned=planned,
         guided=guided,
     )

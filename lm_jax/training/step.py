@@ -15,6 +15,7 @@ from lm_jax.averages import Running
 from lm_jax.kernels.placement import platform
 from lm_jax.models.cache import continued
 from lm_jax.objectives import Guide, ObjectiveBase
+from lm_jax.optimizers import begun
 from lm_jax.platform import products_of
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted, together
@@ -61,6 +62,7 @@ def make_train_step(
     accumulate: int = 1,
     average: Running | None = None,
     frozen: Any = None,
+    begins: Any = None,
     view: View | None = None,
     products: bool = False,
     skip: int = 0,
@@ -82,6 +84,8 @@ def make_train_step(
         accumulate: parts that a batch is computed in; must divide its rows.
         average: of the weights, that each step adds to.
         frozen: true for each parameter that is not trained; None trains all.
+        begins: the step at which the training of each of the others begins; None is
+            the first for all. It has no share in the gradient's norm before.
         view: of all parameters, that the model is called with; None changes none.
         products: whether the update multiplies matrices: then it is made but once.
         skip: steps in a row that may be skipped; the state counts them.
@@ -104,6 +108,8 @@ def make_train_step(
         weight = jnp.maximum(weight, 1.0)
         loss = loss / weight
         gradient = jax.tree.map(lambda g: g / weight, gradient)
+        if begins is not None:
+            gradient = begun(gradient, begins, state.step)
         norm = optax.tree.norm(gradient)
 
         def updated(state: TrainState, gradient: Any) -> TrainState:
@@ -270,7 +276,7 @@ def _by_training(params: Any, frozen: Any) -> tuple[Any, Any]:
 def _updated(state: TrainState, gradient, norm, transformation, average, frozen):
     fixed, trained = _by_training(state.params, frozen)
     updates, opt_state = transformation.update(
-        gradient, state.opt_state, trained, norm=norm
+        gradient, state.opt_state, trained, norm=norm, step=state.step
     )
     updates = jax.tree.map(lambda u: u * state.scale, updates)
     trained = optax.apply_updates(trained, updates)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from lm_jax.durations import Units, steps
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
 from lm_jax.selectors import select
@@ -33,7 +34,8 @@ def frozen_of(experiment: Experiment, params: Any) -> Any:
     Raises:
         UserError: an expression matches nothing, or nothing is left to train.
     """
-    frozen = select(experiment.frozen, params, "frozen")
+    chosen = select(experiment.frozen, params, "frozen")
+    frozen = jax.tree.map(lambda value: value is True, chosen)
     if experiment.adapter is not None:
         fixed = experiment.adapter.frozen(params)
         frozen = jax.tree.map(operator.or_, frozen, fixed)
@@ -46,3 +48,37 @@ def frozen_of(experiment: Experiment, params: Any) -> Any:
                 f"trained by frozen=(('{expression}', True), ('.*', False))."
             )
     return frozen
+
+
+def begins_of(experiment: Experiment, params: Any, units: Units, total: int) -> Any:
+    """The step at which the training of each parameter begins, 0 for most.
+
+    Args:
+        experiment: of it.
+        params: all of them, or their shapes.
+        units: what a step amounts to.
+        total: steps of the budget.
+
+    Returns:
+        None where all begin with the first.
+
+    Raises:
+        UserError: a time is no duration, or as long as the budget; the optimizer
+            looks at all parameters at once.
+    """
+    waits = [value for _, value in experiment.frozen if isinstance(value, str)]
+    if not waits:
+        return None
+    found = {value: steps(value, units, "frozen") for value in waits}
+    if long := [value for value, step in found.items() if step >= total]:
+        raise UserError(
+            f"frozen: '{long[0]}' is {found[long[0]]:,} steps, and the budget is "
+            f"{total:,}: nothing of that would be trained. Give less, or True."
+        )
+    if experiment.optimizer.products:
+        raise UserError(
+            f"frozen: '{waits[0]}', and {type(experiment.optimizer).__name__} can't "
+            "begin with a part of its matrices later. Take AdamW, or True and False."
+        )
+    chosen = select(experiment.frozen, params, "frozen")
+    return jax.tree.map(lambda value: found.get(value, 0), chosen)
