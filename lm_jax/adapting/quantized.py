@@ -62,7 +62,7 @@ def quantize(params: Any, to: Integers = "int8") -> Any:
         to: the type of the integers.
 
     Returns:
-        The same, with an `Quantized` in the place of each matrix.
+        The same, with a `Quantized` in the place of each matrix.
 
     Raises:
         NotFinite: a matrix has an infinite number, or none.
