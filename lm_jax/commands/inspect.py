@@ -10,7 +10,7 @@ import tyro
 
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
-from lm_jax.data.texts import TOKENS, texts
+from lm_jax.data.texts import TOKENS, of_pair, texts
 from lm_jax.errors import UserError
 from lm_jax.experiment import read
 from lm_jax.runs.claim import check_data
@@ -88,6 +88,11 @@ def main(args: list[str]) -> None:
 
 def _print_row(tokenizer, row: dict[str, np.ndarray]) -> None:
     """A line for each token: where it stands, what it is, what is predicted."""
+    if "pair_inputs" in row:
+        for which, name in enumerate(("chosen", "rejected")):
+            print(f"{name}:")
+            _print_row(tokenizer, of_pair(row, which))
+        return
     names = [name for name in TOKENS if name in row]
     lengths = {len(row[name]) for name in names}
     answers = [name for name in ("targets", "originals") if name in row]

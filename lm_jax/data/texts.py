@@ -13,9 +13,24 @@ TOKENS = ("inputs", "contexts", "source", "decoder_inputs", "originals", "target
 
 def texts(tokenizer: Trained, batch: Row) -> list[str]:
     """The text that each row of a batch begins with; none where no field is tokens."""
+    if "pair_inputs" in batch:
+        both = zip(*(texts(tokenizer, of_pair(batch, k)) for k in (0, 1)), strict=True)
+        return [f"chosen: {chosen}\nrejected: {rejected}" for chosen, rejected in both]
     found = next((batch[name] for name in TOKENS if name in batch), ())
     rows = enumerate(map(np.atleast_1d, found))
     return [written(tokenizer, unpadded(ids, batch, row)) for row, ids in rows]
+
+
+def of_pair(rows: Row, which: int) -> Row:
+    """The fields of rows with one of two answers, named as those of one text.
+
+    Args:
+        rows: a row of `AnswerPairs`, or a batch of them.
+        which: 0 is the chosen answer.
+    """
+    return {
+        name.removeprefix("pair_"): array[..., which, :] for name, array in rows.items()
+    }
 
 
 def unpadded(ids: Int[np.ndarray, "..."], batch: Row, row: int) -> np.ndarray:

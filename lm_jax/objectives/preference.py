@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from lm_jax.bounds import within
 from lm_jax.data.encoding import Coded
+from lm_jax.errors import UserError
 from lm_jax.kernels.loss import nats_in_pieces
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.guide import Guide
@@ -89,9 +90,15 @@ class Preference(ObjectiveBase):
 
         Returns:
             Nats, over the number of pairs.
+
+        Raises:
+            UserError: there is no reference.
         """
         if guide is None:
-            raise TypeError("Preference compares with a reference: give its guide.")
+            raise UserError(
+                "Preference compares with a reference, and there is none here. A run "
+                "of it is scored by `evaluate`."
+            )
         (hidden, carry), sown = applied(
             self, model, params, batch, key, carry, self.read
         )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lm_jax.data import AnswerPairs, Answers
 from lm_jax.data.answers import kept
+from lm_jax.data.texts import texts
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters
@@ -87,6 +88,10 @@ def test_both_answers_follow_one_prompt(table, tmp_path):
             found.append((prompt, good, bad))
     wanted = [(f"|{r['ask']}", f"{r['good']}|", f"{r['bad']}|") for r in rows]
     assert sorted(found) == sorted(wanted)
+    (said,) = texts(made.tokenizer, {n: a[None] for n, a in row.items()})
+    prompt, good, bad = (text.replace("|", "") for text in found[-1])
+    both = ["chosen: ", f"{prompt}{good}", "rejected: ", f"{prompt}{bad}"]
+    assert said.split("\n") == both
     order = made.order(0, 4)
     shapes = {f.name: f.sized(order.shapes[-1].length) for f in made.fields}
     batch = order.batch(0)

@@ -185,6 +185,9 @@ def test_preference_begins_at_log_2_and_learns_to_tell_pairs(capsys):
     found = losses("preferred")
     assert found[0] == pytest.approx(math.log(2), abs=1e-5)
     assert found[-5:].mean() < 0.5
+    apart = ("--budget", "4 steps", "--fsdp", "2", "--accumulate", "2")
+    assert train("apart", *PREFERRED, *still, *apart, devices=2) == 0
+    np.testing.assert_allclose(losses("apart"), found[:4], rtol=1e-4)
     capsys.readouterr()
     assert main(["evaluate", "preferred", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)["scores"]
