@@ -3,7 +3,8 @@
 Run:     ./launch.sh train experiments/gpt_shakespeare.py
          ./launch.sh train experiments/distil_shakespeare.py:taught
          ./launch.sh sweep experiments/distil_shakespeare.py
-Expect:  not run yet
+Expect:  not run with its 5 seeds yet; with seed 0, validation loss 1.8616 nats/char
+         taught and 1.9080 alone, the teacher's 1.9005
 Source:  Hinton et al. 2015, 2 (the loss); no figure is published for this text
 Data:    the run of the first line, which the others learn from
 """
