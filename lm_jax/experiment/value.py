@@ -12,6 +12,7 @@ from lm_jax.averages import Average
 from lm_jax.bounds import SEEDS, check, within
 from lm_jax.counting import Counting
 from lm_jax.data import Data, Labelled, OwnData, TokenStream
+from lm_jax.durations import parse_duration
 from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Evaluation, Likelihood, Sample
 from lm_jax.experiment.checked import check_types
@@ -267,6 +268,9 @@ class Experiment:
         held = tuple(part for part in RANDOM if part in self.held)
         object.__setattr__(self, "held", held)  # one recipe, one name
         check_watched(self.evaluations, self.watch)
+        for _, until in self.frozen:
+            if isinstance(until, str):
+                parse_duration(until, "frozen", positive=True)
         check(self)
         _keep_published(self)
 

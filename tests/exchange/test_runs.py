@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +13,10 @@ from safetensors.numpy import load_file
 from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.exchange import export_run, import_checkpoint
+from lm_jax.experiment import read
 from lm_jax.runs.model import load_model
 from lm_jax.tokenizers.trained import prompted
+from lm_jax.training.fitting import train
 from tests.exchange.made import MODELS, VOCAB, write_model, write_tokenizer
 from tests.tiny import write_tiny
 
@@ -78,6 +81,18 @@ def test_commands_read_it_without_its_folder(folder, capsys):
     found = json.loads(capsys.readouterr().out)
     assert 0 < found["scores"]["loss"] < 20
     assert main(["export", "runs/llama", "out"]) == 0
+
+
+@pytest.mark.slow
+def test_training_does_not_go_on_with_it(folder, capsys):
+    """There is no optimizer's state; another run begins from it."""
+    write_model(folder, MODELS["llama"])
+    import_checkpoint(folder, "runs/llama", "text.txt")
+    experiment = read(Path("runs/llama"))
+    before = Path("runs/llama/environment.json").read_bytes()
+    with pytest.raises(UserError, match="--from runs/llama --run DIRECTORY"):
+        train(experiment, "runs/llama")
+    assert Path("runs/llama/environment.json").read_bytes() == before
 
 
 def test_a_vocabulary_without_vectors_is_refused(folder):

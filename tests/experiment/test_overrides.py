@@ -207,7 +207,7 @@ def test_an_unknown_name_is_answered_with_what_works(typed, advice):
         ("--optimizer.clip none", "takes a number or None, not 'none'"),
         ("--budget 3 epochs", "quoted: --budget '3 epochs'"),
         ("--model.layers 3 4", "'4' stands after it"),
-        ("--frozen a b", "a text and then True or False"),
+        ("--frozen a b", "frozen: 'b' is not a duration"),
         ("--fsdp two", "--fsdp takes a whole number, not 'two'"),
         ("--optimizer", "the name of a kind after it: SGD"),
         ("--optimizer Lion x", "'x' stands after it"),
