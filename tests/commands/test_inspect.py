@@ -85,5 +85,14 @@ def test_what_does_not_go_together_is_refused(folder, capsys):
             ("probe", "run", "pairs.jsonl", "--category", "filed"),
             "Did you mean 'field'?",
         ),
+        (("evaluate", "run", "--limit", "3"), "give --tasks"),
+        (("evaluate", "run", "--tasks", "x", "--split", "test"), "leave out all"),
     ):
         assert message in refused(capsys, *args)
+
+
+@pytest.mark.slow
+def test_a_task_that_is_not_there_is_refused(folder, capsys):
+    pytest.importorskip("lm_eval")
+    args = ("evaluate", "run", "--tasks", "no-such-task")
+    assert "no task of that name" in refused(capsys, *args)
