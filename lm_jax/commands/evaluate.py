@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from lm_jax.bounds import check, within
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
@@ -19,6 +20,7 @@ from lm_jax.runs.confusion import draw_confusion
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.items import keep_items
+from lm_jax.runs.model import load_model
 from lm_jax.runs.result import add_scores, corpus_of, entries
 from lm_jax.training.fitting import (
     Elsewhere,
@@ -62,18 +64,33 @@ class Options:
     items: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Score each item alone too (a text, a window), and keep that in the run: `compare`
     and `report` then say what other items would have given. They look at last steps."""
+    tasks: tuple[str, ...] = ()
+    """Tasks of lm-evaluation-harness in place of a split: names, or YAML files that
+    define one. Needs the extra `tasks`."""
+    limit: int | None = within("[1, 2147483647]", None)
+    """Examples of each of --tasks; all if not given."""
     predictions: str = ""
     """File for what is said of each text, a line each: .jsonl or .tsv."""
     json: AsJson = False
     """Print {"run", "step", "split", "text", "seen_before_each", "scores", "texts"};
     of a loss in nats "loss" is that of a token. Where classes are told apart,
-    "confusion" has their labels and counts."""
+    "confusion" has their labels and counts. With --tasks: {"run", "step", "results",
+    "n-shot", "n-samples", "versions"}, as the harness has them."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is of no task."""
+        check(self, "evaluate")
+        if self.limit is not None and not self.tasks:
+            raise UserError("--limit is of examples of a task: give --tasks.")
 
 
 def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "evaluate", args)
     run = find_run(options.run)
+    if options.tasks:
+        _evaluate_tasks(options, run)
+        return
     experiment = read(run)
     file = _file_of(options)
     evaluation = _chosen(options, experiment)
@@ -121,6 +138,27 @@ def main(args: list[str]) -> None:
         add_scores(run, made)
         if not options.corpus:
             draw_confusion(run, found.more, split)
+
+
+def _evaluate_tasks(options: Options, run: Path) -> None:
+    """Print what the harness finds of its tasks."""
+    other = replace(options, tasks=(), limit=None, step=None, json=False)
+    if other != Options(options.run):
+        raise UserError(
+            "--tasks says all of what is evaluated: leave out all options but --limit, "
+            "--step and --json."
+        )
+    from lm_jax.exchange.harness import harness_results, table_of  # an extra
+
+    with Display(0, sys.stderr).waiting(f"reading {run}, and evaluating tasks"):
+        model = load_model(run, options.step)
+        found = harness_results(model, options.tasks, options.limit)
+    if options.json:
+        names = ("results", "n-shot", "n-samples", "versions")
+        said = {name: found.get(name) for name in names}
+        print_json({"run": run, "step": model.step, **said})
+        return
+    Display(0).header(f"{run}, step {model.step}", table_of(found))
 
 
 def _file_of(options: Options) -> Path | None:

@@ -1,4 +1,4 @@
-"""What a step of a run was trained on, token by token."""
+"""What a step was trained on, or what a model says of a text, token by token."""
 
 import sys
 from dataclasses import dataclass
@@ -8,47 +8,115 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from lm_jax.bounds import check, within
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.data.texts import TOKENS, of_pair, texts
 from lm_jax.errors import UserError
 from lm_jax.experiment import read
+from lm_jax.files import atomic_write, given_path, near
+from lm_jax.inspection.inspecting import inspect
+from lm_jax.report.inspected import as_object, lines, rows
+from lm_jax.report.inspected_page import inspected_page
 from lm_jax.runs.claim import check_data
 from lm_jax.runs.directory import find_run
+from lm_jax.runs.display import Display
 from lm_jax.runs.metrics import read_metrics
+from lm_jax.runs.model import load_model
 from lm_jax.tokenizers.trained import visible
 from lm_jax.training.setup import CACHE
 
 
 @dataclass(frozen=True)
 class Options:
-    """Decode and print exactly the batch that a step was trained on."""
+    """Look at what a step was trained on, or at what a model says of a text.
+
+    Without --text: exactly the batch of a step, decoded. With it: the probability of
+    each token, its rank and what was likelier; of a classifier its decision, and by
+    which words (integrated gradients, and gradient x input).
+    """
 
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
-    step: int = 1
-    """Which step, from 1."""
+    step: int | None = None
+    """Which step's batch, the first if not given; with --text of which checkpoint, the
+    best if not given."""
     row: int | None = None
     """Only this row of the batch, token by token with its target."""
+    text: tuple[str, ...] = ()
+    """The text, or the two of a pair."""
+    alternatives: int = within("[1, 100]", 5)
+    """Likeliest tokens to name at each place."""
+    label: str = ""
+    """The class whose logit is explained; the likeliest if not given."""
+    attention: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Make maps of softmax attention too, for --html and --json."""
+    html: Path | None = None
+    """File for a page that needs nothing but a browser: a heat map of the text."""
     json: AsJson = False
-    """Print {"step", "epoch", "rows": [{"text", "arrays": {NAME: [...]}}]}."""
+    """Print {"step", "epoch", "rows": [{"text", "arrays": {NAME: [...]}}]}; of a text
+    {"run", "step", "text", "formulation", "log_probability", "tokens": [...]}, or
+    {..., "outputs", "probabilities", "words": [...], "gap"}."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is of the other kind of look."""
+        check(self, "inspect")
+        if self.text and self.row is not None:
+            raise UserError("--row is of a batch, and --text of no batch: give one.")
+        for name in ("html", "attention", "label"):
+            if getattr(self, name) and not self.text:
+                raise UserError(f"--{name} is of a text: give --text.")
+        if self.attention and not (self.html or self.json):
+            raise UserError("--attention is shown by --html FILE or --json: give one.")
 
 
 def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "inspect", args)
     run = find_run(options.run)
+    if options.text:
+        _look_at_text(options, run)
+    else:
+        _look_at_batch(options, run)
+
+
+def _look_at_text(options: Options, run: Path) -> None:
+    """Print what a model says of a text, and write the page."""
+    page = given_path(options.html, "--html") if options.html else None
+    aside = Display(0, sys.stderr)
+    with aside.waiting(f"reading {run}, and compiling"):
+        model = load_model(run, options.step)
+        found = inspect(
+            model, options.text, options.alternatives, options.label, options.attention
+        )
+    title = f"{run}, step {model.step}"
+    if page is not None:
+        atomic_write(page, inspected_page(found, title))
+    if options.json:
+        print_json({"run": run, "step": model.step, **as_object(found)})
+        return
+    display = Display(0)
+    display.header(title, rows(found))
+    for line in lines(found):
+        display.styled(line)
+    if page is not None:
+        display.message(f"The page is in {near(page)}.")
+
+
+def _look_at_batch(options: Options, run: Path) -> None:
+    """Print the batch that a step was trained on."""
+    step = 1 if options.step is None else options.step
     experiment: Any = read(run)
     if not experiment.in_steps:
         raise UserError(
             f"{options.run} was fitted by counting its whole training split, "
             "without steps."
         )
-    if options.step < 1:
-        raise UserError(f"--step {options.step}: the first step is 1.")
+    if step < 1:
+        raise UserError(f"--step {step}: the first step is 1.")
     log = read_metrics(run / "metrics.jsonl")
     last = max((row["step"] for row in log), default=0)
-    if options.step > last:
+    if step > last:
         print(
             f"The run is at step {last}; this is what a later step sees.",
             file=sys.stderr if options.json else None,
@@ -56,28 +124,28 @@ def main(args: list[str]) -> None:
     data = experiment.data.prepare(CACHE)
     check_data(data, run)
     order = data.order(experiment.seed_of("order"), experiment.batch)
-    count = order.shape(options.step - 1).rows
+    count = order.shape(step - 1).rows
     if options.row is not None and not 0 <= options.row < count:
         raise UserError(f"--row {options.row}: rows are 0 to {count - 1}.")
-    batch = order.batch(options.step - 1)
-    epoch = (options.step - 1) / order.steps_per_epoch
+    batch = order.batch(step - 1)
+    epoch = (step - 1) / order.steps_per_epoch
     if options.json:
         chosen = range(count) if options.row is None else [options.row]
         written = texts(data.tokenizer, batch)
-        rows = [
+        batch_rows = [
             {
                 "text": written[k] if written else None,
                 "arrays": {name: a[k] for name, a in batch.items()},
             }
             for k in chosen
         ]
-        print_json({"step": options.step, "epoch": epoch, "rows": rows})
+        print_json({"step": step, "epoch": epoch, "rows": batch_rows})
         return
-    first, length = (options.step - 1) * count, order.shape(options.step - 1).length
+    first, length = (step - 1) * count, order.shape(step - 1).length
     which = f"{count} rows of {length} tokens"
     if len(order.shapes) == 1:
         which = f"rows {first} to {first + count - 1} of the order"
-    print(f"step {options.step}: {which}, epoch {epoch:.3f}")
+    print(f"step {step}: {which}, epoch {epoch:.3f}")
     if options.row is not None:
         _print_row(data.tokenizer, {k: v[options.row] for k, v in batch.items()})
         return

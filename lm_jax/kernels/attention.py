@@ -93,6 +93,27 @@ def attend(
     return jnp.concatenate(mixed, axis=2)
 
 
+def weights_of(
+    query: Float[Array, "batch heads time dim"],
+    key: Float[Array, "batch kv_heads slots dim"],
+    mask: Bool[Array, "masks 1 time slots"],
+    bias: Float[Array, "biases heads time slots"] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> Float[Array, "batch heads time slots"]:
+    """Give the weights that `attend` mixes values by, to be looked at.
+
+    Args:
+        query, key, mask, bias, scale, softcap: as of `attend`.
+
+    Returns:
+        Those of a token add up to 1; 0 is what it doesn't see.
+    """
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores, _ = _scores(query, key, mask, bias, scale, softcap)
+    return jax.nn.softmax(scores, where=jnp.broadcast_to(mask, scores.shape))
+
+
 # Shorter, to keep weights for the backward pass costs less than to make them again.
 LONG, QUERIES = 4096, 256
 
@@ -166,20 +187,7 @@ def _mix(query, key, value, mask, kept, bias, scale, softcap):
 
 def _mix_forward(query, key, value, mask, kept, bias, scale, softcap):
     kv_heads = key.shape[1]
-    scores = jnp.einsum(
-        "bhtd,bhsd->bhts",
-        _grouped(query, kv_heads),
-        key,
-        preferred_element_type=jnp.float32,
-    )
-    scores = scores.reshape(*query.shape[:3], key.shape[2]) * scale
-    bent = None
-    if softcap is not None:
-        bent = jnp.tanh(scores / softcap)
-        scores = softcap * bent
-    if bias is not None:
-        scores = scores + bias
-    scores = jnp.where(mask, scores, -1e30)
+    scores, bent = _scores(query, key, mask, bias, scale, softcap)
     # The division by the total waits until after the product with the values:
     # there are fewer of them than of weights (Dao et al. 2022).
     weights = jnp.exp(scores - scores.max(-1, keepdims=True)).astype(value.dtype)
@@ -192,6 +200,24 @@ def _mix_forward(query, key, value, mask, kept, bias, scale, softcap):
     )
     mixed = (mixed.reshape(query.shape) / total).astype(query.dtype)
     return mixed, (query, key, value, mask, kept, bias, bent, weights, total, mixed)
+
+
+def _scores(query, key, mask, bias, scale, softcap):
+    """Give what softmax is taken of, and what the cap bent."""
+    scores = jnp.einsum(
+        "bhtd,bhsd->bhts",
+        _grouped(query, key.shape[1]),
+        key,
+        preferred_element_type=jnp.float32,
+    )
+    scores = scores.reshape(*query.shape[:3], key.shape[2]) * scale
+    bent = None
+    if softcap is not None:
+        bent = jnp.tanh(scores / softcap)
+        scores = softcap * bent
+    if bias is not None:
+        scores = scores + bias
+    return jnp.where(mask, scores, -1e30), bent
 
 
 def _mix_backward(scale, softcap, saved, gradient):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from lm_jax.kernels.attention import attend
+from lm_jax.kernels.attention import attend, weights_of
 from lm_jax.kernels.attention_forms import form_of
 from lm_jax.models.dropout import dropout
 from lm_jax.models.part import Part
@@ -67,6 +67,7 @@ class Softmax:
             bias = config.positions.bias(part, shared.positions, shared.key_positions)
         kept = kept_weights(query, key, config.dropout, shared.dropout_keys)
         if cache is None:
+            _shown(part, projected, index, shared, bias)
             mixed = _without_weights(config, projected, index, shared, bias, kept)
             if mixed is not None:
                 return mixed, None
@@ -101,6 +102,25 @@ class Softmax:
     def products(self, inner: int, dim: int, seen: float) -> float:
         """Multiplications of a token with what it sees: scores and mixed values."""
         return 2 * inner * seen
+
+
+WEIGHTS = "attention_weights"
+"""The collection that layers put their weights into, where it is asked for."""
+
+
+def _shown(
+    part: Part, projected: tuple, index: Index, shared: Shared, bias: Any
+) -> None:
+    """Sow the weights of a layer where somebody looks; nothing is made otherwise."""
+    if part.is_initializing() or not part.is_mutable_collection(WEIGHTS):
+        return
+    config, (query, key, _) = part.config, projected
+    near = config.attention.sees(
+        shared.positions[:, :, None], shared.key_positions[:, None], index
+    )
+    mask = shared.mask if near is None else shared.mask & near[:, None]
+    scores = {"scale": config.score_scale, "softcap": config.softcap}
+    part.sow(WEIGHTS, "weights", weights_of(query, key, mask, bias, **scores))
 
 
 def _without_weights(

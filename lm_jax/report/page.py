@@ -7,7 +7,8 @@ from xml.etree.ElementTree import Element
 from lm_jax.report import tables
 from lm_jax.report.charts import Chart, variant_class
 from lm_jax.report.curves import curves, names
-from lm_jax.report.elements import element, markup
+from lm_jax.report.document import document
+from lm_jax.report.elements import element
 from lm_jax.report.gathered import Gathered, Member
 from lm_jax.report.style import style
 from lm_jax.runs.code import read_starts
@@ -19,7 +20,6 @@ from lm_jax.statistics.verdicts import BETTER, WORSE, Comparison
 # What is shown at once; the rest is folded.
 _FIRST = ("validation_loss", "loss", "learning_rate", "grad_norm")
 _LONGEST = 3000  # characters of a sample
-_FETCHES = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def page(gathered: Gathered, script: str = "") -> str:
@@ -29,22 +29,9 @@ def page(gathered: Gathered, script: str = "") -> str:
         gathered: what it shows.
         script: that it executes; it may fetch from where the page is from.
     """
-    fetches = _FETCHES
-    if script:
-        fetches += "; script-src 'unsafe-inline'; connect-src 'self'"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=fetches),
-        element("meta", name="viewport", content="width=device-width"),
-        element("title", gathered.title),
-        element("style", style(gathered)),
-    )
-    scripts = [element("script", script)] if script else []
-    body = element(
-        "body", *_choices(gathered), element("main", *_main(gathered)), *scripts
-    )
-    return "<!doctype html>\n" + markup(element("html", head, body, lang="en")) + "\n"
+    main = element("main", *_main(gathered))
+    body = [*_choices(gathered), main]
+    return document(gathered.title, style(gathered), body, script)
 
 
 def _main(gathered: Gathered) -> Iterator[Element]:

@@ -7,7 +7,7 @@ from lm_jax.report.gathered import Gathered
 
 # Okabe and Ito's colours, darkened where they would be faint on white, lightened on
 # black: told apart by colour-blind readers.
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --soft: #595959; --paper: #fff;
   --line: #d9d9d9; --shade: #f5f5f5; --good: #00664b; --bad: #a84300;
   --c0: #0072b2; --c1: #d55e00; --c2: #00805c; --c3: #b0508c; --c4: #8a6d00;
@@ -104,7 +104,7 @@ summary { cursor: pointer; margin-top: 1.5rem; }
 def style(gathered: Gathered) -> str:
     """The page's style, and what each choice of an axis shows and stretches."""
     colours = [f".c{k} {{ --c: var(--c{k}); }}" for k in range(6)]
-    return "\n".join([_STYLE.strip(), *colours, *_axes(gathered)]) + "\n"
+    return "\n".join([STYLE.strip(), *colours, *_axes(gathered)]) + "\n"
 
 
 def _axes(gathered: Gathered) -> Iterator[str]:

@@ -135,6 +135,13 @@ class Display:
         for line in lines[:_SAMPLE_LINES]:
             self._print(Text(f"    {line}".rstrip()))
 
+    def styled(self, parts: list[tuple[str, str]]) -> None:
+        """A line that stays, of (text, style); styles show on a terminal alone."""
+        harmless = [(self._harmless(text), style) for text, style in parts]
+        line = Text.assemble(*harmless)
+        line.rstrip()
+        self._print(line)
+
     def message(self, text: str) -> None:
         """A text, wrapped between words.
 

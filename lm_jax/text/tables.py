@@ -101,25 +101,62 @@ def _separated(
     path: Path, columns: Sequence[str], **form: Any
 ) -> Iterator[Sequence[str]]:
     """Read rows of fields under a row of names; all that they hold is text."""
+    rows = _fields(path, **form)
+    _, names = next(rows, (1, []))
+    places = [_place(name, names, path) for name in columns]
+    for _, row in rows:
+        yield [row[place] for place in places]
+
+
+def _fields(path: Path, **form: Any) -> Iterator[tuple[int, list[str]]]:
+    """Give the line that a row ends in and its fields; the first row names them."""
     with reading(path), opened(path) as file:
         stream: Any = file
         lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
         rows = csv.reader(lines, strict=True, **form)
         try:
             names = next(filter(None, rows), [])
-            places = [_place(name, names, path) for name in columns]
+            yield rows.line_num, names
             for row in filter(None, rows):
                 if len(row) != len(names):
                     raise UserError(
                         f"{path}, line {rows.line_num}: {len(row)} fields, where the "
                         f"first row names {len(names)}. {_ADVICE[suffix(path)]}"
                     )
-                yield [row[place] for place in places]
+                yield rows.line_num, row
         except csv.Error as error:
             raise UserError(
                 f"{path}, line {rows.line_num} cannot be read as "
                 f"{suffix(path)[1:]}: {error}. {_ADVICE[suffix(path)]}"
             ) from error
+
+
+def named_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Give the rows of a table by the names of its columns, and the line of each.
+
+    Args:
+        path: of jsonl, csv or tsv, plain or compressed.
+
+    Raises:
+        UserError: it is another file, or cannot be read.
+    """
+    kind = suffix(path)
+    if kind in _FORMS:
+        rows = _fields(path, **_FORMS[kind])
+        _, names = next(rows, (1, []))
+        for number, row in rows:
+            yield number, dict(zip(names, row, strict=True))
+    elif READERS.get(kind) is _json_rows:
+        for number, each in _objects(path):
+            if not isinstance(each, dict):
+                raise UserError(
+                    f"{path}, line {number} is no object {{...}} but {kind_of(each)}."
+                )
+            yield number, each
+    else:
+        raise UserError(
+            f"{path} is no table of text: its name ends in .jsonl, .csv or .tsv."
+        )
 
 
 _ADVICE = {
@@ -236,6 +273,10 @@ def kind_of(value: Any) -> str:
     return kinds.get(type(value), "a number")
 
 
+_FORMS: dict[str, dict[str, Any]] = {
+    ".csv": {"delimiter": ","},
+    ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
+}
 Reader = Callable[[Path, Sequence[str]], Iterator[Sequence[Any]]]
 # Each reads some columns of a file, the first of which is to be text.
 READERS: dict[str, Reader] = {
@@ -243,8 +284,7 @@ READERS: dict[str, Reader] = {
     ".ndjson": _json_rows,
     ".jsonlines": _json_rows,
     ".json": _json_rows,
-    ".csv": partial(_separated, delimiter=","),
-    ".tsv": partial(_separated, delimiter="\t", quoting=csv.QUOTE_NONE),
+    **{kind: partial(_separated, **form) for kind, form in _FORMS.items()},
     ".parquet": _parquet,
     ".arrow": _arrow,
     ".feather": _arrow,

@@ -180,6 +180,14 @@ class PieceTokenizer:
         """
         return np.array(self._cut(text).ids, np.int32)
 
+    def words(self, text: str) -> list[int | None]:
+        """Give the number of each token's word, as the file parts a text into them.
+
+        Raises:
+            UserError: as `encode`.
+        """
+        return self._cut(text).word_ids
+
     def _cut(self, text: str) -> Any:
         """Cut a text into tokens, each with where it stands.
 
