@@ -1,5 +1,7 @@
 """Tokens to examples to `batch(step)`; numpy and grain only, never jax."""
 
+from lm_jax.data.augmenting import Augmentation, Delete, Mask, Swap
+from lm_jax.data.bpe_dropout import BPEDropout
 from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
@@ -26,15 +28,19 @@ from lm_jax.data.tokens import Tokens, tokenize
 from lm_jax.data.vectors import read_vectors, write_vectors
 
 __all__ = [
+    "Augmentation",
+    "BPEDropout",
     "Buckets",
     "CarriedStream",
     "Coded",
     "Cooccurrences",
     "Data",
+    "Delete",
     "Fed",
     "Field",
     "HuffmanTree",
     "Labelled",
+    "Mask",
     "MaskedStream",
     "Mixture",
     "Noise",
@@ -45,6 +51,7 @@ __all__ = [
     "Rated",
     "Shape",
     "SpanCorruption",
+    "Swap",
     "TokenStream",
     "Tokens",
     "WordContexts",
