@@ -20,6 +20,7 @@ from lm_jax.data.order import (
     sort_by_length,
 )
 from lm_jax.data.packing import PackedDocuments
+from lm_jax.data.pairs import SentencePairs
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
@@ -49,6 +50,7 @@ __all__ = [
     "PackedDocuments",
     "Prepared",
     "Rated",
+    "SentencePairs",
     "Shape",
     "SpanCorruption",
     "Swap",

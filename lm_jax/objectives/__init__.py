@@ -2,6 +2,7 @@
 
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.classify import Classify
+from lm_jax.objectives.masked_pairs import MaskedPairs
 from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.next_token import NextToken
 from lm_jax.objectives.regress import Regress
@@ -12,6 +13,7 @@ from lm_jax.objectives.word_vectors import BagOfWords, GloVe, SkipGram
 Objective = (
     NextToken
     | MaskedTokens
+    | MaskedPairs
     | Seq2Seq
     | Classify
     | Regress
@@ -24,6 +26,7 @@ __all__ = [
     "BagOfWords",
     "Classify",
     "GloVe",
+    "MaskedPairs",
     "MaskedTokens",
     "NextToken",
     "Objective",
