@@ -1,6 +1,8 @@
 """Tokens to examples to `batch(step)`; numpy and grain only, never jax."""
 
 from lm_jax.data.answers import AnswerPairs, Answers
+from lm_jax.data.augmenting import Augmentation, Delete, Mask, Swap
+from lm_jax.data.bpe_dropout import BPEDropout
 from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
@@ -19,6 +21,7 @@ from lm_jax.data.order import (
     sort_by_length,
 )
 from lm_jax.data.packing import PackedDocuments
+from lm_jax.data.pairs import SentencePairs
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
@@ -29,15 +32,19 @@ from lm_jax.data.vectors import read_vectors, write_vectors
 __all__ = [
     "AnswerPairs",
     "Answers",
+    "Augmentation",
+    "BPEDropout",
     "Buckets",
     "CarriedStream",
     "Coded",
     "Cooccurrences",
     "Data",
+    "Delete",
     "Fed",
     "Field",
     "HuffmanTree",
     "Labelled",
+    "Mask",
     "MaskedStream",
     "Mixture",
     "Noise",
@@ -46,8 +53,10 @@ __all__ = [
     "PackedDocuments",
     "Prepared",
     "Rated",
+    "SentencePairs",
     "Shape",
     "SpanCorruption",
+    "Swap",
     "TokenStream",
     "Tokens",
     "WordContexts",

@@ -110,18 +110,29 @@ def text_buckets(
     def row(example: int, length: int) -> Row:
         first = example * each
         parts = [tokens.ids[a:b] for a, b in pairwise(bounds[first : first + each + 1])]
-        parts = joined(parts, length)
-        texts = np.arange(1, each + 1, dtype=np.int32)
-        ids, numbers = np.concatenate(parts), np.repeat(texts, [*map(len, parts)])
-        missing = length - len(ids)
         return {
-            "inputs": np.pad(ids.astype(np.int32), (0, missing)),
-            "segments": np.pad(numbers, (0, missing)),
+            **side_by_side(joined(parts, length), length),
             **{name: values[example] for name, values in told.items()},
             "mask": np.array(1.0, np.float32),
         }
 
     return sort_by_length(sizes(tokens, each), lengths, row)
+
+
+def side_by_side(parts: list[np.ndarray], length: int) -> Row:
+    """Give the "inputs" and "segments" of texts in one row, padded by zeros.
+
+    Args:
+        parts: the tokens of each text, together no more than the length.
+        length: of the row.
+    """
+    texts = np.arange(1, len(parts) + 1, dtype=np.int32)
+    ids, numbers = np.concatenate(parts), np.repeat(texts, [*map(len, parts)])
+    missing = (0, length - len(ids))
+    return {
+        "inputs": np.pad(ids.astype(np.int32), missing),
+        "segments": np.pad(numbers, missing),
+    }
 
 
 def joined(parts: list[np.ndarray], room: int) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ from lm_jax.data.labelled import Labelled
 from lm_jax.data.masking import MaskedStream
 from lm_jax.data.mixture import Mixture
 from lm_jax.data.packing import PackedDocuments
+from lm_jax.data.pairs import SentencePairs
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
@@ -23,6 +24,7 @@ Data = (
     | PackedDocuments
     | Mixture
     | MaskedStream
+    | SentencePairs
     | SpanCorruption
     | WordContexts
     | Cooccurrences

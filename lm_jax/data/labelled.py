@@ -1,7 +1,7 @@
 """Texts, or pairs of texts, with labels: what a classifier learns from."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +9,12 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Int32
 
+from lm_jax.data.augmenting import (
+    Augmentation,
+    augmented,
+    check_augment,
+    told_augment,
+)
 from lm_jax.data.examples import (
     check_lengths,
     cut_statement,
@@ -50,9 +56,14 @@ class Labelled:
     classes: tuple[str, ...] = ()
     """Names of the labels, in any order; those of the training split, if empty."""
 
+    augment: tuple[Augmentation, ...] = ()
+    """How training changes the tokens of a text, anew each time that it comes:
+    ``(Mask(0.1), Delete(0.1), Swap(0.1))``, or ``BPEDropout(0.1)`` with Subwords."""
+
     def __post_init__(self) -> None:
-        """Refuse lengths that don't grow, or hold no token."""
+        """Refuse lengths that don't grow, and augmentations that can't be made."""
         check_lengths(self.lengths)
+        check_augment(self.augment, self.tokenizer)
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
         """Read, train the tokenizer and tokenize, or find what is in the cache.
@@ -67,6 +78,7 @@ class Labelled:
         )
         names, labels = read_labels(text, self.classes)
         made = read_examples(text, self.tokenizer, cache, progress)
+        tokenizer, redraw = augmented(self.augment, made.tokenizer, text.together)
 
         def buckets(split: str) -> Buckets:
             told = {"label": labels[split]}
@@ -78,9 +90,10 @@ class Labelled:
         about = [
             _counted(names, labels["train"]),
             *cut_statement(made.splits, self.lengths[-1], text.together),
+            *told_augment(self.augment),
         ]
         return Prepared(
-            tokenizer=made.tokenizer,
+            tokenizer=tokenizer,
             splits=made.splits,
             statement="\n".join([made.statement, *about]),
             digest=self._with_label(made.digest),
@@ -88,7 +101,7 @@ class Labelled:
             context=self.lengths[-1],
             fields=labelled_fields(),
             labels=names,
-            buckets=buckets("train"),
+            buckets=replace(buckets("train"), redraw=redraw),
             windows=windows,
         )
 

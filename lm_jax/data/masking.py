@@ -67,19 +67,9 @@ class MaskedStream:
     def __post_init__(self) -> None:
         """Refuse shares that are none, and contexts of which none is chosen."""
         check_context(self.context)
-        check_rate(self.rate)
-        if not (min(self.mask, self.random) >= 0 and self.mask + self.random <= 1):
-            raise UserError(
-                f"data.mask={self.mask} and data.random={self.random} are shares of "
-                "the chosen tokens: give 0 or more each, and 1 at most together."
-            )
+        check_masking(self.rate, self.mask, self.random, self.context)
         if self.copies < 1:
             raise UserError(f"data.copies={self.copies}: give 1 or more.")
-        if round(self.rate * self.context) < 1:
-            raise UserError(
-                f"data.rate={self.rate} of data.context={self.context} tokens is less "
-                f"than one. Use --data.context {math.ceil(1 / self.rate)} or more."
-            )
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
         """Read, train the tokenizer and tokenize, or find what is in the cache.
@@ -172,6 +162,30 @@ def check_rate(rate: float) -> None:
         raise UserError(
             f"data.rate={rate}: give the share of the tokens to hide, more than 0 "
             "and less than 1 (0.15 is usual)."
+        )
+
+
+def check_masking(
+    rate: float, mask: float, random: float, context: int, ends: int = 0
+) -> None:
+    """Refuse shares that are none, and texts of which no token is chosen.
+
+    Args:
+        rate: share of the tokens to choose.
+        mask, random: shares of the chosen.
+        context: tokens of an example.
+        ends: how many of them are no text.
+    """
+    check_rate(rate)
+    if not (min(mask, random) >= 0 and mask + random <= 1):
+        raise UserError(
+            f"data.mask={mask} and data.random={random} are shares of the chosen "
+            "tokens: give 0 or more each, and 1 at most together."
+        )
+    if round(rate * (context - ends)) < 1:
+        raise UserError(
+            f"data.rate={rate} of data.context={context} tokens is less than one. Use "
+            f"--data.context {math.ceil(1 / rate) + ends} or more."
         )
 
 

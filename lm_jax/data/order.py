@@ -113,6 +113,10 @@ def even_order(
     )
 
 
+Redraw = Callable[[Row, int, int, int], Row]
+"""Of a row, the seed, the epoch and the example: the row that training reads."""
+
+
 @dataclass(frozen=True)
 class Buckets:
     """Examples of many lengths, sorted into a few."""
@@ -125,6 +129,8 @@ class Buckets:
     """Of an example and a length: its arrays, padded to it by zeros."""
     tokens: int
     """Of all examples, without padding."""
+    redraw: Redraw | None = None
+    """What changes the rows of training, where they are augmented."""
 
 
 def sort_by_length(
@@ -194,7 +200,10 @@ def bucket_order(buckets: Buckets, seed: int, size: Size, ways: int = 1) -> Orde
             return empty[k]
         epoch = step // total
         example = int(members[orders[k][epoch * len(members) + place]])
-        return buckets.row(example, buckets.lengths[k])
+        made = buckets.row(example, buckets.lengths[k])
+        if buckets.redraw is None:
+            return made
+        return buckets.redraw(made, seed, epoch, example)
 
     mean = round(buckets.tokens / total)
     return Order(shapes, lambda step: shapes[bucket(step)[0]], row, float(total), mean)

@@ -1,7 +1,7 @@
 """Texts, or pairs of texts, with a number: what a regression learns from."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +9,12 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float32
 
+from lm_jax.data.augmenting import (
+    Augmentation,
+    augmented,
+    check_augment,
+    told_augment,
+)
 from lm_jax.data.examples import (
     check_lengths,
     cut_statement,
@@ -43,9 +49,14 @@ class Rated:
     pair: str = ""
     """Column of second texts, where rows of a table are pairs; "" where not."""
 
+    augment: tuple[Augmentation, ...] = ()
+    """How training changes the tokens of a text, anew each time that it comes:
+    ``(Mask(0.1), Delete(0.1), Swap(0.1))``, or ``BPEDropout(0.1)`` with Subwords."""
+
     def __post_init__(self) -> None:
-        """Refuse lengths that don't grow, or hold no token."""
+        """Refuse lengths that don't grow, and augmentations that can't be made."""
         check_lengths(self.lengths)
+        check_augment(self.augment, self.tokenizer)
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
         """Read, train the tokenizer and tokenize, or find what is in the cache.
@@ -58,6 +69,7 @@ class Rated:
         )
         values = read_values(text)
         made = read_examples(text, self.tokenizer, cache, progress)
+        tokenizer, redraw = augmented(self.augment, made.tokenizer, text.together)
 
         def buckets(split: str) -> Buckets:
             told = {"value": values[split]}
@@ -70,16 +82,17 @@ class Rated:
         about = [
             f"Numbers of the training split: {low:g} to {high:g}.",
             *cut_statement(made.splits, self.lengths[-1], text.together),
+            *told_augment(self.augment),
         ]
         return Prepared(
-            tokenizer=made.tokenizer,
+            tokenizer=tokenizer,
             splits=made.splits,
             statement="\n".join([made.statement, *about]),
             digest=self._with_value(made.digest),
             text=self._with_value(made.text),
             context=self.lengths[-1],
             fields=text_fields(Field("value", (), "float32", "the number of the text")),
-            buckets=buckets("train"),
+            buckets=replace(buckets("train"), redraw=redraw),
             windows=windows,
         )
 

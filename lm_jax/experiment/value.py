@@ -318,6 +318,11 @@ class CountExperiment:
                 f"{type(self.model).__name__} counts in a {wanted}, and data is a "
                 f"{type(self.data).__name__}: use the other of either."
             )
+        if isinstance(self.data, Labelled) and self.data.augment:
+            raise UserError(
+                "data.augment changes texts anew in each step, and a model that counts "
+                "reads them once, as they are: leave it out."
+            )
         _keep_published(self)
 
 

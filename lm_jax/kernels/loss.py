@@ -26,6 +26,27 @@ def cross_entropy(
     return _nats(logits, targets)
 
 
+def smoothed(
+    nats: Float[Array, "*batch"],
+    normaliser: Float[Array, "*batch"],
+    logits: Float[Array, "*batch vocab"],
+    share: float,
+) -> Float[Array, "*batch"]:
+    """Give the nats of targets of which a share is spread over the whole vocabulary.
+
+    Szegedy et al. 2016, 7.
+
+    Args:
+        nats: of each target, whole.
+        normaliser: the logarithm of that of the logits.
+        logits: of the whole vocabulary.
+        share: of each target that is spread.
+    """
+    # Nats of a target that any token is as likely to be.
+    even = normaliser - logits.mean(-1)
+    return nats + share * (even - nats)
+
+
 @jax.custom_vjp
 def _nats(logits, targets):
     return _nats_forward(logits, targets)[0]

@@ -88,6 +88,7 @@ class Encoder(Stack):
         self.head = self.dense(self.width, self.width, "hidden", None)
         self.head_norm = self.new_norm(None)
         self.pooler = self.dense(self.width, self.width, "hidden", None)
+        self.pair_head = self.dense(self.width, 2, "hidden", None)
 
     def logits(
         self, hidden: Float[Array, "batch time width"]
@@ -105,6 +106,16 @@ class Encoder(Stack):
         """
         first = self.pooler(hidden[:, 0]).astype(jnp.float32)
         return jnp.tanh(first).astype(hidden.dtype)
+
+    def pair_logits(
+        self, hidden: Float[Array, "batch time width"]
+    ) -> Float[Array, "batch 2"]:
+        """Score, float32, that a second text follows the first, and that it doesn't.
+
+        One layer from `pooled` (Devlin et al. 2019, 3.1, task 2). It has parameters
+        where this is called when they are made.
+        """
+        return self.pair_head(self.pooled(hidden), jnp.float32)
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""

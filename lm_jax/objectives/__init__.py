@@ -4,6 +4,7 @@ from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.classify import Classify
 from lm_jax.objectives.distil import Distil
 from lm_jax.objectives.guide import Guide
+from lm_jax.objectives.masked_pairs import MaskedPairs
 from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.next_token import NextToken
 from lm_jax.objectives.preference import Preference
@@ -15,6 +16,7 @@ from lm_jax.objectives.word_vectors import BagOfWords, GloVe, SkipGram
 Objective = (
     NextToken
     | MaskedTokens
+    | MaskedPairs
     | Seq2Seq
     | Classify
     | Regress
@@ -31,6 +33,7 @@ __all__ = [
     "Distil",
     "GloVe",
     "Guide",
+    "MaskedPairs",
     "MaskedTokens",
     "NextToken",
     "Objective",

@@ -53,6 +53,11 @@ class ObjectiveBase:
     scores: ClassVar[Any]
     __call__: ClassVar[Any]
 
+    @property
+    def across_rows(self) -> str:
+        """The field that makes rows of a batch meet, so that it has no parts; or ""."""
+        return ""
+
     def problems(self) -> Iterator[str]:
         """Say, in a sentence each, why these fields can't be."""
         yield from ()

@@ -11,6 +11,7 @@ from lm_jax.bounds import within
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.classify import Classify
 from lm_jax.objectives.guide import Guide, Lesson
+from lm_jax.objectives.masked_pairs import MaskedPairs
 from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.next_token import NextToken
 from lm_jax.objectives.seq2seq import Seq2Seq
@@ -53,9 +54,20 @@ class Distil(ObjectiveBase):
         if self.of.tells:
             object.__setattr__(self, "told", self.of.told)
 
+    @property
+    def across_rows(self) -> str:
+        """The field of the objective that makes rows of a batch meet."""
+        meet = self.of.across_rows
+        return meet and f"of.{meet}"
+
     def problems(self) -> Iterator[str]:
-        """Say what the objective says."""
+        """Say what the objective says, and whether it can be taught."""
         yield from self.of.problems()
+        if isinstance(self.of, MaskedPairs):
+            yield (
+                "objective.of=MaskedPairs() can't be taught: a teacher tells of hidden "
+                "tokens alone. Use MaskedTokens()."
+            )
 
     def __call__(
         self,

@@ -1,7 +1,7 @@
 """Predict the tokens that are hidden."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,7 +17,12 @@ from lm_jax.objectives.scores import perplexity
 class MaskedTokens(OverVocabulary):
     """Cross-entropy of hidden tokens given all others (Devlin et al. 2019, 3.1)."""
 
-    reads = ("inputs", "originals", "mask", "masked_positions")
+    reads: ClassVar[tuple[str, ...]] = (
+        "inputs",
+        "originals",
+        "mask",
+        "masked_positions",
+    )
     may_read = ("segments",)
     calls = {"features": ("segments", "dropout_keys"), "logits": ()}
     causal = False

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.bounds import within
 from lm_jax.data.encoding import Coded
-from lm_jax.kernels.loss import PieceSums, cross_entropy
+from lm_jax.kernels.loss import PieceSums, cross_entropy, smoothed
 from lm_jax.objectives.over_vocabulary import OverVocabulary
 from lm_jax.objectives.scores import likelihood
 
@@ -20,9 +20,12 @@ class NextToken(OverVocabulary):
 
     Attributes:
         z_loss: weight of the squared log-normaliser (Chowdhery et al. 2022, 5).
+        label_smoothing: share of each training target that is spread over the
+            whole vocabulary (Szegedy et al. 2016, 7).
     """
 
     z_loss: float = within("[0, inf)", 0.0)
+    label_smoothing: float = within("[0, 1)", 0.0)
 
     may_read = ("mask", "positions", "segments", "weight")
     calls = {
@@ -65,9 +68,12 @@ class NextToken(OverVocabulary):
         mask: Float[Array, "batch time"],
         training: bool,
     ) -> PieceSums:
-        """Sum nats; with the penalty of the normaliser in training."""
+        """Sum nats; in training smoothed, and with the normaliser's penalty."""
         nats, normaliser = cross_entropy(logits, targets)
         loss = nats_sum = (nats * mask).sum()
+        if self.label_smoothing and training:
+            smooth = smoothed(nats, normaliser, logits, self.label_smoothing)
+            loss = (smooth * mask).sum()
         if self.z_loss and training:
             loss = loss + self.z_loss * (jnp.square(normaliser) * mask).sum()
         return loss, {"nats": nats_sum}

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.bounds import within
 from lm_jax.data.encoding import Coded
-from lm_jax.kernels.loss import PieceSums, cross_entropy
+from lm_jax.kernels.loss import PieceSums, cross_entropy, smoothed
 from lm_jax.objectives.over_vocabulary import OverVocabulary
 from lm_jax.objectives.scores import perplexity
 
@@ -64,9 +64,8 @@ class Seq2Seq(OverVocabulary):
         nats, normaliser = cross_entropy(logits, targets)
         loss = nats_sum = (nats * mask).sum()
         if self.label_smoothing and training:
-            # Nats of a target that any token is as likely to be.
-            even = normaliser - logits.mean(-1)
-            loss = loss + self.label_smoothing * ((even - nats) * mask).sum()
+            smooth = smoothed(nats, normaliser, logits, self.label_smoothing)
+            loss = (smooth * mask).sum()
         correct = ((logits.argmax(-1) == targets) * mask).sum()
         return loss, {"nats": nats_sum, "correct": correct}
 

@@ -204,6 +204,17 @@ class SubwordTokenizer:
         """Join the pieces; the end of a document is decoded to nothing."""
         return self._pieces.decode(list(map(index, ids)))
 
+    def pieces(self) -> list[str]:
+        """Give each piece as SentencePiece writes it: a space is a sign."""
+        return [self._pieces.id_to_piece(i) for i in range(self.vocab_size)]
+
+    def scores(self) -> dict[int, float]:
+        """Give the score of each id that spells characters: no byte, and no end."""
+        own = self._pieces
+        silent = (own.is_byte, own.is_control, own.is_unknown)
+        spelled = (i for i in range(self.vocab_size) if not any(f(i) for f in silent))
+        return {i: own.get_score(i) for i in spelled}
+
     def symbols(self, ids: Ids) -> list[str]:
         """Give each piece as it is to be printed, bytes as <0xNN>."""
         pieces = (self._pieces.id_to_piece(index(i)) for i in ids)

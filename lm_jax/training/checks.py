@@ -71,11 +71,19 @@ def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
     """Arrange the devices as the experiment asks.
 
     Raises:
-        UserError: they can't be, or the batch can't be divided among them.
+        UserError: they can't be, or the batch can't be divided among them, or into
+            parts.
     """
     asked = experiment.execution.compute.attention
     if problem := form_problem(asked, devices[0].platform):
         raise UserError(problem)
+    meet = experiment.objective.across_rows
+    if meet and experiment.execution.accumulate > 1:
+        raise UserError(
+            f"objective.{meet} lets rows of a batch meet, and --accumulate "
+            f"{experiment.execution.accumulate} computes it in parts: other rows would "
+            "meet. Use --accumulate 1, with a smaller batch where memory is short."
+        )
     mesh = make_mesh(experiment.execution.sharding, devices)
     if (together := experiment.execution.together) > 1 and mesh.size > 1:
         raise UserError(

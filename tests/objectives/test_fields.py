@@ -33,6 +33,7 @@ from lm_jax.objectives import (
     Distil,
     GloVe,
     Guide,
+    MaskedPairs,
     MaskedTokens,
     NextToken,
     Objective,
@@ -72,6 +73,10 @@ HIDDEN = {
     "mask": seen(3, 2)[:, [0, 3, 1, 4, 2, 5]],
     "masked_positions": np.asarray([[0, 2, 4], [0, 2, 3]]),
     "segments": np.asarray([[1, 1, 1, 2, 2, 2], [1, 1, 1, 1, 0, 0]]),
+}
+PAIRED = HIDDEN | {
+    "types": np.asarray([[0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 0, 0]]),
+    "swapped": np.asarray([1, 0]),
 }
 TRANSLATED = {
     "source": ids(5),
@@ -114,6 +119,11 @@ CASES = {
     ),
     "masked tokens": Case(
         MaskedTokens(), Encoder(**SMALL, positions=Learned(TIME)), HIDDEN
+    ),
+    "masked pairs": Case(
+        MaskedPairs(),
+        Encoder(**SMALL, positions=Learned(TIME), segment_types=2),
+        PAIRED,
     ),
     "seq2seq": Case(Seq2Seq(), EncoderDecoder(**SMALL), TRANSLATED),
     "classify": Case(
@@ -190,6 +200,8 @@ def changed(field, array):
         return array * 0 + np.arange(array.size).reshape(array.shape) % 2
     if field == "segments":
         return np.ones_like(array)
+    if field in ("types", "swapped"):
+        return 1 - array
     if field in ("positions", "masked_positions"):
         return np.flip(array, -1) + (field == "masked_positions")
     return (array + 1) % (3 if field == "label" else VOCAB)
@@ -224,7 +236,12 @@ def test_each_field_that_is_read_counts_and_no_other(name):
     assert again == whole
 
 
-LEARNT = {"next token": "targets", "masked tokens": "originals", "seq2seq": "targets"}
+LEARNT = {
+    "next token": "targets",
+    "masked tokens": "originals",
+    "masked pairs": "originals",
+    "seq2seq": "targets",
+}
 
 
 @pytest.mark.slow
