@@ -56,18 +56,15 @@ class Distil(ObjectiveBase):
 
     @property
     def across_rows(self) -> str:
-        """The field of the objective that makes rows of a batch meet."""
-        meet = self.of.across_rows
-        return meet and f"of.{meet}"
+        """The objective's field that makes rows of a batch meet."""
+        field = self.of.across_rows
+        return f"of.{field}" if field else ""
 
     def problems(self) -> Iterator[str]:
-        """Say what the objective says, and whether it can be taught."""
+        """Say what the objective says, and that pairs have no teacher."""
         yield from self.of.problems()
         if isinstance(self.of, MaskedPairs):
-            yield (
-                "objective.of=MaskedPairs() can't be taught: a teacher tells of hidden "
-                "tokens alone. Use MaskedTokens()."
-            )
+            yield "objective.of=MaskedPairs has no teacher: distil MaskedTokens."
 
     def __call__(
         self,

@@ -80,7 +80,7 @@ class MaskedPairs(MaskedTokens):
                 number of each example in the step's batch.
             key: of the step; None evaluates without dropout.
             carry: not used.
-            lesson: not used: `Distil` refuses this objective.
+            lesson: None: pairs have no teacher.
 
         Returns:
             Nats, over the number of hidden tokens.

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lm_jax.counting import NaiveBayes
 from lm_jax.data import BPEDropout, Delete, Labelled, Mask, Rated, Swap
 from lm_jax.data.bpe_dropout import merged
 from lm_jax.data.randomness import uniform
 from lm_jax.errors import UserError
+from lm_jax.experiment import CountExperiment
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters, Subwords, Words
 from tests.data.test_pairs import write_pairs
@@ -252,3 +254,8 @@ def test_rows_that_grow_are_cut_to_their_length(folder):
 def test_what_cannot_be_augmented_is_refused(make, said):
     with pytest.raises(UserError, match=said):
         make()
+
+
+def test_a_model_that_counts_reads_texts_as_they_are():
+    with pytest.raises(UserError, match="data.augment changes texts anew in each"):
+        CountExperiment(Labelled(augment=(Mask(0.1),)), NaiveBayes(1))

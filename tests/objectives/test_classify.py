@@ -16,7 +16,7 @@ from lm_jax.evaluation import Likelihood
 from lm_jax.experiment import Execution, Experiment
 from lm_jax.models import BagOfVectors, Classifier, Learned, Transformer
 from lm_jax.models.dropout import example_keys
-from lm_jax.objectives import Classify, NextToken
+from lm_jax.objectives import Classify, Distil, NextToken
 from lm_jax.objectives.regularised import divergence, mixing, second
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import Constant
@@ -187,3 +187,5 @@ def test_a_batch_in_which_texts_meet_has_no_parts():
     check_devices(experiment(r_drop=1.0), devices)
     with pytest.raises(UserError, match="objective.mixup lets rows .* --accumulate 2"):
         check_devices(experiment(mixup=0.2), devices)
+    assert Distil(Classify(mixup=0.2)).across_rows == "of.mixup"
+    assert Distil(Classify(r_drop=0.2)).across_rows == ""

@@ -20,7 +20,6 @@ from lm_jax.objectives import (
     Classify,
     Distil,
     Guide,
-    MaskedPairs,
     MaskedTokens,
     NextToken,
     Seq2Seq,
@@ -197,10 +196,3 @@ def test_scores_are_those_of_the_model_alone():
     alone = objective(model, params, batch, None)
     taught = Distil(objective, share=1.0)(model, params, batch, None, None, guide)
     jax.tree.map(np.testing.assert_array_equal, alone, taught)
-
-
-def test_what_meets_across_rows_and_what_cannot_be_taught_is_said():
-    assert Distil(Classify(mixup=0.2), "runs/x").across_rows == "of.mixup"
-    assert Distil(Classify(), "runs/x").across_rows == ""
-    [problem] = Distil(MaskedPairs(), "runs/x").problems()
-    assert "MaskedTokens()" in problem

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from lm_jax.bounds import all_problems
 from lm_jax.data import Coded
 from lm_jax.models import Encoder, Learned
-from lm_jax.objectives import MaskedTokens
+from lm_jax.objectives import Distil, MaskedPairs, MaskedTokens
 from tests.objectives.test_fields import CASES, arrays, parameters
 
 OBJECTIVE, MODEL, BATCH = CASES["masked pairs"]
@@ -77,3 +78,8 @@ def test_parts_of_a_batch_add_up_with_dropout():
     assert sum(halves) == pytest.approx(
         float(sums_of(whole, key, model).loss), rel=1e-5
     )
+
+
+def test_pairs_have_no_teacher():
+    (problem,) = all_problems(Distil(MaskedPairs(), "a run"), "objective")
+    assert "distil MaskedTokens" in problem
