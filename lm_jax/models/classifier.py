@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from lm_jax.bounds import SIZES, within
 from lm_jax.models.dropout import dropout
+from lm_jax.models.encoder import Encoder
 from lm_jax.models.linear import Dense
 from lm_jax.models.model import Model, lacking
 from lm_jax.models.pooling import Mean, Pool
@@ -37,7 +38,8 @@ class Classifier(Model):
         stride: tokens between the starts of two windows; None is the window.
         apart: whether the texts of a pair are read each by itself, and their vectors
             u and v compared: [u, v, |u - v|, u * v] (Conneau et al. 2017). Else they
-            are read as one text.
+            are read as one text; an encoder with two ``segment_types`` or more is told
+            which token is of which (Devlin et al. 2019, 3).
     """
 
     causal: ClassVar[None] = None
@@ -93,19 +95,23 @@ class Classifier(Model):
         if self.apart:
             vector = self._compared(tokens, segments, dropout_keys)
         elif tokens.shape[1] <= (self.window or tokens.shape[1]):
-            vector = self._read(tokens, segments > 0, dropout_keys)
+            vector = self._read(tokens, segments, dropout_keys)
         else:
-            vector = self._in_windows(tokens, segments > 0, dropout_keys)
+            vector = self._in_windows(tokens, segments, dropout_keys)
         return dropout(vector, self.dropout, dropout_keys, "vector"), None
 
     def _read(
         self,
         tokens: Int[Array, "batch time"],
-        real: Bool[Array, "batch time"],
+        segments: Int[Array, "batch time"],
         dropout_keys: Key[Array, " batch"] | None,
     ) -> Float[Array, "batch width"]:
         """Read texts that the body sees whole."""
-        hidden = self._hidden(tokens, real.astype(jnp.int32), (real,), dropout_keys)
+        real, types = segments > 0, None
+        if isinstance(self.body, Encoder) and self.body.segment_types > 1:
+            types = (segments == 2).astype(jnp.int32)
+        one = real.astype(jnp.int32)
+        hidden = self._hidden(tokens, one, (real,), dropout_keys, types)
         return self.pool(hidden, real)
 
     def _compared(
@@ -126,19 +132,21 @@ class Classifier(Model):
         segments: Int[Array, "batch time"],
         texts: tuple[Bool[Array, "batch time"], ...],
         dropout_keys: Key[Array, " batch"] | None,
+        types: Int[Array, "batch time"] | None = None,
     ) -> Float[Array, "batch time width"]:
         """Give the body's features; a text's positions begin with it, not its row."""
         places = (jnp.where(real, jnp.cumsum(real, axis=1) - 1, 0) for real in texts)
         positions = sum(places, start=jnp.zeros_like(tokens))
-        hidden, _ = self.body.features(
-            tokens, positions=positions, segments=segments, dropout_keys=dropout_keys
-        )
+        given = {"positions": positions, "segments": segments}
+        if types is not None:
+            given["types"] = types
+        hidden, _ = self.body.features(tokens, **given, dropout_keys=dropout_keys)
         return hidden.astype(jnp.float32)
 
     def _in_windows(
         self,
         tokens: Int[Array, "batch time"],
-        real: Bool[Array, "batch time"],
+        segments: Int[Array, "batch time"],
         dropout_keys: Key[Array, " batch"] | None,
     ) -> Float[Array, "batch width"]:
         """Give the mean over windows, of those that have a token of their own."""
@@ -147,8 +155,8 @@ class Classifier(Model):
         places = stride * jnp.arange(count)[:, None] + jnp.arange(window)
         inside = places < tokens.shape[1]
         places = jnp.minimum(places, tokens.shape[1] - 1)
-        read = real[:, places] & inside
-        own = read[:, :, window - stride :].any(-1).at[:, 0].set(True)
+        read = jnp.where(inside, segments[:, places], 0)
+        own = (read > 0)[:, :, window - stride :].any(-1).at[:, 0].set(True)
         keys = None
         if dropout_keys is not None:
             fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))

@@ -154,6 +154,28 @@ def test_texts_of_a_pair_are_read_apart_or_as_one(name):
     np.testing.assert_allclose(joined, vector(together, rows[:, :5]), atol=2e-5)
 
 
+@pytest.mark.parametrize("window", [None, 4])
+def test_an_encoder_is_told_which_text_of_a_pair_a_token_is_of(window):
+    body = Encoder(**SMALL, positions=Learned(TIME + 3), segment_types=2)
+    model = Classifier(body, Mean(), classes=2, window=window)
+    rows = jnp.asarray(np.random.default_rng(3).integers(0, VOCAB, (1, 8)))
+    segments = jnp.asarray([[1, 1, 1, 2, 2, 2, 2, 2]])
+    params = drawn(model)
+
+    def mean(tokens, types):
+        read = {"params": params}, tokens
+        hidden, _ = model.body.apply(*read, types=types, method="features")
+        return hidden.mean(axis=1)
+
+    parts = [slice(0, 8)] if window is None else [slice(0, 4), slice(4, 8)]
+    types = segments - 1
+    wanted = [mean(rows[:, part], types[:, part]) for part in parts]
+    found = model.apply({"params": params}, rows, segments, method="features")[0]
+    np.testing.assert_allclose(found, sum(wanted) / len(wanted), atol=2e-5)
+    blind = model.apply({"params": params}, rows, 1 + 0 * segments, method="features")
+    assert abs(found - blind[0]).max() > 1e-2
+
+
 def test_windows_drop_independently():
     body = BagOfVectors(6, dropout=0.5, vocab_size=VOCAB)
     model = Classifier(body, Mean(), classes=2, window=3)
