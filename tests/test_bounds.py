@@ -16,6 +16,7 @@ from lm_jax.evaluation import Likelihood
 from lm_jax.experiment import CountExperiment, Experiment
 from lm_jax.experiment.names import public_kinds
 from lm_jax.experiment.value import Published
+from lm_jax.generation import Sampling
 from lm_jax.models import Transformer
 from lm_jax.models.config import BlockConfig
 from lm_jax.models.stack import Stack
@@ -76,7 +77,7 @@ def refusal(value, /, **changes):
                 found += now.problems()
             except TypeError:
                 found += now.problems(config)
-        if hasattr(now, "temperature"):
+        if isinstance(now, Sampling):
             now.check(9)
         if isinstance(now, Experiment):
             check_values(now)

@@ -154,6 +154,7 @@ def test_plateaus_patience_is_torchs(patience):
 
 
 @given(st.lists(st.floats(0.0, 9.0), max_size=40), st.integers(0, 4))
+@settings(deadline=None)
 def test_plateau_is_torchs(losses, patience):
     torch = pytest.importorskip("torch")
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)

@@ -55,7 +55,10 @@ def test_json_rebuilds_the_same_experiment(tmp_path):
     count = 0
     for experiment in every_experiment():
         again = read(keep(experiment, tmp_path))
-        assert again == experiment and digest(again) == digest(experiment)
+        assert digest(again) == digest(experiment)
+        # Classes of a file's own are those of the run's copy of it.
+        own = not type(experiment.data).__module__.startswith("lm_jax.")
+        assert own or again == experiment
         assert type(again.model) is type(experiment.model)
         count += 1
     assert count > 3

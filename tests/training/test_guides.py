@@ -209,7 +209,7 @@ def test_answers_are_learnt_by_the_objective_of_every_decoder(capsys):
     plain = [*data[:at], *data[at + 4 :], "--data.answer", "chosen"]
     assert train("answers", *plain, "--budget", "40 steps") == 0
     found = losses("answers")
-    assert found[-5:].mean() < 0.5 * found[0]
+    assert found[-5:].mean() < 0.6 * found[0]
     scores = read_result(Path("answers"))["scores"]
     scores = next(s["scores"] for s in scores if s["evaluation"] == "likelihood")
     assert set(scores) == {"loss", "perplexity", "tokens"}
