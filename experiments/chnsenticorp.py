@@ -4,7 +4,10 @@ Run:     ./launch.sh train experiments/chnsenticorp.py
          ./launch.sh train experiments/chnsenticorp.py:nbsvm
          ./launch.sh evaluate runs/chnsenticorp/nbsvm/seed0 --split test \
              --evaluation classes
-Expect:  not run yet
+Expect:  test accuracy (validation), one seed: by counting, in seconds: nbsvm-subwords
+         0.932 (0.920), nbsvm 0.920 (0.917), nb 0.860 (0.873); the CNN on characters
+         0.888 (0.895), two minutes on two busy cores. The other networks are not run
+         yet. Of the 1,200 texts of test, 331 stand in train word for word
 Source:  Cui et al. 2021, table 6: BERT 94.7 (validation) and 95.0 (test), which has
          read all of Chinese Wikipedia first
 Data:    $LM_JAX_DATA/chnsenticorp (train.tsv, dev.tsv, test.tsv: label, text_a)

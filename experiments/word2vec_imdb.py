@@ -3,7 +3,8 @@
 Run:     ./launch.sh train experiments/word2vec_imdb.py
          ./launch.sh vectors runs/word2vec_imdb/base/seed0 \
              --out runs/word2vec_imdb/vectors.txt
-Expect:  not run yet
+Expect:  6 minutes on two busy cores; Spearman with what people say of words: MEN
+         0.24, SimLex-999 0.15
 Source:  Mikolov et al. 2013b (skip-gram, 300 numbers a word)
 Data:    $LM_JAX_DATA/imdb (train.tsv: label, rating, number, review); the test half
          is not read
