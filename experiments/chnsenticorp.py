@@ -8,8 +8,8 @@ Expect:  test accuracy (validation), one seed: by counting, in seconds: nbsvm-su
          0.932 (0.920), nbsvm 0.920 (0.917), nb 0.860 (0.873); the CNN on characters
          0.888 (0.895), two minutes on two busy cores. The other networks are not run
          yet. Of the 1,200 texts of test, 331 stand in train word for word
-Source:  Cui et al. 2021, table 6: BERT 94.7 (validation) and 95.0 (test), which has
-         read all of Chinese Wikipedia first
+Source:  Cui et al. 2019 (arXiv 1906.08101): BERT 94.7 (validation) and 95.0 (test),
+         after all of Chinese Wikipedia
 Data:    $LM_JAX_DATA/chnsenticorp (train.tsv, dev.tsv, test.tsv: label, text_a)
 """
 
@@ -37,7 +37,9 @@ from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters, Subwords
 
 corpus = Corpus("chnsenticorp", column="text_a")
-published = Published(0.950, "Cui et al. 2021, table 6, BERT", "test", "accuracy")
+published = Published(
+    0.950, "Cui et al. 2019 (arXiv 1906.08101), BERT", "test", "accuracy"
+)
 experiment = Experiment(
     data=Labelled(corpus, Characters(unknown=True), lengths=(64, 128, 256)),
     model=ConvEncoder(width=128, kernels=(2, 3, 4, 5), maps=100, dropout=0.5),
