@@ -3,8 +3,9 @@
 Run:     ./launch.sh train experiments/gpt_shakespeare.py
          ./launch.sh train experiments/distil_shakespeare.py:taught
          ./launch.sh sweep experiments/distil_shakespeare.py
-Expect:  not run with its 5 seeds yet; with seed 0, validation loss 1.8616 nats/char
-         taught and 1.9080 alone, the teacher's 1.9005
+Expect:  5 seeds, nats/char: taught 1.8540, alone 1.9057: better, -0.0517 (0.0435 to
+         0.0599); the teacher, seed 0, has 1.9005. 10 runs, 13 minutes
+         (experiments/results/distil_shakespeare.md)
 Source:  Hinton et al. 2015, 2 (the loss); no figure is published for this text
 Data:    the run of the first line, which the others learn from
 """
