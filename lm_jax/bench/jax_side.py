@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from lm_jax.bench.sizes import LSTMSize, Size
 from lm_jax.durations import Units
 from lm_jax.models.stack import initialise
-from lm_jax.objectives import NextToken
 from lm_jax.optimizers import SGD, AdamW, transformation
 from lm_jax.schedules import WarmupCosine
 from lm_jax.sharding import Sharding, make_mesh, on_mesh, state_shardings, to_mesh
@@ -60,7 +59,7 @@ def training(size: Size) -> Callable[[str, int], float]:
     state = jax.device_put(state, shardings)
 
     def compiled(dtype):
-        step = make_train_step(size.model(dtype), NextToken(), rule, curve, seed=0)
+        step = make_train_step(size.model(dtype), size.objective, rule, curve, seed=0)
         step = on_mesh(step, Sharding(), mesh)
         return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lm_jax.bench.sizes import LSTMSize, Size
+from lm_jax.bench.sizes import BERTSize, LSTMSize, Size
 from lm_jax.bench.torch_gpt import GPT
 from lm_jax.bench.torch_lstm import LSTM
 
@@ -47,8 +47,9 @@ def training(size: Size) -> Callable[[str, int], float]:
         {name: torch.from_numpy(array).long() for name, array in batch.items()}
         for batch in size.batches(8)
     )
-    model = LSTM(size) if isinstance(size, LSTMSize) else GPT(size)
+    model = _model(size)
     optimizer, schedule = _optimizer(model, size)
+    wanted = "label" if isinstance(size, BERTSize) else "targets"
     forward: dict[str, Callable] = {"": model, "compiled": torch.compile(model)}
     warm: set[str] = set()
 
@@ -61,7 +62,7 @@ def training(size: Size) -> Callable[[str, int], float]:
             for _ in range(steps):
                 batch = next(batches)
                 with autocast:
-                    loss = forward[how](batch["inputs"], batch["targets"])
+                    loss = forward[how](batch["inputs"], batch[wanted])
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
@@ -71,6 +72,15 @@ def training(size: Size) -> Callable[[str, int], float]:
         return loss.item()
 
     return train
+
+
+def _model(size: Size) -> torch.nn.Module:
+    """The model of a size; transformers is imported only for its own."""
+    if isinstance(size, BERTSize):
+        from lm_jax.bench.torch_bert import BERT
+
+        return BERT(size)
+    return LSTM(size) if isinstance(size, LSTMSize) else GPT(size)
 
 
 def _optimizer(model: torch.nn.Module, size: Size) -> tuple[Any, Any]:

@@ -6,31 +6,29 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from lm_jax.bench.compare import Side, Timing, compare, rates, ratio, rows
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
 
+Name = Literal["0.8M", "10.7M", "124M", "LSTM200", "LSTM650", "BERT-mini"]
+
 
 @dataclass(frozen=True)
 class Options:
-    """Train GPTs and LSTMs in lm_jax and in PyTorch, in turn, on the CPU.
+    """Train GPTs, LSTMs and a BERT in lm_jax and in PyTorch, in turn, on the CPU.
 
     Both do the same: AdamW (LSTMs: SGD), clipping, the same batches. LSTM200 has
-    two layers of that width, 10,000 words and batches of 20 x 35. Each mode trains
-    for about a second, then the next one does. Close other programs first.
+    two layers of that width, 10,000 words and batches of 20 x 35. BERT-mini, 4 layers
+    of 256, learns two classes of 32 x 128 tokens with dropout, beside transformers'.
+    Each mode trains for about a second, then the next one does. Close other programs
+    first.
     """
 
-    sizes: tuple[Literal["0.8M", "10.7M", "124M", "LSTM200", "LSTM650"], ...] = (
-        "0.8M",
-        "10.7M",
-        "124M",
-        "LSTM200",
-        "LSTM650",
-    )
-    """Parameters of GPTs, widths of LSTMs. 124M takes ten minutes and 12 GB."""
+    sizes: tuple[Name, ...] = get_args(Name)
+    """Parameters of GPTs, widths of LSTMs, a BERT. 124M takes ten minutes and 12 GB."""
     rounds: int = 5
     """Turns of each mode; the table shows their median."""
     json: Path | None = None

@@ -9,6 +9,7 @@ from jaxtyping import Int64, Shaped
 
 from lm_jax.data.fields import Field, inputs, segments
 from lm_jax.data.order import Buckets, sort_by_length
+from lm_jax.data.randomness import uniform
 from lm_jax.data.tokens import Progress, Tokenized, Tokens, tokenize
 from lm_jax.data.windows import Row
 from lm_jax.errors import UserError
@@ -28,6 +29,24 @@ def check_lengths(lengths: tuple[int, ...]) -> None:
             f"data.lengths={lengths}: give lengths of 1 token or more, the "
             "shortest first and none twice."
         )
+
+
+def drawn(rows: int, limit: int | None) -> Int64[np.ndarray, " drawn"]:
+    """Choose so many rows by chance, the same for every seed, in their order.
+
+    A larger limit chooses those of a smaller one too.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    if limit is None:
+        return np.arange(rows)
+    if limit > rows:
+        raise UserError(
+            f"data.limit={limit:,}: the training split has {rows:,} rows. Give fewer, "
+            "or None for all."
+        )
+    return np.sort(np.argsort(uniform(0, "limit")(rows), kind="stable")[:limit])
 
 
 def text_fields(told: Field) -> tuple[Field, ...]:
@@ -86,6 +105,14 @@ def cut_statement(splits: Mapping[str, Tokens], longest: int, each: int) -> list
     return [f"{total:,} {what} are cut to {longest} tokens: {of}."]
 
 
+def limit_statement(tokens: Tokens, limit: int | None, each: int) -> list[str]:
+    """Say how many rows of the training split are learnt from; nothing where all."""
+    if limit is None:
+        return []
+    rows = len(sizes(tokens, each))
+    return [f"{limit:,} of the {rows:,} rows of training are learnt from."]
+
+
 def sizes(tokens: Tokens, each: int) -> Int64[np.ndarray, " examples"]:
     """Give the tokens of each row, of so many documents, before any is cut."""
     return np.diff(np.asarray(tokens.documents)[::each])
@@ -96,6 +123,7 @@ def text_buckets(
     told: Mapping[str, Shaped[np.ndarray, " examples"]],
     lengths: tuple[int, ...],
     each: int = 1,
+    limit: int | None = None,
 ) -> Buckets:
     """Sort the texts of a split by their lengths.
 
@@ -104,10 +132,16 @@ def text_buckets(
         told: fields of each row beside its tokens.
         lengths: of rows.
         each: documents of a row: 2 where these are pairs.
-    """
-    bounds = np.asarray(tokens.documents)
+        limit: rows to draw; None takes all.
 
-    def row(example: int, length: int) -> Row:
+    Raises:
+        UserError: there are not so many rows.
+    """
+    bounds, rows = np.asarray(tokens.documents), sizes(tokens, each)
+    chosen = drawn(len(rows), limit)
+
+    def row(number: int, length: int) -> Row:
+        example = chosen[number]
         first = example * each
         parts = [tokens.ids[a:b] for a, b in pairwise(bounds[first : first + each + 1])]
         return {
@@ -116,7 +150,7 @@ def text_buckets(
             "mask": np.array(1.0, np.float32),
         }
 
-    return sort_by_length(sizes(tokens, each), lengths, row)
+    return sort_by_length(rows[chosen], lengths, row)
 
 
 def side_by_side(parts: list[np.ndarray], length: int) -> Row:

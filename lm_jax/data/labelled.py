@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Int32
 
+from lm_jax.bounds import SIZES, check, within
 from lm_jax.data.augmenting import (
     Augmentation,
     augmented,
@@ -18,6 +19,8 @@ from lm_jax.data.augmenting import (
 from lm_jax.data.examples import (
     check_lengths,
     cut_statement,
+    drawn,
+    limit_statement,
     read_examples,
     text_buckets,
     text_fields,
@@ -59,10 +62,14 @@ class Labelled:
     augment: tuple[Augmentation, ...] = ()
     """How training changes the tokens of a text, anew each time that it comes:
     ``(Mask(0.1), Delete(0.1), Swap(0.1))``, or ``BPEDropout(0.1)`` with Subwords."""
+    limit: int | None = within(SIZES, None)
+    """Rows of the training split to learn from, drawn by chance, the same for every
+    seed; None takes all."""
 
     def __post_init__(self) -> None:
-        """Refuse lengths that don't grow, and augmentations that can't be made."""
+        """Refuse lengths that don't grow, no rows, and augmentations without sense."""
         check_lengths(self.lengths)
+        check(self, "data")
         check_augment(self.augment, self.tokenizer)
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
@@ -82,13 +89,18 @@ class Labelled:
 
         def buckets(split: str) -> Buckets:
             told = {"label": labels[split]}
-            return text_buckets(made.splits[split], told, self.lengths, text.together)
+            limit = self.limit if split == "train" else None
+            return text_buckets(
+                made.splits[split], told, self.lengths, text.together, limit
+            )
 
         def windows(split: str, batch: int) -> Windows:
             return bucket_windows(buckets(split), batch)
 
+        learnt = labels["train"][drawn(len(labels["train"]), self.limit)]
         about = [
-            _counted(names, labels["train"]),
+            _counted(names, learnt),
+            *limit_statement(made.splits["train"], self.limit, text.together),
             *cut_statement(made.splits, self.lengths[-1], text.together),
             *told_augment(self.augment),
         ]
@@ -107,7 +119,8 @@ class Labelled:
 
     def _with_label(self, digest: str) -> str:
         classes = "".join(f"\n{name}" for name in sorted(set(self.classes)))
-        named = f"{self.label}{classes}\n{digest}"
+        limit = "" if self.limit is None else f"\n{self.limit} rows"
+        named = f"{self.label}{classes}{limit}\n{digest}"
         return sha256(named.encode()).hexdigest()[:20]
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float32
 
+from lm_jax.bounds import SIZES, check, within
 from lm_jax.data.augmenting import (
     Augmentation,
     augmented,
@@ -18,6 +19,7 @@ from lm_jax.data.augmenting import (
 from lm_jax.data.examples import (
     check_lengths,
     cut_statement,
+    limit_statement,
     read_examples,
     text_buckets,
     text_fields,
@@ -52,10 +54,14 @@ class Rated:
     augment: tuple[Augmentation, ...] = ()
     """How training changes the tokens of a text, anew each time that it comes:
     ``(Mask(0.1), Delete(0.1), Swap(0.1))``, or ``BPEDropout(0.1)`` with Subwords."""
+    limit: int | None = within(SIZES, None)
+    """Rows of the training split to learn from, drawn by chance, the same for every
+    seed; None takes all."""
 
     def __post_init__(self) -> None:
-        """Refuse lengths that don't grow, and augmentations that can't be made."""
+        """Refuse lengths that don't grow, no rows, and augmentations without sense."""
         check_lengths(self.lengths)
+        check(self, "data")
         check_augment(self.augment, self.tokenizer)
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
@@ -73,7 +79,10 @@ class Rated:
 
         def buckets(split: str) -> Buckets:
             told = {"value": values[split]}
-            return text_buckets(made.splits[split], told, self.lengths, text.together)
+            limit = self.limit if split == "train" else None
+            return text_buckets(
+                made.splits[split], told, self.lengths, text.together, limit
+            )
 
         def windows(split: str, batch: int) -> Windows:
             return bucket_windows(buckets(split), batch)
@@ -81,6 +90,7 @@ class Rated:
         low, high = float(values["train"].min()), float(values["train"].max())
         about = [
             f"Numbers of the training split: {low:g} to {high:g}.",
+            *limit_statement(made.splits["train"], self.limit, text.together),
             *cut_statement(made.splits, self.lengths[-1], text.together),
             *told_augment(self.augment),
         ]
@@ -97,7 +107,8 @@ class Rated:
         )
 
     def _with_value(self, digest: str) -> str:
-        return sha256(f"{self.value}\n{digest}".encode()).hexdigest()[:20]
+        limit = "" if self.limit is None else f"\n{self.limit} rows"
+        return sha256(f"{self.value}{limit}\n{digest}".encode()).hexdigest()[:20]
 
 
 def read_values(text: Text) -> dict[str, Float32[np.ndarray, " texts"]]:

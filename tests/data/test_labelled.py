@@ -56,6 +56,37 @@ def test_each_text_keeps_its_label_and_is_padded_to_the_length_it_fits(table, tm
     assert "Labels of the training split: " in made.statement
 
 
+def test_so_many_texts_are_learnt_from_and_no_evaluation_changes(table, tmp_path):
+    whole = prepared(table, tmp_path / "cache")
+
+    def learnt(limit):
+        made = prepared(table, tmp_path / "cache", limit=limit)
+        order, texts = made.order(0, "12 tokens"), {}
+        for step in range(int(order.steps_per_epoch)):
+            batch = order.batch(step)
+            for ids, segments, label, real in zip(*batch.values(), strict=True):
+                if real:
+                    text = " ".join(made.tokenizer.symbols(ids[segments > 0]))
+                    texts[text] = made.labels[label]
+        return made, texts
+
+    made, ten = learnt(10)
+    assert len(ten) == 10
+    assert ten.items() < learnt(20)[1].items() < learnt(None)[1].items()
+    assert all(text.startswith(label) for text, label in ten.items())
+    assert "10 of the" in made.statement
+    assert made.digest != whole.digest
+    a, b = (m.evaluation("validation", 2) for m in (made, whole))
+    assert len(a) == len(b)
+    for k in range(len(a)):
+        for name in a[k]:
+            np.testing.assert_array_equal(a[k][name], b[k][name])
+    with pytest.raises(UserError, match="data.limit=1,000: the training split has"):
+        prepared(table, tmp_path / "cache", limit=1000)
+    with pytest.raises(UserError, match="limit"):
+        prepared(table, tmp_path / "cache", limit=0)
+
+
 def test_an_evaluation_has_the_labels_of_its_split(table, tmp_path):
     made = prepared(table, tmp_path / "cache")
     windows, seen = made.evaluation("validation", 2), 0
