@@ -14,6 +14,7 @@ Data:    $LM_JAX_DATA/imdb (reviews of the training half, without their labels),
 from dataclasses import replace
 
 from lm_jax.ablation import Study
+from lm_jax.adapting import LoRA
 from lm_jax.data import Labelled, TokenStream
 from lm_jax.evaluation import Accuracy, Likelihood, Sample
 from lm_jax.experiment import Experiment, FromRun
@@ -60,5 +61,10 @@ variants = {
         watch="likelihood",
     ),
     "pretrained": pretrained,
+    "lora": replace(
+        pretrained,
+        adapter=LoRA((("_kernel$", True), (".*", False)), rank=8, whole=("class_head",)),
+        schedule=WarmupCosine(peak=5e-3, warmup="20 steps"),
+    ),
 }
 study = Study(measure="accuracy", seeds=5)

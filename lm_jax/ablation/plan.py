@@ -15,6 +15,7 @@ from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import Experiment, digest
 from lm_jax.experiment.overrides import override
 from lm_jax.experiment.value import RANDOM
+from lm_jax.models.dropout import drops
 from lm_jax.platform import called
 
 # What a folder can be called by anywhere; "=" and "," are for points of a grid.
@@ -225,6 +226,12 @@ def make_plan(
             raise UserError(
                 f"'{name}' is fitted by counting: it gives the same with every seed. "
                 "Fit it with `train`."
+            )
+        dry = not (drops(experiment.model) or experiment.objective.across_rows)
+        if study.vary == "dropout" and dry:
+            raise UserError(
+                f"study.vary='dropout': '{name}' has no dropout, so that all of its "
+                'seeds would give the same. Give it some, or vary "order" or "initial".'
             )
     variants = tuple(
         Variant(name, varied(experiment, study.vary), against.get(name))

@@ -1,6 +1,8 @@
 """Dropout whose randomness belongs to an example, not to a device."""
 
+import dataclasses
 import zlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,3 +53,19 @@ def dropout(
     # sixth of an LSTM's step.
     kept = jax.lax.optimization_barrier(jax.vmap(keep)(dropout_keys))
     return jnp.where(kept, x / (1.0 - rate), 0).astype(x.dtype)
+
+
+def drops(value: Any, within: bool = False) -> bool:
+    """Say whether a model, or a value in it, has a rate of dropout above 0.
+
+    Args:
+        value: the model.
+        within: whether each number of it is such a rate.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [f.name for f in dataclasses.fields(value) if f.name != "parent"]
+        return any(
+            drops(getattr(value, name, None), within or "dropout" in name)
+            for name in names
+        )
+    return within and isinstance(value, float) and value > 0

@@ -62,6 +62,10 @@ class ObjectiveBase:
         """Say, in a sentence each, why these fields can't be."""
         yield from ()
 
+    def unsuited(self, model: Any) -> Iterator[str]:
+        """Say, in a sentence each, which fields of a model don't fit."""
+        yield from ()
+
     def nothing_to_predict(self, split: str) -> UserError:
         """Give the refusal of a split whose targets weigh nothing: 0 is no loss."""
         return UserError(f"The split '{split}' has nothing to predict: {self.nothing}.")

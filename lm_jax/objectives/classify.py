@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 from lm_jax.bounds import within
 from lm_jax.data.encoding import Coded
 from lm_jax.kernels.loss import smoothed
-from lm_jax.models.dropout import example_keys
+from lm_jax.models.dropout import drops, example_keys
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.guide import Lesson
 from lm_jax.objectives.regularised import divergence, mixing, second
@@ -62,6 +62,15 @@ class Classify(ObjectiveBase):
             yield (
                 "objective.r_drop compares two passes of one text, and objective.mixup "
                 "mixes texts: use one of them."
+            )
+
+    def unsuited(self, model: Any) -> Iterator[str]:
+        """Say that two passes without dropout are the same."""
+        if self.r_drop and not drops(model):
+            yield (
+                "objective.r_drop compares two passes with other dropout, and the "
+                "model has none. Give it some (--model.dropout 0.1), or leave r_drop "
+                "out."
             )
 
     def read(

@@ -66,6 +66,10 @@ class Distil(ObjectiveBase):
         if isinstance(self.of, MaskedPairs):
             yield "objective.of=MaskedPairs has no teacher: distil MaskedTokens."
 
+    def unsuited(self, model: Any) -> Iterator[str]:
+        """Say what the objective says of the model."""
+        yield from self.of.unsuited(model)
+
     def __call__(
         self,
         model: nn.Module,

@@ -1,5 +1,6 @@
 """Predict the tokens hidden in two texts, and whether one follows the other."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,14 @@ class MaskedPairs(MaskedTokens):
         "logits": (),
         "pair_logits": (),
     }
+
+    def unsuited(self, model: nn.Module) -> Iterator[str]:
+        """Say that there is no vector for the tokens of the second text."""
+        if model.segment_types == 1:
+            yield (
+                "MaskedPairs tells two texts apart, and model.segment_types=1 has a "
+                "vector for one. Give 2, or 0 for none."
+            )
 
     def read_both(
         self,

@@ -176,6 +176,8 @@ def _unsuited(model: Any, objective: ObjectiveBase) -> Iterator[str]:
         sees = {True: "sees what came before", False: "sees the whole text"}
         does = sees.get(model.causal, "doesn't read a text token by token")
         yield f"{name} predicts {wanted}, and {kind} {does}.{others}"
+    else:
+        yield from objective.unsuited(model)
 
 
 def _alone(model: Any, objective: ObjectiveBase) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 import lm_jax
 from lm_jax.__main__ import main
 from lm_jax.ablation import Study
+from lm_jax.ablation.plan import make_plan
 from lm_jax.errors import UserError
 from lm_jax.experiment import digest, load, read
 from lm_jax.experiment.value import RANDOM, recipe
@@ -98,3 +99,12 @@ def test_with_all_held_another_seed_trains_resumes_and_replays_as_seed_0(capsys)
         assert main(["inspect", run, "--step", "2", "--json"]) == 0
         seen.append(json.loads(capsys.readouterr().out))
     assert seen[0] == seen[1]
+
+
+def test_dropout_that_is_not_there_is_no_part_to_vary():
+    experiment = load("tiny.py").experiment
+    dry = replace(experiment, model=experiment.model.clone(dropout=0.0))
+    both, study = {"base": experiment, "dry": dry}, Study(seeds=2, vary="dropout")
+    with pytest.raises(UserError, match="'dry' has no dropout"):
+        make_plan(both, Path("runs/tiny"), study)
+    assert make_plan(both, Path("runs/tiny"), replace(study, vary="order")).cells

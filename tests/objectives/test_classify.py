@@ -14,7 +14,15 @@ from lm_jax.data import Labelled
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Likelihood
 from lm_jax.experiment import Execution, Experiment
-from lm_jax.models import BagOfVectors, Classifier, Learned, Transformer
+from lm_jax.models import (
+    BagOfVectors,
+    BiRecurrent,
+    Classifier,
+    Dropouts,
+    Learned,
+    Max,
+    Transformer,
+)
 from lm_jax.models.dropout import example_keys
 from lm_jax.objectives import Classify, Distil, NextToken
 from lm_jax.objectives.regularised import divergence, mixing, second
@@ -167,6 +175,17 @@ def test_what_makes_no_sense_is_refused():
     ):
         (problem,) = all_problems(Classify(**fields), "objective")
         assert said in problem
+
+
+def test_two_passes_need_dropout_somewhere_in_the_model():
+    dry = Classifier(BiRecurrent(width=8), Max())
+    wet = dry.clone(body=BiRecurrent(width=8, dropout=Dropouts(weight=0.1)))
+    for objective in (Classify(r_drop=1.0), Distil(Classify(r_drop=1.0), "teacher")):
+        (problem,) = objective.unsuited(dry)
+        assert "--model.dropout" in problem
+        assert not list(objective.unsuited(wet))
+        assert not list(objective.unsuited(dry.clone(dropout=0.1)))
+    assert not list(Classify().unsuited(dry))
 
 
 def test_a_batch_in_which_texts_meet_has_no_parts():

@@ -80,6 +80,13 @@ def test_parts_of_a_batch_add_up_with_dropout():
     )
 
 
+def test_one_vector_cannot_tell_two_texts_apart():
+    (problem,) = MaskedPairs().unsuited(Encoder(segment_types=1))
+    assert "Give 2" in problem
+    for types in (0, 2):
+        assert not list(MaskedPairs().unsuited(Encoder(segment_types=types)))
+
+
 def test_pairs_have_no_teacher():
     (problem,) = all_problems(Distil(MaskedPairs(), "a run"), "objective")
     assert "distil MaskedTokens" in problem
