@@ -1,25 +1,31 @@
 """Let a trained model continue a prompt."""
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from lm_jax.commands.options import read_options
 from lm_jax.commands.train import prompt_of
-from lm_jax.generation import Sampling
+from lm_jax.errors import UserError
+from lm_jax.generation import Beam, Sampling
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
+from lm_jax.runs.drafting import Drafted
 from lm_jax.runs.model import load_model
+from lm_jax.runs.prompts import as_line, read_prompts
+from lm_jax.runs.writing import Texts, Written, write_all
 
 
 @dataclass(frozen=True)
 class Options:
     """Let a trained model continue one or more prompts of any length.
 
-    The run's directory is all that is needed: no corpus, no cache.
+    The run's directory is all that is needed: no corpus, no cache. To a model that
+    writes a text from another one, prompts are what it reads.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -27,25 +33,127 @@ class Options:
     prompt: tuple[str, ...] = ()
     """Text to continue, one or more; the prompt of the run's samples if not given.
     Where the training text is many documents, it begins one."""
+    prompts: Path | None = None
+    """File of prompts, one a line; .jsonl has objects with a "prompt". For each, one
+    line of JSON is printed: of an empty one, how a text begins (of an empty source, an
+    empty text). Of one that is too long, the end is read (of a source, the beginning).
+    """
     length: int = 500
-    """Tokens to generate for each prompt."""
+    """Tokens to generate for each prompt, at most."""
     sampling: Annotated[Sampling, tyro.conf.arg(name="")] = Sampling(temperature=0.8)
     """How each token is drawn."""
+    beam: Beam = Beam(size=0)
+    """Searches for likely texts instead, with a size from 1. Of the above, only what
+    the text so far changes acts then: repetition, frequency, presence, n-grams."""
+    stop: tuple[str, ...] = ()
+    """A text ends before the first of these strings in it."""
+    to_end: bool = False
+    """End where a document does, and don't begin another."""
+    json: bool = False
+    """Print a line of JSON for each prompt: text, tokens, their log-probabilities
+    before penalties, temperature and cuts, and why it ended."""
+    stream: bool | None = None
+    """Print the text of one prompt as it is made; if not given, on a terminal."""
     seed: int = 0
     """Another seed draws another text."""
     step: int | None = None
     """Checkpoint to use; the best one if not given."""
+    draft: Path | None = None
+    """Run of a small model of the same tokenizer that proposes tokens: the texts are
+    the large model's, sooner. Prompt and new tokens must fit into both contexts."""
 
 
 def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "generate", args)
+    beam = _beam(options)
+    if options.prompt and options.prompts:
+        raise UserError("Give --prompt or --prompts, not both.")
+    given = read_prompts(options.prompts) if options.prompts else options.prompt
     run = find_run(options.run)
     with Display(0, sys.stderr).waiting(f"reading {run}, and compiling"):
-        model = load_model(run, options.step)
-        prompts = options.prompt or (prompt_of(model.experiment),)
-        texts = model.generate(prompts, options.length, options.sampling, options.seed)
-    for index, text in enumerate(texts, 1):
-        if len(texts) > 1:
-            print(f"--- prompt {index} ---")
-        print(text)
+        model: Texts = load_model(run, options.step)
+        if options.draft is not None:
+            model = Drafted.of(model, load_model(find_run(options.draft)))
+        how: dict[str, Any] = {"beam": beam, "stop": options.stop}
+        how |= {"to_end": options.to_end}
+        prompts: Sequence[str | None] = given
+        if options.prompts is None:
+            prompts = given or (prompt_of(model.experiment),)
+        as_json = options.json or options.prompts is not None
+        streams = sys.stdout.isatty() if options.stream is None else options.stream
+        alone = len(prompts) == 1 and beam is None and options.draft is None
+        streams = streams and alone and not as_json
+        if not streams:
+            found = _written(model, prompts, options, how)
+    if streams:
+        _stream(model, prompts, options, how)
+    elif as_json:
+        print(*map(as_line, found), sep="\n", end="\n" if found else "")
+    else:
+        _print(model, found)
+
+
+def _beam(options: Options) -> Beam | None:
+    """The search that is asked for."""
+    if options.beam.size:
+        return options.beam
+    if options.beam != Beam(size=0):
+        raise UserError("Fields of --beam need --beam.size, from 1.")
+    return None
+
+
+def _written(
+    model: Texts,
+    prompts: Sequence[str | None],
+    options: Options,
+    how: dict[str, Any],
+) -> list[list[Written]]:
+    """What is written; an empty --prompt is refused, and one of a file is not."""
+    if options.prompts is not None:
+        write: Callable = write_all
+        return write(model, prompts, *_drawn(options), **how)
+    return model.write(prompts, *_drawn(options), **how)
+
+
+def _drawn(options: Options) -> tuple[int, Sampling, int]:
+    return options.length, options.sampling, options.seed
+
+
+def _stream(
+    model: Texts,
+    prompts: Sequence[str | None],
+    options: Options,
+    how: dict[str, Any],
+) -> None:
+    """Print a text as it is made."""
+    shown = ""
+
+    def show(text: str) -> None:
+        nonlocal shown
+        print(text[len(shown) :], end="", flush=True)
+        shown = text
+
+    def told(texts: Sequence[str]) -> None:
+        before = "" if model.from_sources else model.canonical(prompts[0])
+        show(before + texts[0])
+
+    ((found,),) = model.write(prompts, *_drawn(options), **how, told=told)
+    show(_whole(model, found))
+    print()
+
+
+def _print(model: Texts, found: list[list[Written]]) -> None:
+    """Print texts, with a title each where there are several."""
+    for number, texts in enumerate(found, 1):
+        for place, text in enumerate(texts, 1):
+            title = f"prompt {number}" if len(found) > 1 else ""
+            if len(texts) > 1:
+                title = f"{title} best {place}, score {text.score:.4f}".strip()
+            if title:
+                print(f"--- {title} ---")
+            print(_whole(model, text))
+
+
+def _whole(model: Texts, found: Written) -> str:
+    return found.text if model.from_sources else found.prompt + found.text

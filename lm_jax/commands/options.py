@@ -15,10 +15,11 @@ Options = TypeVar("Options")
 
 
 class _Option(NamedTuple):
-    """An option: its type, and the field of options that its value is part of."""
+    """An option: its type, and the field that its value is a field of, and which."""
 
     hint: Any
     whole: str = ""
+    below: str = ""
 
 
 def read_options(kind: type[Options], command: str, args: list[str]) -> Options:
@@ -67,8 +68,10 @@ def _declared(kind: type) -> tuple[dict[str, _Option], dict[str, Any]]:
         if tyro.conf.Positional in marks:
             places[name] = plain
         elif dataclasses.is_dataclass(plain):
+            bare = any(getattr(mark, "name", None) == "" for mark in marks)
             for below, inner in typing.get_type_hints(plain).items():
-                options[below] = _Option(inner, name)
+                path = below if bare else f"{name}.{below}"
+                options[path] = _Option(inner, name, below)
         else:
             options[name] = _Option(plain)
     return options, places
@@ -98,10 +101,10 @@ def _made(kind: Any, values: dict[str, Any], options: dict[str, _Option]) -> Any
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     whole: dict[str, Any] = {}
     for name, value in values.items():
-        above = options[name].whole if name in options else ""
-        if above:
+        option = options.get(name, _Option(None))
+        if above := option.whole:
             before = whole.get(above, defaults[above])
-            whole[above] = dataclasses.replace(before, **{name: value})
+            whole[above] = dataclasses.replace(before, **{option.below: value})
         else:
             whole[name] = value
     return kind(**whole)

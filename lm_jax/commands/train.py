@@ -244,7 +244,10 @@ def _conclude(
         what = "loss, gradient or update was not finite"
         say(f"Steps that were skipped because their {what}: {skipped}.")
     _say_published(say, experiment.published)
-    _say_next(say, run, prompt_of(experiment), experiment.objective.generates)
+    prompt = prompt_of(experiment)
+    if prompt is None and "source" in experiment.objective.reads:
+        prompt = "TEXT"
+    _say_next(say, run, prompt, experiment.objective.generates)
     if experiment.objective.learns_vectors:
         say(f"  {called()} vectors {shlex.quote(str(run))} --out vectors.txt")
     say(f"  {_beside_python('tensorboard')} --logdir {shlex.quote(str(run))}")

@@ -8,6 +8,7 @@ from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.cooccurrence import Cooccurrences
 from lm_jax.data.encoding import Coded
 from lm_jax.data.fields import Field
+from lm_jax.data.frame import Frame
 from lm_jax.data.kinds import Data, OwnData, giving
 from lm_jax.data.labelled import Labelled
 from lm_jax.data.loader import Fed, batches, digest_of, feed, rows
@@ -42,6 +43,7 @@ __all__ = [
     "Delete",
     "Fed",
     "Field",
+    "Frame",
     "HuffmanTree",
     "Labelled",
     "Mask",

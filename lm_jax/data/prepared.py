@@ -7,6 +7,7 @@ from typing import Any
 import grain
 
 from lm_jax.data.fields import Field, named
+from lm_jax.data.frame import Frame
 from lm_jax.data.order import (
     Buckets,
     Order,
@@ -53,6 +54,8 @@ class Prepared:
     two above."""
     labels: tuple[str, ...] = ()
     """Names of the classes that examples belong to, where they have a label."""
+    frame: Frame | None = None
+    """What stands around sources and targets, where there are some."""
     lanes: int | None = None
     """Rows of an evaluation batch where batches continue each other, else None."""
     policy: str = ""

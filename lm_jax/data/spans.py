@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, Integer
 
 from lm_jax.data.fields import Field, mask, targets
+from lm_jax.data.frame import Frame
 from lm_jax.data.masking import check_rate
 from lm_jax.data.prepared import Prepared, check_context, training_tokens
 from lm_jax.data.randomness import Draw, uniform
@@ -140,6 +141,7 @@ class SpanCorruption:
             examples=examples,
             train=train,
             windows=windows,
+            frame=Frame((tokenizer.id_of(START),), tokenizer.id_of(sentinels[-1])),
         )
 
 

@@ -1,6 +1,6 @@
 """What an evaluation needs of a model, whatever its family."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -99,8 +99,11 @@ class Fitted(Protocol):
 
     def generate(
         self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
-    ) -> np.ndarray:
-        """Continue prompts of (tokens,): new tokens (batch, length)."""
+    ) -> Sequence[np.ndarray] | np.ndarray:
+        """Continue prompts of (tokens,): new tokens of each.
+
+        A model of sources reads the prompts, and writes until its end.
+        """
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
         """Give the words that have a vector, and the vectors.

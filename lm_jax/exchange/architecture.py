@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lm_jax.data import Frame
 from lm_jax.errors import UserError
 from lm_jax.exchange.fields import Config, Unheld
 from lm_jax.exchange.rows import Row
@@ -45,6 +46,7 @@ class Architecture:
         derived: expressions of arrays that follow from config.json.
         left: expressions of arrays that ours have no place for, with what they are.
         optional: beginnings of parameters of ours that a file may be without.
+        frame: gives from config.json what stands around sources and targets.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Architecture:
     derived: tuple[str, ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
+    frame: Callable[[Mapping[str, Any]], Frame] | None = None
 
     def read(self, config: Config) -> tuple[Any, int]:
         """Make our model from a config.json.

@@ -177,7 +177,7 @@ def _drawn(how: dict[str, Any]) -> tuple[int, Sampling]:
     temperature = float(how.get("temperature") or 0.0)
     if not how.get("do_sample", temperature > 0) or not temperature:
         return int(length), Sampling(temperature=0.0)
-    cuts = {name: how.get(name) for name in ("top_k", "top_p", "min_p")}
+    cuts: dict[str, Any] = {name: how.get(name) for name in ("top_k", "top_p", "min_p")}
     return int(length), Sampling(temperature, **cuts)
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from lm_jax.data import MaskedStream, SpanCorruption, TokenStream
+from lm_jax.data import Frame, MaskedStream, SpanCorruption, TokenStream
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Likelihood
 from lm_jax.exchange.architecture import Architecture, Shapes, shapes_of
@@ -44,6 +44,7 @@ class Checkpoint(NamedTuple):
         params: of it, float32.
         context: tokens that it may see.
         notes: what of the folder was not taken, and why.
+        frame: what stands around sources and targets, where there are some.
     """
 
     architecture: str
@@ -51,6 +52,7 @@ class Checkpoint(NamedTuple):
     params: Any
     context: int
     notes: list[str]
+    frame: Frame | None = None
 
     @property
     def parameters(self) -> int:
@@ -94,7 +96,7 @@ def import_checkpoint(
     with whole_folder(run) as folder:
         for name, content in save(experiment).items():
             atomic_write(folder / name, content)
-        keep_model(folder, tokenizer, model, context)
+        keep_model(folder, tokenizer, model, context, frame=checkpoint.frame)
         record_environment(folder)
         checkpoints = Checkpoints(folder / "checkpoints")
         params = {"params": checkpoint.params}
@@ -142,7 +144,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     stored = _in_full(architecture, stored)
     config = Config(values, near(path / "config.json"), list(stored))
     model, context = architecture.read(config)
-    return _taken(architecture, model, context, stored, path)
+    frame = architecture.frame(values) if architecture.frame else None
+    taken = _taken(architecture, model, context, stored, path)
+    return taken._replace(frame=frame)
 
 
 def _in_full(

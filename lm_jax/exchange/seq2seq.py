@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lm_jax.data import Frame
 from lm_jax.errors import UserError
 from lm_jax.exchange.architecture import Architecture
 from lm_jax.exchange.fields import (
@@ -152,6 +153,19 @@ def _stack(stack: str) -> Iterator[Row]:
     yield Row((up,), (f"{theirs}.wi.weight",), Transposed(), unless=gate)
 
 
+def _t5_frame(values: Mapping[str, Any]) -> Frame:
+    """A target begins after padding; both texts end."""
+    pad, end = _id(values, "pad", 0), _id(values, "eos", 1)
+    return Frame((_id(values, "decoder_start", pad),), end, after=(end,))
+
+
+def _id(values: Mapping[str, Any], role: str, default: int) -> int:
+    """The token of a role; the first of several."""
+    found = values.get(f"{role}_token_id")
+    found = found[0] if isinstance(found, list) and found else found
+    return found if isinstance(found, int) else default
+
+
 T5 = Architecture(
     name="t5",
     heads="T5ForConditionalGeneration",
@@ -184,6 +198,7 @@ T5 = Architecture(
         "decoder.embed_tokens.weight": "shared.weight",
         "lm_head.weight": "shared.weight",
     },
+    frame=_t5_frame,
 )
 
 
@@ -254,6 +269,14 @@ def _bart_stack(stack: str) -> Iterator[Row]:
     yield from norm(f"{own}/feedforward_norm", f"{layer}.final_layer_norm")
 
 
+def _bart_frame(values: Mapping[str, Any]) -> Frame:
+    """A source stands between two tokens; some targets begin with a forced one."""
+    begin, end = _id(values, "bos", 0), _id(values, "eos", 2)
+    start, forced = _id(values, "decoder_start", end), _id(values, "forced_bos", -1)
+    first = (start,) if forced < 0 else (start, forced)
+    return Frame(first, end, (begin,), (end,))
+
+
 BART = Architecture(
     name="bart",
     heads="BartForConditionalGeneration",
@@ -290,5 +313,6 @@ BART = Architecture(
         "model.decoder.embed_tokens.weight": "model.shared.weight",
         "lm_head.weight": "model.shared.weight",
     },
+    frame=_bart_frame,
 )
 SEQ2SEQ = (T5, BART)

@@ -1,18 +1,80 @@
-"""Decoding with a cache, in one compiled call."""
+"""Continuing prompts, or writing what follows from a source."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Int
 
 from lm_jax.errors import NotFinite, UserError
-from lm_jax.generation.sampling import Sampling, check_seed, sample
+from lm_jax.generation.beams import Beam, BeamSearch
+from lm_jax.generation.sampling import Sampling, among, check_seed, sample
+from lm_jax.generation.steps import (
+    Choice,
+    Chooser,
+    Continuation,
+    State,
+    Windows,
+    advance,
+)
 from lm_jax.platform import products_of
+
+Watch = Callable[[Sequence[Continuation]], Sequence[bool]]
+"""Told what is there so far of each prompt; says which are to go no further."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Draws tokens, until one ends the text.
+
+    Attributes:
+        sampling: how.
+        end: the token that ends a text; None is no token.
+        known: tokens from here on are never drawn; None draws all.
+    """
+
+    sampling: Sampling
+    end: int | None
+    known: int | None
+
+    def begin(self, numbers: Int[np.ndarray, " rows"], length: int) -> dict[str, Any]:
+        """What is kept: the number of each row, and ln p of its tokens."""
+        return {
+            "numbers": jnp.asarray(numbers),
+            "log_p": jnp.zeros((len(numbers), length), jnp.float32),
+        }
+
+    def choose(self, logits, state, growing, key):
+        """Draw by the key of (seed, row, position in the new text)."""
+        made = state.ends - state.firsts
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, state.own["numbers"])
+        keys = jax.vmap(jax.random.fold_in)(keys, made)
+        logits = among(logits, self.known)
+        history = state.history if self.sampling.remembers else None
+        tokens = sample(logits, keys, self.sampling, history)
+        drawn = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
+        drawn = drawn - jax.nn.logsumexp(logits, axis=-1)
+        log_p = state.own["log_p"]
+        place = jnp.where(growing, made, log_p.shape[1])
+        log_p = log_p.at[jnp.arange(len(tokens)), place].set(drawn, mode="drop")
+        ended = jnp.zeros_like(growing) if self.end is None else tokens == self.end
+        return Choice(tokens, ended, state.own | {"log_p": log_p})
+
+    def found(self, state: State, length: int) -> list[list[Continuation]]:
+        """What was drawn for each row so far."""
+        text, firsts, ends = map(np.asarray, (state.text, state.firsts, state.ends))
+        log_p = np.asarray(state.own["log_p"])
+        rows = []
+        for row, (first, end) in enumerate(zip(firsts, ends, strict=True)):
+            tokens, own = text[row, first:end], log_p[row, : end - first]
+            ended = bool(len(tokens)) and tokens[-1] == self.end
+            rows.append([Continuation(tokens, own, bool(ended), float(own.sum()))])
+        return rows
 
 
 def generate(
@@ -23,8 +85,34 @@ def generate(
     context: int,
     sampling: Sampling,
     seed: int,
+    known: int | None = None,
 ) -> Int[np.ndarray, "batch length"]:
-    """Continue each prompt by ``length`` tokens.
+    """Continue each prompt by ``length`` tokens; see `continue_prompts`."""
+    found = continue_prompts(
+        model, params, prompts, length, context, sampling, seed, known=known
+    )
+    new = [row[0].tokens for row in found]
+    return np.stack(new) if new else np.zeros((0, length), np.int32)
+
+
+def continue_prompts(
+    model: nn.Module,
+    params: Any,
+    prompts: Sequence[Int[np.ndarray, " _"]],
+    length: int,
+    context: int,
+    sampling: Sampling,
+    seed: int,
+    *,
+    beam: Beam | None = None,
+    end: int | None = None,
+    known: int | None = None,
+    sources: Sequence[Int[np.ndarray, " _"]] | None = None,
+    numbers: Sequence[int] | None = None,
+    watch: Watch | None = None,
+    each: int = 16,
+) -> list[list[Continuation]]:
+    """Continue each prompt by at most ``length`` tokens.
 
     The model sees a window of at most ``context`` tokens. It starts as the
     prompt (of an overlong prompt: its last ``context`` tokens) and grows by
@@ -38,13 +126,24 @@ def generate(
     the rows beside it change nothing.
 
     Args:
-        model: a module with ``apply`` and ``empty_cache`` as `Transformer` has.
+        model: a module that offers what `Model` does.
         params: its parameters.
         prompts: token ids, of any length from 1; lengths may differ.
-        length: tokens to add to each.
+        length: tokens to add to each, at most.
         context: tokens that the model may see at once.
-        sampling: how each token is drawn.
+        sampling: how each token is drawn; of a beam search its penalties alone.
         seed: of the draws.
+        beam: searches instead of drawing.
+        end: the token that ends a text; None goes on for ``length`` tokens.
+        known: tokens from here on are never chosen; None knows all.
+        sources: for each prompt what an encoder reads, from 1 token; their first
+            ``context`` tokens are read. None is for a model that reads none.
+        numbers: of the rows, by which they are drawn; None counts from 0.
+        watch: called whenever ``each`` tokens were added.
+        each: tokens between two calls.
+
+    Returns:
+        For each prompt its continuation; of a beam search the ``best`` ones.
 
     Raises:
         UserError: for an empty prompt, ids that the model doesn't know, a
@@ -55,131 +154,156 @@ def generate(
     check_seed(seed)
     if length < 0:
         raise UserError(f"length={length} must be 0 or more.")
-    _check_prompts(prompts, model.vocab_size)
+    check_prompts(prompts, model.vocab_size)
+    _check_ids(sources or (), model.vocab_size, "Source")
+    if beam is not None:
+        beam.check(min(known or model.vocab_size, model.vocab_size))
     if len(prompts) == 0 or length == 0:
-        return np.zeros((len(prompts), length), np.int32)
+        nothing = np.zeros(0, np.int32), np.zeros(0, np.float32)
+        return [[Continuation(*nothing, False, 0.0)] for _ in prompts]
     if model.recurrent:
         context = max(map(len, prompts)) + length
-    prompts = [prompt[-context:] for prompt in prompts]
-    lengths = np.array([len(prompt) for prompt in prompts], np.int32)
-    # Few widths: a new prompt length seldom compiles anything new.
-    width = min(context, 1 << (max(map(len, prompts)) - 1).bit_length())
-    text = np.zeros((len(prompts), width + length), np.int32)
-    for row, prompt in zip(text, prompts, strict=True):
-        row[: len(prompt)] = prompt
-    text, finite = _decode(
-        model, params, text, lengths, jax.random.key(seed), length, context, sampling
+    copies = 1 if beam is None else beam.size
+    repeated = [prompt[-context:] for prompt in prompts for _ in range(copies)]
+    text, firsts, windows = _laid_out(repeated, length, context)
+    chooser: Any = Drawing(sampling, end, known)
+    if beam is not None:
+        chooser = BeamSearch(beam, sampling, end, known, length)
+    counted = np.arange(len(prompts)) if numbers is None else np.asarray(numbers)
+    state = State(
+        text=jnp.asarray(text),
+        starts=jnp.zeros_like(firsts),
+        ends=jnp.array(firsts),
+        firsts=jnp.array(firsts),
+        stops=jnp.asarray(firsts + length),
+        cache=_cache(model, params, sources, len(repeated), windows),
+        unread=jnp.ones((), bool),
+        finite=jnp.ones((), bool),
+        own=chooser.begin(counted, length),
     )
+    return _run(model, params, state, windows, chooser, seed, length, watch, each)
+
+
+def _run(
+    model: nn.Module,
+    params: Any,
+    state: State,
+    windows: Windows,
+    chooser: Chooser,
+    seed: int,
+    length: int,
+    watch: Watch | None,
+    each: int,
+) -> list[list[Continuation]]:
+    """Add tokens, all at once unless somebody watches."""
+    key, made = jax.random.key(seed), 0
+    while made < length and bool((state.ends < state.stops).any()):
+        made = length if watch is None else min(length, made + each)
+        limit = np.int32(made)
+        state = advance(model, params, state, limit, key, windows, chooser)
+        finite_or_raise(state.finite)
+        if watch is not None:
+            enough = np.array(watch([row[0] for row in chooser.found(state, length)]))
+            stops = jnp.where(enough, state.ends, state.stops)
+            state = state._replace(stops=stops)
+    return chooser.found(state, length)
+
+
+def finite_or_raise(finite: Bool[Array, ""]) -> None:
+    """See that each token was chosen by numbers.
+
+    Raises:
+        NotFinite: one wasn't.
+    """
     if not finite:
         raise NotFinite(
             "The model's logits are infinite or not numbers: there is no token to draw "
             "from them. Its parameters are not finite, or too large. Take an earlier "
             "checkpoint (--step)."
         )
-    columns = lengths[:, None] + np.arange(length)
-    return np.take_along_axis(np.asarray(text), columns, axis=1)
 
 
-def _check_prompts(prompts: Sequence[np.ndarray], vocab_size: int) -> None:
-    for number, prompt in enumerate(prompts, 1):
-        which = f"Prompt {number} of {len(prompts)}"
-        if len(prompt) == 0:
+def check_prompts(prompts: Sequence[np.ndarray], vocab_size: int) -> None:
+    """Refuse prompts that can't be continued.
+
+    Raises:
+        UserError: naming the first.
+    """
+    _check_ids(prompts, vocab_size, "Prompt")
+
+
+def _laid_out(
+    prompts: Sequence[np.ndarray], length: int, context: int
+) -> tuple[np.ndarray, np.ndarray, Windows]:
+    """Give the prompts in rows with room, their lengths, and how they are seen."""
+    lengths = np.array([len(prompt) for prompt in prompts], np.int32)
+    # Few widths: a new prompt length seldom compiles anything new.
+    width = min(context, 1 << (max(map(len, prompts)) - 1).bit_length())
+    text = np.zeros((len(prompts), width + length), np.int32)
+    for row, prompt in zip(text, prompts, strict=True):
+        row[: len(prompt)] = prompt
+    # A text that fits needs no half windows, nor a cache for the whole context.
+    slots = min(context, width + length - 1)
+    if width + length - 1 > context:
+        width = max(width, max(1, context // 2))
+    return text, lengths, Windows(context, slots, width)
+
+
+def _cache(
+    model: nn.Module,
+    params: Any,
+    sources: Sequence[np.ndarray] | None,
+    rows: int,
+    windows: Windows,
+) -> Any:
+    """The cache of no token yet, of the sources where there are some."""
+    if sources is None:
+        return _empty(model, rows, windows.slots)
+    sources = [source[: windows.context] for source in sources]
+    longest = max(map(len, sources))
+    width = min(windows.context, 1 << (longest - 1).bit_length())
+    source = np.zeros((len(sources), width), np.int32)
+    mask = np.zeros(source.shape, bool)
+    for row, ids in enumerate(sources):
+        source[row, : len(ids)], mask[row, : len(ids)] = ids, True
+    copies = rows // len(sources)
+    return _encoded(model, params, source, mask, windows.slots, copies)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "rows", "slots"))
+def _empty(model: nn.Module, rows: int, slots: int) -> Any:
+    return model.empty_cache(rows, slots)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "slots", "copies"))
+def _encoded(
+    model: nn.Module,
+    params: Any,
+    source: Int[Array, "batch time"],
+    mask: Bool[Array, "batch time"],
+    slots: int,
+    copies: int,
+) -> Any:
+    """Read each source once, and remember it in so many rows."""
+    with products_of(model):
+        cache = model.apply(
+            {"params": params}, source, mask, slots=slots, method="encode"
+        )
+    rows = jnp.repeat(jnp.arange(source.shape[0]), copies)
+    return model.rows_of(cache, rows)
+
+
+def _check_ids(texts: Sequence[np.ndarray], vocab_size: int, what: str) -> None:
+    for number, text in enumerate(texts, 1):
+        which = f"{what} {number} of {len(texts)}"
+        if len(text) == 0:
             raise UserError(
                 f"{which} is empty. A model continues at least one token; a newline "
                 "is a good beginning."
             )
-        for token in (int(np.min(prompt)), int(np.max(prompt))):
+        for token in (int(np.min(text)), int(np.max(text))):
             if not 0 <= token < vocab_size:
                 raise UserError(
                     f"{which} has token {token}, and the model knows 0 to "
                     f"{vocab_size - 1}. Was it written with another tokenizer?"
                 )
-
-
-@functools.partial(jax.jit, static_argnames=("model", "length", "context", "sampling"))
-def _decode(
-    model: nn.Module,
-    params: Any,
-    text: Int[Array, "batch columns"],
-    ends: Int[Array, " batch"],
-    key: Key[Array, ""],
-    length: int,
-    context: int,
-    sampling: Sampling,
-) -> tuple[Int[Array, "batch columns"], Bool[Array, ""]]:
-    """Write ``length`` tokens into each row of text from its end on.
-
-    A row's window is text[start:end]. The outer loop reads the windows into an
-    empty cache, the inner one adds tokens until every window is full; a row
-    whose window is full before the others' waits for the next reading. So a
-    row's tokens never depend on the rows beside it.
-
-    Returns:
-        The text, and whether each token was drawn from logits with a finite largest.
-    """
-    batch, columns = text.shape
-    rows = jnp.arange(batch)
-    stops = ends + length
-    width = columns - length
-    # A text that fits needs no half windows, nor a cache for the whole context.
-    slots = min(context, columns - 1)
-    half = max(1, context // 2)
-    if columns - 1 > context:
-        width = max(width, half)
-    row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
-
-    def read(text, starts, ends):
-        """Remember the windows, and after a short one what will be overwritten."""
-        where = jnp.arange(width)
-        tokens = jnp.take_along_axis(text, starts[:, None] + where, 1, mode="clip")
-        cache = model.empty_cache(batch, slots)
-        positions = jnp.broadcast_to(where, tokens.shape)
-        # The last token is left for add_token; what follows it is padding.
-        before = (where < (ends - 1 - starts)[:, None]).astype(jnp.int32)
-        return _apply(model, params, tokens, positions, cache, before)[1]
-
-    def growing(starts, ends):
-        return (ends < stops) & (ends - starts <= context)
-
-    def add_token(starts, state):
-        """Show the model each row's last token and draw the one after it."""
-        text, ends, cache, finite = state
-        position = jnp.minimum(ends - 1 - starts, slots - 1)
-        # A row that waits reads nothing: a state of constant size would change.
-        reads = growing(starts, ends)[:, None].astype(jnp.int32)
-        token = text[rows, ends - 1, None]
-        logits, cache = _apply(model, params, token, position[:, None], cache, reads)
-        keys = jax.vmap(jax.random.fold_in)(row_keys, ends + length - stops)
-        # A row that waits draws too: its next token is written over that.
-        text = text.at[rows, ends].set(sample(logits[:, 0], keys, sampling))
-        drawn = jnp.isfinite(logits[:, 0].max(axis=-1)) | ~growing(starts, ends)
-        return text, ends + growing(starts, ends), cache, finite & drawn.all()
-
-    def fill(state):
-        """Fill the windows, beginning with the last half of those that are full."""
-        text, starts, ends, finite = state
-        starts = jnp.where(ends - starts > context, ends - half, starts)
-        text, ends, _, finite = jax.lax.while_loop(
-            lambda state: growing(starts, state[1]).any(),
-            functools.partial(add_token, starts),
-            (text, ends, read(text, starts, ends), finite),
-        )
-        return text, starts, ends, finite
-
-    text, _, _, finite = jax.lax.while_loop(
-        lambda state: (state[2] < stops).any(),
-        fill,
-        (text, jnp.zeros_like(ends), ends, jnp.ones((), bool)),
-    )
-    return text, finite
-
-
-def _apply(model, params, tokens, positions, cache, segments):
-    with products_of(model):
-        return model.apply(
-            {"params": params},
-            tokens,
-            positions=positions,
-            segments=segments,
-            cache=cache,
-        )

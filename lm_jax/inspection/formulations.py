@@ -78,7 +78,7 @@ def formulation_of(
 
 
 def _kind(model: NeuralModel | CountedModel) -> Literal["causal", "both sides"]:
-    if model.writes:
+    if model.writes and not model.from_sources:
         return "causal"
     objective: Any = getattr(model.experiment, "objective", None)
     if objective is not None and "masked_positions" in objective.reads:

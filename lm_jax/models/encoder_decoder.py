@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
@@ -200,6 +201,30 @@ class EncoderDecoder(Stack):
             layers = tuple({"own": a, "source": b} for a, b in both)
         mask = jnp.zeros((batch, source_slots), bool)
         return SourceCache(target._replace(layers=layers), mask)
+
+    def cleared(self, cache: SourceCache) -> SourceCache:
+        """The cache of no target token again; the source stays.
+
+        Args:
+            cache: of some tokens.
+        """
+
+        def cleared(layer):
+            return layer | {"own": jax.tree.map(jnp.zeros_like, layer["own"])}
+
+        layers = cache.target.layers
+        target = jax.tree.map(jnp.zeros_like, cache.target._replace(layers=None))
+        kept = cleared(layers) if self.scan else tuple(map(cleared, layers))
+        return cache._replace(target=target._replace(layers=kept))
+
+    def rows_of(self, cache: SourceCache, rows: Int[Array, " chosen"]) -> SourceCache:
+        """The cache of chosen rows, in their order; a row may come several times.
+
+        Args:
+            cache: of some rows.
+            rows: numbers of those that are wanted.
+        """
+        return SourceCache(super().rows_of(cache.target, rows), cache.source_mask[rows])
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""

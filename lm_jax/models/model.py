@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -104,6 +105,28 @@ class Model(nn.Module, kw_only=True):
         """
         return Remembered(jnp.zeros((batch, slots), jnp.int32))
 
+    def cleared(self, cache: Any) -> Any:
+        """The cache of no token again; what was read of a source stays.
+
+        Args:
+            cache: of some tokens.
+        """
+        return jax.tree.map(jnp.zeros_like, cache)
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether tokens are forgotten once others are read at their positions."""
+        return not self.recurrent
+
+    def rows_of(self, cache: Any, rows: Int[Array, " chosen"]) -> Any:
+        """The cache of chosen rows, in their order; a row may come several times.
+
+        Args:
+            cache: of some rows.
+            rows: numbers of those that are wanted.
+        """
+        return jax.tree.map(lambda part: part[rows], cache)
+
     def filled(self, vocab_size: int, context: int) -> Any:
         """The same model with what only the data knows.
 
@@ -161,6 +184,9 @@ _OFFERED = (
     "problems",
     "flops_per_token",
     "empty_cache",
+    "cleared",
+    "rows_of",
+    "rewinds",
     "causal",
     "recurrent",
     "reads",

@@ -161,6 +161,25 @@ class Stack(BlockFields, Part, Model):
         nothing = jnp.zeros((batch, slots), jnp.int32)
         return Cache(nothing, nothing, layers)
 
+    @property
+    def rewinds(self) -> bool:
+        """Whether tokens are forgotten once others are read at their positions."""
+        return not self.mixer.constant
+
+    def rows_of(self, cache: Any, rows: Int[Array, " chosen"]) -> Any:
+        """The cache of chosen rows, in their order; a row may come several times.
+
+        Args:
+            cache: of some rows.
+            rows: numbers of those that are wanted.
+        """
+        layers = jax.tree.map(
+            lambda part: part[:, rows] if self.scan else part[rows], cache.layers
+        )
+        of_rows = cache._replace(layers=None)
+        of_rows = jax.tree.map(lambda part: part[rows], of_rows)
+        return of_rows._replace(layers=layers)
+
     def filled(self, vocab_size: int, context: int) -> "Stack":
         """The same model with what only the data knows.
 

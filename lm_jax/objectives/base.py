@@ -22,7 +22,7 @@ class ObjectiveBase:
             each by name.
         causal: whether the model must see only what came before each token; None
             where it doesn't matter.
-        generates: whether a model that has learnt it continues text.
+        generates: whether a model that has learnt it writes text.
         learns_vectors: whether what is learnt are the vectors of words.
         weighs: the field of the examples that is 0 wherever nothing counts; "" where
             no field tells.

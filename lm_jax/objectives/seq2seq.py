@@ -28,6 +28,7 @@ class Seq2Seq(OverVocabulary):
     may_read = ("source_mask",)
     calls = {"features": ("dropout_keys", "source", "source_mask"), "logits": ()}
     causal = True
+    generates = True
     weighs = "mask"
     nothing = "none of its sources has a target. Use a longer text"
 

@@ -5,9 +5,8 @@ training are needed: a run directory that was copied elsewhere works there.
 """
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,24 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32
 
 from lm_jax.adapting import as_read
 from lm_jax.counting import FittedClasses, FittedNGram, load, load_classes
-from lm_jax.counting.generate import generate as continue_counted
-from lm_jax.errors import NotFinite, UserError, nearest
+from lm_jax.counting.generate import continue_counted
+from lm_jax.data import Frame
+from lm_jax.errors import NotFinite, UserError
 from lm_jax.experiment import AnyExperiment, CountExperiment, Experiment, from_json
 from lm_jax.experiment import read as read_experiment
 from lm_jax.experiment.names import own_module, to_json
 from lm_jax.files import atomic_write, given_path
-from lm_jax.generation import Sampling
-from lm_jax.generation import generate as continue_text
+from lm_jax.generation import continue_prompts
 from lm_jax.models.model import lacking
 from lm_jax.platform import devices, products_of
 from lm_jax.runs.checkpoints import Checkpoints
+from lm_jax.runs.writing import Texts
 from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
-from lm_jax.tokenizers.specials import WithSpecials
-from lm_jax.tokenizers.trained import prompted, written
+from lm_jax.tokenizers.specials import WithSpecials, spelled
 
 NGRAM, CLASSES = "ngram.npz", "naive_bayes.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"
@@ -40,57 +39,8 @@ MODEL, TOKENIZER = "model.json", "tokenizer.json"
 SPECIAL = ("<unk>", "<eos>", "<|end|>")
 
 
-@dataclass(frozen=True)
-class _Texts(ABC):
-    """What models of every family do with texts."""
-
-    experiment: Any
-    tokenizer: Trained
-
-    def generate(
-        self,
-        prompts: str | Sequence[str | None],
-        length: int = 200,
-        sampling: Sampling = Sampling(temperature=0.8),
-        seed: int = 0,
-        **changed: Any,
-    ) -> list[str]:
-        """Continue texts by ``length`` tokens each; the prompts are given back too.
-
-        Fields of `Sampling` can be given by themselves: ``temperature=0``, ``top_k=5``.
-
-        A prompt begins a document, where the training text has documents; one that is
-        None begins as that text does.
-
-        Raises:
-            UserError: the model writes no text; a prompt is empty or has what the
-                tokenizer doesn't know; the seed is none; a name is no field's.
-        """
-        known = [field.name for field in fields(Sampling)]
-        for name in changed.keys() - known:
-            there = nearest(name, ["length", "sampling", "seed", *known])
-            raise UserError(f"generate takes no {name}=.{there}")
-        sampling = replace(sampling, **changed)
-        texts = [prompts] if isinstance(prompts, str) else list(prompts)
-        given = [self.tokenizer.encode(text or "") for text in texts]
-        ids = [prompted(self.tokenizer, text) for text in texts]
-        new = self.generate_ids(ids, length, sampling, seed)
-        rows = zip(given, new, strict=True)
-        return [written(self.tokenizer, np.concatenate(row)) for row in rows]
-
-    @abstractmethod
-    def generate_ids(
-        self,
-        prompts: Sequence[Int[np.ndarray, " _"]],
-        length: int,
-        sampling: Sampling,
-        seed: int,
-    ) -> Int[np.ndarray, "batch length"]:
-        """Continue prompts of (tokens,) by ``length`` tokens each."""
-
-
 @dataclass(frozen=True, eq=False)
-class NeuralModel(_Texts):
+class NeuralModel(Texts):
     """A trained network.
 
     Attributes:
@@ -102,6 +52,7 @@ class NeuralModel(_Texts):
         context: tokens of the texts that it was trained on.
         step: that the parameters are of.
         labels: names of the classes that it tells apart, where it does.
+        frame: what stands around sources and targets, where it reads sources.
     """
 
     model: nn.Module
@@ -109,22 +60,59 @@ class NeuralModel(_Texts):
     context: int
     step: int
     labels: tuple[str, ...] = ()
+    frame: Frame | None = None
 
     @property
     def writes(self) -> bool:
         """Whether it continues text."""
         return self.experiment.objective.generates
 
-    def generate_ids(self, prompts, length, sampling, seed):
-        """Continue prompts of (tokens,): new tokens (batch, length).
+    @property
+    def from_sources(self) -> bool:
+        """Whether it writes a text from another one, and doesn't go on with it."""
+        return self.writes and "source" in self.model.reads
+
+    def continuations(
+        self, prompts, length, sampling, seed, *, beam=None, end=None, **how
+    ):
+        """Continue prompts of (tokens,), or write of sources; see `continue_prompts`.
 
         Raises:
             UserError: when the model writes no text.
         """
         check_writes(self.experiment)
-        return continue_text(
-            self.model, self.params, prompts, length, self.context, sampling, seed
+        how |= {"beam": beam, "end": end, "known": self.tokenizer.vocab_size}
+        if self.from_sources:
+            how["sources"] = prompts
+            start = np.array(self._framed().start, np.int32)
+            prompts = [start] * len(prompts)
+        return continue_prompts(
+            *(self.model, self.params, prompts, length, self.context, sampling, seed),
+            **how,
         )
+
+    def _read(self, prompt):
+        """The ids that a prompt is read as."""
+        if not self.from_sources:
+            return super()._read(prompt)
+        if not prompt:
+            raise UserError(
+                "This model writes a text from another one: give it with --prompt."
+            )
+        ids = spelled(self.tokenizer, prompt)
+        return self._framed().source(ids, self.context)
+
+    def _end(self, to_end):
+        """The token that ends a text: a target's, where there are sources."""
+        return self._framed().end if self.from_sources else super()._end(to_end)
+
+    def _framed(self) -> Frame:
+        if self.frame is None:
+            raise UserError(
+                f"The run's {MODEL} doesn't say what a target begins after: an earlier "
+                "version made it. Train it anew, or import it again."
+            )
+        return self.frame
 
     def features(self, texts: Sequence[str]) -> list[Float[np.ndarray, "tokens width"]]:
         """Give the vector of each token of each text, before the logits.
@@ -170,7 +158,7 @@ class NeuralModel(_Texts):
 
 
 @dataclass(frozen=True, eq=False)
-class CountedModel(_Texts):
+class CountedModel(Texts):
     """A model that was fitted by counting.
 
     Attributes:
@@ -193,18 +181,25 @@ class CountedModel(_Texts):
         """Names of the classes that it tells apart, where it does."""
         return self.fitted.labels
 
-    def generate_ids(self, prompts, length, sampling, seed):
-        """Continue prompts of (tokens,): new tokens (batch, length).
+    def continuations(self, prompts, length, sampling, seed, *, beam=None, **how):
+        """Continue prompts of (tokens,); see `continue_counted`.
 
         Raises:
-            UserError: when the model writes no text.
+            UserError: when the model writes no text; a beam, which is of networks.
         """
         if isinstance(self.fitted, FittedClasses):
             raise UserError(
                 "This model tells classes apart: it doesn't continue text. `evaluate` "
                 "scores it."
             )
-        return continue_counted(self.fitted, prompts, length, sampling, seed)
+        if beam is not None:
+            raise UserError(
+                "A beam search is of networks, and this model counts: leave --beam out."
+            )
+        known = self.tokenizer.vocab_size
+        return continue_counted(
+            self.fitted, prompts, length, sampling, seed, known=known, **how
+        )
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
         """Refuse: counts are no vectors.
@@ -273,6 +268,7 @@ def keep_model(
     model: Any,
     context: int,
     labels: tuple[str, ...] = (),
+    frame: Frame | None = None,
 ) -> None:
     """Write what a run needs to stand alone: the tokenizer and the resolved model.
 
@@ -282,6 +278,7 @@ def keep_model(
     keep_tokenizer(run, tokenizer)
     document = {"model": to_json(model), "context": context}
     document |= {"labels": list(labels)} if labels else {}
+    document |= {"frame": asdict(frame)} if frame else {}
     text = json.dumps(document, indent=2, ensure_ascii=False)
     atomic_write(run / MODEL, text + "\n")
 
@@ -306,14 +303,16 @@ def load_model(run: Path | str, step: int | None = None) -> NeuralModel | Counte
                 "out."
             )
         return load_counted(run, experiment, tokenizer)
-    model, context, labels = _read_model(run, experiment)
+    model, context, labels, frame = _read_model(run, experiment)
     devices()
     checkpoints = Checkpoints(run / "checkpoints")
     chosen = checkpoints.choose(step)
     params = as_read(checkpoints.restore_params(chosen))
     if experiment.adapter is not None:
         params = experiment.adapter.seen(params)
-    return NeuralModel(experiment, tokenizer, model, params, context, chosen, labels)
+    return NeuralModel(
+        *(experiment, tokenizer, model, params, context, chosen, labels, frame)
+    )
 
 
 def load_counted(
@@ -334,11 +333,15 @@ def load_counted(
 
 def _read_model(
     run: Path, experiment: AnyExperiment
-) -> tuple[nn.Module, int, tuple[str, ...]]:
+) -> tuple[nn.Module, int, tuple[str, ...], Frame | None]:
     try:
         document = json.loads((run / MODEL).read_text(encoding="utf-8"))
         own = own_module(experiment)
         model, labels = from_json(document["model"], own), document.get("labels", ())
-        return model, document["context"], tuple(labels)
-    except (OSError, ValueError, KeyError) as error:
+        frame = document.get("frame")
+        if frame is not None:
+            parts = {k: tuple(frame[k]) for k in ("start", "before", "after")}
+            frame = Frame(**parts, end=frame["end"])
+        return model, document["context"], tuple(labels), frame
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{run / MODEL} can't be read: {error}.") from error

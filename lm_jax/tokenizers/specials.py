@@ -1,5 +1,6 @@
 """Tokens that no text spells, after the ids of a trained tokenizer."""
 
+import re
 from dataclasses import dataclass
 from itertools import groupby
 from operator import index
@@ -90,6 +91,25 @@ class WithSpecials:
         whole = list(map(index, ids))
         texts = iter(self.tokenizer.symbols([i for i in whole if i < own]))
         return [next(texts) if i < own else self.names[i - own] for i in whole]
+
+
+def spelled(tokenizer: Trained, text: str) -> Int32[np.ndarray, " tokens"]:
+    """Give the ids of a text in which a name, such as "<span_0>", is its token.
+
+    Raises:
+        UserError: as the tokenizer.
+    """
+    if not isinstance(tokenizer, WithSpecials):
+        return tokenizer.encode(text)
+    names = "|".join(re.escape(name) for name in tokenizer.names)
+    parts = [part for part in re.split(f"({names})", text) if part]
+    ids = [
+        np.array([tokenizer.id_of(part)], np.int32)
+        if part in tokenizer.names
+        else tokenizer.encode(part)
+        for part in parts
+    ]
+    return np.concatenate([np.zeros(0, np.int32), *ids])
 
 
 def with_mask(tokenizer: Trained, name: str) -> tuple[Trained, int]:

@@ -1,5 +1,6 @@
 """What all models that count are to an evaluation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +55,8 @@ class Counted:
 
     def generate(
         self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
-    ) -> np.ndarray:
-        """Continue prompts of (tokens,): new tokens (batch, length)."""
+    ) -> Sequence[np.ndarray] | np.ndarray:
+        """Continue prompts of (tokens,): new tokens of each."""
         return self.loaded.generate_ids(prompts, length, sampling, seed)
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:

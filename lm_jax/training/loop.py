@@ -282,6 +282,7 @@ def scored(
         context=setup.data.context,
         step=int(state.step),
         labels=setup.data.labels,
+        frame=setup.data.frame,
     )
     functions = compiled.evaluation, compiled.told
     return Scored(loaded, setup.data, setup.mesh, *functions, setup.scoring_guide)

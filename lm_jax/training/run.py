@@ -82,7 +82,9 @@ def train_run(
         if setup.guided is not None:
             keep_guide(run, setup.guided.about())
         data = setup.data
-        keep_model(run, data.tokenizer, setup.model, data.context, data.labels)
+        keep_model(
+            run, data.tokenizer, setup.model, data.context, data.labels, data.frame
+        )
         if changed := changed_code(run):
             display.message(changed)
         dtype = getattr(setup.model, "dtype", "float32")

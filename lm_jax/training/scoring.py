@@ -1,6 +1,6 @@
 """A trained model beside the text that it is scored on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,8 +76,8 @@ class Scored:
 
     def generate(
         self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
-    ) -> np.ndarray:
-        """Continue prompts of (tokens,): new tokens (batch, length)."""
+    ) -> Sequence[np.ndarray] | np.ndarray:
+        """Continue prompts of (tokens,): new tokens of each."""
         return self.loaded.generate_ids(prompts, length, sampling, seed)
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:

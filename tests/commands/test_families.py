@@ -123,6 +123,15 @@ def test_a_family_trains_scores_and_writes(name, capsys, tmp_path, monkeypatch):
     code, said, error = said_by(capsys, "generate", "run", "--length", "5")
     if name in WRITES:
         assert code == 0 and said.startswith("the ")
+    elif name == "t5":
+        source = "the cat <span_0> the mouse"
+        code, said, error = said_by(capsys, "generate", "run", "--prompt", source)
+        assert code == 0 and said.strip() and source not in said, error
+        searched = ("--beam.size", "3", "--beam.best", "2", "--length", "9")
+        code, said, error = said_by(
+            capsys, "generate", "run", "--prompt", source, *searched
+        )
+        assert code == 0 and "--- best 2, score -" in said, error
     else:
         assert code == 2 and "doesn't continue text" in error
     if name != "ngram":

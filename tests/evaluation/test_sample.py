@@ -47,7 +47,7 @@ class Echo:
     items = predictions = staticmethod(print)
 
     def __init__(self, tokenizer):
-        self.data = SimpleNamespace(tokenizer=tokenizer)
+        self.data = SimpleNamespace(tokenizer=tokenizer, frame=None)
 
     def generate(self, prompts, length, sampling, seed):
         self.prompt = prompts[0].tolist()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lm_jax.exchange.importing import read_checkpoint
-from lm_jax.generation import Sampling, generate
+from lm_jax.generation import Beam, Sampling, continue_prompts, generate
 from lm_jax.models import EncoderDecoder, Transformer
 from tests.exchange.made import CASES, VOCAB, write_model
 from tests.properties import slow_but
@@ -87,3 +87,58 @@ def test_greedy_continuations_are_the_same(case, tmp_path):
             pad_token_id=0,
         )
         np.testing.assert_array_equal(new, expected[0, len(prompt) :])
+
+
+ENDS = 7
+SEARCHES = {
+    "greedy": (None, 1.0, {}),
+    "beam": (Beam(3, 1.0, best=3), 1.0, {}),
+    "short": (Beam(4, 0.0, best=2), 1.0, {}),
+    "penalised": (Beam(4, 2.0, best=4), 1.3, {"no_repeat_ngram": 2}),
+}
+
+
+def continued(reference, given, prompt, beam, penalties):
+    """What transformers writes after a prompt: the best texts, without padding."""
+    found = reference.generate(
+        **given,
+        max_new_tokens=12,
+        do_sample=False,
+        num_beams=beam.size if beam else 1,
+        num_return_sequences=beam.best if beam else 1,
+        length_penalty=beam.length_penalty if beam else 1.0,
+        early_stopping=True,
+        repetition_penalty=penalties.repetition_penalty,
+        no_repeat_ngram_size=penalties.no_repeat_ngram or 0,
+        eos_token_id=ENDS,
+        pad_token_id=0,
+    )
+    texts = [row[prompt:].tolist() for row in found]
+    return [t[: t.index(ENDS) + 1] if ENDS in t else t for t in texts]
+
+
+@pytest.mark.parametrize("search", slow_but(SEARCHES))
+@pytest.mark.parametrize("case", ["gpt2", "t5", "bart"])
+def test_what_is_searched_is_the_same(case, search, tmp_path):
+    """Prompts and sources of several lengths in one batch; the end comes early."""
+    name, model = CASES[case]
+    write_model(tmp_path, model, name)
+    found, reference = read_checkpoint(tmp_path), theirs(tmp_path, model)
+    beam, repetition, more = SEARCHES[search]
+    sampling = Sampling(temperature=0.0, repetition_penalty=repetition, **more)
+    of_sources = isinstance(model, EncoderDecoder)
+    texts = [SOURCE[0, :5], SOURCE[1, :9], SOURCE[0, 9:], SOURCE[1, 5:7]]
+    prompts = [np.array([2])] * len(texts) if of_sources else texts
+    made = continue_prompts(
+        *(found.model, found.params, prompts, 12, 64, sampling, 0),
+        beam=beam,
+        end=ENDS,
+        sources=texts if of_sources else None,
+    )
+    for text, prompt, row in zip(texts, prompts, made, strict=True):
+        read = torch.from_numpy(text)[None]
+        given = {"input_ids": read, "attention_mask": torch.ones_like(read)}
+        if of_sources:
+            given["decoder_start_token_id"] = 2
+        expected = continued(reference, given, len(prompt), beam, sampling)
+        assert [each.tokens.tolist() for each in row] == expected

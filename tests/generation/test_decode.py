@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lm_jax.errors import NotFinite, UserError
-from lm_jax.generation import Sampling, generate, sample
-from lm_jax.generation.decode import _decode
+from lm_jax.generation import Sampling, decode, generate, sample
+from lm_jax.generation.steps import advance
 from lm_jax.models import (
     GRU,
     LSTM,
@@ -89,6 +89,9 @@ class Recorded(nn.Module):
 
     def empty_cache(self, batch, slots):
         return self.model.empty_cache(batch, slots)
+
+    def cleared(self, cache):
+        return self.model.cleared(cache)
 
     def __call__(self, tokens, positions, segments, cache):
         logits, cache = self.model(
@@ -224,20 +227,19 @@ def test_the_seed_and_the_row_decide_the_draws():
 
 
 @pytest.mark.slow
-def test_padding_is_overwritten_before_it_is_seen():
+def test_padding_is_overwritten_before_it_is_seen(monkeypatch):
     """Whatever stands after the prompts, the new tokens are the same."""
     model, params = made(positions=Learned(CONTEXT))
-    lengths, length = np.array([1, 3, 8], np.int32), 12
-    text = np.random.default_rng(0).integers(0, VOCAB, (3, CONTEXT + length))
-    texts = []
+    lay_out, texts = decode._laid_out, []
     for padding in (0, 5):
-        padded = text.astype(np.int32)
-        padded[np.arange(padded.shape[1]) >= lengths[:, None]] = padding
-        key = jax.random.key(0)
-        done, _ = _decode(model, params, padded, lengths, key, length, CONTEXT, GREEDY)
-        columns = np.arange(padded.shape[1])
-        new = columns < (lengths + length)[:, None]
-        texts.append(np.where(new, done, 0))
+
+        def padded(*given, padding=padding):
+            text, lengths, windows = lay_out(*given)
+            text[np.arange(text.shape[1]) >= lengths[:, None]] = padding
+            return text, lengths, windows
+
+        monkeypatch.setattr(decode, "_laid_out", padded)
+        texts.append(generate(model, params, RAGGED[:3], 12, CONTEXT, GREEDY, 0))
     assert (texts[0] == texts[1]).all()
 
 
@@ -247,12 +249,12 @@ def test_evaluations_do_not_compile_again():
     model, params = made()
     arguments = (9, CONTEXT, GREEDY)
     first = generate(model, params, [RAGGED[1]], *arguments, 0)
-    count = _decode._cache_size()
+    count = advance._cache_size()
     other = jax.tree.map(lambda p: -p, params)
     twin, _ = made()
     second = generate(twin, other, [RAGGED[1][:5]], 9, CONTEXT, Sampling(0.0), 1)
     third = generate(model, other, [RAGGED[4]], *arguments, 2)
-    assert _decode._cache_size() == count
+    assert advance._cache_size() == count
     assert (first != second).any() and (first != third).any()
 
 

@@ -1,0 +1,55 @@
+"""Prompts out of a file, and what was written for them as lines of JSON."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_jax.errors import UserError
+from lm_jax.files import given_path
+from lm_jax.runs.writing import Written
+
+
+def read_prompts(path: Path | str) -> list[str]:
+    """Read prompts: one a line, or the "prompt" of each line's object in .jsonl.
+
+    Raises:
+        UserError: the file can't be read, or a line has no prompt; with its number.
+    """
+    path = given_path(path, "--prompts")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise UserError(f"--prompts {path} can't be read: {error}.") from error
+    if not lines[-1]:
+        lines.pop()
+    if path.suffix != ".jsonl":
+        return [line.removesuffix("\r") for line in lines]
+    return [_prompt(line, f"{path}, line {n}") for n, line in enumerate(lines, 1)]
+
+
+def _prompt(line: str, where: str) -> str:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{where} is no JSON: {error}.") from error
+    prompt = found.get("prompt") if isinstance(found, dict) else None
+    if not isinstance(prompt, str):
+        raise UserError(f'{where} has no text as its "prompt".')
+    return prompt
+
+
+def as_line(found: Sequence[Written]) -> str:
+    """Give what was written for one prompt as one line of JSON, the best first.
+
+    Further texts of a beam search stand in "others".
+    """
+    best, *others = map(_document, found)
+    best |= {"others": others} if others else {}
+    return json.dumps(best, ensure_ascii=False)
+
+
+def _document(found: Written) -> dict[str, Any]:
+    rounded = [round(value, 5) for value in found.log_probabilities]
+    whole = found._asdict() | {"tokens": list(found.tokens)}
+    return whole | {"log_probabilities": rounded, "score": round(found.score, 5)}
