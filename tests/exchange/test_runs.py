@@ -11,9 +11,11 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file
 
 from lm_jax.__main__ import main
+from lm_jax.data import Frame
 from lm_jax.errors import UserError
 from lm_jax.exchange import export_run, import_checkpoint
 from lm_jax.experiment import read
+from lm_jax.generation import Sampling
 from lm_jax.runs.model import load_model
 from lm_jax.tokenizers.trained import prompted
 from lm_jax.training.fitting import train
@@ -148,3 +150,23 @@ def test_families_that_do_not_continue_text_say_so(folder, name, capsys):
     assert "was trained on texts of another kind" in " ".join(
         capsys.readouterr().err.split()
     )
+
+
+def test_an_encoder_decoder_knows_what_stands_around_its_texts(tmp_path, monkeypatch):
+    """As config.json says, where it does: its run writes from sources then."""
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "t5", MODELS["t5"])
+    write_tokenizer(tmp_path / "t5")
+    file = tmp_path / "t5/config.json"
+    said = json.loads(file.read_text()) | {"eos_token_id": 5, "pad_token_id": 3}
+    file.write_text(json.dumps(said))
+    import_checkpoint("t5", "runs/t5")
+    loaded = load_model("runs/t5")
+    assert loaded.frame == Frame((3,), 5, after=(5,)) and loaded.from_sources
+    ids = loaded.tokenizer.encode("the cat")
+    greedy = Sampling(temperature=0.0)
+    source = np.array([*ids, 5])
+    (new,) = loaded.generate_ids([source], 6, greedy, 0)
+    assert loaded.generate("the cat", 6, greedy) == [loaded.tokenizer.decode(new)]
+    with pytest.raises(UserError, match="give it with --prompt"):
+        loaded.generate([None], 6)
