@@ -15,6 +15,8 @@ COMMANDS = {
     "sweep": "train variants with several seeds, and compare them",
     "evaluate": "score a trained model on a whole split",
     "generate": "let a trained model continue a prompt",
+    "index": "documents become an index, by a run that finds them",
+    "search": "the documents of an index that answer a query best",
     "show": "what an experiment resolves to, before it runs",
     "plan": "what a step needs of machines that are not here",
     "diff": "what differs between two experiments or runs",

@@ -1,5 +1,6 @@
-"""Models that count, in numpy: n-grams of any order, naive Bayes."""
+"""Models that count, in numpy: n-grams of any order, naive Bayes, BM25."""
 
+from lm_jax.counting.bm25 import BM25, FittedBM25, load_bm25
 from lm_jax.counting.fitted import FittedNGram, load
 from lm_jax.counting.fitted_classes import FittedClasses, load_classes
 from lm_jax.counting.naive_bayes import NaiveBayes
@@ -12,11 +13,13 @@ from lm_jax.counting.smoothing import (
     StupidBackoff,
 )
 
-Counting = NGram | NaiveBayes
+Counting = NGram | NaiveBayes | BM25
 
 __all__ = [
+    "BM25",
     "AddK",
     "Counting",
+    "FittedBM25",
     "FittedClasses",
     "FittedNGram",
     "KneserNey",
@@ -26,5 +29,6 @@ __all__ = [
     "Smoothing",
     "StupidBackoff",
     "load",
+    "load_bm25",
     "load_classes",
 ]

@@ -30,7 +30,7 @@ class NaiveBayes:
             every ratio alike (beta in the paper, section 2.3, 1 here).
     """
 
-    of_texts: ClassVar[bool] = True  # it reads them one by one, with their labels
+    reads: ClassVar[str] = "Labelled"  # texts one by one, with their labels
 
     order: int = within("[1, 8]", 2)
     smoothing: float = within("(0, inf)", 1.0)

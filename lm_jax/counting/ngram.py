@@ -18,7 +18,7 @@ _NEVER = np.iinfo(np.int64).max
 class NGram:
     """Predict a token from the order - 1 tokens before it (Shannon 1948)."""
 
-    of_texts: ClassVar[bool] = False  # it reads one stream of tokens
+    reads: ClassVar[str] = "TokenStream"  # one stream of tokens
 
     order: int = 5
     """Tokens of the longest n-gram; 1 is a bag of words."""

@@ -23,7 +23,8 @@ from lm_jax.data.order import (
 )
 from lm_jax.data.packing import PackedDocuments
 from lm_jax.data.pairs import SentencePairs
-from lm_jax.data.prepared import Prepared
+from lm_jax.data.passages import Passages
+from lm_jax.data.prepared import Prepared, Searchable
 from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.streams import TokenStream
@@ -53,8 +54,10 @@ __all__ = [
     "Order",
     "OwnData",
     "PackedDocuments",
+    "Passages",
     "Prepared",
     "Rated",
+    "Searchable",
     "SentencePairs",
     "Shape",
     "SpanCorruption",

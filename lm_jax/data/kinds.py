@@ -12,6 +12,7 @@ from lm_jax.data.masking import MaskedStream
 from lm_jax.data.mixture import Mixture
 from lm_jax.data.packing import PackedDocuments
 from lm_jax.data.pairs import SentencePairs
+from lm_jax.data.passages import Passages
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
@@ -32,6 +33,7 @@ Data = (
     | Rated
     | Answers
     | AnswerPairs
+    | Passages
 )
 
 

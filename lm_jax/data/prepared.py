@@ -1,10 +1,12 @@
 """A corpus made ready: its tokenizer, its tokens, its examples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grain
+import numpy as np
+from jaxtyping import Int32
 
 from lm_jax.data.fields import Field, named
 from lm_jax.data.frame import Frame
@@ -18,12 +20,27 @@ from lm_jax.data.order import (
 from lm_jax.data.tokens import Tokenized, Tokens
 from lm_jax.data.windows import Windows
 from lm_jax.errors import UserError
+from lm_jax.text import Judged
 from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.trained import visible
 
 
 def _varied(*_: int) -> Any:
     raise TypeError("These examples have several lengths: ask for their order.")
+
+
+@dataclass(frozen=True)
+class Searchable:
+    """A test collection in tokens, not cut; each text ends with the end of it."""
+
+    judged: Judged
+    passages: Sequence[Int32[np.ndarray, " _"]]
+    """Of each document, in the order of the collection."""
+    queries: Mapping[str, Sequence[Int32[np.ndarray, " _"]]]
+    """Of each split, in the order of the collection."""
+    query_length: int
+    passage_length: int
+    """Tokens that a model reads of each, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +75,8 @@ class Prepared:
     """What stands around sources and targets, where there are some."""
     lanes: int | None = None
     """Rows of an evaluation batch where batches continue each other, else None."""
+    searchable: Searchable | None = None
+    """The documents and queries of a test collection, where it is one."""
     policy: str = ""
     """What is seen before a token that is scored; "" is windows side by side."""
 

@@ -6,6 +6,8 @@ from lm_jax.evaluation.fitted import Fitted, Found
 from lm_jax.evaluation.likelihood import Accuracy, Likelihood
 from lm_jax.evaluation.neural_cache import NeuralCache
 from lm_jax.evaluation.predictions import Predictions, write_predictions
+from lm_jax.evaluation.ranking import Ranking, rank_scores
+from lm_jax.evaluation.rankings import Rankings
 from lm_jax.evaluation.sample import Sample
 from lm_jax.evaluation.word_similarity import WordSimilarity
 
@@ -14,6 +16,7 @@ Evaluation = (
     | Accuracy
     | ClassScores
     | Correlation
+    | Ranking
     | NeuralCache
     | WordSimilarity
     | Sample
@@ -29,7 +32,10 @@ __all__ = [
     "Likelihood",
     "NeuralCache",
     "Predictions",
+    "Ranking",
+    "Rankings",
     "Sample",
     "WordSimilarity",
+    "rank_scores",
     "write_predictions",
 ]

@@ -9,6 +9,7 @@ from jaxtyping import Float32
 from lm_jax.data import Prepared
 from lm_jax.evaluation.items import Items
 from lm_jax.evaluation.predictions import Predictions
+from lm_jax.evaluation.rankings import Rankings
 from lm_jax.generation import Sampling
 
 Progress = Callable[[str, int, int], None]
@@ -37,12 +38,14 @@ class Planned(NamedTuple):
         uncached: why nothing that was read can be remembered; None where it can.
         unvectored: why the model has no vectors of tokens; None where it has.
         tells: the field that is told of each example; "" where there is none.
+        ranks: whether documents are ranked by queries.
     """
 
     scores: Callable[[], Iterable[str]]
     uncached: str | None
     unvectored: str | None
     tells: str = ""
+    ranks: bool = False
 
 
 @runtime_checkable
@@ -83,6 +86,15 @@ class Fitted(Protocol):
 
         Raises:
             UserError: where nothing is told of an example by itself.
+        """
+
+    def rankings(
+        self, split: str, depth: int, progress: Progress | None = None
+    ) -> Rankings:
+        """Find the best documents, at most so many, for each query of a split.
+
+        Raises:
+            UserError: where nothing is ranked.
         """
 
     def score_with_cache(

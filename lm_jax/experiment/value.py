@@ -11,7 +11,7 @@ from lm_jax.adapting import Adapter
 from lm_jax.averages import Average
 from lm_jax.bounds import SEEDS, check, within
 from lm_jax.counting import Counting
-from lm_jax.data import Data, Labelled, OwnData, TokenStream
+from lm_jax.data import Data, Labelled, OwnData, Passages, TokenStream
 from lm_jax.durations import parse_duration
 from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Evaluation, Likelihood, Sample
@@ -285,7 +285,7 @@ class CountExperiment:
 
     Attributes:
         data: corpus and tokenizer; n-grams are counted in its whole stream, naive
-            Bayes in `Labelled` texts.
+            Bayes in `Labelled` texts, BM25 in the documents of `Passages`.
         model: order and smoothing.
         evaluations: what is measured once it is fitted, by name.
         watch: the evaluation that its result is known by.
@@ -295,7 +295,7 @@ class CountExperiment:
 
     in_steps: ClassVar[bool] = False
 
-    data: TokenStream | Labelled
+    data: TokenStream | Labelled | Passages
     model: Counting
     evaluations: Mapping[str, Evaluation] = field(
         default=FrozenDict({"likelihood": Likelihood(), "sample": Sample()}),
@@ -312,8 +312,8 @@ class CountExperiment:
         check_types(self)
         check_watched(self.evaluations, self.watch)
         check(self)
-        if self.model.of_texts is not isinstance(self.data, Labelled):
-            wanted = "Labelled" if self.model.of_texts else "TokenStream"
+        wanted = self.model.reads
+        if wanted != type(self.data).__name__:
             raise UserError(
                 f"{type(self.model).__name__} counts in a {wanted}, and data is a "
                 f"{type(self.data).__name__}: use the other of either."

@@ -1,6 +1,7 @@
 """Pure Flax modules: they know arrays and nothing else."""
 
 from lm_jax.models.bag_of_vectors import *
+from lm_jax.models.bi_encoder import *
 from lm_jax.models.bidirectional import *
 from lm_jax.models.cells import *
 from lm_jax.models.classifier import *

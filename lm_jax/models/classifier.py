@@ -18,7 +18,7 @@ from lm_jax.models.transformer import Transformer
 
 __all__ = ["Classifier"]
 
-_READS = {"features": ("positions", "segments", "dropout_keys")}
+READS = {"features": ("positions", "segments", "dropout_keys")}
 
 
 class Classifier(Model):
@@ -206,7 +206,7 @@ class Classifier(Model):
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
         kind = type(self.body).__name__
-        if self.body.causal is None or lacking(self.body, _READS):
+        if self.body.causal is None or lacking(self.body, READS):
             yield (
                 f"model.body={kind} gives no vector of each token of a text: a "
                 "classifier has a Transformer, Encoder, Recurrent, BiRecurrent, "

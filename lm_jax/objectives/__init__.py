@@ -4,6 +4,7 @@ from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.classify import Classify
 from lm_jax.objectives.distil import Distil
 from lm_jax.objectives.guide import Guide
+from lm_jax.objectives.info_nce import InfoNCE
 from lm_jax.objectives.masked_pairs import MaskedPairs
 from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.next_token import NextToken
@@ -25,6 +26,7 @@ Objective = (
     | GloVe
     | Distil
     | Preference
+    | InfoNCE
 )
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Distil",
     "GloVe",
     "Guide",
+    "InfoNCE",
     "MaskedPairs",
     "MaskedTokens",
     "NextToken",

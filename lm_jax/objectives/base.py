@@ -29,6 +29,8 @@ class ObjectiveBase:
         nothing: why a split may have no target that counts, and what to do then.
         tells: the field that it tells of each example by itself, so that there is
             ``told(model, params, batch)``, (batch, outputs); "" where there is none.
+        ranks: whether it learns vectors of queries and of passages, by which documents
+            are found; rows of a batch meet, so that none has a score alone.
         unit: of its loss, in words.
         guide: the field that names a run whose model it reads beside the one that is
             trained: a `lm_jax.objectives.Guide`, its last argument; "" where none.
@@ -44,6 +46,7 @@ class ObjectiveBase:
     weighs: ClassVar[str] = ""
     nothing: ClassVar[str] = "no target of it counts. Use a longer text"
     tells: ClassVar[str] = ""
+    ranks: ClassVar[bool] = False
     unit: ClassVar[str] = "nats per token"
     guide: ClassVar[str] = ""
     guided_scores: ClassVar[bool] = False

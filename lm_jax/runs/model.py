@@ -5,7 +5,7 @@ training are needed: a run directory that was copied elsewhere works there.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,14 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from lm_jax.adapting import as_read
-from lm_jax.counting import FittedClasses, FittedNGram, load, load_classes
+from lm_jax.counting import (
+    FittedBM25,
+    FittedClasses,
+    FittedNGram,
+    load,
+    load_bm25,
+    load_classes,
+)
 from lm_jax.counting.generate import continue_counted
 from lm_jax.data import Frame
 from lm_jax.errors import NotFinite, UserError
@@ -33,7 +40,7 @@ from lm_jax.runs.writing import Texts
 from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials, spelled
 
-NGRAM, CLASSES = "ngram.npz", "naive_bayes.npz"
+NGRAM, CLASSES, RANKS = "ngram.npz", "naive_bayes.npz", "bm25.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"
 # Tokens that stand for no text of their own have no word vector.
 SPECIAL = ("<unk>", "<eos>", "<|end|>")
@@ -168,7 +175,7 @@ class CountedModel(Texts):
         step: 1.
     """
 
-    fitted: FittedNGram | FittedClasses
+    fitted: FittedNGram | FittedClasses | FittedBM25
     step: int = 1
 
     @property
@@ -187,10 +194,11 @@ class CountedModel(Texts):
         Raises:
             UserError: when the model writes no text; a beam, which is of networks.
         """
-        if isinstance(self.fitted, FittedClasses):
+        if not isinstance(self.fitted, FittedNGram):
+            ranks = isinstance(self.fitted, FittedBM25)
+            does = "ranks documents" if ranks else "tells classes apart"
             raise UserError(
-                "This model tells classes apart: it doesn't continue text. `evaluate` "
-                "scores it."
+                f"This model {does}: it doesn't continue text. `evaluate` scores it."
             )
         if beam is not None:
             raise UserError(
@@ -323,11 +331,13 @@ def load_counted(
     Raises:
         UserError: when it can't be read.
     """
-    fitted: FittedNGram | FittedClasses
-    if experiment.model.of_texts:
-        fitted = load_classes(run / CLASSES)
-    else:
-        fitted = load(run / NGRAM)
+    reading: dict[str, tuple[Callable[[Path], Any], str]] = {
+        "TokenStream": (load, NGRAM),
+        "Labelled": (load_classes, CLASSES),
+        "Passages": (load_bm25, RANKS),
+    }
+    read, name = reading[experiment.model.reads]
+    fitted = read(run / name)
     return CountedModel(experiment, tokenizer, fitted)
 
 

@@ -1,7 +1,15 @@
 """Which text, where it lies, how it is split; never imports jax."""
 
+from lm_jax.text.collection import Collection, Judged, read_collection
 from lm_jax.text.corpora import find
 from lm_jax.text.corpus import Corpus
 from lm_jax.text.pieces import Columns
 
-__all__ = ["Columns", "Corpus", "find"]
+__all__ = [
+    "Collection",
+    "Columns",
+    "Corpus",
+    "Judged",
+    "find",
+    "read_collection",
+]

@@ -7,11 +7,12 @@ from lm_jax.tokenizers.pretrained import Pretrained
 from lm_jax.tokenizers.saved import load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials
 from lm_jax.tokenizers.subwords import Subwords
+from lm_jax.tokenizers.terms import Terms
 from lm_jax.tokenizers.trained import Trained
 from lm_jax.tokenizers.utf8 import Bytes
 from lm_jax.tokenizers.words import Words
 
-Tokenizer = Characters | Bytes | Words | Subwords | Ids | Kept | Pretrained
+Tokenizer = Characters | Bytes | Words | Terms | Subwords | Ids | Kept | Pretrained
 
 __all__ = [
     "Bytes",
@@ -20,6 +21,7 @@ __all__ = [
     "Kept",
     "Pretrained",
     "Subwords",
+    "Terms",
     "Tokenizer",
     "Trained",
     "WithSpecials",

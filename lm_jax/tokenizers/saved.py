@@ -13,6 +13,7 @@ from lm_jax.tokenizers.ids import IdTokenizer
 from lm_jax.tokenizers.pretrained import PieceTokenizer
 from lm_jax.tokenizers.specials import WithSpecials
 from lm_jax.tokenizers.subwords import SubwordTokenizer
+from lm_jax.tokenizers.terms import TermTokenizer
 from lm_jax.tokenizers.trained import UNKNOWN, Trained
 from lm_jax.tokenizers.utf8 import ByteTokenizer
 from lm_jax.tokenizers.words import WordTokenizer
@@ -23,6 +24,7 @@ _KINDS: dict[str, type] = {
         CharacterTokenizer,
         ByteTokenizer,
         WordTokenizer,
+        TermTokenizer,
         SubwordTokenizer,
         IdTokenizer,
         PieceTokenizer,

@@ -10,6 +10,8 @@ from jaxtyping import Float32
 from lm_jax.data import Prepared
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Progress
+from lm_jax.evaluation.ranking import NOT_RANKED
+from lm_jax.evaluation.rankings import Rankings
 from lm_jax.generation import Sampling
 from lm_jax.runs.model import CountedModel
 
@@ -52,6 +54,16 @@ class Counted:
             UserError: always.
         """
         raise UserError(UNCACHED)
+
+    def rankings(
+        self, split: str, depth: int, progress: Progress | None = None
+    ) -> Rankings:
+        """Refuse: no documents are ranked.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(NOT_RANKED)
 
     def generate(
         self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int

@@ -33,6 +33,7 @@ from lm_jax.runs.result import (
 from lm_jax.tokenizers.trained import boundary_ids
 from lm_jax.training.checks import check_evaluations, check_numbers, check_samples
 from lm_jax.training.counted import UNCACHED, Counted
+from lm_jax.training.counting_passages import ScoredPassages
 from lm_jax.training.counting_texts import ScoredTexts
 from lm_jax.training.setup import CACHE
 
@@ -103,12 +104,15 @@ class ScoredCounts(Counted):
         )
 
 
+Scores = ScoredCounts | ScoredTexts | ScoredPassages
+
+
 def count_run(
     experiment: CountExperiment,
     run: Path,
     display: Display,
-    begin: Callable[[ScoredCounts | ScoredTexts], None] = lambda scored: None,
-) -> ScoredCounts | ScoredTexts:
+    begin: Callable[[Scores], None] = lambda scored: None,
+) -> Scores:
     """Fit a model, score it, and write the run's directory.
 
     A run that has ended is read back: nothing is written. ``begin`` is told the
@@ -124,7 +128,7 @@ def count_run(
     kind = kind_of(experiment)
     kind.check(experiment, data)
     data.evaluation("validation", 1)
-    check_samples(experiment, data, silent=kind is ScoredTexts, empty=True)
+    check_samples(experiment, data, silent=kind is not ScoredCounts, empty=True)
     check_evaluations(experiment, kind.planned(data))
     with open_run(run):
         claim(experiment, data, run)
@@ -147,19 +151,24 @@ def count_run(
     return scored
 
 
-def kind_of(experiment: CountExperiment) -> type[ScoredCounts] | type[ScoredTexts]:
+def kind_of(experiment: CountExperiment) -> type[Scores]:
     """Say how what an experiment counts is fitted and scored."""
-    return ScoredTexts if experiment.model.of_texts else ScoredCounts
+    kinds: dict[str, type[Scores]] = {
+        "TokenStream": ScoredCounts,
+        "Labelled": ScoredTexts,
+        "Passages": ScoredPassages,
+    }
+    return kinds[experiment.model.reads]
 
 
-def beside_text(loaded: CountedModel, data: Prepared) -> ScoredCounts | ScoredTexts:
+def beside_text(loaded: CountedModel, data: Prepared) -> Scores:
     """Put a model that counts beside a text."""
     return kind_of(loaded.experiment)(loaded, data)
 
 
 def _conclude(
     experiment: CountExperiment,
-    scored: ScoredCounts | ScoredTexts,
+    scored: Scores,
     run: Path,
     seconds: float,
     display: Display,

@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from lm_jax.adapting import dequantized, placed_as
-from lm_jax.data import Prepared
+from lm_jax.data import Passages, Prepared
 from lm_jax.errors import NotFinite, UserError, nearest
 from lm_jax.evaluation import Evaluation, Fitted, Found
 from lm_jax.experiment import AnyExperiment, CountExperiment, Named, load, read
@@ -219,6 +219,11 @@ def load_fitted(
             in such windows.
     """
     loaded = load_model(run, step)
+    if elsewhere.corpus and getattr(loaded.experiment.model, "reads", ()) == "Passages":
+        raise UserError(
+            "--corpus: BM25 has weighed the terms of its own documents. Count those: "
+            "train with --data.corpus.source."
+        )
     text = _text_of(loaded.experiment.data, run, elsewhere, loaded.labels)
     data = text.prepare(CACHE)
     if not elsewhere.corpus:
@@ -254,9 +259,8 @@ def _text_of(
                 f"--corpus: {type(data).__name__} has no one corpus that another could "
                 "stand for."
             )
-        own = data.corpus.dtype
-        corpus = Corpus(elsewhere.corpus, validation=0.0, dtype=own)
-        changes |= {"corpus": corpus, "tokenizer": Kept(str(run))}
+        changes |= _collected(data, elsewhere.corpus)
+        changes["tokenizer"] = Kept(str(run))
         changes |= {"classes": labels} if labels else {}
     for name in ("context", "stride"):
         value = getattr(elsewhere, name)
@@ -269,6 +273,14 @@ def _text_of(
             )
         changes[name] = value
     return replace(data, **changes)
+
+
+def _collected(data: Any, source: str) -> dict[str, Any]:
+    """The fields of a data value that name another corpus, whole."""
+    if not isinstance(data, Passages):
+        return {"corpus": Corpus(source, validation=0.0, dtype=data.corpus.dtype)}
+    plain = {"titles": False, "negatives": "", "hard": 0}
+    return {"corpus": replace(data.corpus, source=source), **plain}
 
 
 def refilled(loaded: NeuralModel, context: int) -> Any:

@@ -20,10 +20,14 @@ from lm_jax.evaluation.neural_cache import (
     make_cache_step,
 )
 from lm_jax.evaluation.predictions import Predictions, gathered
+from lm_jax.evaluation.ranking import NOT_RANKED
+from lm_jax.evaluation.rankings import Rankings
 from lm_jax.evaluation.whole_split import summed
 from lm_jax.generation import Sampling
 from lm_jax.objectives import Guide
 from lm_jax.platform import products_of
+from lm_jax.retrieval.nearest import nearest_rows
+from lm_jax.retrieval.reading import read_texts
 from lm_jax.runs.model import NeuralModel
 from lm_jax.sharding import Sharding, batch_sharding, batch_ways, on_mesh, to_mesh
 from lm_jax.training.step import make_evaluation_step
@@ -123,6 +127,36 @@ class Scored:
             yield examples, batch[field][: len(examples)], found[: len(examples)]
             say("evaluating", index + 1, len(windows))
 
+    def rankings(
+        self, split: str, depth: int, progress: Progress | None = None
+    ) -> Rankings:
+        """Find the best documents, at most so many, for each query of a split.
+
+        The whole collection is read and searched.
+
+        Raises:
+            UserError: when the objective learns no vectors of queries and passages.
+        """
+        searchable, loaded = self.data.searchable, self.loaded
+        if not loaded.experiment.objective.ranks or searchable is None:
+            raise UserError(NOT_RANKED)
+        self.data.evaluation(split, 1)  # refuses a split that isn't there
+        model, params = loaded.model, loaded.params
+        length, asked = searchable.query_length, searchable.queries[split]
+        queries = read_texts(model, params, asked, "query", length, self.mesh)
+        table = read_texts(
+            model,
+            params,
+            searchable.passages,
+            "passage",
+            searchable.passage_length,
+            self.mesh,
+            progress,
+        )
+        found = nearest_rows(queries, table, depth, self.mesh)
+        judged = searchable.judged
+        return Rankings(judged, list(judged.queries[split]), *found)
+
     def score_with_cache(
         self,
         split: str,
@@ -157,6 +191,11 @@ class Scored:
                 "and no items. Compare by seeds, or by windows read alone."
             )
         model, objective = self.loaded.model, self.loaded.experiment.objective
+        if objective.ranks:
+            raise UserError(
+                "--items: queries are scored against those beside them, and none has a "
+                "score alone. Compare by seeds."
+            )
         batches = self.data.evaluation(split, self._rows)
         other = self.guide and self.guide.model
         step, params = self._guided(make_evaluation_step(model, objective, other))

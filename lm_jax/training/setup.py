@@ -422,7 +422,8 @@ def _planned(
         return objective.scores(ones, data.splits["validation"].coded)
 
     uncached = None if data.lanes else NOT_CARRIED
-    return Planned(scores, uncached, without_vectors(model), objective.tells)
+    what = objective.tells, objective.ranks
+    return Planned(scores, uncached, without_vectors(model), *what)
 
 
 def _first_state(

@@ -14,6 +14,7 @@ import pytest
 from lm_jax.data.contexts import HuffmanTree, Noise
 from lm_jax.models import (
     BagOfVectors,
+    BiEncoder,
     Classifier,
     ConvEncoder,
     Encoder,
@@ -33,6 +34,7 @@ from lm_jax.objectives import (
     Distil,
     GloVe,
     Guide,
+    InfoNCE,
     MaskedPairs,
     MaskedTokens,
     NextToken,
@@ -103,6 +105,15 @@ ANSWERED = {
     "pair_targets": RANDOM.integers(0, VOCAB, (ROWS, 2, TIME)),
     "pair_mask": np.asarray([seen(6, 3), seen(4, 5)]) - seen(2),
 }
+FOUND = {
+    "query_inputs": ids(),
+    "query_segments": seen(4, 6).astype(np.int32),
+    "passage_inputs": RANDOM.integers(0, VOCAB, (ROWS, 2, TIME)),
+    "passage_segments": np.asarray([seen(6, 3), seen(4, 5)]).astype(np.int32),
+    "query": np.asarray([3, 4]),
+    "passage": np.asarray([[5, 6], [7, 5]]),
+    "mask": np.ones(ROWS, np.float32),
+}
 NOISE = random_batch(Noise(negatives=3, shared=5, group=12))
 TREE = random_batch(HuffmanTree())
 
@@ -146,6 +157,9 @@ CASES = {
     "distil": Case(Distil(), Transformer(**SMALL, positions=Learned(TIME)), PACKED),
     "preference": Case(
         Preference(), Transformer(**SMALL, positions=Learned(TIME)), ANSWERED
+    ),
+    "find a passage": Case(
+        InfoNCE(), BiEncoder(BagOfVectors(4, vocab_size=VOCAB)), FOUND
     ),
     "glove": Case(GloVe(), GlobalVectors(4, vocab_size=VOCAB), PAIRS),
 }
@@ -198,7 +212,9 @@ def changed(field, array):
         return -array
     if field in ("mask", "pair_mask"):
         return array * 0 + np.arange(array.size).reshape(array.shape) % 2
-    if field == "segments":
+    if field in ("query", "passage"):
+        return array * 0
+    if field.endswith("segments"):
         return np.ones_like(array)
     if field in ("types", "swapped"):
         return 1 - array

@@ -1,0 +1,39 @@
+"""Abstracts that support or contradict a scientific claim: SciFact, in BEIR's form.
+
+Run:     LM_JAX_DATA=../data ./launch.sh train experiments/scifact.py
+Expect:  later
+Source:  BEIR
+"""
+
+from lm_jax.counting import BM25
+from lm_jax.data import Passages
+from lm_jax.evaluation import Likelihood, Ranking
+from lm_jax.experiment import CountExperiment, Experiment
+from lm_jax.models import BagOfVectors, BiEncoder
+from lm_jax.objectives import InfoNCE
+from lm_jax.optimizers import AdamW
+from lm_jax.schedules import WarmupCosine
+from lm_jax.text import Collection
+from lm_jax.tokenizers import Terms
+
+experiment = Experiment(
+    data=Passages(Collection("scifact"), Terms(size=16_000), 32, (256,), titles=True),
+    model=BiEncoder(BagOfVectors(256)),
+    objective=InfoNCE(temperature=0.05),
+    optimizer=AdamW(weight_decay=0.0),
+    schedule=WarmupCosine(peak=3e-3, warmup="10 steps"),
+    batch=256,
+    budget="2 epochs",
+    evaluations={
+        "ranking": Ranking(every="1 epoch"),
+        "in_batch": Likelihood("1 epoch"),
+    },
+    watch="ranking",
+)
+bm25 = CountExperiment(
+    data=Passages(Collection("scifact"), Terms()),
+    model=BM25(k1=0.9, b=0.4),
+    evaluations={"ranking": Ranking()},
+    watch="ranking",
+)
+variants = {"bm25": bm25}

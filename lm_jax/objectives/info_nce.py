@@ -1,0 +1,137 @@
+"""Tell the passage that answers a query from others."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key
+
+from lm_jax.bounds import within
+from lm_jax.data.encoding import Coded
+from lm_jax.objectives.base import ObjectiveBase
+from lm_jax.objectives.sums import Sums, applied, penalties
+
+
+@dataclass(frozen=True)
+class InfoNCE(ObjectiveBase):
+    """Cross-entropy of the answer among the passages of a batch (van den Oord et al.
+    2018, eq. 4; Karpukhin et al. 2020, eq. 2).
+
+    Negatives are those of the whole batch, on however many devices it lies. A passage
+    is no negative of a query that it answers: where it has the text of the answer, or
+    belongs to another row of the same query.
+
+    Its loss and accuracy over a split depend on the size of a batch: they say whether
+    it learns, and `Ranking`, over the whole collection, says how well.
+
+    Attributes:
+        temperature: that similarities are divided by.
+        negatives: "batch" takes the answers and hard negatives of all rows; "own" only
+            the hard negatives of a query's own row, so that a batch may have parts.
+    """
+
+    temperature: float = within("(0, inf)", 0.05)
+    negatives: Literal["batch", "own"] = "batch"
+
+    reads: ClassVar[tuple[str, ...]] = (
+        *("query_inputs", "query_segments", "passage_inputs", "passage_segments"),
+        *("query", "passage", "mask"),
+    )
+    calls = {
+        "query_vectors": ("segments", "dropout_keys"),
+        "passage_vectors": ("segments", "dropout_keys"),
+    }
+    weighs = "mask"
+    nothing = "no query of it has an answer. Give it queries with judgements above 0"
+    unit = "nats per query"
+    ranks = True
+
+    @property
+    def across_rows(self) -> str:
+        """The field that makes rows of a batch meet."""
+        return "negatives" if self.negatives == "batch" else ""
+
+    def predict(
+        self,
+        model: nn.Module,
+        batch: dict[str, Array],
+        carry: Any = None,
+        dropout_keys: Key[Array, " batch"] | None = None,
+    ) -> tuple[Float[Array, "batch rows passages"], Any]:
+        """Give the similarity of each query to each passage of each row."""
+        queries = model.query_vectors(
+            batch["query_inputs"],
+            segments=batch["query_segments"],
+            dropout_keys=dropout_keys,
+        )
+        rows, passages, time = batch["passage_inputs"].shape
+        if dropout_keys is not None:
+            each = jax.vmap(jax.random.fold_in, (None, 0))
+            numbers = jnp.arange(1, passages + 1)
+            dropout_keys = jax.vmap(each, (0, None))(dropout_keys, numbers).reshape(-1)
+        vectors = model.passage_vectors(
+            batch["passage_inputs"].reshape(-1, time),
+            segments=batch["passage_segments"].reshape(-1, time),
+            dropout_keys=dropout_keys,
+        ).reshape(rows, passages, -1)
+        return jnp.einsum("bw,rpw->brp", queries, vectors), carry
+
+    def __call__(
+        self,
+        model: nn.Module,
+        params: Any,
+        batch: dict[str, Array],
+        key: Key[Array, ""] | None,
+        carry: Any = None,
+    ) -> Sums:
+        """Sum the loss of a batch.
+
+        Args:
+            model: maps queries and passages to vectors.
+            params: its parameters.
+            batch: "query_inputs" and "query_segments" (batch, time); "passage_inputs"
+                and "passage_segments" (batch, passages, time), the answer first;
+                "query" and "mask" (batch,) and "passage" (batch, passages), the
+                numbers of their texts; "row" (batch,), the number of each example in
+                the step's batch.
+            key: of the step; None evaluates without dropout.
+            carry: not used.
+
+        Returns:
+            Nats, over the number of queries.
+        """
+        (similar, carry), sown = applied(self, model, params, batch, key, carry)
+        seen = self._seen(batch)
+        logits = jnp.where(seen, similar / self.temperature, -jnp.inf)
+        own = jnp.arange(len(logits))
+        answer, mask = logits[own, own, 0], batch["mask"]
+        logits = logits.reshape(len(logits), -1)
+        nats = jax.nn.logsumexp(logits, axis=-1) - answer
+        nats = jnp.where(mask > 0, nats, 0.0)
+        # An equal one is as good a guess: a model that says nothing has no right ones.
+        others = (logits >= answer[:, None]).sum(-1) == 1
+        metrics = {"in_batch": nats.sum(), "first": (others * mask).sum()}
+        loss = metrics["in_batch"] + penalties(sown, mask[:, None])
+        return Sums(loss, mask.sum(), metrics, carry)
+
+    def _seen(self, batch: dict[str, Array]) -> Bool[Array, "batch rows passages"]:
+        """Say which passages a query's answer is told from; itself among them."""
+        query, passage, real = batch["query"], batch["passage"], batch["mask"] > 0
+        rows, passages = passage.shape
+        itself = jnp.eye(rows, dtype=bool)[:, :, None] & (jnp.arange(passages) == 0)
+        there = real[None, :, None] & (passage >= 0)[None]
+        same_text = passage[None] == passage[:, :1, None]
+        answers = (query[:, None] == query)[:, :, None] & (jnp.arange(passages) == 0)
+        if self.negatives == "own":
+            there = there & jnp.eye(rows, dtype=bool)[:, :, None]
+        return itself | (there & ~same_text & ~answers)
+
+    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
+        """Give the nats over a whole split, and how often the answer came first."""
+        queries = sums["weight"]
+        return {
+            "loss": sums["in_batch"] / queries,
+            "in_batch_accuracy": sums["first"] / queries,
+        }

@@ -1,0 +1,149 @@
+"""Words as search engines index them: of letters and digits, stemmed."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+from operator import index
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+
+from lm_jax.errors import UserError
+from lm_jax.tokenizers.trained import END_OF_DOCUMENT, UNKNOWN, Ids
+
+_STOPWORDS = (
+    "a an and are as at be but by for if in into is it no not of on or such that the "
+    "their then there these they this to was will with"
+)
+STOPWORDS = frozenset(_STOPWORDS.split())
+"""Those of Lucene's EnglishAnalyzer."""
+# Marks inside a word are of it (3.5, u.s.a), as in Unicode's rules for words (UAX 29).
+_WORD = re.compile(r"\w+(?:['\u2019.]\w+|(?<=\d),(?=\d)\w+)*")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """One token per word, in lower case, as Lucene's EnglishAnalyzer has them.
+
+    Words are letters and digits: marks are dropped, and so is a possessive 's. The
+    stemmer is Porter's of 1980, as nltk has it: the extra `retrieval`.
+    """
+
+    stem: bool = True
+    """Whether words become their stems: "flows" and "flowing" are "flow"."""
+    stopwords: bool = False
+    """Whether to keep 33 words that stand in most texts, such as "the"."""
+    size: int | None = None
+    """Number of tokens, the most frequent first; all where it is None."""
+
+    def __post_init__(self) -> None:
+        """Refuse a vocabulary that has no room for a word beside <unk>."""
+        if self.size is not None and self.size < 3:
+            raise UserError(
+                f"Terms(size={self.size}): a vocabulary needs room for <unk>, an end "
+                "and one word at least. Use size=3 or more."
+            )
+
+    def train(self, texts: Iterable[str], end: bool = False) -> "TermTokenizer":
+        """Count the terms; keep the most frequent, equals in alphabetical order."""
+        reader = TermTokenizer((), self.stem, self.stopwords, end)
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(reader.terms(text))
+        special = [UNKNOWN, *[END_OF_DOCUMENT] * end]
+        words = sorted(counts, key=lambda word: (-counts[word], word))
+        if self.size is not None:
+            words = words[: self.size - len(special)]
+        return TermTokenizer((*words, *special), self.stem, self.stopwords, end)
+
+
+@dataclass(frozen=True)
+class TermTokenizer:
+    """A vocabulary of terms, <unk> among them."""
+
+    words: tuple[str, ...]
+    stem: bool
+    stopwords: bool
+    end: bool
+    joiner = " "
+
+    def terms(self, text: str) -> list[str]:
+        """Give the terms of a text, known or not."""
+        words = (re.sub("['\u2019]s$", "", w) for w in _WORD.findall(text.lower()))
+        kept = (w for w in words if self.stopwords or w not in STOPWORDS)
+        return [self._stems(w) for w in kept] if self.stem else list(kept)
+
+    @cached_property
+    def _stems(self) -> Any:
+        try:
+            from nltk.stem.porter import PorterStemmer
+        except ImportError as error:
+            raise UserError(
+                "Terms(stem=True) needs nltk: pip install 'lm-jax[retrieval]'. Or use "
+                "Terms(stem=False)."
+            ) from error
+        stem, known = PorterStemmer(PorterStemmer.ORIGINAL_ALGORITHM).stem, {}
+
+        def stemmed(word: str) -> str:
+            if word not in known:
+                # Words of one or two letters have no ending (Porter's own program).
+                known[word] = stem(word) if len(word) > 2 else word
+            return known[word]
+
+        return stemmed
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return len(self.words)
+
+    @cached_property
+    def _id_of_term(self) -> dict[str, int]:
+        return {word: i for i, word in enumerate(self.words)}
+
+    @property
+    def forgets(self) -> str:
+        """Say what tokens don't tell of a text."""
+        endings = ", the endings of words" * self.stem
+        few = ", the most frequent words" * (not self.stopwords)
+        return f"capitals, marks and white space{endings}{few}"
+
+    @property
+    def unknown_id(self) -> int:
+        """Id of every term that is not in the vocabulary."""
+        return self._id_of_term[UNKNOWN]
+
+    @property
+    def sentence_end_id(self) -> None:
+        """Sentences are not marked."""
+
+    @property
+    def end_id(self) -> int | None:
+        """Id of the end of a document."""
+        return len(self.words) - 1 if self.end else None
+
+    def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
+        """Give the ids of the terms of a text."""
+        terms = self.terms(text)
+        ids = map(self._id_of_term.get, terms, repeat(self.unknown_id))
+        return np.fromiter(ids, np.int32, len(terms))
+
+    def canonical(self, text: str) -> str:
+        """Give the terms of a text with one space between them."""
+        return " ".join(self.terms(text))
+
+    def unspelled(self, text: str) -> list[str]:
+        """Give the terms that become <unk>."""
+        return [term for term in self.terms(text) if term not in self._id_of_term]
+
+    def decode(self, ids: Ids) -> str:
+        """Join the terms by spaces."""
+        return " ".join(self.words[i] for i in map(index, ids) if i != self.end_id)
+
+    def symbols(self, ids: Ids) -> list[str]:
+        """Give each term."""
+        return [self.words[i] for i in ids]
