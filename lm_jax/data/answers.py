@@ -13,6 +13,7 @@ from lm_jax.data.examples import check_lengths, read_examples
 from lm_jax.data.fields import Field, inputs, mask, targets
 from lm_jax.data.order import Buckets, bucket_windows, sort_by_length
 from lm_jax.data.prepared import Prepared
+from lm_jax.data.template import Template, answer_template
 from lm_jax.data.tokens import Progress, Tokens
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
@@ -46,6 +47,11 @@ class Answers:
         """Refuse lengths that don't grow, or hold no token."""
         check_lengths(self.lengths)
 
+    @property
+    def template(self) -> Template:
+        """Give what writes a conversation as these rows are written."""
+        return answer_template(self.between)
+
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
         """Read, train the tokenizer and tokenize, or find what is in the cache.
 
@@ -77,6 +83,11 @@ class AnswerPairs:
     def __post_init__(self) -> None:
         """Refuse lengths that don't grow, or hold no token."""
         check_lengths(self.lengths)
+
+    @property
+    def template(self) -> Template:
+        """Give what writes a conversation as these rows are written."""
+        return answer_template(self.between)
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
         """Read, train the tokenizer and tokenize, or find what is in the cache.

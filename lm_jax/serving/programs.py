@@ -1,0 +1,263 @@
+"""What is compiled: reading a piece of a prompt, and one token for every slot.
+
+All of it is compiled before the first request, for a few lengths of pieces. A program
+that was compiled so takes no other shapes: nothing can compile later.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from lm_jax.errors import UserError
+from lm_jax.platform import products_of
+from lm_jax.runs.model import NeuralModel
+from lm_jax.serving.drawing import Drawings, Scores, draw, no_drawings, scores_of
+
+PIECES = (16, 64, 256)
+"""Tokens of a piece of a prompt: the lengths that are compiled."""
+
+
+class Rows(NamedTuple):
+    """What the step is told of each slot; arrays of numpy, which the engine fills.
+
+    Attributes:
+        tokens: the last token of each.
+        positions: where it stands.
+        writes: 1 where the slot adds a token, 0 where it waits or is free.
+        scored: whether somebody asks for log-probabilities.
+        drawings: how it draws.
+    """
+
+    tokens: Int[Array | np.ndarray, " slots"]
+    positions: Int[Array | np.ndarray, " slots"]
+    writes: Int[Array | np.ndarray, " slots"]
+    scored: Bool[Array | np.ndarray, " slots"]
+    drawings: Drawings
+
+
+def empty_rows(slots: int) -> Rows:
+    """Give the arrays of slots that are all free."""
+    tokens, positions, writes = (np.zeros(slots, np.int32) for _ in range(3))
+    scored = np.zeros(slots, bool)
+    return Rows(tokens, positions, writes, scored, no_drawings(slots))
+
+
+class Step(NamedTuple):
+    """What a step gives for each slot; of those that wait it means nothing.
+
+    Attributes:
+        tokens: drawn.
+        finite: whether there was a largest logit to draw from.
+        scores: of what was drawn.
+    """
+
+    tokens: Int[Array | np.ndarray, " slots"]
+    finite: Bool[Array | np.ndarray, " slots"]
+    scores: Scores
+
+
+class Programs:
+    """The compiled programs of a network, and its cache with a row for each slot.
+
+    Args:
+        fitted: the network.
+        slots: texts that are written at once.
+        context: tokens of a text that are remembered; None is the model's.
+
+    Attributes:
+        window: tokens of a text, prompt and answer, that the model may see; None has no
+            limit.
+        compiled: how many programs were compiled.
+    """
+
+    def __init__(self, fitted: NeuralModel, slots: int, context: int | None = None):
+        self.slots, self.vocab_size = slots, fitted.model.vocab_size
+        context = min(context or fitted.context, fitted.context)
+        self.window = None if fitted.model.recurrent else context
+        below = [n for n in PIECES if n < context]
+        self._pieces = tuple(below if context > PIECES[-1] else [*below, context])
+        self._model, self._params, self._remembered = (
+            fitted.model,
+            fitted.params,
+            context,
+        )
+        self.compiled = 0
+        self._compile()
+
+    def _compile(self) -> None:
+        """Compile everything, and begin with an empty cache."""
+        model, whole = self._model, self._remembered
+
+        def empty():
+            return model.empty_cache(self.slots, whole)
+
+        self._cache = self._made(jax.jit(empty))()
+        number, rows = np.int32(0), empty_rows(self.slots)
+        step = jax.jit(_step_of(model), donate_argnums=1)
+        self._step = self._made(step, self._params, self._cache, rows)
+        read = jax.jit(_read_of(model, whole), donate_argnums=1)
+        self._read: dict[int, Callable] = {}
+        for length in self._pieces:
+            piece = np.zeros(length, np.int32), number, number, number
+            self._read[length] = self._made(read, self._params, self._cache, *piece)
+
+    def _made(self, function: Any, *inputs: Any) -> Callable:
+        self.compiled += 1
+        return function.lower(*inputs).compile()
+
+    @property
+    def piece(self) -> int:
+        """The most tokens that one `read` takes."""
+        return self._pieces[-1]
+
+    def read(self, slot: int, ids: Int[np.ndarray, " tokens"], position: int) -> None:
+        """Remember tokens of a prompt, at most `piece`, in a slot.
+
+        Args:
+            slot: whose; its text before is forgotten where the position is 0.
+            ids: tokens; none only forgets.
+            position: where the first one stands.
+        """
+        length = next(n for n in self._pieces if n >= len(ids))
+        tokens = np.zeros(length, np.int32)
+        tokens[: len(ids)] = ids
+        where = (np.int32(number) for number in (position, len(ids), slot))
+        self._cache = self._read[length](self._params, self._cache, tokens, *where)
+
+    def step(self, rows: Rows) -> Step:
+        """Show each slot that writes its last token, and draw the one after it."""
+        self._cache, step = self._step(self._params, self._cache, rows)
+        return jax.device_get(step)
+
+
+def _step_of(model: nn.Module) -> Callable:
+    def step(params, cache, rows: Rows):
+        tokens, positions = rows.tokens[:, None], rows.positions[:, None]
+        with products_of(model):
+            logits, cache = model.apply(
+                {"params": params},
+                tokens,
+                positions=positions,
+                segments=rows.writes[:, None],
+                cache=cache,
+            )
+        logits = logits[:, 0]
+        drawn = draw(logits, rows.drawings).astype(jnp.int32)
+        finite = jnp.isfinite(logits.max(axis=-1))
+        return cache, Step(drawn, finite, scores_of(logits, drawn, rows.scored))
+
+    return step
+
+
+def _read_of(model: nn.Module, remembered: int) -> Callable:
+    axes = _row_axes(model, remembered)
+
+    def read(params, cache, tokens, first, count, slot):
+        row = jax.tree.map(
+            lambda whole, axis: jax.lax.dynamic_slice_in_dim(whole, slot, 1, axis),
+            cache,
+            axes,
+        )
+        row = jax.tree.map(
+            lambda old, new: jnp.where(first == 0, new, old),
+            row,
+            model.empty_cache(1, remembered),
+        )
+        where = jnp.arange(len(tokens))
+        # What follows the piece is padding: it may stand anywhere within the window.
+        positions = first + where
+        if not model.recurrent:
+            positions = jnp.minimum(positions, remembered - 1)
+        with products_of(model):
+            _, row = model.apply(
+                {"params": params},
+                tokens[None],
+                positions=positions[None],
+                segments=(where < count).astype(jnp.int32)[None],
+                cache=row,
+            )
+        return jax.tree.map(
+            lambda whole, new, axis: jax.lax.dynamic_update_slice_in_dim(
+                whole, new.astype(whole.dtype), slot, axis
+            ),
+            cache,
+            row,
+            axes,
+        )
+
+    return read
+
+
+def _row_axes(model: Any, remembered: int) -> Any:
+    """Which axis of each array of a cache is of rows: scanned layers stand first."""
+    two, three = (
+        jax.eval_shape(lambda n=rows: model.empty_cache(n, remembered))
+        for rows in (2, 3)
+    )
+
+    def axis(a: Any, b: Any) -> int:
+        sizes = enumerate(zip(a.shape, b.shape, strict=True))
+        return next(k for k, (m, n) in sizes if m != n)
+
+    return jax.tree.map(axis, two, three)
+
+
+class Embedder:
+    """Vectors of texts: the mean of the features of their tokens.
+
+    Args:
+        fitted: the network.
+
+    Attributes:
+        longest: tokens of a text.
+        compiled: how many programs were compiled.
+    """
+
+    def __init__(self, fitted: NeuralModel, context: int | None = None):
+        self.longest = min(context or fitted.context, fitted.context)
+        self._lengths = [n for n in (*PIECES, 1024) if n < self.longest]
+        self._lengths.append(self.longest)
+        self._params = fitted.params
+        mean = jax.jit(_mean_features_of(fitted.model))
+        self._means = {
+            n: mean.lower(self._params, np.zeros(n, np.int32), np.int32(1)).compile()
+            for n in self._lengths
+        }
+        self.compiled = len(self._means)
+
+    def vector(self, ids: Int[np.ndarray, " tokens"]) -> Float[np.ndarray, " width"]:
+        """Give the mean of the features of 1 to ``longest`` tokens, float32.
+
+        Raises:
+            UserError: there are none, or too many.
+        """
+        if not 0 < len(ids) <= self.longest:
+            raise UserError(
+                f"The input has {len(ids)} tokens; vectors are of 1 to {self.longest}, "
+                "the context of the model."
+            )
+        length = next(n for n in self._lengths if n >= len(ids))
+        tokens = np.zeros(length, np.int32)
+        tokens[: len(ids)] = ids
+        mean = self._means[length](self._params, tokens, np.int32(len(ids)))
+        return np.asarray(mean)
+
+
+def _mean_features_of(model: nn.Module) -> Callable:
+    def mean(params, tokens, count):
+        real = jnp.arange(len(tokens)) < count
+        with products_of(model):
+            hidden, _ = model.apply(
+                {"params": params},
+                tokens[None],
+                segments=real.astype(jnp.int32)[None],
+                method="features",
+            )
+        return jnp.mean(hidden[0].astype(jnp.float32), axis=0, where=real[:, None])
+
+    return mean
