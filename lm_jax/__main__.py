@@ -15,6 +15,8 @@ COMMANDS = {
     "sweep": "train variants with several seeds, and compare them",
     "evaluate": "score a trained model on a whole split",
     "generate": "let a trained model continue a prompt",
+    "chat": "a conversation with a trained model",
+    "serve": "a trained model over HTTP, and a page to try it",
     "index": "documents become an index, by a run that finds them",
     "search": "the documents of an index that answer a query best",
     "show": "what an experiment resolves to, before it runs",

@@ -1,0 +1,131 @@
+"""Serve a trained model over HTTP, and a page to try it."""
+
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from os import environ
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lm_jax.bounds import check, within
+from lm_jax.commands.options import read_options
+from lm_jax.errors import UserError
+from lm_jax.files import given_path
+from lm_jax.runs.display import Display
+from lm_jax.serving.engine import Engine
+from lm_jax.serving.opening import open_model
+from lm_jax.serving.programs import Embedder, Programs
+
+try:
+    from lm_jax.serving.app import make_app
+    from lm_jax.serving.asked import Limits
+    from lm_jax.serving.server import LOOPBACK, Server, listen
+except ImportError as error:
+    raise UserError(
+        f"serve needs starlette and uvicorn ({error}): install the extra `serve`, "
+        "LM_JAX_EXTRAS=serve for launch.sh."
+    ) from error
+
+KEY = "LM_JAX_KEY"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Serve a run over HTTP: OpenAI's completions, chat and embeddings.
+
+    Paths are /v1/completions, /v1/chat/completions, /v1/embeddings and /v1/models,
+    with streaming, logprobs, stop, n and seed; beside OpenAI's fields top_k and min_p.
+    / is a page to try it, /health says whether it answers, /metrics is Prometheus'.
+
+    Requests are answered together, --slots at a time: each step adds a token to all.
+    In float32 an answer is what it is alone; in bfloat16 sums are rounded to 8 bits,
+    and where two tokens are nearly as likely another batch may take the other one.
+
+    It listens to this machine alone unless --host says otherwise.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Directory of the run."""
+    host: str = LOOPBACK
+    """Address to listen at; 0.0.0.0 is every one of this machine. Then give a key."""
+    port: int = within("[0, 65535]", 8000)
+    """Port to listen at; 0 is one that is free."""
+    key_file: Path | None = None
+    """File whose first line is the key that requests must have; LM_JAX_KEY in the
+    environment is one too."""
+    slots: int = within("[1, 1024]", 8)
+    """Answers that are written at once."""
+    context: int | None = within("[1, 2147483647]", None)
+    """Tokens of a prompt and its answer; the model's if not given."""
+    queue: int = within("[0, 100000]", 64)
+    """Answers that may wait for a slot; beyond, requests get 429."""
+    seconds: float = within("(0, 86400]", 120.0)
+    """Until an answer is cut, its time in the queue included."""
+    length: int = within("[1, 2147483647]", 4096)
+    """The most tokens of an answer that may be asked for."""
+    body: int = within("[1, 2147483647]", 2**20)
+    """The most bytes of a request."""
+    step: int | None = None
+    """Checkpoint to use; the best one if not given."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that can't be."""
+        check(self, "serve")
+
+
+def main(args: list[str]) -> int:
+    """Run the command, until Ctrl-C or SIGTERM."""
+    options = read_options(Options, "serve", args)
+    key = _key(options.key_file)
+    limits = Limits(
+        body=options.body,
+        seconds=options.seconds,
+        length=options.length,
+        queue=options.queue,
+    )
+    with listen(options.host, options.port) as taken:
+        with Display(0, sys.stderr).waiting(f"reading {options.run}, and compiling"):
+            opened = open_model(options.run, options.step)
+            programs = Programs(opened.fitted, options.slots, options.context)
+            embedder = Embedder(opened.fitted, options.context)
+        engine = Engine(programs, opened.tokenizer, options.queue)
+        app = make_app(opened, engine, embedder, limits, options.host, key)
+        ended = threading.Event()
+        told: list[int] = []
+
+        def end(number: int, _: object) -> None:
+            told.append(number)
+            ended.set()
+
+        before = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with engine, Server(app, taken, limits) as server:
+                print(f"Serving {opened.name} at {server.address}/ (Ctrl-C ends).")
+                print(f"Template of chats: {opened.told}.", flush=True)
+                ended.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    print("No longer served.")
+    return 130 if told[0] == signal.SIGINT else 0
+
+
+def _key(file: Path | None) -> str | None:
+    """The key that requests must have; None where none is given.
+
+    Raises:
+        UserError: the file can't be read, or has none.
+    """
+    if file is None:
+        return environ.get(KEY) or None
+    file = given_path(file, "--key-file")
+    try:
+        key = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, ValueError) as error:
+        raise UserError(f"--key-file {file} can't be read: {error}.") from error
+    if not key:
+        raise UserError(f"--key-file {file}: its first line is empty, and is the key.")
+    return key

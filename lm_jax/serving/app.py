@@ -1,0 +1,306 @@
+"""The paths of the server, and what each does."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import StreamingResponse as Stream
+from starlette.routing import Route
+
+from lm_jax.errors import UserError
+from lm_jax.report.style import STYLE
+from lm_jax.serving.answers import Form, vectors_told
+from lm_jax.serving.asked import (
+    Asked,
+    Limits,
+    asked_chat,
+    asked_text,
+    asked_vectors,
+)
+from lm_jax.serving.engine import Busy, Closed, Engine, Job, Late, Ticket
+from lm_jax.serving.guard import Guard
+from lm_jax.serving.metrics import metrics
+from lm_jax.serving.opening import Opened
+from lm_jax.serving.programs import Embedder
+from lm_jax.serving.refusals import Refused, refusal_of
+from lm_jax.serving.writing import Piece
+
+_PAGE = Path(__file__).parent / "page"
+# A page that can be led to load or to send nothing else.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Answering:
+    """The answers to one request; who goes away frees its slots.
+
+    Args:
+        engine: that answers.
+        jobs: of the request.
+
+    Raises:
+        UserError, Busy, Closed: as `Engine.submit`.
+    """
+
+    def __init__(self, engine: Engine, jobs: Sequence[Job]):
+        loop = asyncio.get_running_loop()
+        self._told: asyncio.Queue[tuple[int, Piece | Exception]] = asyncio.Queue()
+
+        def tell_of(number: int) -> Callable[[Piece | Exception], None]:
+            def tell(piece: Piece | Exception) -> None:
+                loop.call_soon_threadsafe(self._told.put_nowait, (number, piece))
+
+            return tell
+
+        tells = [tell_of(number) for number in range(len(jobs))]
+        self._engine, self._left = engine, len(jobs)
+        self._tickets: list[Ticket] = engine.submit(jobs, tells)
+
+    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
+        """Give the pieces of all answers as they come, with the answer's number."""
+        while self._left:
+            number, piece = await self._told.get()
+            if isinstance(piece, Exception):
+                raise piece
+            self._left -= piece.reason is not None
+            yield number, piece
+
+    def leave(self) -> None:
+        """Say that nobody waits any longer."""
+        self._engine.leave(self._tickets)
+
+
+class Streamed(Stream):
+    """A stream of an answer, which ends the answer when its reader goes away."""
+
+    answering: Answering
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.answering.leave()
+
+
+class Paths:
+    """What each path does.
+
+    Args:
+        opened: the model.
+        engine: that answers.
+        embedder: that makes vectors.
+        limits: of a request.
+    """
+
+    def __init__(
+        self, opened: Opened, engine: Engine, embedder: Embedder, limits: Limits
+    ):
+        self._opened, self._engine = opened, engine
+        self._embedder, self._limits = embedder, limits
+
+    def routes(self) -> list[Route]:
+        """Give the paths."""
+        return [
+            Route("/", _file("page.html", "text/html")),
+            Route("/page.js", _file("page.js", "text/javascript")),
+            Route("/page.css", _style),
+            Route("/health", self.health),
+            Route("/v1/models", self.models),
+            Route("/v1/models/{name:path}", self.model),
+            Route("/v1/completions", self.completions, methods=["POST"]),
+            Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/v1/embeddings", self.embeddings, methods=["POST"]),
+        ]
+
+    async def health(self, _: Request) -> Response:
+        """Say whether requests are answered."""
+        if failed := self._engine.failed:
+            raise refusal_of(failed)
+        return JSONResponse({"status": "ok"})
+
+    async def models(self, _: Request) -> Response:
+        """List the one model."""
+        return JSONResponse({"object": "list", "data": [self._about()]})
+
+    async def model(self, request: Request) -> Response:
+        """Tell of the model by its name."""
+        name = request.path_params["name"]
+        if name != self._opened.name:
+            raise Refused(404, f"There is no model {name!r}.", code="model_not_found")
+        return JSONResponse(self._about())
+
+    def _about(self) -> dict[str, Any]:
+        window = self._engine.model.window
+        about = {"id": self._opened.name, "object": "model", "created": 0}
+        return about | {"owned_by": "lm_jax", "max_model_len": window}
+
+    async def completions(self, request: Request) -> Response:
+        """Continue texts."""
+        body = await _body(request, self._limits)
+        return await self._answer(request, asked_text(body, self._opened, self._limits))
+
+    async def chat(self, request: Request) -> Response:
+        """Answer in a conversation."""
+        body = await _body(request, self._limits)
+        return await self._answer(request, asked_chat(body, self._opened, self._limits))
+
+    async def embeddings(self, request: Request) -> Response:
+        """Give vectors of texts."""
+        body = await _body(request, self._limits)
+        inputs, packed = asked_vectors(body, self._opened, self._limits)
+        vectors = [await run_in_threadpool(self._embedder.vector, i) for i in inputs]
+        tokens = sum(map(len, inputs))
+        return JSONResponse(vectors_told(vectors, tokens, self._opened.name, packed))
+
+    async def _answer(self, request: Request, asked: Asked) -> Response:
+        answering = Answering(self._engine, asked.jobs)
+        form = Form(asked, self._opened.name, self._opened.tokenizer)
+        if asked.stream:
+            events = _events(form, answering)
+            streamed = Streamed(events, media_type="text/event-stream")
+            streamed.answering = answering
+            streamed.headers["Cache-Control"] = "no-store"
+            return streamed
+        whole = asyncio.ensure_future(_whole(answering, len(asked.jobs)))
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait({whole, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not whole.done():
+                return Response(status_code=499)  # nobody reads it
+            return JSONResponse(form.whole(whole.result()))
+        finally:
+            answering.leave()
+            whole.cancel()
+            gone.cancel()
+
+
+async def _whole(answering: Answering, count: int) -> list[list[Piece]]:
+    """The pieces of each answer, once all have ended."""
+    answers: list[list[Piece]] = [[] for _ in range(count)]
+    async for number, piece in answering.pieces():
+        answers[number].append(piece)
+    return answers
+
+
+async def _gone(request: Request) -> None:
+    """Wait until nobody waits for the response."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _events(form: Form, answering: Answering) -> AsyncIterator[str]:
+    """Tell an answer while it grows, as server-sent events."""
+    asked, written = form.asked, 0
+    for number in range(len(asked.jobs)):
+        if asked.chat or asked.prompts[number]:
+            yield _event(form.first(number))
+    try:
+        async for number, piece in answering.pieces():
+            written += len(piece.tokens)
+            yield _event(form.piece(number, piece))
+    except Exception as error:
+        yield _event(refusal_of(error).body)
+        return
+    if asked.usage:
+        yield _event(form.last(written))
+    yield "data: [DONE]\n\n"
+
+
+def _event(told: Any) -> str:
+    return f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
+
+
+async def _body(request: Request, limits: Limits) -> Any:
+    """Read the body of a request as JSON.
+
+    Raises:
+        Refused: it is no JSON, too large, or too slow.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    if kind != "application/json":
+        raise Refused(415, "Send JSON, with Content-Type: application/json.")
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.body:
+                    raise Refused(413, f"The body has more than {limits.body} bytes.")
+                parts.append(part)
+    except TimeoutError as error:
+        message = f"The body took more than {limits.body_seconds:g} seconds."
+        raise Refused(408, message, code="timeout") from error
+    try:
+        return json.loads(b"".join(parts).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"The body is no JSON: {error}.") from error
+
+
+def _file(name: str, kind: str) -> Callable[[Request], Response]:
+    """A path that gives a file of the page."""
+    content = (_PAGE / name).read_bytes()
+
+    def give(_: Request) -> Response:
+        headers = {
+            "Content-Security-Policy": _POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-cache",
+        }
+        return Response(content, media_type=kind, headers=headers)
+
+    return give
+
+
+def _style(_: Request) -> Response:
+    own = (_PAGE / "page.css").read_text(encoding="utf-8")
+    return PlainTextResponse(STYLE + own, media_type="text/css")
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    refused = refusal_of(error)
+    headers = {"Retry-After": "1"} if refused.status in (429, 503) else None
+    return JSONResponse(refused.body, refused.status, headers)
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path}: {error.detail}."
+    refused = Refused(error.status_code, message)
+    return JSONResponse(refused.body, refused.status)
+
+
+def make_app(
+    opened: Opened,
+    engine: Engine,
+    embedder: Embedder,
+    limits: Limits = Limits(),
+    host: str = "127.0.0.1",
+    key: str | None = None,
+) -> Guard:
+    """Give the application that a server runs.
+
+    Args:
+        opened: the model.
+        engine: that answers.
+        embedder: that makes vectors.
+        limits: of a request.
+        host: that the server listens at.
+        key: that requests must have; None is none.
+    """
+    paths = Paths(opened, engine, embedder, limits)
+    told = Route("/metrics", lambda _: PlainTextResponse(metrics(engine, guard.counts)))
+    kinds = (Refused, Busy, Late, Closed, UserError)
+    handlers: Any = dict.fromkeys(kinds, _refuse) | {HTTPException: _unknown}
+    routes = [*paths.routes(), told]
+    guard = Guard(Starlette(routes=routes, exception_handlers=handlers), host, key)
+    return guard

@@ -1,0 +1,339 @@
+"""What a request asks for: a body of JSON becomes jobs, or one refusal."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from lm_jax.data.template import Turn
+from lm_jax.errors import UserError, nearest
+from lm_jax.generation import Sampling
+from lm_jax.serving.drawing import LIKELIEST
+from lm_jax.serving.engine import Job
+from lm_jax.serving.opening import Opened
+from lm_jax.serving.refusals import Refused
+from lm_jax.tokenizers.trained import prompted
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may ask for.
+
+    Attributes:
+        body: bytes of a request.
+        body_seconds: until all of it has come.
+        seconds: until an answer is cut.
+        length: tokens of an answer.
+        answers: prompts of a request times the answers to each.
+        queue: answers that may wait.
+    """
+
+    body: int = 2**20
+    body_seconds: float = 10.0
+    seconds: float = 120.0
+    length: int = 4096
+    answers: int = 16
+    queue: int = 64
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be answered.
+
+    Attributes:
+        jobs: a job for each answer: those to the first prompt first.
+        chat: whether it is a conversation.
+        prompts: text that stands before each answer; "" where it is not echoed.
+        logprobs: alternatives of each token that are told; None tells of no token.
+        stream: whether the answer is sent while it grows.
+        usage: whether a stream ends with the numbers of tokens.
+    """
+
+    jobs: tuple[Job, ...]
+    chat: bool
+    prompts: tuple[str, ...]
+    logprobs: int | None
+    stream: bool
+    usage: bool
+
+
+_COMMON = ("model", "max_tokens", "temperature", "top_p", "top_k", "min_p", "seed")
+_COMMON += ("n", "stop", "stream", "stream_options", "logprobs")
+_TEXT = (*_COMMON, "prompt", "echo")
+_CHAT = (*_COMMON, "messages", "max_completion_tokens", "top_logprobs")
+_EMBEDDING = ("model", "input", "encoding_format")
+# What changes no answer here.
+_UNREAD = ("user", "metadata", "store", "service_tier", "safety_identifier")
+# What is not done here, and what says that it isn't asked for.
+_UNDONE: dict[str, tuple] = {
+    "frequency_penalty": (0, None),
+    "presence_penalty": (0, None),
+    "logit_bias": ({}, None),
+    "best_of": (1, None),
+    "suffix": ("", None),
+    "tools": ([], None),
+    "tool_choice": ("none", "auto", None),
+    "functions": ([], None),
+    "modalities": (["text"], None),
+    "dimensions": (None,),
+}
+
+
+def asked_text(body: Any, opened: Opened, limits: Limits) -> Asked:
+    """Read the body of /v1/completions.
+
+    Raises:
+        Refused: naming the field and what it may be.
+    """
+    body = _checked(body, opened, _TEXT)
+    prompts = _prompts(body, opened)
+    echo = _field(body, "echo", _bool, False)
+    count = _field(body, "logprobs", _whole(0, LIKELIEST), None)
+    if echo and count is not None:
+        raise Refused(400, "echo gives no logprobs: leave one of them out.", "logprobs")
+    spelled = [opened.tokenizer.decode(ids) if echo else "" for ids in prompts]
+    length = _field(body, "max_tokens", _whole(1, limits.length), 16)
+    return _asked(body, opened, limits, prompts, spelled, count, length, ())
+
+
+def asked_chat(body: Any, opened: Opened, limits: Limits) -> Asked:
+    """Read the body of /v1/chat/completions.
+
+    Raises:
+        Refused: naming the field and what it may be.
+    """
+    body = _checked(body, opened, _CHAT)
+    try:
+        ids = opened.template.ids(_turns(body), opened.tokenizer)
+    except UserError as error:
+        raise Refused(400, str(error), "messages") from error
+    count = _field(body, "top_logprobs", _whole(0, LIKELIEST), None)
+    if not _field(body, "logprobs", _bool, False):
+        if count is not None:
+            raise Refused(400, "top_logprobs needs logprobs=true.", "top_logprobs")
+    else:
+        count = count or 0
+    length = _field(body, "max_tokens", _whole(1, limits.length), limits.length)
+    length = _field(body, "max_completion_tokens", _whole(1, limits.length), length)
+    stops = opened.template.stops
+    return _asked(body, opened, limits, [ids], [""], count, length, stops)
+
+
+def asked_vectors(
+    body: Any, opened: Opened, limits: Limits
+) -> tuple[list[Int[np.ndarray, " tokens"]], bool]:
+    """Read the body of /v1/embeddings: the inputs, and whether base64 is wanted.
+
+    Raises:
+        Refused: naming the field and what it may be.
+    """
+    body = _checked(body, opened, _EMBEDDING)
+    form = _field(body, "encoding_format", _one_of("float", "base64"), "float")
+    found = _texts(body, "input", opened)
+    if len(found) > limits.answers:
+        raise Refused(400, f"input has more than {limits.answers} texts.", "input")
+    return found, form == "base64"
+
+
+def _checked(body: Any, opened: Opened, known: Sequence[str]) -> Mapping[str, Any]:
+    """The body, which has no field that means nothing here."""
+    if not isinstance(body, dict):
+        raise Refused(400, "The body is no JSON object.")
+    form = body.get("response_format")
+    if form not in (None, {"type": "text"}):
+        raise Refused(
+            400,
+            "response_format: answers are text; JSON and schemas are not enforced. "
+            "Leave it out.",
+            "response_format",
+        )
+    for name, value in body.items():
+        if name in _UNDONE and value not in _UNDONE[name]:
+            raise Refused(400, f"{name} is not done here: leave it out.", name)
+        if name not in (*known, *_UNREAD, *_UNDONE, "response_format"):
+            raise Refused(400, f"There is no {name}.{nearest(name, known)}", name)
+    model = _field(body, "model", _text, opened.name)
+    if model != opened.name:
+        message = f"There is no model {model!r}. There is: {opened.name}."
+        raise Refused(404, message, "model", "model_not_found")
+    return body
+
+
+def _asked(
+    body: Mapping[str, Any],
+    opened: Opened,
+    limits: Limits,
+    prompts: Sequence[Int[np.ndarray, " tokens"]],
+    spelled: Sequence[str],
+    logprobs: int | None,
+    length: int,
+    stops: tuple[str, ...],
+) -> Asked:
+    count = _field(body, "n", _whole(1, limits.answers), 1)
+    if count * len(prompts) > limits.answers:
+        raise Refused(
+            400,
+            f"{len(prompts)} prompts with {count} answers each are more than "
+            f"{limits.answers}, the most of a request.",
+            "n",
+        )
+    options = _field(body, "stream_options", _object, {})
+    seed = _field(body, "seed", _whole(0, 2**32 - 1), None)
+    common = {
+        "length": length,
+        "sampling": _sampling(body, opened),
+        "seed": int(np.random.default_rng().integers(2**32)) if seed is None else seed,
+        "ends": opened.ends,
+        "stops": (*_stops(body), *stops),
+        "scored": logprobs is not None,
+        "seconds": limits.seconds,
+    }
+    return Asked(
+        tuple(Job(ids, choice=k, **common) for ids in prompts for k in range(count)),
+        "messages" in body,
+        tuple(text for text in spelled for _ in range(count)),
+        logprobs,
+        _field(body, "stream", _bool, False),
+        options.get("include_usage") is True,
+    )
+
+
+def _sampling(body: Mapping[str, Any], opened: Opened) -> Sampling:
+    sampling = Sampling(
+        temperature=_field(body, "temperature", _number, 1.0),
+        top_k=_field(body, "top_k", _whole(1, 2**31 - 1), None),
+        top_p=_field(body, "top_p", _number, None),
+        min_p=_field(body, "min_p", _number, None),
+    )
+    try:
+        sampling.check(opened.fitted.model.vocab_size)
+    except UserError as error:
+        message = str(error).removeprefix("sampling.")
+        raise Refused(400, message, message.partition("=")[0]) from error
+    return sampling
+
+
+def _prompts(
+    body: Mapping[str, Any], opened: Opened
+) -> list[Int[np.ndarray, " tokens"]]:
+    if body.get("prompt") is None:
+        raise Refused(400, "prompt is missing: a text, or several.", "prompt")
+    return _texts(body, "prompt", opened)
+
+
+def _texts(
+    body: Mapping[str, Any], name: str, opened: Opened
+) -> list[Int[np.ndarray, " tokens"]]:
+    """The tokens of a text or of several, given as text or as ids."""
+    given = body.get(name)
+    if isinstance(given, str) or _are_ids(given):
+        given = [given]
+    if not isinstance(given, list) or not given:
+        raise Refused(400, f"{name}: give a text, ids, or a list of them.", name)
+    found = []
+    for each in given:
+        if isinstance(each, str):
+            try:
+                found.append(prompted(opened.tokenizer, each))
+            except UserError as error:
+                raise Refused(400, f"{name}: {error}", name) from error
+        elif _are_ids(each):
+            found.append(np.array(each, np.int32))
+        else:
+            raise Refused(400, f"{name}: {each!r:.40} is no text and no ids.", name)
+    return found
+
+
+def _are_ids(given: Any) -> bool:
+    return (
+        isinstance(given, list)
+        and len(given) > 0
+        and all(type(i) is int and 0 <= i < 2**31 for i in given)
+    )
+
+
+def _turns(body: Mapping[str, Any]) -> list[Turn]:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise Refused(400, "messages: give a list of turns.", "messages")
+    turns = []
+    for number, message in enumerate(messages):
+        place = f"messages[{number}]"
+        if not isinstance(message, dict):
+            raise Refused(400, f"{place} is no object.", "messages")
+        content = message.get("content")
+        if isinstance(content, list):  # parts, of which texts are read
+            parts = [p.get("text") if isinstance(p, dict) else None for p in content]
+            content = "".join(parts) if all(isinstance(p, str) for p in parts) else None
+        if not isinstance(content, str):
+            raise Refused(400, f"{place}.content is no text.", "messages")
+        role = {"developer": "system"}.get(message.get("role"), message.get("role"))
+        turns.append(Turn(role if isinstance(role, str) else str(role), content))
+    return turns
+
+
+def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
+    given = body.get("stop")
+    given = [given] if isinstance(given, str) else given or []
+    fits = isinstance(given, list) and len(given) <= 4
+    if not fits or not all(isinstance(stop, str) and stop for stop in given):
+        raise Refused(400, "stop: give up to 4 texts, none of them empty.", "stop")
+    return tuple(given)
+
+
+def _field(
+    body: Mapping[str, Any], name: str, read: Callable[[Any], Any], default: Any
+) -> Any:
+    """A field of the body; one that is null or not there has its default."""
+    value = body.get(name)
+    if value is None:
+        return default
+    try:
+        return read(value)
+    except ValueError as error:
+        raise Refused(400, f"{name}={value!r:.40}: give {error}.", name) from error
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"a whole number, {low} to {high}")
+        return value
+
+    return read
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError("a number")
+    return float(value)
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a text")
+    return value
+
+
+def _object(value: Any) -> dict:
+    if not isinstance(value, dict):
+        raise ValueError("an object")
+    return value
+
+
+def _one_of(*choices: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(" or ".join(choices))
+        return value
+
+    return read

@@ -1,0 +1,35 @@
+"""What the server has done, in Prometheus' text format."""
+
+from collections.abc import Mapping
+
+from lm_jax.platform import held_memory
+from lm_jax.serving.engine import Engine
+
+
+def metrics(engine: Engine, requests: Mapping[tuple[str, int], int]) -> str:
+    """Give all numbers as text.
+
+    Args:
+        engine: that answers.
+        requests: their number by path and status.
+    """
+    counts = engine.counts
+    lines = ["# TYPE lm_jax_requests_total counter"]
+    for (path, status), number in sorted(requests.items()):
+        labels = f'path="{path}",status="{status}"'
+        lines.append(f"lm_jax_requests_total{{{labels}}} {number}")
+    for name, kind, number in (
+        ("answers_total", "counter", counts.answered),
+        ("left_total", "counter", counts.left),
+        ("refused_total", "counter", counts.refused),
+        ("prompt_tokens_total", "counter", counts.prompt_tokens),
+        ("written_tokens_total", "counter", counts.written_tokens),
+        ("steps_total", "counter", counts.steps),
+        ("first_token_seconds_total", "counter", f"{counts.waited_seconds:.6f}"),
+        ("running", "gauge", engine.running),
+        ("waiting", "gauge", engine.waiting),
+        ("slots", "gauge", engine.model.slots),
+        ("memory_bytes", "gauge", held_memory()),
+    ):
+        lines += [f"# TYPE lm_jax_{name} {kind}", f"lm_jax_{name} {number}"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,81 @@
+"""A run that is opened to be asked: its model, its name, its template."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lm_jax.data import AnswerPairs, Answers
+from lm_jax.data.template import Template, plain_template
+from lm_jax.errors import UserError
+from lm_jax.runs.directory import find_run
+from lm_jax.runs.model import CountedModel, NeuralModel, load_model
+from lm_jax.tokenizers import Trained
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A model that is asked.
+
+    Attributes:
+        name: by which requests call it.
+        fitted: the network.
+        template: how a conversation is written for it.
+        trained: whether that is how its training text was written.
+    """
+
+    name: str
+    fitted: NeuralModel
+    template: Template
+    trained: bool
+
+    @property
+    def tokenizer(self) -> Trained:
+        """The run's tokenizer."""
+        return self.fitted.tokenizer
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Tokens that end an answer."""
+        end = self.tokenizer.end_id
+        return () if end is None else (end,)
+
+    @property
+    def told(self) -> str:
+        """Say which template it has."""
+        if self.trained:
+            return "the run's: prompts and answers as in training"
+        return "plain: the run was trained on no turns; a line for each, without names"
+
+
+def open_model(path: Path, step: int | None = None) -> Opened:
+    """Read a run that is to be asked.
+
+    Args:
+        path: of the run.
+        step: of the checkpoint; None takes the best one.
+
+    Raises:
+        UserError: it can't be read, or its model continues no text.
+    """
+    run = find_run(path)
+    fitted = load_model(run, step)
+    if isinstance(fitted, CountedModel):
+        raise UserError(
+            f"{run} was fitted by counting, and only networks are chatted with and "
+            "served. `generate` continues prompts with it."
+        )
+    if not fitted.writes:
+        objective = type(fitted.experiment.objective).__name__
+        raise UserError(
+            f"{run} was trained by {objective}: it doesn't continue text. `evaluate` "
+            "scores it."
+        )
+    name = "/".join(run.absolute().parts[-3:])
+    return opened(name, fitted)
+
+
+def opened(name: str, fitted: NeuralModel) -> Opened:
+    """Give a model its template: that of its data, where it was trained on answers."""
+    data = fitted.experiment.data
+    if isinstance(data, Answers | AnswerPairs):
+        return Opened(name, fitted, data.template, True)
+    return Opened(name, fitted, plain_template(fitted.tokenizer), False)

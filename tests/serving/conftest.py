@@ -1,0 +1,76 @@
+"""A small run, and a server of it."""
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lm_jax.__main__ import main
+from tests.tiny import write_tiny
+
+
+@pytest.fixture(scope="package")
+def run(tmp_path_factory):
+    """A trained run that reads 64 characters."""
+    folder = tmp_path_factory.mktemp("served")
+    write_tiny(folder)
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        sized = ["--data.context", "64", "--budget", "80 steps"]
+        sized += ["--evaluations.likelihood.every", "80 steps"]
+        sized += ["--schedule.peak", "3e-2"]
+        assert main(["train", "tiny.py", "--run", "run", *sized]) == 0
+    finally:
+        os.chdir(here)
+    return folder / "run"
+
+
+@pytest.fixture(scope="package")
+def opened(run):
+    """The run, to be asked."""
+    from lm_jax.serving.opening import open_model
+
+    return open_model(run)
+
+
+@pytest.fixture(scope="package")
+def parts(opened):
+    """What is compiled for it."""
+    from lm_jax.serving.programs import Embedder, Programs
+
+    return Programs(opened.fitted, 8), Embedder(opened.fitted)
+
+
+@pytest.fixture(scope="package")
+def single(opened):
+    """The same, for one answer at a time."""
+    from lm_jax.serving.programs import Programs
+
+    return Programs(opened.fitted, 1)
+
+
+@pytest.fixture(scope="package")
+def served(opened, parts):
+    """Start a server: ``with served(limits, key=...) as (server, engine)``."""
+    pytest.importorskip("starlette", reason="needs the extra `serve`")
+    pytest.importorskip("uvicorn", reason="needs the extra `serve`")
+    from lm_jax.serving.app import make_app
+    from lm_jax.serving.asked import Limits
+    from lm_jax.serving.engine import Engine
+    from lm_jax.serving.server import LOOPBACK, Server, listen
+
+    @contextmanager
+    def start(limits=Limits(), key=None, model=None, port=0, grace=5.0):
+        programs, embedder = parts
+        engine = Engine(model or programs, opened.tokenizer, limits.queue)
+        app = make_app(opened, engine, embedder, limits, LOOPBACK, key)
+        with (
+            listen(LOOPBACK, port) as taken,
+            engine,
+            Server(app, taken, limits, grace) as server,
+        ):
+            yield server, engine
+
+    return start
