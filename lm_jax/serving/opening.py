@@ -8,6 +8,7 @@ from lm_jax.data.template import Template, plain_template
 from lm_jax.errors import UserError
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.model import CountedModel, NeuralModel, load_model
+from lm_jax.serving.programs import narrowed
 from lm_jax.tokenizers import Trained
 
 
@@ -70,7 +71,7 @@ def open_model(path: Path, step: int | None = None) -> Opened:
             "scores it."
         )
     name = "/".join(run.absolute().parts[-3:])
-    return opened(name, fitted)
+    return opened(name, narrowed(fitted))
 
 
 def opened(name: str, fitted: NeuralModel) -> Opened:

@@ -5,6 +5,7 @@ that was compiled so takes no other shapes: nothing can compile later.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,13 +14,35 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from lm_jax.adapting.quantized import Quantized
 from lm_jax.errors import UserError
+from lm_jax.models.dtype import array_dtype
 from lm_jax.platform import products_of
 from lm_jax.runs.model import NeuralModel
 from lm_jax.serving.drawing import Drawings, Scores, draw, no_drawings, scores_of
 
 PIECES = (16, 64, 256)
 """Tokens of a piece of a prompt: the lengths that are compiled."""
+
+
+def narrowed(fitted: NeuralModel) -> NeuralModel:
+    """The same network, its kernels in the type that it computes in.
+
+    They are cast to it wherever they are used: a step would cast all of them anew.
+    """
+    dtype = array_dtype(getattr(fitted.model, "dtype", "float32"))
+    if dtype == jnp.float32:
+        return fitted
+
+    def cast(path: Any, part: Any) -> Any:
+        name = str(getattr(path[-1], "key", ""))
+        used = name == "embedding" or name.endswith("kernel")
+        return part.astype(dtype) if used and isinstance(part, jax.Array) else part
+
+    kept = jax.tree_util.tree_map_with_path(
+        cast, fitted.params, is_leaf=lambda part: isinstance(part, Quantized)
+    )
+    return replace(fitted, params=kept)
 
 
 class Rows(NamedTuple):

@@ -1,7 +1,7 @@
 """The text of an answer while it grows: what of it is settled, and where it ends."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -69,8 +69,8 @@ class Writing:
     ):
         self._tokenizer, self._ends, self._stops = tokenizer, ends, stops
         self._ids = [int(i) for i in prompt[-_BEFORE:]]
-        self._before = len(tokenizer.decode(self._ids))
-        self._whole = self._given = ""
+        self._before = len(_whole(tokenizer.decode(self._ids)))
+        self._text = self._given = ""
         self._tokens: list[Token] = []
 
     def add(self, token: Token, last: bool = False) -> Piece | None:
@@ -81,25 +81,21 @@ class Writing:
             last: whether the answer may have no more.
         """
         if token.id in self._ends:
-            return self._end("stop", len(self._whole))
-        self._tokens.append(_placed(token, len(self._whole)))
+            return self._give(self._text, "stop")
+        self._tokens.append(replace(token, offset=len(_whole(self._text))))
         self._ids.append(token.id)
-        self._whole = self._tokenizer.decode(self._ids)[self._before :]
-        found = [self._whole.find(stop, len(self._given)) for stop in self._stops]
+        self._text = self._tokenizer.decode(self._ids)[self._before :]
+        found = [self._text.find(stop, len(self._given)) for stop in self._stops]
         if stopped := [place for place in found if place >= 0]:
-            return self._end("stop", min(stopped))
-        if last:
-            return self._end("length", len(self._whole))
-        return self._settled()
+            return self._give(self._text[: min(stopped)], "stop")
+        return self.cut() if last else self._settled()
 
     def cut(self) -> Piece:
         """End the answer here, with what was held back."""
-        return self._end("length", len(self._whole))
+        return self._give(self._text, "length")
 
     def _settled(self) -> Piece | None:
-        text = self._whole
-        for _ in range(3):
-            text = text.removesuffix(_NO_CHARACTER)
+        text = _whole(self._text)
         text = text[: len(text) - self._begun(text)]
         # What a later token changed can't be taken back: wait until it can go on.
         if len(text) <= len(self._given) or not text.startswith(self._given):
@@ -114,16 +110,19 @@ class Writing:
                 return count
         return 0
 
-    def _end(self, reason: Reason, length: int) -> Piece:
-        """Give what is left of the answer, which has so many characters."""
-        self._tokens = [t for t in self._tokens if t.offset < length or t.offset == 0]
-        return self._give(self._whole[:length], reason)
-
     def _give(self, text: str, reason: Reason | None) -> Piece:
-        piece = Piece(text[len(self._given) :], tuple(self._tokens), reason)
-        self._given, self._tokens = text, []
+        """Give the text up to here, with the tokens that it came from."""
+        if reason == "length":  # those that are no text too
+            count = len(self._tokens)
+        else:
+            count = sum(token.offset < len(text) for token in self._tokens)
+        piece = Piece(text[len(self._given) :], tuple(self._tokens[:count]), reason)
+        self._given, self._tokens = text, self._tokens[count:]
         return piece
 
 
-def _placed(token: Token, offset: int) -> Token:
-    return Token(token.id, offset, token.logprob, token.likeliest)
+def _whole(text: str) -> str:
+    """A text without the character at its end that isn't whole yet."""
+    for _ in range(3):
+        text = text.removesuffix(_NO_CHARACTER)
+    return text

@@ -18,8 +18,8 @@ def run(tmp_path_factory):
     here = Path.cwd()
     os.chdir(folder)
     try:
-        sized = ["--data.context", "64", "--budget", "80 steps"]
-        sized += ["--evaluations.likelihood.every", "80 steps"]
+        sized = ["--data.context", "64", "--budget", "40 steps"]
+        sized += ["--evaluations.likelihood.every", "40 steps"]
         sized += ["--schedule.peak", "3e-2"]
         assert main(["train", "tiny.py", "--run", "run", *sized]) == 0
     finally:

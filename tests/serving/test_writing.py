@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from lm_jax.serving.writing import Token, Writing
 from lm_jax.tokenizers import Bytes, Characters, Subwords, Words
 from tests.properties import quick
+from tests.tiny import TEXT as TINY
 
 TEXT = "The cat sat.\nA café, 👩‍🚀 and 春眠不觉晓 — naïve  words; the end. " * 6
 TOKENIZERS = {
     "bytes": Bytes().train([TEXT], end=True),
     "characters": Characters(unknown=True).train([TEXT], end=True),
     "words": Words().train([TEXT], end=True),
-    "bpe": Subwords(size=80).train([TEXT], end=True),
-    "unigram": Subwords(size=80, kind="unigram").train([TEXT], end=True),
+    "bpe": Subwords(size=310).train([TEXT, TINY], end=True),
+    "unigram": Subwords(size=310, kind="unigram").train([TEXT, TINY], end=True),
 }
 
 
