@@ -128,7 +128,8 @@ def _measured(port: int, options: Options) -> dict[str, Any]:
 
 def _watched(port: int, options: Options) -> list[dict[str, float]]:
     """Minutes and megabytes while all clients ask, a figure after each round."""
-    began, found = time.monotonic(), []
+    found: list[dict[str, float]] = []
+    began = time.monotonic()
     display = Display(0)
     while (now := (time.monotonic() - began) / 60) < options.minutes:
         display.work("all clients", round(now * 60), round(options.minutes * 60))

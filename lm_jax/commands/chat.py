@@ -1,6 +1,7 @@
 """A conversation with a trained model, in the terminal."""
 
 import sys
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,13 +104,19 @@ def _answer(talk: Conversation, line: str) -> None:
             noun = "turns no longer fit and are" if forgotten > 1 else "turn is"
             print(f"(The oldest {forgotten} {noun} forgotten.)", file=sys.stderr)
         for piece in pieces:
-            print(piece, end="", flush=True)
+            print(_harmless(piece), end="", flush=True)
     except UserError as error:
         Display(0, sys.stderr).message(str(error))
         return
     except KeyboardInterrupt:
         print(" (stopped)", end="", file=sys.stderr)
     print(flush=True)
+
+
+def _harmless(text: str) -> str:
+    """A text without what a terminal would obey."""
+    kept = (c in "\n\t" or unicodedata.category(c) != "Cc" for c in text)
+    return "".join(c if k else "\ufffd" for c, k in zip(text, kept, strict=True))
 
 
 def _obeyed(line: str, talk: Conversation) -> bool:

@@ -24,8 +24,9 @@ from lm_jax.serving.asked import (
     asked_text,
     asked_vectors,
 )
-from lm_jax.serving.engine import Busy, Closed, Engine, Job, Late, Ticket
+from lm_jax.serving.engine import Engine
 from lm_jax.serving.guard import Guard
+from lm_jax.serving.jobs import Busy, Closed, Job, Late, Ticket
 from lm_jax.serving.metrics import metrics
 from lm_jax.serving.opening import Opened
 from lm_jax.serving.programs import Embedder

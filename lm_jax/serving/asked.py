@@ -1,7 +1,6 @@
 """What a request asks for: a body of JSON becomes jobs, or one refusal."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,9 @@ from lm_jax.data.template import Turn
 from lm_jax.errors import UserError, nearest
 from lm_jax.generation import Sampling
 from lm_jax.serving.drawing import LIKELIEST
-from lm_jax.serving.engine import Job
+from lm_jax.serving.fields import boolean, mapping, number, one_of, read_field, whole
+from lm_jax.serving.fields import text as read_text
+from lm_jax.serving.jobs import Job
 from lm_jax.serving.opening import Opened
 from lm_jax.serving.refusals import Refused
 from lm_jax.tokenizers.trained import prompted
@@ -60,7 +61,15 @@ class Asked:
     usage: bool
 
 
-_COMMON = ("model", "max_tokens", "temperature", "top_p", "top_k", "min_p", "seed")
+_COMMON: tuple[str, ...] = (
+    "model",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+)
 _COMMON += ("n", "stop", "stream", "stream_options", "logprobs")
 _TEXT = (*_COMMON, "prompt", "echo")
 _CHAT = (*_COMMON, "messages", "max_completion_tokens", "top_logprobs")
@@ -90,12 +99,12 @@ def asked_text(body: Any, opened: Opened, limits: Limits) -> Asked:
     """
     body = _checked(body, opened, _TEXT)
     prompts = _prompts(body, opened)
-    echo = _field(body, "echo", _bool, False)
-    count = _field(body, "logprobs", _whole(0, LIKELIEST), None)
+    echo = read_field(body, "echo", boolean, False)
+    count = read_field(body, "logprobs", whole(0, LIKELIEST), None)
     if echo and count is not None:
         raise Refused(400, "echo gives no logprobs: leave one of them out.", "logprobs")
     spelled = [opened.tokenizer.decode(ids) if echo else "" for ids in prompts]
-    length = _field(body, "max_tokens", _whole(1, limits.length), 16)
+    length = read_field(body, "max_tokens", whole(1, limits.length), 16)
     return _asked(body, opened, limits, prompts, spelled, count, length, ())
 
 
@@ -110,14 +119,14 @@ def asked_chat(body: Any, opened: Opened, limits: Limits) -> Asked:
         ids = opened.template.ids(_turns(body), opened.tokenizer)
     except UserError as error:
         raise Refused(400, str(error), "messages") from error
-    count = _field(body, "top_logprobs", _whole(0, LIKELIEST), None)
-    if not _field(body, "logprobs", _bool, False):
+    count = read_field(body, "top_logprobs", whole(0, LIKELIEST), None)
+    if not read_field(body, "logprobs", boolean, False):
         if count is not None:
             raise Refused(400, "top_logprobs needs logprobs=true.", "top_logprobs")
     else:
         count = count or 0
-    length = _field(body, "max_tokens", _whole(1, limits.length), limits.length)
-    length = _field(body, "max_completion_tokens", _whole(1, limits.length), length)
+    length = read_field(body, "max_tokens", whole(1, limits.length), limits.length)
+    length = read_field(body, "max_completion_tokens", whole(1, limits.length), length)
     stops = opened.template.stops
     return _asked(body, opened, limits, [ids], [""], count, length, stops)
 
@@ -131,7 +140,7 @@ def asked_vectors(
         Refused: naming the field and what it may be.
     """
     body = _checked(body, opened, _EMBEDDING)
-    form = _field(body, "encoding_format", _one_of("float", "base64"), "float")
+    form = read_field(body, "encoding_format", one_of("float", "base64"), "float")
     found = _texts(body, "input", opened)
     if len(found) > limits.answers:
         raise Refused(400, f"input has more than {limits.answers} texts.", "input")
@@ -155,7 +164,7 @@ def _checked(body: Any, opened: Opened, known: Sequence[str]) -> Mapping[str, An
             raise Refused(400, f"{name} is not done here: leave it out.", name)
         if name not in (*known, *_UNREAD, *_UNDONE, "response_format"):
             raise Refused(400, f"There is no {name}.{nearest(name, known)}", name)
-    model = _field(body, "model", _text, opened.name)
+    model = read_field(body, "model", read_text, opened.name)
     if model != opened.name:
         message = f"There is no model {model!r}. There is: {opened.name}."
         raise Refused(404, message, "model", "model_not_found")
@@ -172,7 +181,7 @@ def _asked(
     length: int,
     stops: tuple[str, ...],
 ) -> Asked:
-    count = _field(body, "n", _whole(1, limits.answers), 1)
+    count = read_field(body, "n", whole(1, limits.answers), 1)
     if count * len(prompts) > limits.answers:
         raise Refused(
             400,
@@ -180,9 +189,9 @@ def _asked(
             f"{limits.answers}, the most of a request.",
             "n",
         )
-    options = _field(body, "stream_options", _object, {})
-    seed = _field(body, "seed", _whole(0, 2**32 - 1), None)
-    common = {
+    options = read_field(body, "stream_options", mapping, {})
+    seed = read_field(body, "seed", whole(0, 2**32 - 1), None)
+    common: dict[str, Any] = {
         "length": length,
         "sampling": _sampling(body, opened),
         "seed": int(np.random.default_rng().integers(2**32)) if seed is None else seed,
@@ -196,17 +205,17 @@ def _asked(
         "messages" in body,
         tuple(text for text in spelled for _ in range(count)),
         logprobs,
-        _field(body, "stream", _bool, False),
+        read_field(body, "stream", boolean, False),
         options.get("include_usage") is True,
     )
 
 
 def _sampling(body: Mapping[str, Any], opened: Opened) -> Sampling:
     sampling = Sampling(
-        temperature=_field(body, "temperature", _number, 1.0),
-        top_k=_field(body, "top_k", _whole(1, 2**31 - 1), None),
-        top_p=_field(body, "top_p", _number, None),
-        min_p=_field(body, "min_p", _number, None),
+        temperature=read_field(body, "temperature", number, 1.0),
+        top_k=read_field(body, "top_k", whole(1, 2**31 - 1), None),
+        top_p=read_field(body, "top_p", number, None),
+        min_p=read_field(body, "min_p", number, None),
     )
     try:
         sampling.check(opened.fitted.model.vocab_size)
@@ -260,18 +269,19 @@ def _turns(body: Mapping[str, Any]) -> list[Turn]:
     if not isinstance(messages, list) or not messages:
         raise Refused(400, "messages: give a list of turns.", "messages")
     turns = []
-    for number, message in enumerate(messages):
-        place = f"messages[{number}]"
+    for k, message in enumerate(messages):
+        place = f"messages[{k}]"
         if not isinstance(message, dict):
             raise Refused(400, f"{place} is no object.", "messages")
         content = message.get("content")
         if isinstance(content, list):  # parts, of which texts are read
             parts = [p.get("text") if isinstance(p, dict) else None for p in content]
-            content = "".join(parts) if all(isinstance(p, str) for p in parts) else None
+            whole_text = all(isinstance(part, str) for part in parts)
+            content = "".join(map(str, parts)) if whole_text else None
         if not isinstance(content, str):
             raise Refused(400, f"{place}.content is no text.", "messages")
-        role = {"developer": "system"}.get(message.get("role"), message.get("role"))
-        turns.append(Turn(role if isinstance(role, str) else str(role), content))
+        role: Any = str(message.get("role"))
+        turns.append(Turn("system" if role == "developer" else role, content))
     return turns
 
 
@@ -282,58 +292,3 @@ def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
     if not fits or not all(isinstance(stop, str) and stop for stop in given):
         raise Refused(400, "stop: give up to 4 texts, none of them empty.", "stop")
     return tuple(given)
-
-
-def _field(
-    body: Mapping[str, Any], name: str, read: Callable[[Any], Any], default: Any
-) -> Any:
-    """A field of the body; one that is null or not there has its default."""
-    value = body.get(name)
-    if value is None:
-        return default
-    try:
-        return read(value)
-    except ValueError as error:
-        raise Refused(400, f"{name}={value!r:.40}: give {error}.", name) from error
-
-
-def _whole(low: int, high: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        if type(value) is not int or not low <= value <= high:
-            raise ValueError(f"a whole number, {low} to {high}")
-        return value
-
-    return read
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError("a number")
-    return float(value)
-
-
-def _bool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("true or false")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a text")
-    return value
-
-
-def _object(value: Any) -> dict:
-    if not isinstance(value, dict):
-        raise ValueError("an object")
-    return value
-
-
-def _one_of(*choices: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if value not in choices:
-            raise ValueError(" or ".join(choices))
-        return value
-
-    return read

@@ -9,7 +9,8 @@ from jaxtyping import Int
 from lm_jax.data.template import Turn
 from lm_jax.errors import UserError
 from lm_jax.generation import Sampling
-from lm_jax.serving.engine import Engine, Job
+from lm_jax.serving.engine import Engine
+from lm_jax.serving.jobs import Job
 from lm_jax.serving.opening import Opened
 
 
@@ -76,11 +77,13 @@ class Conversation:
     def _fitting(self, turns: list[Turn]) -> tuple[Int[np.ndarray, " tokens"], int]:
         """The tokens of the last turns that leave room for an answer."""
         window = self.engine.model.window
+        if window is None:
+            return self._ids(turns), 0
+        room = window - min(self.length, window // 2)
         for first in range(0, len(turns), 2):
             ids = self._ids(turns[first:])
-            if window is None or len(ids) + min(self.length, window // 2) <= window:
+            if len(ids) <= room:
                 return ids, first
-        room = window - min(self.length, window // 2)
         raise UserError(
             f"That has {len(ids)} tokens with the system's text, and {room} fit beside "
             f"an answer: say less, or give a smaller --length (now {self.length})."

@@ -53,10 +53,14 @@ class Drawings(NamedTuple):
 
 def no_drawings(slots: int) -> Drawings:
     """Give the arrays of slots that all take the likeliest token."""
-    whole = [np.zeros(slots, kind) for kind in (np.uint32, np.int32, np.int32)]
-    heat, low = np.zeros(slots, np.float32), np.zeros(slots, np.float32)
     return Drawings(
-        *whole, heat, np.ones(slots, np.int32), np.ones(slots, np.float32), low
+        seeds=np.zeros(slots, np.uint32),
+        choices=np.zeros(slots, np.int32),
+        drawn=np.zeros(slots, np.int32),
+        temperature=np.zeros(slots, np.float32),
+        top_k=np.ones(slots, np.int32),
+        top_p=np.ones(slots, np.float32),
+        min_p=np.zeros(slots, np.float32),
     )
 
 

@@ -58,8 +58,8 @@ class Guard:
         try:
             await self._app(scope, receive, counted)
         except Exception as error:
-            refused = refusal_of(error)
-            await JSONResponse(refused.body, refused.status)(scope, receive, counted)
+            told = refusal_of(error)
+            await JSONResponse(told.body, told.status)(scope, receive, counted)
 
     def _check(self, path: str, headers: Headers) -> None:
         host = headers.get("host", "")

@@ -18,7 +18,7 @@ def metrics(engine: Engine, requests: Mapping[tuple[str, int], int]) -> str:
     for (path, status), number in sorted(requests.items()):
         labels = f'path="{path}",status="{status}"'
         lines.append(f"lm_jax_requests_total{{{labels}}} {number}")
-    for name, kind, number in (
+    rows: list[tuple[str, str, object]] = [
         ("answers_total", "counter", counts.answered),
         ("left_total", "counter", counts.left),
         ("refused_total", "counter", counts.refused),
@@ -30,6 +30,7 @@ def metrics(engine: Engine, requests: Mapping[tuple[str, int], int]) -> str:
         ("waiting", "gauge", engine.waiting),
         ("slots", "gauge", engine.model.slots),
         ("memory_bytes", "gauge", held_memory()),
-    ):
-        lines += [f"# TYPE lm_jax_{name} {kind}", f"lm_jax_{name} {number}"]
+    ]
+    for name, kind, value in rows:
+        lines += [f"# TYPE lm_jax_{name} {kind}", f"lm_jax_{name} {value}"]
     return "\n".join(lines) + "\n"

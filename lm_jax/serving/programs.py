@@ -172,7 +172,9 @@ def _step_of(model: nn.Module) -> Callable:
         logits = logits[:, 0]
         drawn = draw(logits, rows.drawings).astype(jnp.int32)
         finite = jnp.isfinite(logits.max(axis=-1))
-        return cache, Step(drawn, finite, scores_of(logits, drawn, rows.scored))
+        return cache, Step(
+            drawn, finite, scores_of(logits, drawn, jnp.asarray(rows.scored))
+        )
 
     return step
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lm_jax.errors import NotFinite, UserError
-from lm_jax.serving.engine import Busy, Closed, Late
+from lm_jax.serving.jobs import Busy, Closed, Late
 
 
 class Refused(Exception):

@@ -23,7 +23,8 @@ from lm_jax.models import (
 )
 from lm_jax.runs.model import NeuralModel
 from lm_jax.serving.drawing import draw, keys_of, no_drawings
-from lm_jax.serving.engine import Busy, Closed, Engine, Job, Late
+from lm_jax.serving.engine import Engine
+from lm_jax.serving.jobs import Busy, Closed, Job, Late
 from lm_jax.serving.programs import Programs
 from lm_jax.tokenizers.characters import CharacterTokenizer
 from tests.first import first_params
