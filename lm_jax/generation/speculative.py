@@ -98,7 +98,7 @@ def speculate(
         nothing = np.zeros(0, np.int32), np.zeros(0, np.float32)
         return [[Continuation(*nothing, False, 0.0)] for _ in prompts], 0.0
     firsts = np.array([len(prompt) for prompt in prompts], np.int32)
-    text = np.zeros((len(prompts), int(firsts.max()) + length + ahead + 1), np.int32)
+    text = np.zeros((len(prompts), int(np.max(firsts)) + length + ahead + 1), np.int32)
     for row, prompt in zip(text, prompts, strict=True):
         row[: len(prompt)] = prompt
     counted = np.arange(len(prompts)) if numbers is None else np.asarray(numbers)
