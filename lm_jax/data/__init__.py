@@ -28,6 +28,7 @@ from lm_jax.data.prepared import Prepared, Searchable
 from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.streams import TokenStream
+from lm_jax.data.text_pairs import TextPairs
 from lm_jax.data.tokens import Tokens, tokenize
 from lm_jax.data.vectors import read_vectors, write_vectors
 
@@ -62,6 +63,7 @@ __all__ = [
     "Shape",
     "SpanCorruption",
     "Swap",
+    "TextPairs",
     "TokenStream",
     "Tokens",
     "WordContexts",

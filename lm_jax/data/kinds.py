@@ -17,6 +17,7 @@ from lm_jax.data.prepared import Prepared
 from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.streams import TokenStream
+from lm_jax.data.text_pairs import TextPairs
 from lm_jax.data.tokens import Progress
 
 Data = (
@@ -34,6 +35,7 @@ Data = (
     | Answers
     | AnswerPairs
     | Passages
+    | TextPairs
 )
 
 

@@ -1,6 +1,6 @@
 """A corpus made ready: its tokenizer, its tokens, its examples."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,8 @@ class Prepared:
     """Names of the classes that examples belong to, where they have a label."""
     frame: Frame | None = None
     """What stands around sources and targets, where there are some."""
+    pairs: Callable[[str], Iterator[tuple[str, str]]] | None = None
+    """Of a split: each source and target as they stand in the corpus."""
     lanes: int | None = None
     """Rows of an evaluation batch where batches continue each other, else None."""
     searchable: Searchable | None = None

@@ -9,6 +9,7 @@ from lm_jax.evaluation.predictions import Predictions, write_predictions
 from lm_jax.evaluation.ranking import Ranking, rank_scores
 from lm_jax.evaluation.rankings import Rankings
 from lm_jax.evaluation.sample import Sample
+from lm_jax.evaluation.translation import Translation
 from lm_jax.evaluation.word_similarity import WordSimilarity
 
 Evaluation = (
@@ -18,6 +19,7 @@ Evaluation = (
     | Correlation
     | Ranking
     | NeuralCache
+    | Translation
     | WordSimilarity
     | Sample
 )
@@ -35,6 +37,7 @@ __all__ = [
     "Ranking",
     "Rankings",
     "Sample",
+    "Translation",
     "WordSimilarity",
     "rank_scores",
     "write_predictions",

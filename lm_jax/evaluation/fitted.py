@@ -10,7 +10,7 @@ from lm_jax.data import Prepared
 from lm_jax.evaluation.items import Items
 from lm_jax.evaluation.predictions import Predictions
 from lm_jax.evaluation.rankings import Rankings
-from lm_jax.generation import Sampling
+from lm_jax.generation import Beam, Sampling
 
 Progress = Callable[[str, int, int], None]
 """Told a description, what is done and what there is in all."""
@@ -39,6 +39,7 @@ class Planned(NamedTuple):
         unvectored: why the model has no vectors of tokens; None where it has.
         tells: the field that is told of each example; "" where there is none.
         ranks: whether documents are ranked by queries.
+        pairs: whether texts are written of others.
     """
 
     scores: Callable[[], Iterable[str]]
@@ -46,6 +47,7 @@ class Planned(NamedTuple):
     unvectored: str | None
     tells: str = ""
     ranks: bool = False
+    pairs: bool = False
 
 
 @runtime_checkable
@@ -110,7 +112,12 @@ class Fitted(Protocol):
         """
 
     def generate(
-        self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
+        self,
+        prompts: list[np.ndarray],
+        length: int,
+        sampling: Sampling,
+        seed: int,
+        beam: Beam | None = None,
     ) -> Sequence[np.ndarray] | np.ndarray:
         """Continue prompts of (tokens,): new tokens of each.
 

@@ -228,6 +228,7 @@ class Texts(ABC):
         length: int,
         sampling: Sampling,
         seed: int,
+        beam: Beam | None = None,
     ) -> Any:
         """Continue prompts of (tokens,) by ``length`` tokens each.
 
@@ -239,7 +240,7 @@ class Texts(ABC):
             UserError: when the model writes no text.
         """
         end = self._end(False)
-        found = self.continuations(prompts, length, sampling, seed, end=end)
+        found = self.continuations(prompts, length, sampling, seed, beam=beam, end=end)
         new = [row[0].tokens[: len(row[0].tokens) - row[0].ended] for row in found]
         if self.from_sources:
             return new

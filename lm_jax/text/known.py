@@ -22,6 +22,8 @@ Form = Literal[
     "imdb",
     "named columns",
     "rated pairs",
+    "parallel lines",
+    "tabbed pairs",
 ]
 
 
@@ -162,6 +164,22 @@ KNOWN = {
         "stsb",
         ("stsb-zh-train.csv", "stsb-zh-dev.csv", "stsb-zh-test.csv"),
         form="rated pairs",
+    ),
+    "multi30k": Known(
+        "Multi30k, English and German",
+        "multi30k",
+        tuple(
+            f"{split}.{language}"
+            for split in ("train", "val", "test_2016_flickr")
+            for language in ("en", "de")
+        ),
+        form="parallel lines",
+    ),
+    "tatoeba": Known(
+        "Tatoeba, English and Chinese",
+        "tatoeba",
+        ("cmn-eng.txt",),
+        form="tabbed pairs",
     ),
     "classics": Known(
         "Four Chinese novels",

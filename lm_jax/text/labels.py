@@ -4,11 +4,12 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lm_jax.errors import UserError
-from lm_jax.text.opening import opened, reading, suffix
+from lm_jax.text.opening import COMPRESSED, opened, reading, suffix
 from lm_jax.text.reading import old_lines
 from lm_jax.text.tables import READERS, kind_of
 
@@ -121,10 +122,71 @@ def rated_pairs(path: Path) -> Iterator[Example]:
             yield Example((fields[0], fields[1]), fields[2])
 
 
+def parallel_lines(path: Path) -> Iterator[Example]:
+    """Read the lines of an English file, each with that of the German one beside it.
+
+    The German file by itself gives nothing.
+
+    Raises:
+        UserError: a file is missing or can't be read, one has more lines than the
+            other, or a line is empty.
+    """
+    other = _beside(path)
+    if other is None:
+        return
+    both = zip_longest(old_lines(path), old_lines(other))
+    for number, (source, target) in enumerate(both, 1):
+        for line, here, there in ((source, path, other), (target, other, path)):
+            if line is None:
+                raise UserError(
+                    f"{here} ends before line {number}, which {there} has: each line "
+                    "of one belongs to a line of the other."
+                )
+            if not line.strip():
+                raise UserError(
+                    f"{here}, line {number} is empty, and {there} has one there. Take "
+                    "out both, or write what is missing."
+                )
+        yield Example((source.strip(), target.strip()), "")
+
+
+def _beside(path: Path) -> Path | None:
+    """The German file that belongs to an English one; None for a German one."""
+    stem, language, *_ = path.name.split(".")
+    if language != "en":
+        return None
+    for end in ("", *COMPRESSED):
+        other = path.with_name(f"{stem}.de{end}")
+        if other.is_file():
+            return other
+    raise UserError(
+        f"{path} has no {stem}.de beside it, whose lines are its own in German."
+    )
+
+
+def tabbed_pairs(path: Path) -> Iterator[Example]:
+    """Read lines of two texts with a tab between, and perhaps more after another.
+
+    A line without a tab is no pair, and is left out.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    for line in old_lines(path):
+        source, target, *_ = (*line.split("\t"), "")
+        if source.strip() and target.strip():
+            yield Example((source.strip(), target.strip()), "")
+
+
+# The forms of rows of two texts.
+PAIRED = ("rated pairs", "parallel lines", "tabbed pairs")
+
 # The forms of documents that have labels, and what finds both.
 LABELLED = {
     "label first": label_first,
     "named columns": named_columns,
     "imdb": imdb,
     "rated pairs": rated_pairs,
+    "parallel lines": parallel_lines,
+    "tabbed pairs": tabbed_pairs,
 }

@@ -13,7 +13,7 @@ from lm_jax.text.corpus import Corpus
 from lm_jax.text.folders import Files, own_splits
 from lm_jax.text.found import Text
 from lm_jax.text.known import DOCUMENTS, Form, stripped_lines
-from lm_jax.text.labels import LABELLED, Example, table_examples
+from lm_jax.text.labels import LABELLED, PAIRED, Example, table_examples
 from lm_jax.text.opening import suffix
 from lm_jax.text.reading import (
     Separator,
@@ -118,7 +118,7 @@ class _Whole:
     @property
     def together(self) -> int:
         """How many texts of a row belong together."""
-        return 2 if self.form == "rated pairs" else 1 + len(self.columns.others)
+        return 2 if self.form in PAIRED else 1 + len(self.columns.others)
 
     @property
     def cut(self) -> bool:

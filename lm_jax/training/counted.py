@@ -12,7 +12,7 @@ from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Progress
 from lm_jax.evaluation.ranking import NOT_RANKED
 from lm_jax.evaluation.rankings import Rankings
-from lm_jax.generation import Sampling
+from lm_jax.generation import Beam, Sampling
 from lm_jax.runs.model import CountedModel
 
 UNCACHED = "A cache needs a trained model: this one was counted."
@@ -66,10 +66,15 @@ class Counted:
         raise UserError(NOT_RANKED)
 
     def generate(
-        self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
+        self,
+        prompts: list[np.ndarray],
+        length: int,
+        sampling: Sampling,
+        seed: int,
+        beam: Beam | None = None,
     ) -> Sequence[np.ndarray] | np.ndarray:
         """Continue prompts of (tokens,): new tokens of each."""
-        return self.loaded.generate_ids(prompts, length, sampling, seed)
+        return self.loaded.generate_ids(prompts, length, sampling, seed, beam)
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
         """Refuse: counts are no vectors."""

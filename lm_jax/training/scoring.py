@@ -23,7 +23,7 @@ from lm_jax.evaluation.predictions import Predictions, gathered
 from lm_jax.evaluation.ranking import NOT_RANKED
 from lm_jax.evaluation.rankings import Rankings
 from lm_jax.evaluation.whole_split import summed
-from lm_jax.generation import Sampling
+from lm_jax.generation import Beam, Sampling
 from lm_jax.objectives import Guide
 from lm_jax.platform import products_of
 from lm_jax.retrieval.nearest import nearest_rows
@@ -79,10 +79,15 @@ class Scored:
         return seen_before(self.data)
 
     def generate(
-        self, prompts: list[np.ndarray], length: int, sampling: Sampling, seed: int
+        self,
+        prompts: list[np.ndarray],
+        length: int,
+        sampling: Sampling,
+        seed: int,
+        beam: Beam | None = None,
     ) -> Sequence[np.ndarray] | np.ndarray:
         """Continue prompts of (tokens,): new tokens of each."""
-        return self.loaded.generate_ids(prompts, length, sampling, seed)
+        return self.loaded.generate_ids(prompts, length, sampling, seed, beam)
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
         """Give the words that have a vector of their own, and the vectors."""

@@ -422,8 +422,10 @@ def _planned(
         return objective.scores(ones, data.splits["validation"].coded)
 
     uncached = None if data.lanes else NOT_CARRIED
-    what = objective.tells, objective.ranks
-    return Planned(scores, uncached, without_vectors(model), *what)
+    return Planned(
+        *(scores, uncached, without_vectors(model), objective.tells, objective.ranks),
+        pairs=objective.generates and data.pairs is not None,
+    )
 
 
 def _first_state(

@@ -1,0 +1,143 @@
+"""How near what is written of sources is to what people wrote of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from lm_jax.bounds import SIZES, check, within
+from lm_jax.errors import UserError
+from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
+from lm_jax.generation import Beam, Sampling
+from lm_jax.tokenizers.trained import written
+
+Words = Literal["13a", "intl", "zh", "char", "none"]
+
+
+@dataclass(frozen=True)
+class Translation:
+    """BLEU and chrF of what is written of each source, by sacreBLEU (Post 2018).
+
+    Targets are taken as they stand in the corpus; what is written is the text that its
+    tokens spell. Each source gives one text, an empty one too, so that the numbers of
+    both are the same. Signatures stand in result.json.
+
+    Attributes:
+        tokenize: what sacreBLEU takes for a word: "13a" as mteval does, "intl" by
+            Unicode, "zh" parts Chinese characters, "char" all; "none" is what stands
+            between blanks: of tokenized texts, the tokenized BLEU of older papers.
+        lowercase: whether capitals count as small letters.
+        beam: a search for each text; None takes the likeliest token at each step.
+        length: tokens of a text, at most.
+        rows: texts that are written at once.
+        every: how often; None is whenever the watched evaluation is made.
+    """
+
+    tokenize: Words = "13a"
+    lowercase: bool = False
+    beam: Beam | None = None
+    length: int = within(SIZES, 64)
+    rows: int = within(SIZES, 64)
+    every: str | None = None
+
+    watched: ClassVar[str] = "bleu"
+    larger_is_better: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse numbers outside their interval."""
+        check(self, "evaluation")
+
+    def run(
+        self, fitted: Fitted, split: str, progress: Progress | None = None
+    ) -> Found:
+        """Write a text of each source of a split, and compare.
+
+        Raises:
+            UserError: when there are no pairs of texts.
+        """
+        if fitted.data.pairs is None:
+            raise UserError(_NO_PAIRS)
+        sources, targets = zip(*fitted.data.pairs(split), strict=True)
+        texts = self.texts(fitted, sources, progress)
+        scores, signatures = compared(texts, targets, self.tokenize, self.lowercase)
+        rows = zip(sources[:3], texts, targets, strict=False)
+        shown = [f"{s}\n-> {text}\n   ({target})" for s, text, target in rows]
+        return Found(scores, tuple(shown), {"signatures": signatures})
+
+    def texts(
+        self, fitted: Fitted, sources: Sequence[str], progress: Progress | None = None
+    ) -> list[str]:
+        """Write of sources, those of one length together."""
+        tokenizer, frame = fitted.data.tokenizer, fitted.data.frame
+        assert frame is not None, "Pairs of texts have a frame."
+        ids = [
+            frame.source(tokenizer.encode(source), fitted.data.context)
+            for source in sources
+        ]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        found = [""] * len(ids)
+        for first in range(0, len(order), self.rows):
+            if progress is not None:
+                progress("writing", first, len(ids))
+            chosen = order[first : first + self.rows]
+            # The last few are filled up: so there is one number of rows.
+            filled = (chosen * self.rows)[: self.rows]
+            new = fitted.generate(
+                [ids[i] for i in filled], self.length, _LIKELIEST, 0, self.beam
+            )
+            for i, tokens in zip(chosen, new, strict=False):
+                found[i] = written(tokenizer, _before(tokens, frame.end))
+        return found
+
+    def unfit(self, planned: Planned) -> Iterator[str]:
+        """Say why it can't be made."""
+        if not planned.pairs:
+            yield _NO_PAIRS
+
+
+_LIKELIEST = Sampling(temperature=0.0)
+_NO_PAIRS = (
+    "Translation compares texts that are written of sources: train by Seq2Seq() on "
+    "TextPairs."
+)
+
+
+def _before(tokens: np.ndarray, end: int | None) -> np.ndarray:
+    """Cut a text at its end."""
+    ends = np.flatnonzero(tokens == end)
+    return tokens[: ends[0]] if len(ends) else tokens
+
+
+def compared(
+    texts: Sequence[str], targets: Sequence[str], tokenize: Words, lowercase: bool
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Give BLEU, chrF and how long the texts are, and the signatures of both.
+
+    Args:
+        texts: that were written.
+        targets: what people wrote, one of each.
+        tokenize, lowercase: as of `Translation`.
+
+    Raises:
+        UserError: they are not as many.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    if len(texts) != len(targets):
+        raise UserError(
+            f"{len(texts):,} texts can't be compared with {len(targets):,} targets: "
+            "each has one."
+        )
+    metrics = {
+        "bleu": BLEU(tokenize=tokenize, lowercase=lowercase, force=True),
+        "chrf": CHRF(lowercase=lowercase),
+    }
+    scores = {
+        name: float(metric.corpus_score(list(texts), [list(targets)]).score)
+        for name, metric in metrics.items()
+    }
+    sizes = [sum(map(len, each)) for each in (texts, targets)]
+    scores["length_ratio"] = sizes[0] / sizes[1]
+    return scores, {n: str(m.get_signature()) for n, m in metrics.items()}

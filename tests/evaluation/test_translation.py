@@ -1,0 +1,103 @@
+"""Texts are compared as sacreBLEU does, one for each source, in their order."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import sacrebleu
+
+from lm_jax.data.frame import Frame
+from lm_jax.errors import UserError
+from lm_jax.evaluation import Translation
+from lm_jax.evaluation.fitted import Planned
+from lm_jax.evaluation.translation import compared
+from lm_jax.tokenizers import Words
+
+TARGETS = [
+    "the cat sat on the mat .",
+    "there is a dog here now",
+    "he said : no , I won't !",
+]
+TEXTS = ["the cat sat on a mat .", "there is the dog", "He said: no, I will not!"]
+
+
+@pytest.mark.parametrize("tokenize", ["13a", "intl", "char", "none"])
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_both_scores_are_sacrebleus(tokenize, lowercase):
+    scores, signatures = compared(TEXTS, TARGETS, tokenize, lowercase)
+    how = {"tokenize": tokenize, "lowercase": lowercase}
+    wanted = sacrebleu.corpus_bleu(TEXTS, [TARGETS], **how).score
+    assert scores["bleu"] == pytest.approx(wanted)
+    assert 0 < wanted < 100
+    texts, targets = (
+        [text.lower() if lowercase else text for text in each]
+        for each in (TEXTS, TARGETS)
+    )
+    chrf = sacrebleu.corpus_chrf(texts, [targets]).score
+    assert scores["chrf"] == pytest.approx(chrf)
+    assert f"tok:{tokenize}" in signatures["bleu"]
+    assert ("case:lc" if lowercase else "case:mixed") in signatures["bleu"]
+
+
+def test_chinese_is_parted_into_characters():
+    texts, targets = ["我喜欢猫。"], ["我喜欢狗。"]
+    as_words = compared(texts, targets, "13a", False)[0]["bleu"]
+    assert compared(texts, targets, "zh", False)[0]["bleu"] > as_words
+
+
+def test_texts_and_targets_of_other_numbers_are_refused():
+    with pytest.raises(UserError, match="2 texts can't be compared with 3 targets"):
+        compared(TEXTS[:2], TARGETS, "13a", False)
+
+
+class Echo:
+    """Writes each source again, and notes how it was asked."""
+
+    step, policy, writes, seed = 1, "", True, 0
+    score = items = predictions = staticmethod(print)
+    score_with_cache = vectors = staticmethod(print)
+
+    def __init__(self, pairs, end):
+        tokenizer = Words().train([" ".join(s for s, _ in pairs)], end=True)
+        end_id = tokenizer.end_id
+        self.asked, self.end = [], end
+        self.data = SimpleNamespace(
+            tokenizer=tokenizer,
+            frame=Frame((end_id,), end_id, after=(end_id,)),
+            context=64,
+            pairs=lambda split: iter(pairs),
+        )
+
+    def generate(self, prompts, length, sampling, seed, beam):
+        self.asked.append(len(prompts))
+        assert sampling.temperature == 0
+        ended = self.end and self.data.tokenizer.end_id
+        return [np.append(p[:-1], ended or p[-2]) for p in prompts]
+
+
+def test_each_source_has_its_text_whatever_stands_beside_it():
+    sources = [" ".join(f"w{k}" for k in range(n)) for n in (5, 2, 9, 3, 7)]
+    pairs = [(source, "another") for source in sources]
+    for rows in (1, 2, 64):
+        echo = Echo(pairs, end=True)
+        assert Translation(rows=rows).texts(echo, sources) == sources
+        assert set(echo.asked) == {rows}  # one shape, compiled once
+    found = Translation(rows=2).run(Echo([(s, s) for s, _ in pairs], True), "test")
+    assert found.scores["bleu"] == pytest.approx(100)
+    assert found.scores["length_ratio"] == 1.0
+    assert set(found.more["signatures"]) == {"bleu", "chrf"}
+    assert found.texts[0] == f"{sources[0]}\n-> {sources[0]}\n   ({sources[0]})"
+
+
+def test_without_pairs_there_is_nothing_to_compare():
+    planned = Planned(lambda: (), None, None)
+    (said,) = Translation().unfit(planned)
+    assert "TextPairs" in said
+    assert not list(Translation().unfit(planned._replace(pairs=True)))
+    echo = Echo([("a b", "c")], True)
+    echo.data.pairs = None
+    with pytest.raises(UserError, match="TextPairs"):
+        Translation().run(echo, "test")
+    with pytest.raises(UserError, match="rows"):
+        replace(Translation(), rows=0)
