@@ -174,7 +174,7 @@ class _Rows:
             "source_mask": np.arange(length) < len(source),
             "decoder_inputs": _padded(np.roll(target, 1), length),
             "targets": _padded(target, length),
-            "mask": np.float32(np.arange(length) < len(target)),
+            "mask": (np.arange(length) < len(target)).astype(np.float32),
         }
 
 
