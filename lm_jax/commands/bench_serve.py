@@ -15,18 +15,19 @@ import jax.numpy as jnp
 
 from lm_jax.bounds import check, within
 from lm_jax.commands.options import read_options
-from lm_jax.commands.serve import Limits, Server, make_app
+from lm_jax.commands.serve import http as http_parts
 from lm_jax.data.template import plain_template
 from lm_jax.files import write_json
 from lm_jax.models import Learned, Transformer
 from lm_jax.models.stack import initialise
 from lm_jax.platform import held_memory
+from lm_jax.report.serving import LOOPBACK
 from lm_jax.runs.display import Display
 from lm_jax.runs.model import NeuralModel
+from lm_jax.serving.asked import Limits
 from lm_jax.serving.engine import Engine
 from lm_jax.serving.opening import Opened
 from lm_jax.serving.programs import Embedder, Programs, narrowed
-from lm_jax.serving.server import LOOPBACK, listen
 from lm_jax.tokenizers import Ids
 
 
@@ -65,6 +66,7 @@ def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "bench serve", args)
     check(options, "bench serve")
+    make_app, server_of, listen = http_parts()
     with listen(LOOPBACK, 0) as taken:
         with Display(0).waiting("compiling"):
             opened = _random_model(options)
@@ -72,7 +74,7 @@ def main(args: list[str]) -> None:
             embedder = Embedder(opened.fitted, 1)
         engine = Engine(programs, opened.tokenizer)
         app = make_app(opened, engine, embedder, Limits(seconds=3600.0))
-        with engine, Server(app, taken, Limits()) as server:
+        with engine, server_of(app, taken, Limits()) as server:
             found = _measured(server.port, options)
             if options.minutes:
                 found["memory"] = _watched(server.port, options)

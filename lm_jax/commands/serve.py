@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
@@ -14,20 +15,12 @@ from lm_jax.bounds import check, within
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import given_path
+from lm_jax.report.serving import LOOPBACK
 from lm_jax.runs.display import Display
+from lm_jax.serving.asked import Limits
 from lm_jax.serving.engine import Engine
 from lm_jax.serving.opening import open_model
 from lm_jax.serving.programs import Embedder, Programs
-
-try:
-    from lm_jax.serving.app import make_app
-    from lm_jax.serving.asked import Limits
-    from lm_jax.serving.server import LOOPBACK, Server, listen
-except ImportError as error:
-    raise UserError(
-        f"serve needs starlette and uvicorn ({error}): install the extra `serve`, "
-        "LM_JAX_EXTRAS=serve for launch.sh."
-    ) from error
 
 KEY = "LM_JAX_KEY"
 
@@ -79,6 +72,7 @@ class Options:
 def main(args: list[str]) -> int:
     """Run the command, until Ctrl-C or SIGTERM."""
     options = read_options(Options, "serve", args)
+    make_app, server_of, listen = http()
     key = _key(options.key_file)
     limits = Limits(
         body=options.body,
@@ -102,7 +96,7 @@ def main(args: list[str]) -> int:
 
         before = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            with engine, Server(app, taken, limits) as server:
+            with engine, server_of(app, taken, limits) as server:
                 print(f"Serving {opened.name} at {server.address}/ (Ctrl-C ends).")
                 print(f"Template of chats: {opened.told}.", flush=True)
                 ended.wait()
@@ -111,6 +105,23 @@ def main(args: list[str]) -> int:
                 signal.signal(number, handler)
     print("No longer served.")
     return 130 if told[0] == signal.SIGINT else 0
+
+
+def http() -> tuple[Callable, Callable, Callable]:
+    """Give what an application is made by, its server, and what takes a port.
+
+    Raises:
+        UserError: they are an extra, which isn't installed.
+    """
+    try:
+        from lm_jax.serving.app import make_app
+        from lm_jax.serving.server import Server, listen
+    except ImportError as error:
+        raise UserError(
+            f"serve needs starlette and uvicorn ({error}): install the extra `serve`, "
+            "LM_JAX_EXTRAS=serve for launch.sh."
+        ) from error
+    return make_app, Server, listen
 
 
 def _key(file: Path | None) -> str | None:

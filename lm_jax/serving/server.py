@@ -12,8 +12,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lm_jax.errors import UserError
 from lm_jax.serving.asked import Limits
 
-LOOPBACK = "127.0.0.1"
-
 
 def listen(host: str, port: int) -> socket.socket:
     """Take a port.

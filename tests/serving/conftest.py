@@ -56,10 +56,11 @@ def served(opened, parts):
     """Start a server: ``with served(limits, key=...) as (server, engine)``."""
     pytest.importorskip("starlette", reason="needs the extra `serve`")
     pytest.importorskip("uvicorn", reason="needs the extra `serve`")
+    from lm_jax.report.serving import LOOPBACK
     from lm_jax.serving.app import make_app
     from lm_jax.serving.asked import Limits
     from lm_jax.serving.engine import Engine
-    from lm_jax.serving.server import LOOPBACK, Server, listen
+    from lm_jax.serving.server import Server, listen
 
     @contextmanager
     def start(limits=Limits(), key=None, model=None, port=0, grace=5.0):
