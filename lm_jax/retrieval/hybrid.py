@@ -84,7 +84,7 @@ class Searcher:
     ) -> dict[str, dict[str, float]]:
         """Give the documents of each query by their ids, the best first."""
         found = self._fused(list(queries.values()), DEPTH, weight)
-        ids = [self.indexes[0].document(k).id for k in range(self._documents)]
+        ids = self.indexes[0].ids
         return {
             query: {ids[place]: score for place, score in scores.items()}
             for query, scores in zip(queries, found, strict=True)
@@ -113,16 +113,11 @@ class Searcher:
         alone = {0.0: "the first alone", 1.0: "the second alone"}
         return alone.get(weight, f"weight {weight:g}")
 
-    @property
-    def _documents(self) -> int:
-        return self.indexes[0].about["documents"]
-
     def _check(self, judged: Judged) -> None:
-        count = len(judged.documents)
-        last = {self.indexes[0].document(k).id for k in (0, self._documents - 1)}
-        if count != self._documents or not last <= judged.place.keys():
+        ids, count = self.indexes[0].ids, len(judged.documents)
+        if {*ids} != judged.place.keys():
             raise UserError(
-                f"{self.indexes[0].folder} has {self._documents:,} documents, and the "
+                f"{self.indexes[0].folder} has {len(ids):,} documents, and the "
                 f"collection {count:,} or others: a score is of all of them. Index the "
                 "collection."
             )

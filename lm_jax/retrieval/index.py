@@ -202,6 +202,12 @@ class Index:
         shape = self.about["documents"], self.about["width"]
         return np.memmap(self.folder / _VECTORS, self.about["dtype"], "r", shape=shape)
 
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all documents."""
+        with (self.folder / _DOCUMENTS).open("rb") as file:
+            return tuple(json.loads(line)["id"] for line in file)
+
     def document(self, place: int) -> Passage:
         """Read a document."""
         with (self.folder / _DOCUMENTS).open("rb") as file:
