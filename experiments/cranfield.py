@@ -1,7 +1,9 @@
 """Documents on aerodynamics that answer questions of engineers: Cranfield, 1967.
 
 Run:     LM_JAX_DATA=../data ./launch.sh train experiments/cranfield.py:bm25
-Expect:  see `evaluate RUN --split test`; half a minute on one CPU core
+Expect:  nDCG@10 on 182 test questions, seed 0: 0.3487 by BM25; 0.3518 by the
+         bi-encoder, some minutes on one CPU core; 0.3716 by both, weight 0.25 of the
+         second (0.3699 with equal weights)
 Source:  Cleverdon 1967; no published figure is of these splits
 
 The 225 questions have no splits: a fifth, drawn by digest, is for choosing and the rest
