@@ -56,7 +56,7 @@ class Echo:
 
     step, policy, writes, seed = 1, "", True, 0
     score = items = predictions = staticmethod(print)
-    score_with_cache = vectors = staticmethod(print)
+    score_with_cache = vectors = rankings = staticmethod(print)
 
     def __init__(self, pairs, end):
         tokenizer = Words().train([" ".join(s for s, _ in pairs)], end=True)
