@@ -1,6 +1,6 @@
 """Documents on aerodynamics that answer questions of engineers: Cranfield, 1967.
 
-Run:     LM_JAX_DATA=../data ./launch.sh train experiments/cranfield.py:bm25
+Run:     ./launch.sh train experiments/cranfield.py:bm25
 Expect:  nDCG@10 on 182 test questions, seed 0: 0.3487 by BM25; 0.3518 by the
          bi-encoder, some minutes on one CPU core; 0.3716 by both, weight 0.25 of the
          second (0.3699 with equal weights)

@@ -1,7 +1,8 @@
 """A recurrent language model of movie reviews, for classifiers to begin with.
 
 Run:     ./launch.sh train experiments/lstm_imdb.py
-Expect:  filled in below
+Expect:  validation perplexity 107.8 of 10,000 words, 4.680 nats a word, 2.05 bits a
+         byte; 44 minutes on one CPU core, one seed
 Source:  Dai and Le 2015, 2.1 (a language model first); no figure is published for it
 Data:    $LM_JAX_DATA/imdb (train.tsv: label, rating, number, review); the test half
          and the labels are not read
