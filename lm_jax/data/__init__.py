@@ -1,5 +1,6 @@
 """Tokens to examples to `batch(step)`; numpy and grain only, never jax."""
 
+from lm_jax.data.answer_spans import AnswerSpans
 from lm_jax.data.answers import AnswerPairs, Answers
 from lm_jax.data.augmenting import Augmentation, Delete, Mask, Swap
 from lm_jax.data.bpe_dropout import BPEDropout
@@ -34,6 +35,7 @@ from lm_jax.data.vectors import read_vectors, write_vectors
 
 __all__ = [
     "AnswerPairs",
+    "AnswerSpans",
     "Answers",
     "Augmentation",
     "BPEDropout",

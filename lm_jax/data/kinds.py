@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Protocol, get_args, runtime_checkable
 
+from lm_jax.data.answer_spans import AnswerSpans
 from lm_jax.data.answers import AnswerPairs, Answers
 from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import WordContexts
@@ -36,6 +37,7 @@ Data = (
     | AnswerPairs
     | Passages
     | TextPairs
+    | AnswerSpans
 )
 
 

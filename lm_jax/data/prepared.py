@@ -1,7 +1,7 @@
 """A corpus made ready: its tokenizer, its tokens, its examples."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grain
@@ -17,6 +17,7 @@ from lm_jax.data.order import (
     bucket_order,
     even_order,
 )
+from lm_jax.data.questions import Questions
 from lm_jax.data.tokens import Tokenized, Tokens
 from lm_jax.data.windows import Windows
 from lm_jax.errors import UserError
@@ -75,6 +76,8 @@ class Prepared:
     """What stands around sources and targets, where there are some."""
     pairs: Callable[[str], Iterator[tuple[str, str]]] | None = None
     """Of a split: each source and target as they stand in the corpus."""
+    questions: Mapping[str, Questions] = field(default_factory=dict)
+    """Of each split, what its rows are windows of, where they are of questions."""
     lanes: int | None = None
     """Rows of an evaluation batch where batches continue each other, else None."""
     searchable: Searchable | None = None

@@ -11,7 +11,7 @@ from lm_jax.files import neighbour
 from lm_jax.text import tables
 from lm_jax.text.arrays import find_arrays, is_arrays
 from lm_jax.text.corpus import Corpus
-from lm_jax.text.folders import files_of, one_of_each, own_splits
+from lm_jax.text.folders import Files, files_of, one_of_each, own_splits
 from lm_jax.text.found import Text
 from lm_jax.text.hub import hub_documents, hub_fingerprint, hub_tables
 from lm_jax.text.known import KNOWN, Known, available
@@ -89,6 +89,25 @@ def _looks_like_path(source: str) -> bool:
 
 
 def _find_known(known: Known, corpus: Corpus, cache: Path, label: Columns) -> Text:
+    files = known_files(known, corpus, cache)
+    corpus = dataclasses.replace(corpus, separator=corpus.separator or known.separator)
+    text = read_files(files, corpus, known.form, known.title, cache, label)
+    if known.sha256:
+        found = measure(files.paths[0], cache)["sha256"]
+        if found != known.sha256:
+            raise UserError(
+                f"{files.paths[0]} is not the text it should be: its sha256 is "
+                f"{found}, not {known.sha256}. Install lm_jax again."
+            )
+    return text
+
+
+def known_files(known: Known, corpus: Corpus, cache: Path) -> Files:
+    """List the files of a known corpus, one of each.
+
+    Raises:
+        UserError: they are not there, or not all of them.
+    """
     root = known.root
     found = known.found(root) if root else []
     if not found:
@@ -103,17 +122,7 @@ def _find_known(known: Known, corpus: Corpus, cache: Path, label: Columns) -> Te
             f"{', '.join(missing)} (plain or compressed). Put it there; or, to use "
             f"what is there as a text of your own, give its path: {found[0]}."
         )
-    files = one_of_each(found, cache)
-    corpus = dataclasses.replace(corpus, separator=corpus.separator or known.separator)
-    text = read_files(files, corpus, known.form, known.title, cache, label)
-    if known.sha256:
-        found = measure(files.paths[0], cache)["sha256"]
-        if found != known.sha256:
-            raise UserError(
-                f"{files.paths[0]} is not the text it should be: its sha256 is "
-                f"{found}, not {known.sha256}. Install lm_jax again."
-            )
-    return text
+    return one_of_each(found, cache)
 
 
 def _find_hub(corpus: Corpus, cache: Path) -> Text:

@@ -4,12 +4,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from lm_jax.errors import UserError
 from lm_jax.text.opening import COMPRESSED, plain_name
 from lm_jax.text.reading import blocks
+from lm_jax.text.squad import passages
 
 SHIPPED = Path(__file__).parent / "shipped"
 Form = Literal[
@@ -24,6 +26,8 @@ Form = Literal[
     "rated pairs",
     "parallel lines",
     "tabbed pairs",
+    "squad",
+    "cmrc",
 ]
 
 
@@ -181,6 +185,15 @@ KNOWN = {
         ("cmn-eng.txt",),
         form="tabbed pairs",
     ),
+    "squad": Known(
+        "SQuAD 1.1, its development set", "squad", ("dev-v1.1.json",), form="squad"
+    ),
+    "cmrc2018": Known(
+        "CMRC 2018, its development set",
+        "cmrc2018",
+        ("cmrc2018_dev.json",),
+        form="cmrc",
+    ),
     "classics": Known(
         "Four Chinese novels",
         "classics",
@@ -256,4 +269,9 @@ def stripped_lines(texts: Iterable[str]) -> Iterator[str]:
 
 
 # The forms of text that are documents, and what finds them.
-DOCUMENTS = {"poems": poems, "chapters": chapters}
+DOCUMENTS = {
+    "poems": poems,
+    "chapters": chapters,
+    "squad": passages,
+    "cmrc": partial(passages, found=True),
+}
