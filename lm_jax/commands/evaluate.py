@@ -12,7 +12,11 @@ from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Evaluation, Fitted, Found, NeuralCache
-from lm_jax.evaluation.predictions import check_name, write_predictions
+from lm_jax.evaluation.predictions import (
+    check_name,
+    write_lines,
+    write_predictions,
+)
 from lm_jax.experiment import AnyExperiment, read
 from lm_jax.files import given_path
 from lm_jax.runs.code import changed_code
@@ -110,7 +114,10 @@ def main(args: list[str]) -> None:
         items = fitted.items(split, aside.work) if options.items else None
         check_finite(found, fitted.step)
         if file is not None:
-            write_predictions(file, fitted.predictions(split, aside.work))
+            if found.lines:
+                write_lines(file, found.lines)
+            else:
+                write_predictions(file, fitted.predictions(split, aside.work))
     if items is not None:
         keep_items(
             run,

@@ -30,6 +30,7 @@ from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.streams import TokenStream
 from lm_jax.data.text_pairs import TextPairs
+from lm_jax.data.token_labels import TokenLabels
 from lm_jax.data.tokens import Tokens, tokenize
 from lm_jax.data.vectors import read_vectors, write_vectors
 
@@ -66,6 +67,7 @@ __all__ = [
     "SpanCorruption",
     "Swap",
     "TextPairs",
+    "TokenLabels",
     "TokenStream",
     "Tokens",
     "WordContexts",

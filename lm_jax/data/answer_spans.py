@@ -158,9 +158,7 @@ def _told(of: Mapping[str, Questions], longest: int) -> Iterator[str]:
         yield f"{unknown:,} questions have answers that are not in their passages."
     wider = sum(map(_widened, of.values()))
     if wider:
-        yield (
-            f"{wider:,} answers begin or end within a word: what is learnt is all of it."
-        )
+        yield f"{wider:,} answers begin or end within a word: all of it is learnt."
 
 
 def _widened(questions: Questions) -> int:

@@ -19,6 +19,7 @@ from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.streams import TokenStream
 from lm_jax.data.text_pairs import TextPairs
+from lm_jax.data.token_labels import TokenLabels
 from lm_jax.data.tokens import Progress
 
 Data = (
@@ -38,6 +39,7 @@ Data = (
     | Passages
     | TextPairs
     | AnswerSpans
+    | TokenLabels
 )
 
 

@@ -2,6 +2,7 @@
 
 from lm_jax.evaluation.classes import ClassScores
 from lm_jax.evaluation.correlation import Correlation
+from lm_jax.evaluation.entities import EntityScores
 from lm_jax.evaluation.fitted import Fitted, Found
 from lm_jax.evaluation.likelihood import Accuracy, Likelihood
 from lm_jax.evaluation.neural_cache import NeuralCache
@@ -9,6 +10,7 @@ from lm_jax.evaluation.predictions import Predictions, write_predictions
 from lm_jax.evaluation.ranking import Ranking, rank_scores
 from lm_jax.evaluation.rankings import Rankings
 from lm_jax.evaluation.sample import Sample
+from lm_jax.evaluation.span_scores import SlidingWindow, SpanScores
 from lm_jax.evaluation.translation import Translation
 from lm_jax.evaluation.word_similarity import WordSimilarity
 
@@ -18,6 +20,9 @@ Evaluation = (
     | ClassScores
     | Correlation
     | Ranking
+    | SpanScores
+    | EntityScores
+    | SlidingWindow
     | NeuralCache
     | Translation
     | WordSimilarity
@@ -28,6 +33,7 @@ __all__ = [
     "Accuracy",
     "ClassScores",
     "Correlation",
+    "EntityScores",
     "Evaluation",
     "Fitted",
     "Found",
@@ -38,6 +44,8 @@ __all__ = [
     "Rankings",
     "Sample",
     "Translation",
+    "SlidingWindow",
+    "SpanScores",
     "WordSimilarity",
     "rank_scores",
     "write_predictions",

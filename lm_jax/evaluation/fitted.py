@@ -23,11 +23,13 @@ class Found(NamedTuple):
         scores: numbers by name.
         texts: for people to read.
         more: what else result.json says beside the scores, by name.
+        lines: what is said of each example, for a file of predictions.
     """
 
     scores: dict[str, float]
     texts: tuple[str, ...] = ()
     more: Mapping[str, Any] = {}
+    lines: tuple[Mapping[str, Any], ...] = ()
 
 
 class Planned(NamedTuple):

@@ -1,9 +1,9 @@
 """What a model says of each example, and the file that it is written to."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -36,11 +36,24 @@ def gathered(
         names: as of `Predictions`.
     """
     columns = zip(*parts, strict=True)
-    texts, expected, found = (np.concatenate(column) for column in columns)
+    texts, expected, found = map(_joined, columns)
     order = np.argsort(texts)
     if not np.array_equal(texts[order], np.arange(len(texts))):
         raise AssertionError("Each text of the split is to be scored once.")
     return Predictions(expected[order], found[order].astype(np.float64), names)
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Put arrays under each other; rows of words are filled up by -1."""
+    if arrays[0].ndim < 2:
+        return np.concatenate(arrays)
+    widest = max(array.shape[1] for array in arrays)
+    return np.concatenate(
+        [
+            np.pad(a, ((0, 0), (0, widest - a.shape[1])), constant_values=-1)
+            for a in arrays
+        ]
+    )
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -56,14 +69,34 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     Raises:
         UserError: it has another ending, or can't be written.
     """
+    write_lines(path, list(_rows(predictions)))
+
+
+def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a line for each example, whole or not at all.
+
+    Args:
+        path: ends in .jsonl or .tsv.
+        rows: of one form; in .tsv, what is no text or number is written as JSON, and
+            so is a text with a tab or a line end.
+
+    Raises:
+        UserError: it has another ending, or can't be written.
+    """
     check_name(path)
-    rows = list(_rows(predictions))
     if path.suffix == ".jsonl":
         lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     else:
         lines = ["\t".join(rows[0])]
-        lines += ["\t".join(map(str, row.values())) for row in rows]
+        lines += ["\t".join(map(_told, row.values())) for row in rows]
     atomic_write(path, "".join(f"{line}\n" for line in lines))
+
+
+def _told(value: Any) -> str:
+    plain = isinstance(value, str) and value.isprintable()
+    if plain or isinstance(value, int | float):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def check_name(path: Path) -> None:

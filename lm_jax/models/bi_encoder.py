@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from lm_jax.models.classifier import READS
 from lm_jax.models.model import Model, lacking
+from lm_jax.models.over_body import READS
 from lm_jax.models.pooling import Mean, Pool
 from lm_jax.models.transformer import Transformer
 

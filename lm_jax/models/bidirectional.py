@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from lm_jax.bounds import within
 from lm_jax.models.recurrent import Carry, Recurrent, masks_of
 
 __all__ = ["BiRecurrent"]
@@ -17,11 +18,17 @@ class BiRecurrent(Recurrent):
 
     The features are the states of both, side by side, so 2 * ``width`` wide. It is a
     body for what reads whole texts: it predicts no next token.
+
+    Attributes:
+        segment_types: kinds of text that tokens can belong to, each with a vector that
+            is added to the token's; 0 has none.
     """
 
     causal: ClassVar[bool] = False
     recurrent: ClassVar[bool] = False
     logits: ClassVar[Any] = None  # its features saw what they would predict
+
+    segment_types: int = within("[0, 2147483647]", 0)
 
     def setup(self):
         """Declare the embedding alone."""
@@ -35,6 +42,7 @@ class BiRecurrent(Recurrent):
         segments: Int[Array, "batch time"] | None = None,
         cache: Carry | None = None,
         dropout_keys: Key[Array, " batch"] | None = None,
+        types: Int[Array, "batch time"] | None = None,
     ) -> tuple[Float[Array, "batch time width"], None]:
         """Read texts: a vector of each token, of all around it.
 
@@ -43,11 +51,16 @@ class BiRecurrent(Recurrent):
             positions, cache: taken for the sake of other models, and not looked at.
             segments: nothing is seen of other segments; segment 0 is padding.
             dropout_keys: as of `Recurrent`.
+            types: the kind of text of each token, where there are any; 0 if None.
 
         Returns:
             The last layer's states, forward and backward; and None.
         """
         x = self._embedded(tokens, dropout_keys)
+        if self.segment_types:
+            kinds = jnp.zeros_like(tokens) if types is None else types
+            shape = self.segment_types, x.shape[-1]
+            x += self.param("types", self._uniform, shape)[kinds].astype(x.dtype)
         turned = None if segments is None else jnp.flip(segments, 1)
         ways = (("", masks_of(segments), False), ("_back", masks_of(turned), True))
         for index, state in enumerate(self.empty_cache(len(tokens), 0)):

@@ -1,34 +1,29 @@
 """A class, or a number, of a text, from the vectors that any body gives its tokens."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.bounds import SIZES, within
 from lm_jax.models.dropout import dropout
-from lm_jax.models.encoder import Encoder
 from lm_jax.models.linear import Dense
-from lm_jax.models.model import Model, lacking
+from lm_jax.models.over_body import OverBody
 from lm_jax.models.pooling import Mean, Pool
-from lm_jax.models.transformer import Transformer
 
 __all__ = ["Classifier"]
 
-READS = {"features": ("positions", "segments", "dropout_keys")}
 
-
-class Classifier(Model):
+class Classifier(OverBody):
     """A body, what makes one vector of its features, and one layer.
 
-    The body's parameters keep their paths, so that a run begins with those of a run
-    of the body alone; the layer's are ``class_head``.
+    The layer's parameters are ``class_head``, beside the body's.
 
     Attributes:
-        body: a model with features of each token.
+        body: as of `OverBody`.
         pool: how they become the text's.
         dropout: rate on the text's vector.
         classes: classes to tell apart; 0 takes those of the data, and gives one
@@ -42,24 +37,12 @@ class Classifier(Model):
             which token is of which (Devlin et al. 2019, 3).
     """
 
-    causal: ClassVar[None] = None
-
-    body: Model = Transformer()
     pool: Pool = Mean()
     dropout: float = within("[0, 1)", 0.0)
     classes: int = within("[0, 2147483647]", 0)
     window: int | None = within(SIZES, None)
     stride: int | None = within(SIZES, None)
     apart: bool = False
-
-    def __post_init__(self) -> None:
-        """Take what only makes logits of tokens out of the body."""
-        object.__setattr__(self, "body", self.body.without_logits())
-        super().__post_init__()
-
-    def setup(self):
-        """Declare the layer beside the body's own parameters, not above them."""
-        nn.share_scope(self, self.body)
 
     @nn.compact
     def class_logits(
@@ -107,9 +90,7 @@ class Classifier(Model):
         dropout_keys: Key[Array, " batch"] | None,
     ) -> Float[Array, "batch width"]:
         """Read texts that the body sees whole."""
-        real, types = segments > 0, None
-        if isinstance(self.body, Encoder) and self.body.segment_types > 1:
-            types = (segments == 2).astype(jnp.int32)
+        real, types = segments > 0, (segments == 2).astype(jnp.int32)
         one = real.astype(jnp.int32)
         hidden = self._hidden(tokens, one, (real,), dropout_keys, types)
         return self.pool(hidden, real)
@@ -125,23 +106,6 @@ class Classifier(Model):
         hidden = self._hidden(tokens, segments, texts, dropout_keys)
         u, v = (self.pool(hidden, real) for real in texts)
         return jnp.concatenate([u, v, jnp.abs(u - v), u * v], axis=-1)
-
-    def _hidden(
-        self,
-        tokens: Int[Array, "batch time"],
-        segments: Int[Array, "batch time"],
-        texts: tuple[Bool[Array, "batch time"], ...],
-        dropout_keys: Key[Array, " batch"] | None,
-        types: Int[Array, "batch time"] | None = None,
-    ) -> Float[Array, "batch time width"]:
-        """Give the body's features; a text's positions begin with it, not its row."""
-        places = (jnp.where(real, jnp.cumsum(real, axis=1) - 1, 0) for real in texts)
-        positions = sum(places, start=jnp.zeros_like(tokens))
-        given = {"positions": positions, "segments": segments}
-        if types is not None:
-            given["types"] = types
-        hidden, _ = self.body.features(tokens, **given, dropout_keys=dropout_keys)
-        return hidden.astype(jnp.float32)
 
     def _in_windows(
         self,
@@ -176,43 +140,13 @@ class Classifier(Model):
         """The same model with the number of classes."""
         return self.clone(classes=classes)
 
-    def with_body(self, body: Model) -> "Classifier":
-        """The same model around another body."""
-        return self.clone(body=body)
-
-    @property
-    def dtype(self) -> str:
-        """Type that the body computes in."""
-        return getattr(self.body, "dtype", "float32")
-
-    def vectors(self) -> Float[Array, "vocab width"]:
-        """Give the vectors of the tokens: the body's."""
-        return self.body.vectors()
-
     def filled(self, vocab_size: int, context: int) -> "Classifier":
-        """The same model with what only the data knows.
-
-        Raises:
-            ValueError: the body can't read so many tokens, or has other tokens.
-        """
-        if self.body.vocab_size not in (0, vocab_size):
-            raise ValueError(
-                f"model.body.vocab_size is {self.body.vocab_size}, and the tokenizer "
-                f"has {vocab_size} tokens. Leave it out: it is taken from the data."
-            )
-        body = self.body.filled(vocab_size, min(context, self.window or context))
-        return self.clone(vocab_size=vocab_size, body=body)
+        """As of `OverBody`; the body reads no more than a window."""
+        return super().filled(vocab_size, min(context, self.window or context))
 
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
-        kind = type(self.body).__name__
-        if self.body.causal is None or lacking(self.body, READS):
-            yield (
-                f"model.body={kind} gives no vector of each token of a text: a "
-                "classifier has a Transformer, Encoder, Recurrent, BiRecurrent, "
-                "GatedConv or BagOfVectors for a body. ConvEncoder is one itself."
-            )
-            return
+        yield from super().problems()
         if self.stride is not None and self.stride > (self.window or 0):
             yield (
                 f"model.stride={self.stride} leaves out tokens between windows of "
@@ -220,10 +154,3 @@ class Classifier(Model):
             )
         if self.apart and self.window:
             yield "model.apart reads whole texts: leave model.window out."
-        for problem in self.body.problems():
-            yield problem.replace("model.", "model.body.")
-
-    def flops_per_token(self, context: int) -> float | None:
-        """As of the body, which makes no logits of tokens."""
-        # Without a vocabulary they cost nothing.
-        return self.body.clone(vocab_size=0).flops_per_token(context)

@@ -3,8 +3,10 @@
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.classify import Classify
 from lm_jax.objectives.distil import Distil
+from lm_jax.objectives.find_span import FindSpan
 from lm_jax.objectives.guide import Guide
 from lm_jax.objectives.info_nce import InfoNCE
+from lm_jax.objectives.label_tokens import LabelTokens
 from lm_jax.objectives.masked_pairs import MaskedPairs
 from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.next_token import NextToken
@@ -21,6 +23,8 @@ Objective = (
     | Seq2Seq
     | Classify
     | Regress
+    | FindSpan
+    | LabelTokens
     | SkipGram
     | BagOfWords
     | GloVe
@@ -33,9 +37,11 @@ __all__ = [
     "BagOfWords",
     "Classify",
     "Distil",
+    "FindSpan",
     "GloVe",
     "Guide",
     "InfoNCE",
+    "LabelTokens",
     "MaskedPairs",
     "MaskedTokens",
     "NextToken",

@@ -24,6 +24,7 @@ from lm_jax.models import (
     Learned,
     Max,
     Recurrent,
+    Tagger,
     Transformer,
     WordVectors,
 )
@@ -32,9 +33,11 @@ from lm_jax.objectives import (
     BagOfWords,
     Classify,
     Distil,
+    FindSpan,
     GloVe,
     Guide,
     InfoNCE,
+    LabelTokens,
     MaskedPairs,
     MaskedTokens,
     NextToken,
@@ -95,6 +98,20 @@ TOLD = {
 }
 RATED = {k: v for k, v in TOLD.items() if k != "label"}
 RATED["value"] = np.asarray([0.5, -2.0], np.float32)
+ASKED = {
+    "inputs": ids(),
+    "segments": np.asarray([[1, 1, 2, 2, 2, 0], [1, 2, 2, 2, 2, 2]]),
+    "matches": np.asarray([[0, 0, 1, 0, 0, 0], [0, 1, 0, 0, 1, 0]]),
+    "start": np.asarray([2, 0]),
+    "end": np.asarray([3, 0]),
+    "mask": np.asarray([1.0, 0.0], np.float32),
+}
+TAGGED = {
+    "inputs": ids(),
+    "segments": seen(4, 6).astype(np.int32),
+    "tags": np.asarray([[0, 2, -1, 1, -1, -1], [2, 1, 0, 0, -1, 1]]),
+    "mask": np.asarray([[1, 1, 0, 1, 0, 0], [1, 1, 1, 1, 0, 0]], np.float32),
+}
 PAIRS = {
     "inputs": ids(),
     "contexts": ids(),
@@ -149,6 +166,16 @@ CASES = {
     ),
     "regress": Case(
         Regress(), Classifier(BagOfVectors(4, vocab_size=VOCAB), Max()), RATED
+    ),
+    "find a span": Case(
+        FindSpan(),
+        Tagger(Encoder(**SMALL, positions=Learned(TIME), segment_types=3)),
+        ASKED,
+    ),
+    "label tokens": Case(
+        LabelTokens(),
+        Tagger(Encoder(**SMALL, positions=Learned(TIME)), classes=3),
+        TAGGED,
     ),
     "skip-gram": Case(SkipGram(), WordVectors(4, vocab_size=VOCAB), NOISE),
     "skip-gram in a tree": Case(SkipGram(), WordVectors(4, vocab_size=VOCAB), TREE),
@@ -216,11 +243,11 @@ def changed(field, array):
         return array * 0
     if field.endswith("segments"):
         return np.ones_like(array)
-    if field in ("types", "swapped"):
+    if field in ("types", "swapped", "matches"):
         return 1 - array
     if field in ("positions", "masked_positions"):
         return np.flip(array, -1) + (field == "masked_positions")
-    return (array + 1) % (3 if field == "label" else VOCAB)
+    return (array + 1) % (3 if field in ("label", "tags", "start", "end") else VOCAB)
 
 
 def differ(a, b):
@@ -257,6 +284,7 @@ LEARNT = {
     "masked tokens": "originals",
     "masked pairs": "originals",
     "seq2seq": "targets",
+    "label tokens": "tags",
 }
 
 
@@ -274,7 +302,9 @@ def test_what_the_mask_hides_counts_in_no_sum(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["classify", "classify a pooled text", "regress"])
+@pytest.mark.parametrize(
+    "name", ["classify", "classify a pooled text", "regress", "find a span"]
+)
 def test_a_text_that_the_mask_hides_counts_in_no_sum(name):
     whole, told = sums_of(name), CASES[name].objective.tells
     batch = CASES[name].batch

@@ -1,0 +1,55 @@
+"""Questions on articles of Wikipedia: the part of a passage that answers, from scratch.
+
+Run:     ./launch.sh train experiments/squad.py
+         ./launch.sh train experiments/squad.py --data.fold 1
+         ./launch.sh evaluate runs/squad/base/seed0 --split test --evaluation spans
+         ./launch.sh evaluate runs/squad/base/seed0 --split test --evaluation window
+Expect:  TODO
+Source:  Rajpurkar et al. 2016 (arXiv 1606.05250), table 5: sliding window F1 20.0 and
+         EM 13.2 on this file with a parser's constituents
+Data:    $LM_JAX_DATA/squad/dev-v1.1.json (unpack the archive): the development set of
+         SQuAD 1.1, whose articles are split anew into five folds
+"""
+
+from dataclasses import replace
+
+from lm_jax.data import AnswerSpans
+from lm_jax.evaluation import Likelihood, SlidingWindow, SpanScores
+from lm_jax.experiment import Experiment
+from lm_jax.models import BiRecurrent, Dropouts, Encoder, Tagger
+from lm_jax.objectives import FindSpan
+from lm_jax.optimizers import AdamW
+from lm_jax.schedules import WarmupCosine
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
+
+experiment = Experiment(
+    data=AnswerSpans(Corpus("squad"), Words(size=10_000, lowercase=True)),
+    model=Tagger(
+        BiRecurrent(layers=1, width=64, dropout=Dropouts(input=0.2), segment_types=3),
+        dropout=0.2,
+    ),
+    objective=FindSpan(longest=15),
+    optimizer=AdamW(weight_decay=0.1, clip=1.0),
+    schedule=WarmupCosine(peak=4e-3, warmup="50 steps"),
+    batch="8192 tokens",
+    budget="2 epochs",
+    evaluations={
+        "spans": SpanScores(every="1 epoch"),
+        "likelihood": Likelihood(),
+        "window": SlidingWindow(every="2 epochs"),
+    },
+    watch="spans",
+)
+variants = {
+    "no-matches": replace(
+        experiment,
+        model=experiment.model.clone(body=experiment.model.body.clone(segment_types=2)),
+    ),
+    "encoder": replace(
+        experiment,
+        model=Tagger(
+            Encoder(layers=2, heads=4, width=128, dropout=0.1, segment_types=3)
+        ),
+    ),
+}

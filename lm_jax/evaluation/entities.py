@@ -1,0 +1,101 @@
+"""How well entities are found: runs of words of one kind."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from lm_jax.errors import UserError
+from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
+
+
+class Entity(NamedTuple):
+    """A run of words: its kind, its first word and the one after its last."""
+
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class EntityScores:
+    """Precision, recall and F1 of entities that are found whole and of their kind.
+
+    Labels are those of CoNLL: B-X begins an entity of the kind X, I-X goes on with it,
+    all others are outside. An I-X that has no X before it begins one too, so both
+    customs (IOB1, IOB2) are read as conlleval reads them (Tjong Kim Sang and De
+    Meulder 2003).
+
+    Attributes:
+        every: how often; None is whenever the watched evaluation is made.
+    """
+
+    every: str | None = None
+
+    watched: ClassVar[str] = "f1"
+    larger_is_better: ClassVar[bool] = True
+
+    def run(
+        self, fitted: Fitted, split: str, progress: Progress | None = None
+    ) -> Found:
+        """Score a whole split, each sentence once.
+
+        Raises:
+            UserError: when no words are labelled.
+        """
+        if not any(field.name == "tags" for field in fitted.data.fields):
+            raise UserError(_NO_WORDS)
+        expected, found, names = fitted.predictions(split, progress)
+        counts: Counter[str] = Counter()
+        lines = []
+        for wanted, told in zip(expected, found.astype(int), strict=True):
+            real = wanted >= 0
+            given, said = (
+                [names[number] for number in row[real]] for row in (wanted, told)
+            )
+            counts += entity_counts(given, said)
+            lines.append({"text": len(lines) + 1, "labels": given, "predicted": said})
+        return Found(entity_scores(counts), lines=tuple(lines))
+
+    def unfit(self, planned: Planned) -> Iterator[str]:
+        """Say why it can't be made."""
+        if planned.tells != "tags":
+            yield _NO_WORDS
+
+
+_NO_WORDS = "EntityScores are of labelled words: train by LabelTokens() on TokenLabels."
+
+
+def entities(labels: Sequence[str]) -> set[Entity]:
+    """Give the entities of a sentence.
+
+    Args:
+        labels: of its words.
+    """
+    found, start, before = set(), 0, ""
+    for place, label in enumerate((*labels, "O")):
+        mark, _, kind = label.partition("-")
+        kind = kind if mark in ("B", "I") else ""
+        if before and (mark == "B" or kind != before):
+            found.add(Entity(before, start, place))
+        if kind and (mark == "B" or kind != before):
+            start = place
+        before = kind
+    return found
+
+
+def entity_counts(given: Sequence[str], said: Sequence[str]) -> Counter[str]:
+    """Count the entities that were given, that were said, and that are both."""
+    wanted, told = entities(given), entities(said)
+    sizes = {"given": len(wanted), "said": len(told), "both": len(wanted & told)}
+    return Counter({name: count for name, count in sizes.items() if count})
+
+
+def entity_scores(counts: Counter[str]) -> dict[str, float]:
+    """Give precision, recall and F1 over all kinds; 0 where there is nothing."""
+    given, said, both = (counts[name] for name in ("given", "said", "both"))
+    return {
+        "precision": both / said if said else 0.0,
+        "recall": both / given if given else 0.0,
+        "f1": 2 * both / (given + said) if both else 0.0,
+    }
