@@ -14,8 +14,11 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CHINESE_MARKS = str.maketrans(
     "", "", "-:_*^/\\~`+=，。：？！“”；’《》…·、「」（）－～『』"
 )
-# A Chinese character is a word; other writing is cut at white space and marks.
-_SEGMENT = re.compile(r"[\u4e00-\u9fa5]|(?:(?![\u4e00-\u9fa5])\w)+|[^\w\s]")
+# A Chinese character is a word; other writing is cut at white space and marks, but
+# not within a number.
+_SEGMENT = re.compile(
+    r"[\u4e00-\u9fa5]|(?:(?:\.|,(?=\d))?(?![\u4e00-\u9fa5])\w)+|[^\w\s]"
+)
 
 
 class Agreement(NamedTuple):

@@ -106,7 +106,7 @@ def _split(
     test = set(order[fold::folds])
     rest = [name for name in order if name not in test]
     held = set(rest[: round(corpus.validation * len(rest)) or 1])
-    if len(rest) < 2 or not test:
+    if len(rest) < 2 or len(order) < folds:
         raise UserError(
             f"{len(order)} articles are too few for {folds} folds (data.folds): each "
             "needs one for test, and two others."

@@ -1,0 +1,72 @@
+"""Each word of a sentence has its label, at its first token."""
+
+import numpy as np
+import pytest
+
+from lm_jax.data import TokenLabels
+from lm_jax.errors import UserError
+from lm_jax.text import Corpus
+from lm_jax.text.conll import Sentence, read_conll
+from lm_jax.tokenizers import Bytes, Words
+
+
+def write(path, *sentences):
+    lines = ["\n".join(f"{w}\t{t}" for w, t in words) for words in sentences]
+    path.write_text("\n\n".join(lines) + "\n")
+    return path
+
+
+def test_sentences_are_parted_by_blank_lines(tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text("-DOCSTART- -X- O O\n\n\nEU NNP B-NP B-O\n. . O O\n\n \nyes UH O\n")
+    assert list(read_conll(path)) == [
+        Sentence(("EU", "."), ("B-O", "O")),
+        Sentence(("yes",), ("O",)),
+    ]
+    path.write_text("EU B-O\nalone\n")
+    with pytest.raises(UserError, match=r"a.conll, line 2: 'alone' is no word"):
+        list(read_conll(path))
+
+
+@pytest.mark.parametrize("tokenizer", [Words(), Bytes()])
+def test_every_word_is_in_one_row_with_its_label(tmp_path, tokenizer):
+    """Also those of a sentence that is longer than a row."""
+    folder = tmp_path / "all"
+    folder.mkdir()
+    long = [(f"w{k}", "B-X" if k % 3 else "O") for k in range(11)]
+    sentences = [[("Zoë", "B-Y"), ("x", "I-Y")], long, [("a", "O")] * 3]
+    write(folder / "train.conll", *sentences)
+    write(folder / "dev.conll", *sentences[:1])
+    lengths = (4, 8) if isinstance(tokenizer, Words) else (8, 16)
+    made = TokenLabels(Corpus(str(folder)), tokenizer, lengths).prepare(tmp_path / "c")
+    assert made.labels == ("O", "B-X", "B-Y", "I-Y")
+    assert "Longer sentences are read in" in made.statement
+    windows = made.evaluation("train", 2)
+    found = {}
+    for k in range(len(windows)):
+        batch, numbers = windows[k], windows.numbers(k)
+        for row, number in enumerate(numbers):
+            arrays = {name: array[row] for name, array in batch.items()}
+            tags, mask = arrays["tags"], arrays["mask"]
+            np.testing.assert_array_equal(tags >= 0, mask == 1)
+            assert (mask <= arrays["segments"]).all()
+            found[int(number)] = [made.labels[tag] for tag in tags[mask == 1]]
+            read = arrays["inputs"][arrays["segments"] > 0]
+            if number == 0:
+                assert made.tokenizer.decode(read).replace(" ", "") == "Zoëx"
+    rows = [label for number in sorted(found) for label in found[number]]
+    assert rows == [label for words in sentences for _, label in words]
+    batch = made.order(0, 3).batch(0)
+    assert {field.name for field in made.fields} == set(batch)
+
+
+def test_a_word_that_fits_no_row_and_unknown_labels_are_refused(tmp_path):
+    path = write(tmp_path / "a.conll", *[[("x" * 9, "A"), ("y", "B")]] * 20)
+    data = TokenLabels(Corpus(str(path), validation=0.0), Bytes(), (8,))
+    with pytest.raises(UserError, match="xxx' has 9 tokens, and a row 1 to 8"):
+        data.prepare(tmp_path / "c")
+    data = TokenLabels(Corpus(str(path), validation=0.0), classes=("A", "C"))
+    with pytest.raises(UserError, match="labels that data.classes lacks: B"):
+        data.prepare(tmp_path / "c")
+    with pytest.raises(UserError, match="There is no file or folder"):
+        TokenLabels(Corpus("none.conll")).prepare(tmp_path / "c")
