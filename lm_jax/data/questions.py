@@ -91,9 +91,9 @@ class Questions:
             "inputs": np.pad(ids, (0, missing)).astype(np.int32),
             "segments": segments.astype(np.int32),
             "matches": matches.astype(np.int32),
-            "start": np.int32(places[0]),
-            "end": np.int32(places[1]),
-            "mask": np.float32(first != -2),
+            "start": np.array(places[0], np.int32),
+            "end": np.array(places[1], np.int32),
+            "mask": np.array(first != -2, np.float32),
         }
 
     def _before(self, window: Window) -> int:

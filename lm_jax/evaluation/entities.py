@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
@@ -47,7 +47,7 @@ class EntityScores:
             raise UserError(_NO_WORDS)
         expected, found, names = fitted.predictions(split, progress)
         counts: Counter[str] = Counter()
-        lines = []
+        lines: list[dict[str, Any]] = []
         for wanted, told in zip(expected, found.astype(int), strict=True):
             real = wanted >= 0
             given, said = (

@@ -1,5 +1,7 @@
 """Scores of each token of a text, from the vectors that any body gives them."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
@@ -65,7 +67,7 @@ class Tagger(OverBody):
         return dropout(hidden, self.dropout, dropout_keys, "vectors"), None
 
     def __call__(
-        self, tokens: Int[Array, "batch time"], *args: object, **kwargs: object
+        self, tokens: Int[Array, "batch time"], *args: Any, **kwargs: Any
     ) -> Float[Array, "batch time classes"]:
         """Give the scores of each token."""
         return self.token_logits(self.features(tokens, *args, **kwargs)[0])

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -269,7 +269,7 @@ def stripped_lines(texts: Iterable[str]) -> Iterator[str]:
 
 
 # The forms of text that are documents, and what finds them.
-DOCUMENTS = {
+DOCUMENTS: dict[str, Callable[[Path], Iterator[str]]] = {
     "poems": poems,
     "chapters": chapters,
     "squad": passages,

@@ -1,7 +1,7 @@
 """Questions on passages, in the form of SQuAD's files (Rajpurkar et al. 2016, 2018)."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,7 +70,10 @@ def passages(path: Path, found: bool = False) -> Iterator[str]:
 
 
 # The forms of files of questions, and what reads them.
-QUESTIONS = {"squad": read_squad, "cmrc": partial(read_squad, found=True)}
+QUESTIONS: dict[str, Callable[[Path], Iterator[Passage]]] = {
+    "squad": read_squad,
+    "cmrc": partial(read_squad, found=True),
+}
 
 
 def _articles(path: Path) -> list[Any]:
