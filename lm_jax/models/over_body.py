@@ -12,7 +12,7 @@ from lm_jax.models.encoder import Encoder
 from lm_jax.models.model import Model, lacking
 from lm_jax.models.transformer import Transformer
 
-READS = {"features": ("positions", "segments", "dropout_keys")}
+_READS = {"features": ("positions", "segments", "dropout_keys")}
 
 
 class OverBody(Model):
@@ -91,7 +91,7 @@ class OverBody(Model):
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
         kind, over = type(self.body).__name__, type(self).__name__
-        if self.body.causal is None or lacking(self.body, READS):
+        if self.body.causal is None or lacking(self.body, _READS):
             one = " ConvEncoder is one itself." * (over == "Classifier")
             yield (
                 f"model.body={kind} gives no vector of each token of a text: a "

@@ -72,7 +72,8 @@ class LabelTokens(ObjectiveBase):
         (logits, carry), sown = applied(self, model, params, batch, key, carry)
         mask, tags = batch["mask"], jnp.maximum(batch["tags"], 0)
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, tags)
-        total = (nats * mask).sum()
+        # What the mask hides has no label, or one that the model doesn't know.
+        total = jnp.where(mask > 0, nats * mask, 0.0).sum()
         correct = ((logits.argmax(-1) == tags) * mask).sum()
         loss = total + penalties(sown, mask)
         return Sums(loss, mask.sum(), {"nats": total, "correct": correct}, carry)
