@@ -4,7 +4,11 @@ Run:     ./launch.sh train experiments/lstm_imdb.py
          ./launch.sh sweep experiments/pretrained_sst2.py --grid data.limit=100 \
              --variants base,pretrained,lora --out runs/pretrained_sst2_100
          and so with data.limit=1000, and 6920: all that there are
-Expect:  filled in below
+Expect:  validation accuracy, 5 seeds. 100 labels: anew 0.538, pretrained 0.574
+         (better, p 0.020), LoRA 0.587 (better, p 0.005). 1,000 labels: 0.682, 0.657
+         and 0.666 (inconclusive, and not in favour of pretraining). LoRA trains 0.7%
+         of the parameters. A sweep of 15 runs takes 6 minutes on one CPU core
+         (experiments/results/pretrained_sst2_100.md and _1000.md)
 Source:  Dai and Le 2015 (a classifier that begins as a language model); Hu et al.
          2021 (LoRA); no figure is published for these texts
 Data:    the run of the first line, and $LM_JAX_DATA/sst
