@@ -174,7 +174,7 @@ CASES = {
     ),
     "label tokens": Case(
         LabelTokens(),
-        Tagger(Encoder(**SMALL, positions=Learned(TIME)), classes=3),
+        Tagger(Encoder(**SMALL, positions=Learned(TIME)), classes=VOCAB),
         TAGGED,
     ),
     "skip-gram": Case(SkipGram(), WordVectors(4, vocab_size=VOCAB), NOISE),
