@@ -299,6 +299,7 @@ def make_app(
         key: that requests must have; None is none.
     """
     paths = Paths(opened, engine, embedder, limits)
+    guard: Guard
     told = Route("/metrics", lambda _: PlainTextResponse(metrics(engine, guard.counts)))
     kinds = (Refused, Busy, Late, Closed, UserError)
     handlers: Any = dict.fromkeys(kinds, _refuse) | {HTTPException: _unknown}
