@@ -23,7 +23,8 @@ what each of them would hold, compute and send. Nothing is trained.
                      given: as many virtual devices as the mesh wants.
 
   ./launch.sh plan experiments/gpt_shakespeare.py --fsdp 4
-  ./launch.sh plan experiments/gpt_shakespeare.py --topology v5e:2x2,v5p:2x2x1 \\
+  ./launch.sh plan experiments/gpt_shakespeare.py \\
+      --topology v5e:2x2,v5p:2x2x1 \\
       --fsdp 4 --remat full
   ./launch.sh plan experiments/gpt_shakespeare.py --help    (all fields)"""
 
