@@ -16,7 +16,7 @@ from lm_jax.evaluation import Likelihood
 from lm_jax.experiment import CountExperiment, Experiment
 from lm_jax.experiment.names import public_kinds
 from lm_jax.experiment.value import Published
-from lm_jax.generation import Sampling
+from lm_jax.generation import Beam, Sampling
 from lm_jax.models import Transformer
 from lm_jax.models.config import BlockConfig
 from lm_jax.models.stack import Stack
@@ -43,7 +43,11 @@ GIVEN = {
 ABSURD = (math.nan, math.inf, -math.inf, -1.0, -1e-3, 0.0, 1e-50, 1e39, 1e9, 1 - 1e-12)
 WHOLE = (-(2**63), -5, -1, 0, 1, 2**31, 2**63)
 # What may be negative: figures, factors on scores, and "all that are left".
-SIGNED = {"Published.value", "attention_scale", "logit_scale", "Sharding.data"}
+SIGNED = {
+    *("Published.value", "attention_scale", "logit_scale", "Sharding.data"),
+    *("Sampling.frequency_penalty", "Sampling.presence_penalty"),
+    "Beam.length_penalty",
+}
 
 
 def needed(kind):
@@ -77,7 +81,7 @@ def refusal(value, /, **changes):
                 found += now.problems()
             except TypeError:
                 found += now.problems(config)
-        if isinstance(now, Sampling):
+        if isinstance(now, Sampling | Beam):
             now.check(9)
         if isinstance(now, Experiment):
             check_values(now)

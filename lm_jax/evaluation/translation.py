@@ -45,8 +45,10 @@ class Translation:
     larger_is_better: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuse numbers outside their interval."""
+        """Refuse numbers outside their interval, and a beam that can't be."""
         check(self, "evaluation")
+        if self.beam is not None:
+            self.beam.check(2)
 
     def run(
         self, fitted: Fitted, split: str, progress: Progress | None = None

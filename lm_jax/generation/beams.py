@@ -1,6 +1,5 @@
 """Beam search: the likeliest continuations, as far as a beam of them shows."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from lm_jax.bounds import SIZES, check, within
 from lm_jax.errors import UserError
 from lm_jax.generation.sampling import Sampling, among, penalised
 from lm_jax.generation.steps import Choice, Continuation, State
@@ -32,11 +32,11 @@ class Beam:
             hypothesis of the groups before that takes it.
     """
 
-    size: int = 4
-    length_penalty: float = 1.0
-    best: int = 1
-    groups: int = 1
-    diversity: float = 0.0
+    size: int = within(SIZES, 4)
+    length_penalty: float = within("(-inf, inf)", 1.0)
+    best: int = within(SIZES, 1)
+    groups: int = within(SIZES, 1)
+    diversity: float = within("[0, inf)", 0.0)
 
     @property
     def width(self) -> int:
@@ -49,9 +49,7 @@ class Beam:
         Raises:
             UserError: naming the field, its value and what it may be.
         """
-        for name in ("size", "best", "groups"):
-            if getattr(self, name) < 1:
-                raise UserError(f"beam.{name}={getattr(self, name)} must be 1 or more.")
+        check(self, "beam")
         if self.best > self.size:
             raise UserError(
                 f"beam.best={self.best} is more than the beam keeps: --beam.size "
@@ -61,9 +59,6 @@ class Beam:
             raise UserError(
                 f"beam.size={self.size} is no multiple of beam.groups={self.groups}."
             )
-        for name in ("length_penalty", "diversity"):
-            if not math.isfinite(getattr(self, name)):
-                raise UserError(f"beam.{name}={getattr(self, name)} must be a number.")
         if (self.groups > 1) != (self.diversity > 0):
             raise UserError(
                 f"beam.groups={self.groups} and beam.diversity={self.diversity}: "

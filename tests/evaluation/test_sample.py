@@ -43,7 +43,7 @@ class Echo:
     """A model that continues any prompt with what it was asked to continue."""
 
     writes, seed, step, policy = True, 0, 1, "all"
-    score = score_with_cache = vectors = staticmethod(print)
+    score = score_with_cache = vectors = rankings = staticmethod(print)
     items = predictions = staticmethod(print)
 
     def __init__(self, tokenizer):

@@ -9,6 +9,7 @@ import pytest
 
 import lm_jax.models
 from lm_jax.models import (
+    BiEncoder,
     BiRecurrent,
     Classifier,
     ConvEncoder,
@@ -17,6 +18,7 @@ from lm_jax.models import (
     GatedConv,
     Model,
     Recurrent,
+    Tagger,
     Transformer,
 )
 from lm_jax.models.dtype import Dtype, dtype_problems
@@ -45,10 +47,12 @@ FAMILIES = {
 def test_every_model_that_names_a_type_is_looked_at():
     kinds = [k for k in vars(lm_jax.models).values() if isinstance(k, type)]
     typed = {k for k in kinds if issubclass(k, Model) and hasattr(k, "dtype")}
-    headless = {BiRecurrent, Classifier}  # no logits of tokens; its body's type
+    # No logits of tokens; those over a body have its type.
+    over_body = {BiEncoder, Classifier, Tagger}
+    headless = {BiRecurrent} | over_body
     assert typed - headless == {type(model) for model in FAMILIES.values()}
     body = Recurrent(width=WIDTH, vocab_size=VOCAB, dtype="bfloat16")
-    assert Classifier(body).dtype == "bfloat16"
+    assert {kind(body).dtype for kind in over_body} == {"bfloat16"}
 
 
 def of_logits(model):

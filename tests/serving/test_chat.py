@@ -79,6 +79,7 @@ def chatted(monkeypatch, capsys, run, lines, *options):
 
 
 def test_each_line_of_a_file_is_a_turn(monkeypatch, capsys, run, opened):
+    pytest.importorskip("jinja2", reason="needs the extra `serve`")
     lines = "the cat\n\n/nothing\n/help\nmy bird\n/system a dog\nthe cat\n/reset\n"
     lines += "the cat\n" + "a" * 90 + "\n/exit\nthe moon\n"
     said = chatted(monkeypatch, capsys, run, lines, "--temperature", "0")
@@ -94,6 +95,7 @@ def test_each_line_of_a_file_is_a_turn(monkeypatch, capsys, run, opened):
 
 
 def test_what_is_forgotten_is_said(monkeypatch, capsys, run):
+    pytest.importorskip("jinja2", reason="needs the extra `serve`")
     said = chatted(monkeypatch, capsys, run, "the cat sees the moon\n" * 4)
     assert "(The oldest 2 turns no longer fit and are forgotten.)" in said.err
 
