@@ -1,12 +1,18 @@
 """Two rankings become one."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
-Scores = Mapping[str, float]
-"""Of the documents that were found, the best first."""
+Document = TypeVar("Document", str, int)
+"""A document's id, or its place in an index."""
 
 
-def fused(first: Scores, second: Scores, weight: float, k: int = 60) -> Scores:
+def fused(
+    first: Mapping[Document, float],
+    second: Mapping[Document, float],
+    weight: float,
+    k: int = 60,
+) -> dict[Document, float]:
     """Fuse two rankings by reciprocal ranks (Cormack et al. 2009), weighed.
 
     A document scores (1 - weight) / (k + its rank in the first) + weight / (k + its
@@ -14,11 +20,12 @@ def fused(first: Scores, second: Scores, weight: float, k: int = 60) -> Scores:
     ones stand in the order of the first ranking, then of the second.
 
     Args:
-        first, second: what was found: only the order counts.
+        first, second: scores of the documents that were found, the best first: only
+            the order counts.
         weight: of the second, from 0 to 1; 0.5 is the paper's, but for a factor.
         k: how little the first ranks stand out.
     """
-    scores: dict[str, float] = {}
+    scores: dict[Document, float] = {}
     for share, ranking in ((1 - weight, first), (weight, second)):
         for rank, document in enumerate(ranking if share else (), 1):
             scores[document] = scores.get(document, 0.0) + share / (k + rank)

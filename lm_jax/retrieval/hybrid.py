@@ -135,14 +135,7 @@ class Searcher:
         found = self._found[key]
         if len(found) == 1:
             return found[0]
-        return [_fuse(a, b, weight) for a, b in zip(*found, strict=True)]
-
-
-def _fuse(
-    first: dict[int, float], second: dict[int, float], weight: float
-) -> dict[int, float]:
-    a, b = ({str(k): v for k, v in of.items()} for of in (first, second))
-    return {int(k): score for k, score in fused(a, b, weight).items()}
+        return [fused(a, b, weight) for a, b in zip(*found, strict=True)]
 
 
 def _by_place(places: np.ndarray, scores: np.ndarray) -> list[dict[int, float]]:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
+from lm_jax.generation.stopping import certain, first_stop
 from lm_jax.tokenizers import Trained
 
 Reason = Literal["stop", "length"]
@@ -85,9 +86,9 @@ class Writing:
         self._tokens.append(replace(token, offset=len(_whole(self._text))))
         self._ids.append(token.id)
         self._text = self._tokenizer.decode(self._ids)[self._before :]
-        found = [self._text.find(stop, len(self._given)) for stop in self._stops]
-        if stopped := [place for place in found if place >= 0]:
-            return self._give(self._text[: min(stopped)], "stop")
+        place = first_stop(self._text, self._stops)
+        if place is not None:
+            return self._give(self._text[:place], "stop")
         return self.cut() if last else self._settled()
 
     def cut(self) -> Piece:
@@ -95,20 +96,11 @@ class Writing:
         return self._give(self._text, "length")
 
     def _settled(self) -> Piece | None:
-        text = _whole(self._text)
-        text = text[: len(text) - self._begun(text)]
+        text = certain(self._text, self._stops)
         # What a later token changed can't be taken back: wait until it can go on.
         if len(text) <= len(self._given) or not text.startswith(self._given):
             return None
         return self._give(text, None)
-
-    def _begun(self, text: str) -> int:
-        """How many characters at the end of a text may begin a stop string."""
-        most = max(map(len, self._stops), default=1) - 1
-        for count in range(min(most, len(text)), 0, -1):
-            if any(stop.startswith(text[-count:]) for stop in self._stops):
-                return count
-        return 0
 
     def _give(self, text: str, reason: Reason | None) -> Piece:
         """Give the text up to here, with the tokens that it came from."""

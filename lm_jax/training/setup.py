@@ -8,7 +8,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -16,16 +15,14 @@ from jax.sharding import Mesh
 from lm_jax.averages import running
 from lm_jax.data import Order, Prepared, Shape
 from lm_jax.data.prepared import check_varied
-from lm_jax.durations import Units, steps
+from lm_jax.durations import Units
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Planned
-from lm_jax.evaluation.neural_cache import NOT_CARRIED
 from lm_jax.experiment import Experiment
 from lm_jax.models.stack import initialise, stack_blocks, unrolled, unstack_blocks
 from lm_jax.objectives import Guide
 from lm_jax.optimizers import transformation
 from lm_jax.platform import devices as all_devices
-from lm_jax.runs.model import without_vectors
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted
 from lm_jax.sharding import batch_sharding, batch_ways, on_mesh, state_shardings
@@ -48,14 +45,14 @@ from lm_jax.training.fit import (
 )
 from lm_jax.training.guides import Guided, find_guide
 from lm_jax.training.initial import Start, find_start
-from lm_jax.training.sizes import count, parameter_shapes, units_of
+from lm_jax.training.planned import cadences, known_scores, length_of
+from lm_jax.training.sizes import count, example_of, parameter_shapes, units_of
 from lm_jax.training.state import TrainState, first_state
 from lm_jax.training.step import (
     Constants,
     View,
     make_gradients,
     named_key,
-    numbered,
 )
 from lm_jax.training.trained import adapted, begins_of, frozen_of
 
@@ -320,11 +317,11 @@ def set_up(
     order = data.order(experiment.seed_of("order"), experiment.batch, ways)
     check_rows(order.shapes[-1].rows, experiment, mesh)
     check_targets(experiment.objective, order, held)
-    example = _example(data)
+    example = example_of(data)
     params = parameter_shapes(model, experiment.objective, example)
     objective = experiment.objective
     guided = find_guide(objective, data) if objective.guide else None
-    planned = _planned(experiment, data, model, params, example, guided)
+    planned = known_scores(experiment, data, model, params, example, guided)
     check_evaluations(experiment, planned)
     units = units_of(order, data, model, params)
     curve, total = length_of(experiment, units)
@@ -386,48 +383,6 @@ def _check_attention(setup: Setup) -> None:
         raise UserError(str(error)) from error
 
 
-def length_of(experiment: Experiment, units: Units) -> tuple[Curve, int]:
-    """The learning rate of each step, and how many there are."""
-    total = steps(experiment.budget, units, "budget")
-    return experiment.schedule.curve(total, units), total
-
-
-def _example(data: Prepared) -> dict[str, jax.Array]:
-    """A batch of one row, all zeros, with the fields of the data."""
-    return {
-        field.name: jnp.zeros((1, *field.sized(data.context)), field.dtype)
-        for field in data.training_fields
-    }
-
-
-def _planned(
-    experiment: Experiment,
-    data: Prepared,
-    model: Any,
-    params: Any,
-    example: Any,
-    guided: Guided | None,
-) -> Planned:
-    """What is known of the scores of a run that has not begun."""
-    objective = experiment.objective
-
-    def scores() -> dict[str, float]:
-        carry = model.empty_cache(1, 0) if data.lanes else None
-        other = guided and Guide(guided.model, guided.params)
-        more = (other,) if objective.guided_scores else ()
-        sums = jax.eval_shape(
-            lambda p: objective(model, p, numbered(example), None, carry, *more), params
-        )
-        ones = dict.fromkeys((*sums.metrics, "weight"), 1.0)
-        return objective.scores(ones, data.splits["validation"].coded)
-
-    uncached = None if data.lanes else NOT_CARRIED
-    return Planned(
-        *(scores, uncached, without_vectors(model), objective.tells, objective.ranks),
-        pairs=objective.generates and data.pairs is not None,
-    )
-
-
 def _first_state(
     experiment: Experiment,
     carried: int,
@@ -440,13 +395,3 @@ def _first_state(
     trained = parted(params, frozen)[1]
     average, skips = running(experiment.average), experiment.skip_bad_steps > 0
     return first_state(params, rule, average, carry, trained, skips)
-
-
-def cadences(experiment: Experiment, units: Units, total: int) -> dict[str, int]:
-    """Steps between evaluations; those that don't say go with the watched one."""
-    watched = experiment.evaluations[experiment.watch].every or ""
-    found = {
-        name: steps(evaluation.every or watched, units, f"evaluations.{name}.every")
-        for name, evaluation in experiment.evaluations.items()
-    }
-    return {name: max(1, min(total, every)) for name, every in found.items()}

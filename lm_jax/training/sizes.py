@@ -1,9 +1,10 @@
-"""What a model amounts to, from its shapes alone: nothing is allocated or compiled."""
+"""What a model amounts to, from its shapes alone: nothing is compiled."""
 
 import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from lm_jax.data import Order, Prepared
 from lm_jax.durations import Units
@@ -39,3 +40,11 @@ def units_of(order: Order, data: Prepared, model: Any, params: Any) -> Units:
         steps_per_epoch=order.steps_per_epoch,
         flops=order.tokens * flops,
     )
+
+
+def example_of(data: Prepared) -> dict[str, jax.Array]:
+    """A batch of one row, all zeros, with the fields of the data."""
+    return {
+        field.name: jnp.zeros((1, *field.sized(data.context)), field.dtype)
+        for field in data.training_fields
+    }
