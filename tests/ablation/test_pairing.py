@@ -11,17 +11,18 @@ import jax
 import numpy as np
 import pytest
 
-from lm_jax.data import Rated
+from lm_jax.data import AnswerSpans, Rated, TextPairs
 from lm_jax.experiment import Experiment
 from lm_jax.experiment.loading import load_file
 from lm_jax.models.stack import initialise
 from lm_jax.selectors import path_name
 from lm_jax.text import Corpus
-from lm_jax.tokenizers import Subwords
+from lm_jax.tokenizers import Kept, Subwords, Words
 from lm_jax.training import drawing
 from lm_jax.training.setup import set_up
 from tests.experiment import FILES
 from tests.properties import slow_but
+from tests.text.test_squad import article, asked, write_squad
 from tests.tiny import TEXT
 
 
@@ -49,14 +50,25 @@ def text(tmp_path_factory):
     ]
     rows = [{"text": f"{k} {TEXT[9 * k :][:200]}", **told[k]} for k in range(150)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    passages = [TEXT[9 * k :][:200] for k in range(30)]
+    answered = [asked(f"q{k}", (passage[:9], 0)) for k, passage in enumerate(passages)]
+    whole = zip(passages, answered, strict=True)
+    articles = (article(qa["id"], qa, text=passage) for passage, qa in whole)
+    write_squad(path.with_suffix(".json"), *articles)
     return path
 
 
 def set_up_on(text, experiment):
     """Of one layer, so that it takes no minute; widths are as they are."""
-    data = replace(experiment.data, corpus=Corpus(str(text), validation=0.3))
+    spans = isinstance(experiment.data, AnswerSpans)
+    path = text.with_suffix(".json") if spans else text
+    data = replace(experiment.data, corpus=Corpus(str(path), validation=0.3))
     if isinstance(data.tokenizer, Subwords):
         data = replace(data, tokenizer=Subwords(300))
+    if isinstance(data.tokenizer, Kept):  # by a run that is not here
+        data = replace(data, tokenizer=Words())
+    if isinstance(data, TextPairs):
+        data = replace(data, target="other")
     if isinstance(data, Rated):
         data = replace(data, pair="other")
     model, watch = experiment.model, experiment.watch
@@ -67,7 +79,8 @@ def set_up_on(text, experiment):
         experiment,
         data=data,
         model=model,
-        initial=None,  # what is begun with lies elsewhere
+        initial=None,  # what is begun with, and adapted, lies elsewhere
+        adapter=None,
         evaluations=watched,
         budget="10000 steps",  # of which any warmup is a part
     )
