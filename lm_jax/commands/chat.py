@@ -1,6 +1,7 @@
 """A conversation with a trained model, in the terminal."""
 
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ def main(args: list[str]) -> None:
         opened = open_model(options.run, options.step)
         options.sampling.check(opened.fitted.model.vocab_size)
         programs = Programs(opened.fitted, slots=1)
-    print(f"Template: {opened.told}. /help says more.", file=sys.stderr)
+    told = textwrap.fill(f"Template: {opened.told}. /help says more.", 80)
+    print(told, file=sys.stderr)
     with Engine(programs, opened.tokenizer) as engine:
         talk = Conversation(
             opened,

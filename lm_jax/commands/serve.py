@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ def main(args: list[str]) -> int:
         try:
             with engine, server_of(app, taken, limits) as server:
                 print(f"Serving {opened.name} at {server.address}/ (Ctrl-C ends).")
-                print(f"Template of chats: {opened.told}.", flush=True)
+                told = f"Template of chats: {opened.told}."
+                print(textwrap.fill(told, 80), flush=True)
                 ended.wait()
         finally:
             for number, handler in before.items():
