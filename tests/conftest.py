@@ -1,10 +1,12 @@
 """Shapes are checked in every test: jaxtyping's annotations by beartype."""
 
+import gc
 import os
 import shutil
 import tempfile
 from collections import Counter
 
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -42,6 +44,20 @@ def pytest_collection_modifyitems(items):
     """Begin with the files that take longest: then all processes end together."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten():
+    """Let go of what a file compiled.
+
+    A process of Linux may map some 65,000 areas of memory, and each program takes a
+    few: a long suite would end with a crash of the compiler.
+    """
+    yield
+    import jax  # the flags above are set by now
+
+    jax.clear_caches()
+    gc.collect()
 
 
 def pytest_unconfigure():
