@@ -267,6 +267,8 @@ def test_a_port_that_is_taken_is_one_message(server, run, capsys):
 
 @pytest.mark.slow
 def test_killed_it_starts_again_and_sigterm_ends_it_with_0(run):
+    pytest.importorskip("uvicorn", reason="needs the extra `serve`")
+    pytest.importorskip("jinja2", reason="needs the extra `serve`")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "LM_JAX_KEY": ""}
     port = 0
     for number, code in (
