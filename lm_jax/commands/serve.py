@@ -99,8 +99,8 @@ def main(args: list[str]) -> int:
         try:
             with engine, server_of(app, taken, limits) as server:
                 print(f"Serving {opened.name} at {server.address}/ (Ctrl-C ends).")
-                told = f"Template of chats: {opened.told}."
-                print(textwrap.fill(told, 80), flush=True)
+                about = textwrap.fill(f"Template of chats: {opened.told}.", 80)
+                print(about, flush=True)
                 ended.wait()
         finally:
             for number, handler in before.items():

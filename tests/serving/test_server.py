@@ -297,4 +297,4 @@ def test_killed_it_starts_again_and_sigterm_ends_it_with_0(run):
         assert asked(Server, body={"prompt": "a"})[0] == 200
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
-        assert process.returncode == code and "Traceback" not in errors
+        assert process.returncode == code and "Traceback" not in errors, errors
