@@ -11,7 +11,7 @@ from lm_jax.evaluation.ranking import Ranking, rank_scores
 from lm_jax.evaluation.rankings import Rankings
 from lm_jax.evaluation.sample import Sample
 from lm_jax.evaluation.span_scores import SlidingWindow, SpanScores
-from lm_jax.evaluation.translation import Translation
+from lm_jax.evaluation.translation import Moses, Translation
 from lm_jax.evaluation.word_similarity import WordSimilarity
 
 Evaluation = (
@@ -38,6 +38,7 @@ __all__ = [
     "Fitted",
     "Found",
     "Likelihood",
+    "Moses",
     "NeuralCache",
     "Predictions",
     "Ranking",

@@ -178,7 +178,9 @@ def _subwords(tokenizer: SubwordTokenizer) -> Tokenizer:
             vocab, merges, unk_token=unknown, byte_fallback=True, fuse_unk=True
         )
     made = Tokenizer(model)
-    made.normalizer = normalizers.Replace(" ", _SPACE_SIGN)
+    steps: list[Any] = [normalizers.Lowercase()] * tokenizer.lowercase
+    steps.append(normalizers.Replace(" ", _SPACE_SIGN))
+    made.normalizer = normalizers.Sequence(steps)
     # A line end is a piece of its own, and no other has one.
     made.pre_tokenizer = pre_tokenizers.Split("\n", "isolated")
     made.decoder = decoders.Sequence(

@@ -46,6 +46,8 @@ class Subwords:
     """How pieces are found: merged from characters, or pruned from strings."""
     sample_bytes: int = 10_000_000
     """Most bytes of the training split to learn from, an even sample of lines."""
+    lowercase: bool = False
+    """Whether capitals are read as small letters."""
 
     def __post_init__(self) -> None:
         """Refuse a vocabulary without room beside the bytes."""
@@ -64,7 +66,8 @@ class Subwords:
         """
         import sentencepiece
 
-        lines = sample(_sentences(texts), self.sample_bytes)
+        cased = (text.lower() if self.lowercase else text for text in texts)
+        lines = sample(_sentences(cased), self.sample_bytes)
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -88,7 +91,8 @@ class Subwords:
             )
         except (RuntimeError, OSError) as error:
             raise self._refusal(str(error)) from error
-        return SubwordTokenizer(base64.b64encode(model.getvalue()).decode(), end)
+        found = base64.b64encode(model.getvalue()).decode()
+        return SubwordTokenizer(found, end, self.lowercase)
 
     def _refusal(self, reason: str) -> UserError:
         most = re.search(r"value <= (\d+)", reason)
@@ -155,11 +159,16 @@ class SubwordTokenizer:
 
     model: str
     end: bool
+    lowercase: bool = False
     # Bytes stand for whatever has no piece.
     unknown_id = None
     sentence_end_id = None
     joiner = ""
-    forgets = ""
+
+    @property
+    def forgets(self) -> str:
+        """Say what tokens don't tell of a text."""
+        return "capitals" * self.lowercase
 
     @cached_property
     def _pieces(self) -> Any:
@@ -179,10 +188,10 @@ class SubwordTokenizer:
         return 1 if self.end else None
 
     def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
-        """Give the ids of a text; `decode` gives the same text back."""
+        """Give the ids of a text; `decode` gives its canonical text back."""
         utf8(text)  # It says what is wrong with text that is no Unicode.
         parts: list[list[int]] = []
-        for k, clean in enumerate(text.split(_SPACE_SIGN)):
+        for k, clean in enumerate(self.canonical(text).split(_SPACE_SIGN)):
             if k:
                 parts.append(self._bytes_of(_SPACE_SIGN))
             lines = list(_short_lines(clean))
@@ -190,8 +199,8 @@ class SubwordTokenizer:
         return np.fromiter(chain.from_iterable(parts), np.int32)
 
     def canonical(self, text: str) -> str:
-        """Give the text itself."""
-        return text
+        """Give the text itself, or its small letters."""
+        return text.lower() if self.lowercase else text
 
     def unspelled(self, text: str) -> list[str]:
         """Give nothing: nothing becomes <unk>."""

@@ -1,5 +1,6 @@
 """Texts are compared as sacreBLEU does, one for each source, in their order."""
 
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import sacrebleu
 
 from lm_jax.data.frame import Frame
 from lm_jax.errors import UserError
-from lm_jax.evaluation import Translation
+from lm_jax.evaluation import Moses, Translation
 from lm_jax.evaluation.fitted import Planned
 from lm_jax.evaluation.translation import compared
 from lm_jax.tokenizers import Words
@@ -44,6 +45,27 @@ def test_chinese_is_parted_into_characters():
     texts, targets = ["我喜欢猫。"], ["我喜欢狗。"]
     as_words = compared(texts, targets, "13a", False)[0]["bleu"]
     assert compared(texts, targets, "zh", False)[0]["bleu"] > as_words
+
+
+def test_moses_parts_words_and_sacrebleus_own_stand_beside():
+    moses = pytest.importorskip("sacremoses").MosesTokenizer("de")
+    texts, targets = ["Z.B. ein Hund, er bellt!"], ["Z.B. ein Hund und er bellt!"]
+    parted = [moses.tokenize(each[0], return_str=True) for each in (texts, targets)]
+    assert parted[0] == "Z.B. ein Hund , er bellt !"
+    scores, signatures = compared(texts, targets, Moses("de"), True)
+    how = {"tokenize": "none", "lowercase": True}
+    wanted = sacrebleu.corpus_bleu(parted[:1], [parted[1:]], **how).score
+    assert scores["bleu"] == pytest.approx(wanted)
+    plain, said = compared(texts, targets, "13a", True)
+    assert scores["sacrebleu"] == plain["bleu"] and scores["chrf"] == plain["chrf"]
+    assert signatures["bleu"].endswith("|parted:sacremoses-de")
+    assert signatures["sacrebleu"] == said["bleu"]
+
+
+def test_moses_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sacremoses", None)
+    with pytest.raises(UserError, match="extra `translation`"):
+        compared(TEXTS, TARGETS, Moses(), False)
 
 
 def test_texts_and_targets_of_other_numbers_are_refused():

@@ -30,6 +30,7 @@ KINDS = (
     Words(lowercase=True),
     Subwords(size=400),
     Subwords(size=400, kind="unigram"),
+    Subwords(size=400, lowercase=True),
 )
 TEXTS = ["the cat sees  a mouse.\n a dog", " the\n", "The moon\n\nand  the tree\n"]
 # With the code of words itself: enough different strings for subwords.

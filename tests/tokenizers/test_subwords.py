@@ -23,6 +23,12 @@ def subwords(request):
     return Subwords(size=3000, kind=request.param).train(learned, end=True)
 
 
+@pytest.fixture(scope="module")
+def lower_subwords():
+    learned = [next(blocks(SHIPPED / "tinyshakespeare.txt.gz"))[:30_000]]
+    return Subwords(size=600, lowercase=True).train(learned)
+
+
 @quick
 @given(anything)
 @example("a▁b ▁▁ c▁\n▁\0")
@@ -45,6 +51,24 @@ def test_long_lines_are_cut_without_effect(subwords):
     text = "that is the question  or  not " * 400
     whole = subwords._pieces.encode(text)
     assert subwords.encode(text).tolist() == whole
+
+
+@quick
+@given(anything)
+@example("THE Cat\nÄRGER İ ΣΑΣ")
+def test_small_letters_come_back(lower_subwords, text):
+    assert lower_subwords.canonical(text) == text.lower()
+    assert lower_subwords.decode(lower_subwords.encode(text)) == text.lower()
+
+
+def test_capitals_are_read_as_small_letters(lower_subwords):
+    text = next(blocks(SHIPPED / "tinyshakespeare.txt.gz"))[:300]
+    assert text != text.lower()
+    ids = lower_subwords.encode(text).tolist()
+    assert ids == lower_subwords.encode(text.upper()).tolist()
+    assert lower_subwords.forgets == "capitals"
+    pieces = lower_subwords.pieces()
+    assert not any(pieces[i] != pieces[i].lower() for i in lower_subwords.scores())
 
 
 def test_subwords_that_cannot_be_had():
