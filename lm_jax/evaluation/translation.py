@@ -166,7 +166,8 @@ def compared(
             "each has one."
         )
     moses = tokenize if isinstance(tokenize, Moses) else None
-    bleu = BLEU(lowercase, tokenize="none" if moses else tokenize, force=True)
+    words = "none" if isinstance(tokenize, Moses) else tokenize
+    bleu = BLEU(lowercase, tokenize=words, force=True)
     chrf = CHRF(lowercase=lowercase)
     parted = moses.parted if moses else list
     scores = {
