@@ -65,6 +65,7 @@ tatoeba = replace(
         experiment.data,
         corpus=Corpus("tatoeba", validation=0.05, test=0.05),
         tokenizer=Subwords(size=10_000),
+        lengths=(10, 16, 32),
     ),
     evaluations=dict(experiment.evaluations) | CHINESE,
 )

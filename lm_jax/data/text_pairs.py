@@ -10,11 +10,13 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Int64
 
+from lm_jax.bounds import SIZES, check, within
 from lm_jax.data.examples import check_lengths, read_examples
 from lm_jax.data.fields import Field, mask, targets
 from lm_jax.data.frame import Frame
 from lm_jax.data.order import Buckets, bucket_windows, sort_by_length
 from lm_jax.data.prepared import Prepared
+from lm_jax.data.synthetic import limited, with_written
 from lm_jax.data.tokens import Progress, Tokens
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
@@ -49,9 +51,15 @@ class TextPairs:
     """Whether the second text of a pair is read, and the first is written."""
     lengths: tuple[int, ...] = (16, 32, 64)
     """Tokens of a source, and of a target, with their ends; the shortest first."""
+    limit: int | None = within(SIZES, None)
+    """Pairs of the training split to learn from, drawn by chance; all where None."""
+    synthetic: str = ""
+    """Pairs to add to these: a file that `generate RUN --prompts TARGETS --json` wrote,
+    by a run of the other direction (back-translation)."""
 
     def __post_init__(self) -> None:
         """Refuse lengths that don't grow, or hold no token."""
+        check(self, "data")
         check_lengths(self.lengths)
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
@@ -68,6 +76,8 @@ class TextPairs:
                 f"{self.corpus.source} has no pairs. Name the column of the targets "
                 "of a table (--data.target NAME), or take multi30k or tatoeba."
             )
+        text = limited(text, self.limit)
+        text = with_written(text, self.synthetic, self.turned)
         made = read_examples(text, self.tokenizer, cache, progress)
         end = made.tokenizer.end_id
         assert end is not None, "Rows of two texts are refused without an end."

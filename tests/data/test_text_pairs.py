@@ -1,6 +1,7 @@
 """Sources and targets: both ends of each stand where a model looks for them."""
 
 import gzip
+import json
 
 import numpy as np
 import pytest
@@ -115,3 +116,63 @@ def test_a_table_and_tabs_hold_pairs_too(tmp_path, monkeypatch):
     }
     with pytest.raises(UserError, match="has no pairs"):
         TextPairs(Corpus("names"), Words()).prepare(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_sources_that_a_model_wrote_stand_beside_their_targets(
+    folder, tmp_path, turned
+):
+    lines = [
+        {"prompt": "ein Hund allein", "text": "a dog alone", "score": -1.0},
+        {"prompt": "noch einer", "text": " "},
+        {"prompt": "eine Katze", "text": "a cat"},
+    ]
+    path = tmp_path / "back.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    plain = prepared(tmp_path, turned=turned)
+    made = prepared(tmp_path, turned=turned, synthetic=str(path))
+    assert made.digest != plain.digest
+    told = " ".join(made.statement.split())
+    assert "2 pairs of train have a source that was written by a model" in told
+    assert "(1 more had none)" in told
+    pairs = list(made.pairs("train"))
+    assert pairs[:-2] == list(plain.pairs("train"))
+    assert pairs[-2:] == [("a dog alone", "ein Hund allein"), ("a cat", "eine Katze")]
+    for split in ("validation", "test"):
+        assert list(made.pairs(split)) == list(plain.pairs(split))
+    learnt = {
+        made.tokenizer.decode(row["targets"]) for row in rows(made, made.order(0, 2))
+    }
+    assert any("ein Hund allein" in text for text in learnt)
+
+
+def test_a_limit_keeps_pairs_together_and_is_nested(folder, tmp_path):
+    whole = list(prepared(tmp_path).pairs("train"))
+    few, more = (
+        list(prepared(tmp_path, limit=limit).pairs("train")) for limit in (3, 7)
+    )
+    assert len(few) == 3 and len(more) == 7
+    assert set(few) < set(more) < set(whole)
+    made = prepared(tmp_path, limit=3)
+    assert len(list(made.pairs("validation"))) == 10
+    assert "3 of the 10 rows of train are drawn by chance" in made.statement
+    assert made.buckets.tokens == 3 * 5
+    with pytest.raises(UserError, match="limit=11: the training split has 10 rows"):
+        prepared(tmp_path, limit=11)
+    with pytest.raises(UserError, match="limit"):
+        prepared(tmp_path, limit=0)
+
+
+@pytest.mark.parametrize(
+    "line", ["no json", "[1]", '{"prompt": "a"}', '{"prompt": "a", "text": 3}']
+)
+def test_a_file_that_generate_did_not_write_is_refused(folder, tmp_path, line):
+    path = tmp_path / "back.jsonl"
+    path.write_text('{"prompt": "a", "text": "b"}\n' + line + "\n")
+    with pytest.raises(UserError, match=r"back.jsonl, line 2 has no \"prompt\""):
+        prepared(tmp_path, synthetic=str(path))
+    path.write_text('{"prompt": "a", "text": ""}\n')
+    with pytest.raises(UserError, match="has no pair of texts"):
+        prepared(tmp_path, synthetic=str(path))
+    with pytest.raises(UserError, match="can't be read"):
+        prepared(tmp_path, synthetic=str(tmp_path / "none"))
