@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from lm_jax.kernels.threefry import bernoulli
+
 
 def example_keys(key: Key[Array, ""], rows: Array) -> Key[Array, " batch"]:
     """One key for each example, from its row in the global batch of the step.
@@ -47,7 +49,7 @@ def dropout(
 
     def keep(key):
         key = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        return jax.random.bernoulli(key, 1.0 - rate, x.shape[1:])
+        return bernoulli(key, 1.0 - rate, x.shape[1:])
 
     # Without the barrier XLA draws again in each kernel that reads the mask, at a
     # sixth of an LSTM's step.

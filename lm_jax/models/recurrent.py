@@ -13,6 +13,7 @@ from lm_jax.bounds import SIZES, within
 from lm_jax.kernels.placement import constrain, gathered
 from lm_jax.kernels.product import product, product_of_transpose
 from lm_jax.kernels.recurrence import run_cell
+from lm_jax.kernels.threefry import bernoulli
 from lm_jax.models.cells import LSTM, Cell
 from lm_jax.models.dropout import dropout
 from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
@@ -323,7 +324,7 @@ def dropout_shared(
     """
     if rate == 0.0 or not module.has_rng("shared"):
         return x
-    kept = jax.random.bernoulli(module.make_rng("shared"), 1.0 - rate, x.shape)
+    kept = bernoulli(module.make_rng("shared"), 1.0 - rate, x.shape)
     return jnp.where(kept, x / (1.0 - rate), 0.0)
 
 

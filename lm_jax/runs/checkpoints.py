@@ -49,7 +49,8 @@ class _LastAndBest:
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any):
         steps = sorted(info.step for info in checkpoints)
         spaced = [step for step in steps if step % self.every == 0]
-        kept = {*steps[-self.last :], *spaced[len(spaced) - self.averaged :], self.best}
+        first = max(0, len(spaced) - self.averaged)
+        kept = {*steps[-self.last :], *spaced[first:], self.best}
         return [info.step in kept for info in checkpoints]
 
 

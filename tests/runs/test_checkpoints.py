@@ -8,9 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lm_jax.errors import UserError
 from lm_jax.runs.checkpoints import DIGESTS, Checkpoints, _LastAndBest, verify
+from tests.properties import quick
 
 PARAMS = {
     "params": {"kernel": jnp.arange(12.0).reshape(3, 4)},
@@ -124,6 +127,7 @@ def kept(policy, steps):
         (1, 4, 2, 8, [8, 16, 20]),
         (1, 4, 3, None, [12, 16, 20]),
         (9, 4, 0, None, [4, 8, 12, 16, 17, 20]),
+        (1, 4, 9, None, [4, 8, 12, 16, 20]),
     ],
 )
 def test_the_last_the_best_and_those_that_are_averaged_are_kept(
@@ -132,6 +136,17 @@ def test_the_last_the_best_and_those_that_are_averaged_are_kept(
     policy = _LastAndBest(last, every, averaged)
     policy.best = best
     assert kept(policy, [4, 8, 12, 16, 17, 20]) == expected
+
+
+@quick
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 12), st.integers(1, 30))
+def test_what_will_be_averaged_is_there_at_each_step(last, every, averaged, end):
+    policy, there = _LastAndBest(last, every, averaged), []
+    for step in range(1, end + 1):
+        there = kept(policy, [*there, step])
+        spaced = [earlier for earlier in range(1, step + 1) if earlier % every == 0]
+        assert set(spaced[::-1][:averaged]) <= set(there)
+        assert step in there and len(there) <= last + averaged
 
 
 def test_the_best_is_chosen_and_what_is_not_there_refused(folder):
