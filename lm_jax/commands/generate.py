@@ -11,13 +11,21 @@ import tyro
 from lm_jax.commands.options import read_options
 from lm_jax.commands.train import prompt_of
 from lm_jax.errors import UserError
-from lm_jax.generation import Beam, Sampling
+from lm_jax.generation import (
+    Beam,
+    Choices,
+    Constraint,
+    Contrastive,
+    Regex,
+    Sampling,
+    Schema,
+)
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.drafting import Drafted
 from lm_jax.runs.model import load_model
-from lm_jax.runs.prompts import as_line, read_prompts
-from lm_jax.runs.writing import Texts, Written, write_all
+from lm_jax.runs.prompts import as_line, read_prompts, read_text
+from lm_jax.runs.writing import Search, Texts, Written, whole_or_raise, write_all
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,19 @@ class Options:
     beam: Beam = Beam(size=0)
     """Searches for likely texts instead, with a size from 1. Of the above, only what
     the text so far changes acts then: repetition, frequency, presence, n-grams."""
+    contrastive: Contrastive = Contrastive(candidates=0)
+    """Takes of so many likely tokens the one that is likely and new to the text."""
     stop: tuple[str, ...] = ()
     """A text ends before the first of these strings in it."""
+    choices: tuple[str, ...] = ()
+    """The new text is one of these. Whatever constrains it needs the extra
+    `constraints`."""
+    choices_from: Path | None = None
+    """It is a line of this file."""
+    regex: str | None = None
+    """It matches this expression, as a whole."""
+    schema: Path | None = None
+    """It is JSON that fits the JSON schema in this file."""
     to_end: bool = False
     """End where a document does, and don't begin another."""
     json: bool = False
@@ -66,7 +85,7 @@ class Options:
 def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "generate", args)
-    beam = _beam(options)
+    beam, constraint = _search(options), _constraint(options)
     if options.prompt and options.prompts:
         raise UserError("Give --prompt or --prompts, not both.")
     given = read_prompts(options.prompts) if options.prompts else options.prompt
@@ -76,7 +95,7 @@ def main(args: list[str]) -> None:
         if options.draft is not None:
             model = Drafted.of(model, load_model(find_run(options.draft)))
         how: dict[str, Any] = {"beam": beam, "stop": options.stop}
-        how |= {"to_end": options.to_end}
+        how |= {"to_end": options.to_end, "constraint": constraint}
         prompts: Sequence[str | None] = given
         if options.prompts is None:
             prompts = given or (prompt_of(model.experiment),)
@@ -92,15 +111,41 @@ def main(args: list[str]) -> None:
         print(*map(as_line, found), sep="\n", end="\n" if found else "")
     else:
         _print(model, found)
+        if constraint is not None:
+            whole_or_raise(found, options.length)
 
 
-def _beam(options: Options) -> Beam | None:
+def _constraint(options: Options) -> Constraint | None:
+    """What the new text is to be."""
+    given: list[Constraint] = []
+    if options.choices:
+        given.append(Choices(options.choices))
+    if options.choices_from is not None:
+        lines = read_text(options.choices_from, "--choices-from").splitlines()
+        given.append(Choices(tuple(filter(None, lines))))
+    if options.regex is not None:
+        given.append(Regex(options.regex))
+    if options.schema is not None:
+        given.append(Schema(read_text(options.schema, "--schema")))
+    if len(given) > 1:
+        raise UserError("Give one of --choices, --choices-from, --regex and --schema.")
+    return given[0] if given else None
+
+
+def _search(options: Options) -> Search | None:
     """The search that is asked for."""
+    found: list[Search] = []
     if options.beam.size:
-        return options.beam
-    if options.beam != Beam(size=0):
+        found.append(options.beam)
+    elif options.beam != Beam(size=0):
         raise UserError("Fields of --beam need --beam.size, from 1.")
-    return None
+    if options.contrastive.candidates:
+        found.append(options.contrastive)
+    elif options.contrastive != Contrastive(candidates=0):
+        raise UserError("--contrastive.alpha needs --contrastive.candidates, from 1.")
+    if len(found) > 1:
+        raise UserError("Give --beam or --contrastive, not both.")
+    return found[0] if found else None
 
 
 def _written(
@@ -141,6 +186,8 @@ def _stream(
     ((found,),) = model.write(prompts, *_drawn(options), **how, told=told)
     show(_whole(model, found))
     print()
+    if how["constraint"] is not None:
+        whole_or_raise([[found]], options.length)
 
 
 def _print(model: Texts, found: list[list[Written]]) -> None:

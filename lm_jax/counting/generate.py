@@ -7,13 +7,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Integer, Key
+from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt8
 
 from lm_jax.counting.fitted import FittedNGram, check_ids
 from lm_jax.errors import UserError
 from lm_jax.generation import Continuation, History, Sampling
+from lm_jax.generation.constraints import Grammar, Row
 from lm_jax.generation.decode import Watch
-from lm_jax.generation.sampling import among, check_seed, sample
+from lm_jax.generation.sampling import among, check_seed, permitted, sample
 
 
 def generate(
@@ -39,6 +40,7 @@ def continue_counted(
     end: int | None = None,
     known: int | None = None,
     numbers: Sequence[int] | None = None,
+    grammar: Grammar | None = None,
     watch: Watch | None = None,
     each: int = 16,
 ) -> list[list[Continuation]]:
@@ -56,6 +58,7 @@ def continue_counted(
         end: the token that ends a text; None goes on for ``length`` tokens.
         known: tokens from here on are never drawn; None draws all.
         numbers: of the rows, by which they are drawn; None counts from 0.
+        grammar: what the new texts are to be.
         watch: called whenever ``each`` tokens were added.
         each: tokens between two calls.
 
@@ -74,21 +77,59 @@ def continue_counted(
     rows = _Rows.of(prompts, fitted.order - 1, length)
     counted = np.arange(len(prompts)) if numbers is None else np.asarray(numbers)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), counted)
+    guided = None if grammar is None else [grammar.begin() for _ in prompts]
     for position in range(length):
+        if guided is not None:
+            _end_whole(rows, guided)
         growing = rows.ends < rows.stops
         if not growing.any():
             break
         with np.errstate(divide="ignore"):
             logits = np.log(fitted.next_probabilities(rows.recent()))
         history = rows.history() if sampling.remembers else None
-        tokens, own = _draw(
-            logits.astype(np.float32), keys, position, history, sampling, known
-        )
+        logits = logits.astype(np.float32)
+        allowed = None if guided is None else _allowed(guided, logits, growing)
+        tokens, own = _draw(logits, keys, position, history, allowed, sampling, known)
         rows.add(np.asarray(tokens), np.asarray(own), growing, end)
+        if guided is not None:
+            for row in growing.nonzero()[0]:
+                guided[row].add(int(tokens[row]))
         if watch is not None and (position + 1) % each == 0:
             enough = np.array(watch([row[0] for row in rows.found(end)]))
             rows.stops[enough] = rows.ends[enough]
-    return rows.found(end)
+    found = rows.found(end)
+    if guided is None:
+        return found
+    both = zip(found, guided, strict=True)
+    return [[one._replace(whole=row.whole)] for (one,), row in both]
+
+
+def _end_whole(rows: "_Rows", guided: Sequence[Row]) -> None:
+    """End the texts that nothing may follow."""
+    over = np.array([row.over for row in guided])
+    rows.stops[over] = rows.ends[over]
+
+
+def _allowed(
+    guided: Sequence[Row],
+    logits: Float[np.ndarray, "batch vocab"],
+    growing: Bool[np.ndarray, " batch"],
+) -> UInt8[np.ndarray, "batch bytes"]:
+    """Give the bits of the tokens that may follow.
+
+    Raises:
+        UserError: the model has never seen any of them there.
+    """
+    bits = np.zeros((len(guided), -(-logits.shape[1] // 8)), np.uint8)
+    for row, out in zip(guided, bits, strict=True):
+        row.fill(out)
+    chances = np.asarray(permitted(jnp.asarray(logits), jnp.asarray(bits)))
+    if not np.isfinite(chances[growing].max(axis=-1)).all():
+        raise UserError(
+            "Nothing that the constraint allows is possible here to the model, which "
+            "gives no probability to what it hasn't seen. Take one that is smoothed."
+        )
+    return bits
 
 
 class _Rows(NamedTuple):
@@ -162,12 +203,14 @@ def _draw(
     keys: Key[Array, " batch"],
     position: Int[Array, ""],
     history: History | None,
+    allowed: UInt8[Array, "batch bytes"] | None,
     sampling: Sampling,
     known: int | None,
 ) -> tuple[Int[Array, " batch"], Float[Array, " batch"]]:
     """Draw the token at a position of the new text for each row, and say its ln p."""
     logits = among(logits, known)
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, position)
-    tokens = sample(logits, keys, sampling, history)
+    open_to = logits if allowed is None else permitted(logits, allowed)
+    tokens = sample(open_to, keys, sampling, history)
     own = jnp.take_along_axis(jax.nn.log_softmax(logits, -1), tokens[:, None], 1)
     return tokens, own[:, 0]

@@ -13,7 +13,14 @@ from jaxtyping import Array, Bool, Int
 
 from lm_jax.errors import NotFinite, UserError
 from lm_jax.generation.beams import Beam, BeamSearch
-from lm_jax.generation.sampling import Sampling, among, check_seed, sample
+from lm_jax.generation.constraints import Grammar, Guide
+from lm_jax.generation.sampling import (
+    Sampling,
+    among,
+    check_seed,
+    permitted,
+    sample,
+)
 from lm_jax.generation.steps import (
     Choice,
     Chooser,
@@ -56,7 +63,10 @@ class Drawing:
         keys = jax.vmap(jax.random.fold_in)(keys, made)
         logits = among(logits, self.known)
         history = state.history if self.sampling.remembers else None
-        tokens = sample(logits, keys, self.sampling, history)
+        open_to = logits
+        if "allowed" in state.own:
+            open_to = permitted(logits, state.own["allowed"])
+        tokens = sample(open_to, keys, self.sampling, history)
         drawn = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
         drawn = drawn - jax.nn.logsumexp(logits, axis=-1)
         log_p = state.own["log_p"]
@@ -109,6 +119,7 @@ def continue_prompts(
     known: int | None = None,
     sources: Sequence[Int[np.ndarray, " _"]] | None = None,
     numbers: Sequence[int] | None = None,
+    grammar: Grammar | None = None,
     watch: Watch | None = None,
     each: int = 16,
 ) -> list[list[Continuation]]:
@@ -139,6 +150,7 @@ def continue_prompts(
         sources: for each prompt what an encoder reads, from 1 token; their first
             ``context`` tokens are read. None is for a model that reads none.
         numbers: of the rows, by which they are drawn; None counts from 0.
+        grammar: what the new texts are to be; not of a beam search.
         watch: called whenever ``each`` tokens were added.
         each: tokens between two calls.
 
@@ -181,27 +193,35 @@ def continue_prompts(
         finite=jnp.ones((), bool),
         own=chooser.begin(counted, length),
     )
-    return _run(model, params, state, windows, chooser, seed, length, watch, each)
+    run = functools.partial(_run, model, params, windows, chooser, seed, length)
+    if grammar is None:
+        return run(state, watch, each)
+    guide = Guide(grammar, len(prompts), model.vocab_size)
+    return guide.marked(run(guide.moved(state), watch, 1, guide))
 
 
 def _run(
     model: nn.Module,
     params: Any,
-    state: State,
     windows: Windows,
     chooser: Chooser,
     seed: int,
     length: int,
+    state: State,
     watch: Watch | None,
     each: int,
+    guide: Guide | None = None,
 ) -> list[list[Continuation]]:
-    """Add tokens, all at once unless somebody watches."""
+    """Add tokens, all at once unless somebody watches or guides."""
     key, made = jax.random.key(seed), 0
+    each = length if watch is None and guide is None else each
     while made < length and bool((state.ends < state.stops).any()):
-        made = length if watch is None else min(length, made + each)
+        made = min(length, made + each)
         limit = np.int32(made)
         state = advance(model, params, state, limit, key, windows, chooser)
         finite_or_raise(state.finite)
+        if guide is not None:
+            state = guide.moved(state)
         if watch is not None:
             enough = np.array(watch([row[0] for row in chooser.found(state, length)]))
             stops = jnp.where(enough, state.ends, state.stops)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from lm_jax.bounds import SEEDS, check_number
 from lm_jax.errors import UserError
@@ -126,6 +126,20 @@ def among(
     if known is None or known >= logits.shape[-1]:
         return logits
     return jnp.where(jnp.arange(logits.shape[-1]) < known, logits, -jnp.inf)
+
+
+def permitted(
+    logits: Float[Array, "rows vocab"], allowed: UInt8[Array, "rows bytes"]
+) -> Float[Array, "rows vocab"]:
+    """Rule out the tokens that a constraint doesn't allow.
+
+    Args:
+        logits: of the next token.
+        allowed: a bit for each token, the lowest of a byte first.
+    """
+    vocab = logits.shape[-1]
+    bits = jnp.unpackbits(allowed, axis=-1, count=vocab, bitorder="little")
+    return jnp.where(bits == 1, logits, -jnp.inf)
 
 
 def penalised(

@@ -75,12 +75,14 @@ class Continuation(NamedTuple):
             temperature and cuts.
         ended: whether they end by a token that ends a text.
         score: that a beam search went by; of drawn tokens the sum of their ln p.
+        whole: whether they are all that a constraint asks for.
     """
 
     tokens: Int[np.ndarray, " tokens"]
     log_probabilities: Float32[np.ndarray, " tokens"]
     ended: bool
     score: float
+    whole: bool = False
 
 
 class Choice(NamedTuple):

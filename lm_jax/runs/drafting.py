@@ -54,15 +54,19 @@ class Drafted(Texts):
         beam=None,
         end=None,
         numbers=None,
+        grammar=None,
         watch=None,
     ):
         """Continue prompts of (tokens,); what a ``watch`` would end is made too.
 
         Raises:
-            UserError: a beam is asked for; a text is too long for both contexts.
+            UserError: a beam or a constraint is asked for; a text is too long for both
+                contexts.
         """
         if beam is not None:
-            raise UserError("A beam search has no draft: leave --draft or --beam out.")
+            raise UserError("A search has no draft: leave --draft out, or the search.")
+        if grammar is not None:
+            raise UserError("A draft knows no constraint: leave one of them out.")
         speakers = [
             Speaker(each.model, each.params, each.context)
             for each in (self.large, self.draft)

@@ -32,7 +32,8 @@ from lm_jax.experiment import AnyExperiment, CountExperiment, Experiment, from_j
 from lm_jax.experiment import read as read_experiment
 from lm_jax.experiment.names import own_module, to_json
 from lm_jax.files import atomic_write, given_path
-from lm_jax.generation import continue_prompts
+from lm_jax.generation import Contrastive, continue_prompts
+from lm_jax.generation.contrastive import contrastive_search
 from lm_jax.models.model import lacking
 from lm_jax.platform import devices, products_of
 from lm_jax.runs.checkpoints import Checkpoints
@@ -88,7 +89,11 @@ class NeuralModel(Texts):
             UserError: when the model writes no text.
         """
         check_writes(self.experiment)
-        how |= {"beam": beam, "end": end, "known": self.tokenizer.vocab_size}
+        known = self.tokenizer.vocab_size
+        if isinstance(beam, Contrastive):
+            given = self.model, self.params, prompts, length, self.context
+            return contrastive_search(*given, beam, sampling, known=known, end=end)
+        how |= {"beam": beam, "end": end, "known": known}
         if self.from_sources:
             how["sources"] = prompts
             start = np.array(self._framed().start, np.int32)
@@ -202,7 +207,8 @@ class CountedModel(Texts):
             )
         if beam is not None:
             raise UserError(
-                "A beam search is of networks, and this model counts: leave --beam out."
+                "A search is of networks, and this model counts: leave --beam out, and "
+                "--contrastive."
             )
         known = self.tokenizer.vocab_size
         return continue_counted(

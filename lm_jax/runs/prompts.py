@@ -16,11 +16,8 @@ def read_prompts(path: Path | str) -> list[str]:
     Raises:
         UserError: the file can't be read, or a line has no prompt; with its number.
     """
+    lines = read_text(path, "--prompts").split("\n")
     path = given_path(path, "--prompts")
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, ValueError) as error:
-        raise UserError(f"--prompts {path} can't be read: {error}.") from error
     if not lines[-1]:
         lines.pop()
     if path.suffix != ".jsonl":
@@ -37,6 +34,23 @@ def _prompt(line: str, where: str) -> str:
     if not isinstance(prompt, str):
         raise UserError(f'{where} has no text as its "prompt".')
     return prompt
+
+
+def read_text(path: Path | str, option: str) -> str:
+    """Read the text of a file.
+
+    Args:
+        path: of it.
+        option: of the command that names it.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    path = given_path(path, option)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{option} {path} can't be read: {error}.") from error
 
 
 def as_line(found: Sequence[Written]) -> str:

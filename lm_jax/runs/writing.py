@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Int
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.generation import Beam, Continuation, Sampling
+from lm_jax.generation import Beam, Constraint, Continuation, Contrastive, Sampling
+from lm_jax.generation.constraints import Grammar
 from lm_jax.generation.stopping import (
     certain,
     check_stops,
@@ -20,6 +21,9 @@ from lm_jax.generation.stopping import (
 from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.specials import spelled
 from lm_jax.tokenizers.trained import prompted, written
+
+Search = Beam | Contrastive
+"""What finds a text, where none is drawn."""
 
 Told = Callable[[Sequence[str]], None]
 """Told the new text of each prompt so far: what no later token changes."""
@@ -33,7 +37,8 @@ class Written(NamedTuple):
         text: new: without the prompt, what ended it, and a stop string.
         tokens: of it, as they are printed, with what ended it.
         log_probabilities: ln p of each, before penalties, temperature and cuts.
-        finish_reason: "stop" at an end or a stop string, "length" at the last token.
+        finish_reason: "stop" at an end or a stop string, or where the text is all that
+            a constraint asks for; "length" where it is cut off.
         score: of a beam search: see `Beam`; else the sum of the ln p.
     """
 
@@ -66,7 +71,8 @@ class Texts(ABC):
         length: int = 200,
         sampling: Sampling = Sampling(temperature=0.8),
         seed: int = 0,
-        beam: Beam | None = None,
+        beam: Search | None = None,
+        constraint: Constraint | None = None,
         **changed: Any,
     ) -> list[str]:
         """Continue texts by ``length`` tokens each; the prompts are given back too.
@@ -83,19 +89,26 @@ class Texts(ABC):
             sampling: how each is drawn.
             seed: of the draws.
             beam: searches instead.
+            constraint: what each new text is to be: `Choices`, a `Regex`, a `Schema`.
             changed: fields of the sampling.
 
         Raises:
             UserError: the model writes no text; a prompt is empty or has what the
-                tokenizer doesn't know; the seed is none; a name is no field's.
+                tokenizer doesn't know; the seed is none; a name is no field's; a text
+                is cut off before it is what the constraint asks for.
         """
         known = [field.name for field in fields(Sampling)]
+        others = ["length", "sampling", "seed", "beam", "constraint"]
         for name in changed.keys() - known:
-            there = nearest(name, ["length", "sampling", "seed", "beam", *known])
+            there = nearest(name, [*others, *known])
             raise UserError(f"generate takes no {name}=.{there}")
         sampling = replace(sampling, **changed)
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
-        found = self.write(texts, length, sampling, seed, beam=beam)
+        found = self.write(
+            texts, length, sampling, seed, beam=beam, constraint=constraint
+        )
+        if constraint is not None:
+            whole_or_raise(found, length)
         if self.from_sources:
             return [best.text for best, *_ in found]
         return [best.prompt + best.text for best, *_ in found]
@@ -107,7 +120,8 @@ class Texts(ABC):
         sampling: Sampling = Sampling(temperature=0.8),
         seed: int = 0,
         *,
-        beam: Beam | None = None,
+        beam: Search | None = None,
+        constraint: Constraint | None = None,
         stop: Sequence[str] = (),
         to_end: bool = False,
         numbers: Sequence[int] | None = None,
@@ -118,12 +132,19 @@ class Texts(ABC):
         Args:
             prompts, length, sampling, seed: as of `generate`.
             beam: searches instead, and gives the ``best`` texts of each prompt.
+            constraint: what each new text is to be; it ends where nothing may follow,
+                or where a document may end and does.
             stop: a text ends before the first of these strings in it.
             to_end: whether it ends where a document does. A target always does.
             numbers: of the prompts, by which they are drawn; None counts from 0.
             told: is told what is there so far; nothing of a beam search.
         """
         check_stops(stop)
+        end = self._end(to_end)
+        how: dict[str, Any] = {"beam": beam, "numbers": numbers}
+        if constraint is not None:
+            end = self.tokenizer.end_id if end is None else end
+            how["grammar"] = self._grammar(constraint, end, length, beam, stop)
         ids = [self._read(text) for text in prompts]
         given = [self._given(text) for text in prompts]
         before = [np.zeros(0, np.int32)] * len(ids) if self.from_sources else given
@@ -146,10 +167,9 @@ class Texts(ABC):
             length,
             sampling,
             seed,
-            beam=beam,
-            end=self._end(to_end),
-            numbers=numbers,
+            end=end,
             watch=watch if stop or told else None,
+            **how,
         )
         return [
             [self._written(text, one, partial(text_of, row), stop) for one in found]
@@ -167,7 +187,7 @@ class Texts(ABC):
         tokens = found.tokens
         body = tokens[: len(tokens) - found.ended]
         text = text_of(body)
-        place = first_stop(text, stop)
+        place, over = first_stop(text, stop), found.ended or found.whole
         if place is not None:
             count = tokens_to_stop(lambda n: text_of(body[:n]), len(body), stop)
             tokens, text = tokens[:count], text[:place]
@@ -176,9 +196,31 @@ class Texts(ABC):
             text=text,
             tokens=tuple(self.tokenizer.symbols(tokens)),
             log_probabilities=tuple(found.log_probabilities[: len(tokens)].tolist()),
-            finish_reason="length" if place is None and not found.ended else "stop",
+            finish_reason="stop" if place is not None or over else "length",
             score=found.score,
         )
+
+    def _grammar(
+        self,
+        constraint: Constraint,
+        end: int | None,
+        length: int,
+        beam: Search | None,
+        stop: Sequence[str],
+    ) -> Grammar:
+        """What a constraint allows of the tokens.
+
+        Raises:
+            UserError: it is none, or needs more tokens; it can't stand beside the rest.
+        """
+        if beam is not None or stop:
+            raise UserError(
+                "A constraint acts on drawn tokens, and says itself where a text ends: "
+                f"leave {'the search' if beam else 'the stop strings'} out."
+            )
+        grammar = Grammar(constraint, self.tokenizer, end)
+        grammar.check(length)
+        return grammar
 
     def canonical(self, prompt: str | None) -> str:
         """The text of a prompt as its tokens say it."""
@@ -211,9 +253,10 @@ class Texts(ABC):
         sampling: Sampling,
         seed: int,
         *,
-        beam: Beam | None = None,
+        beam: Search | None = None,
         end: int | None = None,
         numbers: Sequence[int] | None = None,
+        grammar: Grammar | None = None,
         watch: Any = None,
     ) -> list[list[Continuation]]:
         """Continue prompts of (tokens,), or write of sources; see `continue_prompts`.
@@ -228,7 +271,7 @@ class Texts(ABC):
         length: int,
         sampling: Sampling,
         seed: int,
-        beam: Beam | None = None,
+        beam: Search | None = None,
     ) -> Any:
         """Continue prompts of (tokens,) by ``length`` tokens each.
 
@@ -278,3 +321,17 @@ def write_all(
         for i, row in zip(some, rows, strict=True):
             found[i] = row
     return found
+
+
+def whole_or_raise(found: Sequence[Sequence[Written]], length: int) -> None:
+    """See that each text is all that a constraint asked for.
+
+    Raises:
+        UserError: one was cut off before.
+    """
+    cut = sum(best.finish_reason == "length" for best, *_ in found)
+    if cut:
+        raise UserError(
+            f"{cut} of {len(found)} texts are cut off after {length} tokens, before "
+            "they are what the constraint asks for: give them a greater length."
+        )

@@ -102,6 +102,11 @@ class CharacterTokenizer:
         texts += [UNKNOWN] * self.unknown + [END_OF_DOCUMENT] * self.end
         return [texts[i] for i in ids]
 
+    def spellings(self) -> list[bytes]:
+        """Give each character; <unk> and the end of a document spell nothing."""
+        spelled = [c.encode("utf-8", "surrogatepass") for c in self.characters]
+        return spelled + [b""] * (self.unknown + self.end)
+
 
 def _codes(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")

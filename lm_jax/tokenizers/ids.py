@@ -89,3 +89,7 @@ class IdTokenizer:
     def symbols(self, ids: Given) -> list[str]:
         """Give each number."""
         return [str(index(i)) for i in ids]
+
+    def spellings(self) -> list[bytes]:
+        """Give each number after a space; the end of a document spells nothing."""
+        return [b"" if i == self.end else f" {i}".encode() for i in range(self.size)]

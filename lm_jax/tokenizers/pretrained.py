@@ -1,6 +1,7 @@
 """A tokenizer that comes with a checkpoint: the tokenizer.json of `tokenizers`."""
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +22,24 @@ FILE = "tokenizer.json"
 ROLES = ("bos", "eos", "sep", "cls", "mask", "pad")
 # What comes back otherwise tells that something is forgotten.
 _PROBE = " The  Café\n\tends here. "
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
 # Models whose tokens are words, or parts of words between spaces.
 _WORDS = ("WordPiece", "WordLevel")
+
+
+def _byte_of_character() -> dict[str, int]:
+    """The byte that each character of a byte-level piece stands for.
+
+    Bytes that Latin-1 prints are their own characters, and the others, in their order,
+    those from 256 on (Radford et al. 2019, as GPT-2's encoder has it).
+    """
+    printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printed]
+    found = {chr(byte): byte for byte in printed}
+    return found | {chr(256 + k): byte for k, byte in enumerate(others)}
+
+
+_BYTES = _byte_of_character()
 
 
 @dataclass(frozen=True)
@@ -261,3 +278,27 @@ class PieceTokenizer:
     def _in_bytes(self) -> bool:
         """Whether a piece spells the bytes of a text, each as a character."""
         return '"ByteLevel"' in json.dumps(json.loads(self.document).get("decoder"))
+
+    def spellings(self) -> list[bytes]:
+        """Give each piece; tokens that are no text, and holes, spell nothing."""
+        special = self.pieces.get_added_tokens_decoder()
+        spelled = []
+        for i in range(self.vocab_size):
+            token = self.pieces.id_to_token(i)
+            if token is None or i == self.unknown_id:
+                spelled.append(b"")
+            elif i in special:
+                text = "" if special[i].special else special[i].content
+                spelled.append(text.encode())
+            else:
+                spelled.append(self._spelling(token))
+        return spelled
+
+    def _spelling(self, token: str) -> bytes:
+        """The bytes of a piece as models write it."""
+        if self._in_bytes:
+            known = all(c in _BYTES for c in token)
+            return bytes(_BYTES[c] for c in token) if known else b""
+        if self._model.get("byte_fallback") and (byte := _BYTE.fullmatch(token)):
+            return bytes([int(byte[1], 16)])
+        return f"{self.joiner}{token.replace('▁', ' ')}".encode()

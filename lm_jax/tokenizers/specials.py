@@ -92,6 +92,10 @@ class WithSpecials:
         texts = iter(self.tokenizer.symbols([i for i in whole if i < own]))
         return [next(texts) if i < own else self.names[i - own] for i in whole]
 
+    def spellings(self) -> list[bytes]:
+        """Give what the inner tokenizer's ids spell; names are no text."""
+        return self.tokenizer.spellings() + [b""] * len(self.names)
+
 
 def spelled(tokenizer: Trained, text: str) -> Int32[np.ndarray, " tokens"]:
     """Give the ids of a text in which a name, such as "<span_0>", is its token.

@@ -229,6 +229,18 @@ class SubwordTokenizer:
         pieces = (self._pieces.id_to_piece(index(i)) for i in ids)
         return [visible(piece.replace(_SPACE_SIGN, " ")) for piece in pieces]
 
+    def spellings(self) -> list[bytes]:
+        """Give each piece; a token that is a byte gives that byte."""
+        own, spelled = self._pieces, []
+        for i, piece in enumerate(self.pieces()):
+            if own.is_byte(i):
+                spelled.append(bytes([int(piece[1:-1], 16)]))
+            elif own.is_control(i) or own.is_unknown(i):
+                spelled.append(b"")
+            else:
+                spelled.append(piece.replace(_SPACE_SIGN, " ").encode())
+        return spelled
+
 
 def _short_lines(text: str) -> Iterator[str]:
     *whole, last = text.split("\n")

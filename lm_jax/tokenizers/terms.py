@@ -147,3 +147,9 @@ class TermTokenizer:
     def symbols(self, ids: Ids) -> list[str]:
         """Give each term."""
         return [self.words[i] for i in ids]
+
+    def spellings(self) -> list[bytes]:
+        """Give each term after a space."""
+        silent = (self.unknown_id, self.end_id)
+        spelled = (f" {word}".encode() for word in self.words)
+        return [b"" if i in silent else text for i, text in enumerate(spelled)]

@@ -68,6 +68,9 @@ class Trained(Protocol):
     def symbols(self, ids: Ids) -> list[str]:
         """Give each id as it is to be printed."""
 
+    def spellings(self) -> list[bytes]:
+        """Give what each id adds to a text before it, in UTF-8; b"" spells nothing."""
+
 
 def boundary_ids(tokenizer: Trained) -> tuple[int, ...]:
     """Give the ids of the tokens that end a sentence or a document."""

@@ -62,6 +62,10 @@ class ByteTokenizer:
         texts[ord("'")], texts[ord("\\")] = "'", "\\"
         return [(texts + [END_OF_DOCUMENT])[i] for i in ids]
 
+    def spellings(self) -> list[bytes]:
+        """Give each byte; the end of a document spells nothing."""
+        return [bytes([i]) for i in range(256)] + [b""] * self.end
+
 
 def utf8(text: str) -> bytes:
     """Give the bytes of a text.

@@ -146,3 +146,9 @@ class WordTokenizer:
     def symbols(self, ids: Ids) -> list[str]:
         """Give each word."""
         return [self.words[i] for i in ids]
+
+    def spellings(self) -> list[bytes]:
+        """Give each word after a space; line ends, which take none, spell nothing."""
+        silent = (self.unknown_id, self.sentence_end_id, self.end_id)
+        spelled = (f" {_as_written(word)}".encode() for word in self.words)
+        return [b"" if i in silent else text for i, text in enumerate(spelled)]
