@@ -148,12 +148,15 @@ class Paths:
     async def completions(self, request: Request) -> Response:
         """Continue texts."""
         body = await _body(request, self._limits)
-        return await self._answer(request, asked_text(body, self._opened, self._limits))
+        # A schema takes a while to read: others are answered meanwhile.
+        asked = await run_in_threadpool(asked_text, body, self._opened, self._limits)
+        return await self._answer(request, asked)
 
     async def chat(self, request: Request) -> Response:
         """Answer in a conversation."""
         body = await _body(request, self._limits)
-        return await self._answer(request, asked_chat(body, self._opened, self._limits))
+        asked = await run_in_threadpool(asked_chat, body, self._opened, self._limits)
+        return await self._answer(request, asked)
 
     async def embeddings(self, request: Request) -> Response:
         """Give vectors of texts."""

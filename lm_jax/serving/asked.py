@@ -10,6 +10,7 @@ from jaxtyping import Int
 from lm_jax.data.template import Turn
 from lm_jax.errors import UserError, nearest
 from lm_jax.generation import Sampling
+from lm_jax.serving.constraining import FORMAT, asked_grammar
 from lm_jax.serving.drawing import LIKELIEST
 from lm_jax.serving.fields import boolean, mapping, number, one_of, read_field, whole
 from lm_jax.serving.fields import text as read_text
@@ -70,7 +71,7 @@ _COMMON: tuple[str, ...] = (
     "min_p",
     "seed",
 )
-_COMMON += ("n", "stop", "stream", "stream_options", "logprobs")
+_COMMON += ("n", "stop", "stream", "stream_options", "logprobs", FORMAT)
 _TEXT = (*_COMMON, "prompt", "echo")
 _CHAT = (*_COMMON, "messages", "max_completion_tokens", "top_logprobs")
 _EMBEDDING = ("model", "input", "encoding_format")
@@ -151,18 +152,10 @@ def _checked(body: Any, opened: Opened, known: Sequence[str]) -> Mapping[str, An
     """The body, which has no field that means nothing here."""
     if not isinstance(body, dict):
         raise Refused(400, "The body is no JSON object.")
-    form = body.get("response_format")
-    if form not in (None, {"type": "text"}):
-        raise Refused(
-            400,
-            "response_format: answers are text; JSON and schemas are not enforced. "
-            "Leave it out.",
-            "response_format",
-        )
     for name, value in body.items():
         if name in _UNDONE and value not in _UNDONE[name]:
             raise Refused(400, f"{name} is not done here: leave it out.", name)
-        if name not in (*known, *_UNREAD, *_UNDONE, "response_format"):
+        if name not in (*known, *_UNREAD, *_UNDONE):
             raise Refused(400, f"There is no {name}.{nearest(name, known)}", name)
     model = read_field(body, "model", read_text, opened.name)
     if model != opened.name:
@@ -190,13 +183,16 @@ def _asked(
             "n",
         )
     options = read_field(body, "stream_options", mapping, {})
+    grammar = asked_grammar(body, opened, length)
+    stops = (*_stops(body), *stops) if grammar is None else ()
     seed = read_field(body, "seed", whole(0, 2**32 - 1), None)
     common: dict[str, Any] = {
         "length": length,
         "sampling": _sampling(body, opened),
         "seed": int(np.random.default_rng().integers(2**32)) if seed is None else seed,
         "ends": opened.ends,
-        "stops": (*_stops(body), *stops),
+        "stops": stops,
+        "grammar": grammar,
         "scored": logprobs is not None,
         "seconds": limits.seconds,
     }

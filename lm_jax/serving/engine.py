@@ -19,6 +19,7 @@ from jaxtyping import Int
 
 from lm_jax.errors import NotFinite, UserError
 from lm_jax.generation.sampling import check_seed
+from lm_jax.serving.constraining import begun, ending
 from lm_jax.serving.jobs import Busy, Closed, Counts, Job, Late, Tell, Ticket
 from lm_jax.serving.programs import Rows, Step, empty_rows
 from lm_jax.serving.writing import Piece, Token, Writing
@@ -56,7 +57,7 @@ class Engine:
     def __init__(self, model: Model, tokenizer: Trained, queue: int = 64):
         self.model, self.tokenizer, self.most = model, tokenizer, queue
         self.counts = Counts()
-        self._rows = empty_rows(model.slots)
+        self._rows = empty_rows(model.slots, model.vocab_size)
         self._slots: list[Ticket | None] = [None] * model.slots
         self._queue: deque[Ticket] = deque()
         self._changed = threading.Condition()
@@ -234,6 +235,7 @@ class Engine:
             rows.tokens[slot] = job.ids[-1]
             rows.positions[slot] = len(job.ids) - 1
             rows.scored[slot] = job.scored
+            new.row = begun(job.grammar, rows.allowed[slot])
             rows.drawings.set(
                 slot, job.seed, job.choice, job.sampling, self.model.vocab_size
             )
@@ -284,7 +286,14 @@ class Engine:
         rows.drawings.drawn[slot] += 1
         window = self.model.window
         full = window is not None and int(rows.positions[slot]) >= window
-        piece = writing.add(token, last=full or ticket.written == ticket.job.length)
+        last = full or ticket.written == ticket.job.length
+        try:
+            why = ending(ticket.row, token.id, last, rows.allowed[slot])
+        except UserError as error:
+            _tell(ticket, error)
+            self._free(slot)
+            return
+        piece = writing.add(token, why)
         if piece is None:
             return
         _tell(ticket, piece)
@@ -296,6 +305,7 @@ class Engine:
         self._slots[slot] = None
         self._rows.writes[slot] = self._rows.positions[slot] = 0
         self._rows.scored[slot] = False
+        self._rows.allowed[slot] = 255
 
 
 def _tell(ticket: Ticket, piece: Piece | Exception) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from lm_jax.generation import Sampling
+from lm_jax.generation.constraints import Grammar, Row
 from lm_jax.serving.writing import Piece, Writing
 
 
@@ -35,6 +36,7 @@ class Job:
         choice: which of several answers to the prompt this is: another draws others.
         ends: tokens that end the answer.
         stops: strings that end it.
+        grammar: what the answer is to be; None is any text.
         scored: whether log-probabilities are wanted.
         seconds: until the answer is cut; None has no limit.
     """
@@ -46,6 +48,7 @@ class Job:
     choice: int = 0
     ends: tuple[int, ...] = ()
     stops: tuple[str, ...] = ()
+    grammar: Grammar | None = None
     scored: bool = False
     seconds: float | None = None
 
@@ -66,6 +69,7 @@ class Ticket:
         read: tokens of the prompt that were read.
         written: tokens of the answer.
         writing: the answer, once there is a slot for it.
+        row: how far it has come of what it is to be.
     """
 
     job: Job
@@ -76,6 +80,7 @@ class Ticket:
     read: int = 0
     written: int = 0
     writing: Writing | None = None
+    row: Row | None = None
 
     @property
     def unread(self) -> int:

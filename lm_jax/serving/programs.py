@@ -12,10 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from lm_jax.adapting.quantized import Quantized
 from lm_jax.errors import UserError
+from lm_jax.generation.sampling import permitted
 from lm_jax.models.dtype import array_dtype
 from lm_jax.platform import products_of
 from lm_jax.runs.model import NeuralModel
@@ -53,6 +54,7 @@ class Rows(NamedTuple):
         positions: where it stands.
         writes: 1 where the slot adds a token, 0 where it waits or is free.
         scored: whether somebody asks for log-probabilities.
+        allowed: a bit for each token that may be drawn, the lowest of a byte first.
         drawings: how it draws.
     """
 
@@ -60,14 +62,16 @@ class Rows(NamedTuple):
     positions: Int[Array | np.ndarray, " slots"]
     writes: Int[Array | np.ndarray, " slots"]
     scored: Bool[Array | np.ndarray, " slots"]
+    allowed: UInt8[Array | np.ndarray, "slots bytes"]
     drawings: Drawings
 
 
-def empty_rows(slots: int) -> Rows:
+def empty_rows(slots: int, vocab_size: int) -> Rows:
     """Give the arrays of slots that are all free."""
     tokens, positions, writes = (np.zeros(slots, np.int32) for _ in range(3))
     scored = np.zeros(slots, bool)
-    return Rows(tokens, positions, writes, scored, no_drawings(slots))
+    allowed = np.full((slots, -(-vocab_size // 8)), 255, np.uint8)
+    return Rows(tokens, positions, writes, scored, allowed, no_drawings(slots))
 
 
 class Step(NamedTuple):
@@ -120,7 +124,7 @@ class Programs:
             return model.empty_cache(self.slots, whole)
 
         self._cache = self._made(jax.jit(empty))()
-        number, rows = np.int32(0), empty_rows(self.slots)
+        number, rows = np.int32(0), empty_rows(self.slots, self.vocab_size)
         step = jax.jit(_step_of(model), donate_argnums=1)
         self._step = self._made(step, self._params, self._cache, rows)
         read = jax.jit(_read_of(model, whole), donate_argnums=1)
@@ -170,7 +174,8 @@ def _step_of(model: nn.Module) -> Callable:
                 cache=cache,
             )
         logits = logits[:, 0]
-        drawn = draw(logits, rows.drawings).astype(jnp.int32)
+        open_to = permitted(logits, jnp.asarray(rows.allowed))
+        drawn = draw(open_to, rows.drawings).astype(jnp.int32)
         finite = jnp.isfinite(logits.max(axis=-1))
         return cache, Step(
             drawn, finite, scores_of(logits, drawn, jnp.asarray(rows.scored))

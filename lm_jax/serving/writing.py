@@ -74,12 +74,12 @@ class Writing:
         self._text = self._given = ""
         self._tokens: list[Token] = []
 
-    def add(self, token: Token, last: bool = False) -> Piece | None:
+    def add(self, token: Token, last: Reason | None = None) -> Piece | None:
         """Add a token; give what is settled since, None where nothing is.
 
         Args:
             token: its offset is filled in.
-            last: whether the answer may have no more.
+            last: why the answer has no more; None where it may go on.
         """
         if token.id in self._ends:
             return self._give(self._text, "stop")
@@ -89,11 +89,11 @@ class Writing:
         place = first_stop(self._text, self._stops)
         if place is not None:
             return self._give(self._text[:place], "stop")
-        return self.cut() if last else self._settled()
+        return self.cut(last) if last else self._settled()
 
-    def cut(self) -> Piece:
+    def cut(self, reason: Reason = "length") -> Piece:
         """End the answer here, with what was held back."""
-        return self._give(self._text, "length")
+        return self._give(self._text, reason)
 
     def _settled(self) -> Piece | None:
         text = certain(self._text, self._stops)

@@ -110,7 +110,7 @@ MESSAGES = {"messages": [{"role": "user", "content": "the"}]}
             MESSAGES | {"response_format": {"type": "json_object"}},
             400,
             "response_format",
-            "not enforced",
+            "response_format: ",
         ),
         ("/v1/embeddings", {"input": []}, 400, "input", "give a text"),
         ("/v1/embeddings", {"input": "a" * 65}, 400, None, "65 tokens"),

@@ -26,7 +26,7 @@ def written(tokenizer, prompt, ids, stops=(), ends=()):
     """The pieces of an answer; each is told before the next token comes."""
     writing, pieces = Writing(tokenizer, prompt, ends, stops), []
     for k, i in enumerate(ids):
-        piece = writing.add(Token(int(i)), last=k == len(ids) - 1)
+        piece = writing.add(Token(int(i)), "length" if k == len(ids) - 1 else None)
         if piece is not None:
             pieces.append(piece)
             if piece.reason is not None:
