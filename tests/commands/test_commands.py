@@ -97,6 +97,8 @@ def test_generate_continues_each_prompt_and_repeats_itself(folder, capsys):
     said = printed(capsys, *greedy, "--prompt", "the cat")
     assert said.startswith("the cat") and len(said) == len("the cat") + 30 + 1
     assert said == printed(capsys, *greedy, "--prompt", "the cat", "--seed", "5")
+    chosen = printed(capsys, *greedy, "--prompt", "the ", "--choices", "mouse", "moon")
+    assert chosen.strip() in ("the mouse", "the moon")
     long = "a dog sees the " * 8
     assert printed(capsys, *greedy, "--prompt", long).startswith(long)
     both = printed(capsys, *greedy, "--prompt", "the cat", "a")

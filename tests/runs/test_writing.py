@@ -9,7 +9,7 @@ import pytest
 from lm_jax.__main__ import main
 from lm_jax.counting import NGram
 from lm_jax.errors import UserError
-from lm_jax.generation import Beam, Sampling
+from lm_jax.generation import Beam, Choices, Sampling
 from lm_jax.models import Transformer
 from lm_jax.runs.drafting import Drafted
 from lm_jax.runs.model import CountedModel
@@ -133,6 +133,15 @@ def test_a_model_that_counts_has_no_beam(poem):
         poem.write(["春"], 3, beam=Beam(2))
 
 
+def test_a_model_that_counts_is_constrained_too(poem):
+    pytest.importorskip("llguidance", reason="needs the extra `constraints`")
+    allowed = ("花落", "花", "鸟")
+    for seed in range(4):
+        asked = (["春", "眠"], 6, DRAWN, seed)
+        for (found,) in poem.write(*asked, constraint=Choices(allowed)):
+            assert found.text in allowed and found.finish_reason == "stop"
+
+
 def test_prompts_are_read_from_lines(tmp_path):
     lines = tmp_path / "p.txt"
     lines.write_bytes("one\r\n\n春 two\n".encode())
@@ -165,6 +174,9 @@ def test_a_line_without_a_prompt_is_named(line, words, tmp_path):
         ("--beam.best 2", "--beam.size"),
         ("--prompt a --prompts b", "not both"),
         ("--beam.sise 2", "--beam.size"),
+        ("--choices a --regex b", "Give one of"),
+        ("--contrastive.alpha 0.1", "--contrastive.candidates"),
+        ("--schema no.json", "no.json can't be read"),
     ],
 )
 def test_what_does_not_go_together_is_refused(more, words, capsys, tmp_path):
