@@ -14,11 +14,13 @@ from lm_jax.data.fields import Field, inputs, mask, targets
 from lm_jax.data.order import Buckets, bucket_windows, sort_by_length
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.template import Template, answer_template
+from lm_jax.data.text_pairs import raw_pairs
 from lm_jax.data.tokens import Progress, Tokens
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
 from lm_jax.text import Columns, Corpus, find
 from lm_jax.tokenizers import Characters, Tokenizer, Trained
+from lm_jax.tokenizers.trained import beginning
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class Answers:
     gives: ClassVar[tuple[str, ...]] = ("inputs", "targets", "mask")
 
     corpus: Corpus
-    """The table; its column is that of the prompts."""
+    """The table, whose column is that of the prompts; or a corpus of pairs."""
     tokenizer: Tokenizer = Characters()
     answer: str = "answer"
-    """Column of the answers."""
+    """Column of the answers; "" where the corpus itself is pairs, as summaries are."""
     between: str = "\n"
     """What parts a prompt from its answer; a prompt that is continued ends in it."""
     lengths: tuple[int, ...] = (64, 128, 256)
@@ -122,7 +124,12 @@ def _prepared(
     cache: Path,
     progress: Progress | None,
 ) -> Prepared:
-    text = find(data.corpus, cache, Columns(others=answers))
+    text = find(data.corpus, cache, Columns(others=tuple(filter(None, answers))))
+    if text.together != 1 + len(answers):
+        raise UserError(
+            f"{data.corpus.source} has no pairs. Name the column of the answers of a "
+            "table (--data.answer NAME)."
+        )
     made = read_examples(text, data.tokenizer, cache, progress)
     between = _encoded(data.between, made.tokenizer)
     of = {s: _Rows(t, len(answers), between) for s, t in made.splits.items()}
@@ -130,10 +137,17 @@ def _prepared(
     def windows(split: str, batch: int) -> Windows:
         return bucket_windows(of[split].buckets(data.lengths), batch)
 
+    def asked(source: Any, length: int) -> Int32[np.ndarray, " tokens"]:
+        ids = made.tokenizer.encode(source)
+        ids = np.concatenate([beginning(made.tokenizer), ids, between])
+        of_prompt, _ = kept(len(ids), length, data.lengths[-1])
+        return ids[len(ids) - of_prompt :]
+
+    alone = len(answers) == 1
     return Prepared(
         tokenizer=made.tokenizer,
         # Bits per byte are of a whole text, and prompts are not predicted.
-        splits={s: _uncounted(t) for s, t in made.splits.items()},
+        splits={s: uncounted(t) for s, t in made.splits.items()},
         statement="\n".join([made.statement, *_cut(of, data.lengths[-1])]),
         digest=made.digest,
         text=made.text,
@@ -141,10 +155,13 @@ def _prepared(
         fields=fields,
         buckets=of["train"].buckets(data.lengths),
         windows=windows,
+        pairs=raw_pairs(text) if alone else None,
+        asked=asked if alone else None,
     )
 
 
-def _uncounted(tokens: Tokens) -> Tokens:
+def uncounted(tokens: Tokens) -> Tokens:
+    """Take away what bits per byte are made of."""
     return replace(tokens, coded=Coded(read=tokens.coded.read))
 
 

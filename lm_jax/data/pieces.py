@@ -10,8 +10,8 @@ from jaxtyping import Int32, Int64
 from lm_jax.tokenizers import Trained
 
 # Characters of writing without spaces are words of their own, as in BERT's tokenizer.
-_ALONE = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_PIECE = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+|[^\w\s]")
+ALONE = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_PIECE = re.compile(rf"[{ALONE}]|[^\W{ALONE}]+|[^\w\s]")
 
 
 def pieces_of(text: str) -> list[tuple[int, int]]:

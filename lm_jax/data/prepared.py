@@ -21,9 +21,12 @@ from lm_jax.data.questions import Questions
 from lm_jax.data.tokens import Tokenized, Tokens
 from lm_jax.data.windows import Windows
 from lm_jax.errors import UserError
-from lm_jax.text import Judged
+from lm_jax.text import Conversation, Judged
 from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.trained import visible
+
+Source = str | Conversation
+"""What a text is written of: another, or the turns of a conversation before it."""
 
 
 def _varied(*_: int) -> Any:
@@ -74,8 +77,11 @@ class Prepared:
     """Names of the classes that examples belong to, where they have a label."""
     frame: Frame | None = None
     """What stands around sources and targets, where there are some."""
-    pairs: Callable[[str], Iterator[tuple[str, str]]] | None = None
+    pairs: Callable[[str], Iterator[tuple[Source, str]]] | None = None
     """Of a split: each source and target as they stand in the corpus."""
+    asked: Callable[[Source, int], Int32[np.ndarray, " tokens"]] | None = None
+    """Of a source, and of how many tokens are to be written of it at most: what a
+    model reads first."""
     questions: Mapping[str, Questions] = field(default_factory=dict)
     """Of each split, what its rows are windows of, where they are of questions."""
     lanes: int | None = None

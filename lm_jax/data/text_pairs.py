@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 
 from lm_jax.bounds import SIZES, check, within
 from lm_jax.data.examples import check_lengths, read_examples
@@ -51,6 +51,8 @@ class TextPairs:
     """Whether the second text of a pair is read, and the first is written."""
     lengths: tuple[int, ...] = (16, 32, 64)
     """Tokens of a source, and of a target, with their ends; the shortest first."""
+    target_length: int | None = within(SIZES, None)
+    """Tokens of every target, where they are much shorter than the sources."""
     limit: int | None = within(SIZES, None)
     """Pairs of the training split to learn from, drawn by chance; all where None."""
     synthetic: str = ""
@@ -81,10 +83,15 @@ class TextPairs:
         made = read_examples(text, self.tokenizer, cache, progress)
         end = made.tokenizer.end_id
         assert end is not None, "Rows of two texts are refused without an end."
-        rows = {s: _Rows(t, self.turned, self.lengths) for s, t in made.splits.items()}
+        frame = Frame((end,), end, after=(end,))
+        how = self.turned, self.lengths, self.target_length
+        rows = {split: _Rows(t, *how) for split, t in made.splits.items()}
 
         def windows(split: str, batch: int) -> Windows:
             return bucket_windows(rows[split].buckets(), batch)
+
+        def asked(source: Any, length: int) -> Int32[np.ndarray, " tokens"]:
+            return frame.source(made.tokenizer.encode(source), self.lengths[-1])
 
         return Prepared(
             tokenizer=made.tokenizer,
@@ -93,11 +100,12 @@ class TextPairs:
             digest=self._turned(made.digest),
             text=self._turned(made.text),
             context=self.lengths[-1],
-            fields=pair_fields(),
+            fields=pair_fields(self.target_length or "length"),
             buckets=rows["train"].buckets(),
             windows=windows,
-            frame=Frame((end,), end, after=(end,)),
+            frame=frame,
             pairs=raw_pairs(text, self.turned),
+            asked=asked,
         )
 
     def _turned(self, digest: str) -> str:
@@ -106,26 +114,32 @@ class TextPairs:
 
     def _told(self, rows: dict[str, "_Rows"]) -> Iterator[str]:
         """Say how many texts are cut; nothing where none is."""
-        longest = self.lengths[-1]
+        longest = " and ".join(map(str, dict.fromkeys(rows["train"].longest)))
         counts = {split: each.cut().sum(0) for split, each in rows.items()}
         if any(count.any() for count in counts.values()):
             of = "; ".join(f"{s:,} and {t:,} of {n}" for n, (s, t) in counts.items())
             yield f"Sources and targets that are cut to {longest} tokens: {of}."
 
 
-def pair_fields() -> tuple[Field, ...]:
-    """Give the fields of sources with a target."""
+def pair_fields(target: int | str = "length") -> tuple[Field, ...]:
+    """Give the fields of sources with a target.
+
+    Args:
+        target: tokens of a target; "length" is as many as of a source.
+    """
     read = ("length",)
     return (
         Field("source", read, "int32", "the tokens that are read, from both sides"),
         Field("source_mask", read, "bool", "true where the source has a token"),
-        Field("decoder_inputs", read, "int32", "the token before each target"),
-        targets("length"),
-        mask("length"),
+        Field("decoder_inputs", (target,), "int32", "the token before each target"),
+        targets(target),
+        mask(target),
     )
 
 
-def raw_pairs(text: Text, turned: bool) -> Callable[[str], Iterator[tuple[str, str]]]:
+def raw_pairs(
+    text: Text, turned: bool = False
+) -> Callable[[str], Iterator[tuple[str, str]]]:
     """Give what yields the (source, target) of each row of a split, as they stand.
 
     Args:
@@ -151,11 +165,18 @@ class _Rows:
         tokens: both texts of each pair, an end after each.
         turned: whether the second is the source.
         lengths: that rows have.
+        target_length: of the targets; None is that of the row.
     """
 
     tokens: Tokens
     turned: bool
     lengths: tuple[int, ...]
+    target_length: int | None
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """The most tokens of a source, and of a target."""
+        return self.lengths[-1], self.target_length or self.lengths[-1]
 
     def sizes(self) -> Int64[np.ndarray, "rows 2"]:
         """Give the tokens of each source and target, with their ends."""
@@ -164,27 +185,30 @@ class _Rows:
 
     def cut(self) -> np.ndarray:
         """Say which sources and targets are cut."""
-        return self.sizes() > self.lengths[-1]
+        return self.sizes() > np.array(self.longest)
 
     def buckets(self) -> Buckets:
         """Sort the rows by the lengths that they fit."""
         sizes = self.sizes()
-        found = sort_by_length(sizes.max(1), self.lengths, self.row)
+        fitting = sizes[:, 0] if self.target_length else sizes.max(1)
+        found = sort_by_length(fitting, self.lengths, self.row)
         # A batch is counted by what is learnt: the tokens that are written.
-        written = np.minimum(sizes[:, 1], self.lengths[-1])
+        written = np.minimum(sizes[:, 1], self.longest[1])
         return replace(found, tokens=int(written.sum()))
 
     def row(self, example: int, length: int) -> Row:
         """Give the arrays of a row, padded by zeros."""
         bounds = self.tokens.documents[2 * example : 2 * example + 3]
-        texts = [_cut(self.tokens.ids[a:b], length) for a, b in pairwise(bounds)]
+        texts = [self.tokens.ids[a:b] for a, b in pairwise(bounds)]
         source, target = reversed(texts) if self.turned else texts
+        room = self.target_length or length
+        source, target = _cut(source, length), _cut(target, room)
         return {
             "source": _padded(source, length),
             "source_mask": np.arange(length) < len(source),
-            "decoder_inputs": _padded(np.roll(target, 1), length),
-            "targets": _padded(target, length),
-            "mask": (np.arange(length) < len(target)).astype(np.float32),
+            "decoder_inputs": _padded(np.roll(target, 1), room),
+            "targets": _padded(target, room),
+            "mask": (np.arange(room) < len(target)).astype(np.float32),
         }
 
 

@@ -9,6 +9,7 @@ from lm_jax.evaluation.neural_cache import NeuralCache
 from lm_jax.evaluation.predictions import Predictions, write_predictions
 from lm_jax.evaluation.ranking import Ranking, rank_scores
 from lm_jax.evaluation.rankings import Rankings
+from lm_jax.evaluation.rouge import Lead, Rouge
 from lm_jax.evaluation.sample import Sample
 from lm_jax.evaluation.span_scores import SlidingWindow, SpanScores
 from lm_jax.evaluation.translation import Moses, Translation
@@ -25,6 +26,8 @@ Evaluation = (
     | SlidingWindow
     | NeuralCache
     | Translation
+    | Rouge
+    | Lead
     | WordSimilarity
     | Sample
 )
@@ -37,12 +40,14 @@ __all__ = [
     "Evaluation",
     "Fitted",
     "Found",
+    "Lead",
     "Likelihood",
     "Moses",
     "NeuralCache",
     "Predictions",
     "Ranking",
     "Rankings",
+    "Rouge",
     "Sample",
     "Translation",
     "SlidingWindow",

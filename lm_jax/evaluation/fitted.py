@@ -120,10 +120,12 @@ class Fitted(Protocol):
         sampling: Sampling,
         seed: int,
         beam: Beam | None = None,
+        to_end: bool = False,
     ) -> Sequence[np.ndarray] | np.ndarray:
         """Continue prompts of (tokens,): new tokens of each.
 
-        A model of sources reads the prompts, and writes until its end.
+        With ``to_end`` each ends where a document does. A model of sources reads the
+        prompts, and always writes until its end.
         """
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:

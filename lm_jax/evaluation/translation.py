@@ -4,13 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from lm_jax.bounds import SIZES, check, within
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
-from lm_jax.generation import Beam, Sampling
-from lm_jax.tokenizers.trained import written
+from lm_jax.evaluation.writing import write_texts
+from lm_jax.generation import Beam
 
 Words = Literal["13a", "intl", "zh", "char", "none"]
 
@@ -91,36 +89,13 @@ class Translation:
         if fitted.data.pairs is None:
             raise UserError(_NO_PAIRS)
         sources, targets = zip(*fitted.data.pairs(split), strict=True)
-        texts = self.texts(fitted, sources, progress)
+        texts = write_texts(
+            fitted, sources, self.length, self.rows, beam=self.beam, progress=progress
+        )
         scores, signatures = compared(texts, targets, self.tokenize, self.lowercase)
         rows = zip(sources[:3], texts, targets, strict=False)
         shown = [f"{s}\n-> {text}\n   ({target})" for s, text, target in rows]
         return Found(scores, tuple(shown), {"signatures": signatures})
-
-    def texts(
-        self, fitted: Fitted, sources: Sequence[str], progress: Progress | None = None
-    ) -> list[str]:
-        """Write of sources, those of one length together."""
-        tokenizer, frame = fitted.data.tokenizer, fitted.data.frame
-        assert frame is not None, "Pairs of texts have a frame."
-        ids = [
-            frame.source(tokenizer.encode(source), fitted.data.context)
-            for source in sources
-        ]
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        found = [""] * len(ids)
-        for first in range(0, len(order), self.rows):
-            if progress is not None:
-                progress("writing", first, len(ids))
-            chosen = order[first : first + self.rows]
-            # The last few are filled up: so there is one number of rows.
-            filled = (chosen * self.rows)[: self.rows]
-            new = fitted.generate(
-                [ids[i] for i in filled], self.length, _LIKELIEST, 0, self.beam
-            )
-            for i, tokens in zip(chosen, new, strict=False):
-                found[i] = written(tokenizer, _before(tokens, frame.end))
-        return found
 
     def unfit(self, planned: Planned) -> Iterator[str]:
         """Say why it can't be made."""
@@ -128,17 +103,10 @@ class Translation:
             yield _NO_PAIRS
 
 
-_LIKELIEST = Sampling(temperature=0.0)
 _NO_PAIRS = (
     "Translation compares texts that are written of sources: train by Seq2Seq() on "
-    "TextPairs."
+    "TextPairs, or by NextToken() on Answers."
 )
-
-
-def _before(tokens: np.ndarray, end: int | None) -> np.ndarray:
-    """Cut a text at its end."""
-    ends = np.flatnonzero(tokens == end)
-    return tokens[: ends[0]] if len(ends) else tokens
 
 
 def compared(

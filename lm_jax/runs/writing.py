@@ -272,20 +272,24 @@ class Texts(ABC):
         sampling: Sampling,
         seed: int,
         beam: Search | None = None,
+        to_end: bool = False,
     ) -> Any:
         """Continue prompts of (tokens,) by ``length`` tokens each.
 
+        Args:
+            prompts, length, sampling, seed, beam: as of `write`.
+            to_end: whether a text ends where a document does. A target always does.
+
         Returns:
-            New tokens (batch, length); of a model that reads sources a list, each
-            up to its end.
+            New tokens (batch, length); where texts end a list, each up to its end.
 
         Raises:
             UserError: when the model writes no text.
         """
-        end = self._end(False)
+        end = self._end(to_end)
         found = self.continuations(prompts, length, sampling, seed, beam=beam, end=end)
         new = [row[0].tokens[: len(row[0].tokens) - row[0].ended] for row in found]
-        if self.from_sources:
+        if end is not None:
             return new
         return np.stack(new) if new else np.zeros((0, length), np.int32)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from lm_jax.errors import UserError
+from lm_jax.text.dialogues import dialogue_lines
 from lm_jax.text.opening import COMPRESSED, plain_name
 from lm_jax.text.reading import blocks
 from lm_jax.text.squad import passages
@@ -26,6 +27,8 @@ Form = Literal[
     "rated pairs",
     "parallel lines",
     "tabbed pairs",
+    "summaries",
+    "dialogues",
     "squad",
     "cmrc",
 ]
@@ -185,6 +188,18 @@ KNOWN = {
         ("cmn-eng.txt",),
         form="tabbed pairs",
     ),
+    "scitldr": Known(
+        "SciTLDR, abstracts of papers and their summaries",
+        "scitldr",
+        ("train.jsonl", "dev.jsonl", "test.jsonl"),
+        form="summaries",
+    ),
+    "dailydialog": Known(
+        "DailyDialog",
+        "dailydialog",
+        ("train.zip", "validation.zip", "test.zip"),
+        form="dialogues",
+    ),
     "squad": Known(
         "SQuAD 1.1, its development set", "squad", ("dev-v1.1.json",), form="squad"
     ),
@@ -272,6 +287,7 @@ def stripped_lines(texts: Iterable[str]) -> Iterator[str]:
 DOCUMENTS: dict[str, Callable[[Path], Iterator[str]]] = {
     "poems": poems,
     "chapters": chapters,
+    "dialogues": dialogue_lines,
     "squad": passages,
     "cmrc": partial(passages, found=True),
 }

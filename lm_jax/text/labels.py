@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from lm_jax.errors import UserError
 from lm_jax.text.opening import COMPRESSED, opened, reading, suffix
 from lm_jax.text.reading import old_lines
-from lm_jax.text.tables import READERS, kind_of
+from lm_jax.text.tables import READERS, kind_of, named_rows
 
 _MARK = re.compile(r"[^\w\s']|(?<!\w)'|'(?!\w)")
 
@@ -178,8 +178,42 @@ def tabbed_pairs(path: Path) -> Iterator[Example]:
             yield Example((source.strip(), target.strip()), "")
 
 
+def summaries(path: Path) -> Iterator[Example]:
+    """Read objects of JSON, each a document in sentences and one or more summaries.
+
+    A sentence stands on a line of its own. A document is given once with each of its
+    summaries, one after the other.
+
+    Raises:
+        UserError: the file cannot be read, or a row lacks a sentence or a summary.
+    """
+    for number, row in named_rows(path):
+        place = f"{path}, line {number}"
+        document = "\n".join(_texts_of(row, "source", place))
+        for summary in _texts_of(row, "target", place):
+            yield Example((document, summary), "")
+
+
+def _texts_of(row: Mapping[str, Any], name: str, place: str) -> list[str]:
+    """Give the texts of a list, white space within them as one space."""
+    given = row.get(name)
+    texts = given if isinstance(given, list) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise UserError(
+            f"{place} has no list of texts as '{name}': a document is the sentences of "
+            "its 'source', and has one 'target' or more."
+        )
+    found = [" ".join(text.split()) for text in texts]
+    if not all(found) and name == "target" or not any(found):
+        raise UserError(
+            f"{place} has an empty text as '{name}'. Take it out, or write what is "
+            "missing."
+        )
+    return [text for text in found if text]
+
+
 # The forms of rows of two texts.
-PAIRED = ("rated pairs", "parallel lines", "tabbed pairs")
+PAIRED = ("rated pairs", "parallel lines", "tabbed pairs", "summaries")
 
 # The forms of documents that have labels, and what finds both.
 LABELLED = {
@@ -189,4 +223,5 @@ LABELLED = {
     "rated pairs": rated_pairs,
     "parallel lines": parallel_lines,
     "tabbed pairs": tabbed_pairs,
+    "summaries": summaries,
 }

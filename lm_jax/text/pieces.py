@@ -240,7 +240,7 @@ class _Whole:
 
 def _is_text(path: Path, form: Form) -> bool:
     """Say whether a file must be UTF-8, and has characters to be counted."""
-    own = form in ("tar", *LABELLED)
+    own = form in ("tar", "dialogues", *LABELLED)
     return not own and (form != "text" or suffix(path) not in tables.BINARY)
 
 

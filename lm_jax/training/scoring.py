@@ -85,9 +85,10 @@ class Scored:
         sampling: Sampling,
         seed: int,
         beam: Beam | None = None,
+        to_end: bool = False,
     ) -> Sequence[np.ndarray] | np.ndarray:
         """Continue prompts of (tokens,): new tokens of each."""
-        return self.loaded.generate_ids(prompts, length, sampling, seed, beam)
+        return self.loaded.generate_ids(prompts, length, sampling, seed, beam, to_end)
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
         """Give the words that have a vector of their own, and the vectors."""

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from lm_jax.data import AnswerSpans, Rated, TextPairs
+from lm_jax.data import Answers, AnswerSpans, Rated, TextPairs
 from lm_jax.experiment import Experiment
 from lm_jax.experiment.loading import load_file
 from lm_jax.models.stack import initialise
@@ -69,6 +69,8 @@ def set_up_on(text, experiment):
         data = replace(data, tokenizer=Words())
     if isinstance(data, TextPairs):
         data = replace(data, target="other")
+    if isinstance(data, Answers):
+        data = replace(data, answer="other")
     if isinstance(data, Rated):
         data = replace(data, pair="other")
     model, watch = experiment.model, experiment.watch

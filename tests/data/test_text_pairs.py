@@ -82,6 +82,26 @@ def test_an_epoch_is_counted_by_the_tokens_that_are_written(folder, tmp_path):
     assert total == made.buckets.tokens == 10 * 5
 
 
+def test_targets_may_have_a_length_of_their_own(folder, tmp_path):
+    whole = prepared(tmp_path)
+    made = prepared(tmp_path, target_length=5)
+    assert "cut" not in made.statement  # 5 tokens, with their end
+    sizes = {field.name: field.sized(16)[0] for field in made.fields}
+    own = {"decoder_inputs": 5, "targets": 5, "mask": 5}
+    assert sizes == {"source": 16, "source_mask": 16} | own
+    both = [list(rows(each, each.order(0, 1))) for each in (whole, made)]
+    for one, other in zip(*both, strict=True):
+        for name, array in other.items():
+            length = own.get(name, len(one["source"]))
+            np.testing.assert_array_equal(array, one[name][:length])
+            assert not one[name][length:].any()
+    short = prepared(tmp_path, target_length=3)
+    assert "cut to 16 and 3 tokens: 0 and 10 of train" in short.statement
+    for row in rows(short, short.order(0, 2)):
+        assert row["targets"][-1] == short.tokenizer.end_id
+        assert short.tokenizer.decode(row["targets"][:2]) == "ein Hund"
+
+
 def test_lines_that_lack_their_other_are_named(folder, tmp_path):
     with (folder / "val.en").open("a") as file:
         file.write("one more\n")

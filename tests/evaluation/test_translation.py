@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from lm_jax.data.frame import Frame
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Moses, Translation
 from lm_jax.evaluation.fitted import Planned
 from lm_jax.evaluation.translation import compared
+from lm_jax.evaluation.writing import write_texts
 from lm_jax.tokenizers import Words
 
 TARGETS = [
@@ -80,32 +80,30 @@ class Echo:
     score = items = predictions = staticmethod(print)
     score_with_cache = vectors = rankings = staticmethod(print)
 
-    def __init__(self, pairs, end):
+    def __init__(self, pairs):
         tokenizer = Words().train([" ".join(s for s, _ in pairs)], end=True)
         end_id = tokenizer.end_id
-        self.asked, self.end = [], end
+        self.asked = []
         self.data = SimpleNamespace(
             tokenizer=tokenizer,
-            frame=Frame((end_id,), end_id, after=(end_id,)),
-            context=64,
+            asked=lambda source, length: np.append(tokenizer.encode(source), end_id),
             pairs=lambda split: iter(pairs),
         )
 
-    def generate(self, prompts, length, sampling, seed, beam):
+    def generate(self, prompts, length, sampling, seed, beam, to_end):
         self.asked.append(len(prompts))
-        assert sampling.temperature == 0
-        ended = self.end and self.data.tokenizer.end_id
-        return [np.append(p[:-1], ended or p[-2]) for p in prompts]
+        assert sampling.temperature == 0 and to_end
+        return [p[:-1] for p in prompts]
 
 
 def test_each_source_has_its_text_whatever_stands_beside_it():
     sources = [" ".join(f"w{k}" for k in range(n)) for n in (5, 2, 9, 3, 7)]
     pairs = [(source, "another") for source in sources]
     for rows in (1, 2, 64):
-        echo = Echo(pairs, end=True)
-        assert Translation(rows=rows).texts(echo, sources) == sources
+        echo = Echo(pairs)
+        assert write_texts(echo, sources, 9, rows) == sources
         assert set(echo.asked) == {rows}  # one shape, compiled once
-    found = Translation(rows=2).run(Echo([(s, s) for s, _ in pairs], True), "test")
+    found = Translation(rows=2).run(Echo([(s, s) for s, _ in pairs]), "test")
     assert found.scores["bleu"] == pytest.approx(100)
     assert found.scores["length_ratio"] == 1.0
     assert set(found.more["signatures"]) == {"bleu", "chrf"}
@@ -117,7 +115,7 @@ def test_without_pairs_there_is_nothing_to_compare():
     (said,) = Translation().unfit(planned)
     assert "TextPairs" in said
     assert not list(Translation().unfit(planned._replace(pairs=True)))
-    echo = Echo([("a b", "c")], True)
+    echo = Echo([("a b", "c")])
     echo.data.pairs = None
     with pytest.raises(UserError, match="TextPairs"):
         Translation().run(echo, "test")
