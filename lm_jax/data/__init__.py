@@ -6,6 +6,7 @@ from lm_jax.data.augmenting import Augmentation, Delete, Mask, Swap
 from lm_jax.data.bpe_dropout import BPEDropout
 from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
+from lm_jax.data.conversations import Conversations
 from lm_jax.data.cooccurrence import Cooccurrences
 from lm_jax.data.encoding import Coded
 from lm_jax.data.fields import Field
@@ -29,6 +30,7 @@ from lm_jax.data.prepared import Prepared, Searchable
 from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.streams import TokenStream
+from lm_jax.data.template import NAMED_TURNS, Template, answer_template
 from lm_jax.data.text_pairs import TextPairs
 from lm_jax.data.token_labels import TokenLabels
 from lm_jax.data.tokens import Tokens, tokenize
@@ -43,6 +45,7 @@ __all__ = [
     "Buckets",
     "CarriedStream",
     "Coded",
+    "Conversations",
     "Cooccurrences",
     "Data",
     "Delete",
@@ -54,6 +57,7 @@ __all__ = [
     "Mask",
     "MaskedStream",
     "Mixture",
+    "NAMED_TURNS",
     "Noise",
     "Order",
     "OwnData",
@@ -66,11 +70,13 @@ __all__ = [
     "Shape",
     "SpanCorruption",
     "Swap",
+    "Template",
     "TextPairs",
     "TokenLabels",
     "TokenStream",
     "Tokens",
     "WordContexts",
+    "answer_template",
     "batches",
     "bucket_windows",
     "digest_of",

@@ -7,6 +7,7 @@ from lm_jax.data.answer_spans import AnswerSpans
 from lm_jax.data.answers import AnswerPairs, Answers
 from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import WordContexts
+from lm_jax.data.conversations import Conversations
 from lm_jax.data.cooccurrence import Cooccurrences
 from lm_jax.data.labelled import Labelled
 from lm_jax.data.masking import MaskedStream
@@ -36,6 +37,7 @@ Data = (
     | Rated
     | Answers
     | AnswerPairs
+    | Conversations
     | Passages
     | TextPairs
     | AnswerSpans

@@ -4,27 +4,34 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Bool, Int32
 
 from lm_jax.errors import UserError, nearest
+from lm_jax.text import Turn
+from lm_jax.text.dialogues import ROLES, Role
 from lm_jax.tokenizers import Trained
 
-Role = Literal["system", "user", "assistant"]
-ROLES = ("system", "user", "assistant")
+__all__ = ["NAMED_TURNS", "Role", "Template", "Turn", "answer_template"]
 
-# Two of Unicode's noncharacters (23.7), which no text has: the end of a document, and
-# what parts the contents of a turn from what the template writes around them.
-_END, _PART = "\ufdd0", "\ufdd1"
+# Three of Unicode's noncharacters (23.7), which no text has: the end of a document, and
+# what parts the contents of a turn, of the assistant's or of another, from what the
+# template writes around them.
+_END, _PART, _ANSWER = "\ufdd0", "\ufdd1", "\ufdd2"
 
 
-class Turn(NamedTuple):
-    """What one side says."""
+class Marked(NamedTuple):
+    """The tokens of a conversation.
 
-    role: Role
-    content: str
+    Attributes:
+        ids: of them.
+        answers: true for what the assistant says, and for what ends that.
+    """
+
+    ids: Int32[np.ndarray, " tokens"]
+    answers: Bool[np.ndarray, " tokens"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,57 @@ class Template:
             UserError: the template is none, or can't write such turns; the vocabulary
                 lacks something of them; they have a character that marks an end.
         """
-        parts = list(_parts(self._text(turns, answer), tokenizer))
-        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+        return self._encoded(self._text(turns, answer), tokenizer).ids
+
+    def marked(self, turns: Sequence[Turn], tokenizer: Trained) -> Marked:
+        """Give the tokens of a whole conversation, and which of them are answers.
+
+        What ends an answer is the end of a document, or the first of ``stops``, with
+        whatever the template writes before it.
+
+        Args:
+            turns: the conversation.
+            tokenizer: of the model.
+
+        Raises:
+            UserError: as `ids`; the template ends an answer by neither.
+        """
+        text = self._text(turns, answer=False)
+        ends = self._ends(tokenizer)
+        if not all(_to_end(after, ends) for after in text.split(_ANSWER)[2::2]):
+            raise UserError(
+                "The template doesn't say where an answer ends: after what the "
+                "assistant says it writes neither `end` (or the tokenizer has none) "
+                "nor one of its `stops`. A model would learn no end."
+            )
+        return self._encoded(text, tokenizer)
+
+    def parts(self, turns: Sequence[Turn]) -> list[str]:
+        """Give what is said and what the template writes around it, each by itself."""
+        marks = f"[{_END}{_PART}{_ANSWER}]"
+        return [p for p in re.split(marks, self._text(turns, answer=False)) if p]
+
+    def _ends(self, tokenizer: Trained) -> tuple[str, ...]:
+        """What may end an answer."""
+        return self.stops if tokenizer.end_id is None else (_END, *self.stops)
+
+    def _encoded(self, text: str, tokenizer: Trained) -> Marked:
+        """Encode a rendered text, what the assistant says apart from the rest."""
+        ends, spans = self._ends(tokenizer), list[tuple[str, bool]]()
+        for k, part in enumerate(text.split(_ANSWER)):
+            inside, cut = k % 2 == 1, _to_end(part, ends) if k else 0
+            spans += (
+                [(part, True)] if inside else [(part[:cut], True), (part[cut:], False)]
+            )
+        parts = [
+            (ids, np.full(len(ids), answers))
+            for span, answers in spans
+            for ids in _parts(span, tokenizer)
+        ]
+        if not parts:
+            return Marked(np.zeros(0, np.int32), np.zeros(0, bool))
+        ids, answers = zip(*parts, strict=True)
+        return Marked(np.concatenate(ids), np.concatenate(answers))
 
     def _text(self, turns: Sequence[Turn], answer: bool) -> str:
         for turn in turns:
@@ -66,13 +122,17 @@ class Template:
                 raise UserError(
                     f"A turn is by {turn.role!r}.{nearest(turn.role, ROLES)}"
                 )
-            if _END in turn.content or _PART in turn.content:
+            if any(mark in turn.content for mark in (_END, _PART, _ANSWER)):
                 raise UserError(
-                    f"What the {turn.role} says has U+FDD0 or U+FDD1, which are no "
-                    "characters: the template marks ends by them."
+                    f"What the {turn.role} says has one of U+FDD0 to U+FDD2, which are "
+                    "no characters: the template marks ends by them."
                 )
+        marks = {"assistant": _ANSWER}
         said = [
-            {"role": turn.role, "content": f"{_PART}{turn.content}{_PART}"}
+            {
+                "role": turn.role,
+                "content": turn.content.join([marks.get(turn.role, _PART)] * 2),
+            }
             for turn in turns
         ]
         jinja2 = _jinja()
@@ -95,6 +155,14 @@ class Template:
             raise UserError(
                 f"The template is no Jinja, line {error.lineno}: {error.message}"
             ) from error
+
+
+NAMED_TURNS = Template(
+    "{{ end }}{% for turn in turns %}{{ turn.role }}: {{ turn.content }}"
+    "{{ end if turn.role == 'assistant' else '\\n' }}{% endfor %}"
+    "{% if answer %}assistant: {% endif %}"
+)
+"""Each turn after the name of its side; an answer ends as a document does."""
 
 
 def answer_template(between: str) -> Template:
@@ -126,6 +194,13 @@ def _is_known(text: str, tokenizer: Trained) -> bool:
     except UserError:
         return False
     return len(ids) > 0 and tokenizer.unknown_id not in ids
+
+
+def _to_end(after: str, ends: Sequence[str]) -> int:
+    """Give how many characters after an answer end it; 0 where nothing does."""
+    own = after.partition(_PART)[0]
+    found = [(own.find(end), len(end)) for end in ends if end in own]
+    return sum(min(found, default=(0, 0)))
 
 
 def _parts(text: str, tokenizer: Trained) -> Iterator[Int32[np.ndarray, " tokens"]]:

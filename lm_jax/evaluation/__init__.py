@@ -2,6 +2,7 @@
 
 from lm_jax.evaluation.classes import ClassScores
 from lm_jax.evaluation.correlation import Correlation
+from lm_jax.evaluation.distinct import Distinct
 from lm_jax.evaluation.entities import EntityScores
 from lm_jax.evaluation.fitted import Fitted, Found
 from lm_jax.evaluation.likelihood import Accuracy, Likelihood
@@ -28,6 +29,7 @@ Evaluation = (
     | Translation
     | Rouge
     | Lead
+    | Distinct
     | WordSimilarity
     | Sample
 )
@@ -36,6 +38,7 @@ __all__ = [
     "Accuracy",
     "ClassScores",
     "Correlation",
+    "Distinct",
     "EntityScores",
     "Evaluation",
     "Fitted",

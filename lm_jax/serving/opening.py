@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lm_jax.data import AnswerPairs, Answers
+from lm_jax.data import AnswerPairs, Answers, Conversations
 from lm_jax.data.template import Template, plain_template
 from lm_jax.errors import UserError
 from lm_jax.runs.directory import find_run
@@ -77,6 +77,6 @@ def open_model(path: Path, step: int | None = None) -> Opened:
 def opened(name: str, fitted: NeuralModel) -> Opened:
     """Give a model its template: that of its data, where it was trained on answers."""
     data = fitted.experiment.data
-    if isinstance(data, Answers | AnswerPairs):
+    if isinstance(data, Answers | AnswerPairs | Conversations):
         return Opened(name, fitted, data.template, True)
     return Opened(name, fitted, plain_template(fitted.tokenizer), False)

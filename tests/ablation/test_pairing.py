@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from lm_jax.data import Answers, AnswerSpans, Rated, TextPairs
+from lm_jax.data import Answers, AnswerSpans, Conversations, Rated, TextPairs
 from lm_jax.experiment import Experiment
 from lm_jax.experiment.loading import load_file
 from lm_jax.models.stack import initialise
@@ -48,7 +48,12 @@ def text(tmp_path_factory):
     told = [
         {"label": k % 3, "score": k / 9, "other": TEXT[k:][:90]} for k in range(150)
     ]
-    rows = [{"text": f"{k} {TEXT[9 * k :][:200]}", **told[k]} for k in range(150)]
+    answer = {"role": "assistant", "content": "me"}
+    said = [[{"role": "user", "content": f"who {k}?"}, answer] for k in range(150)]
+    rows = [
+        {"text": f"{k} {TEXT[9 * k :][:200]}", "said": said[k], **told[k]}
+        for k in range(150)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     passages = [TEXT[9 * k :][:200] for k in range(30)]
     answered = [asked(f"q{k}", (passage[:9], 0)) for k, passage in enumerate(passages)]
@@ -71,6 +76,8 @@ def set_up_on(text, experiment):
         data = replace(data, target="other")
     if isinstance(data, Answers):
         data = replace(data, answer="other")
+    if isinstance(data, Conversations):
+        data = replace(data, corpus=replace(data.corpus, column="said"))
     if isinstance(data, Rated):
         data = replace(data, pair="other")
     model, watch = experiment.model, experiment.watch
