@@ -5,7 +5,10 @@ Run:     ./launch.sh train experiments/scitldr.py            (and :decoder)
          ./launch.sh evaluate runs/scitldr/base/seed0 --split test --evaluation lead
          ./launch.sh generate runs/scitldr/decoder/seed0 --to-end --prompt "We show
          that ... TL;DR: "     (the prompt of the decoder ends in a line end, TL;DR: )
-Expect:  not run to its end yet
+Expect:  not run to its end yet. The first sentence of each abstract (lead-1) has
+         0.282, 0.113 and 0.231 of ROUGE-1, 2 and L on test, 0.272, 0.105 and 0.218 on
+         validation; by the rule of SciTLDR's script (below) 0.282, 0.105 and 0.224 on
+         test
 Source:  Cachola et al. 2020 (arXiv 2004.15011), SciTLDR with abstracts alone: BART
          43.3, 20.8 and 35.0 of ROUGE-1, 2 and L (recalled, not read again). Its BART
          was trained on 160 GB of text before; here 1,992 abstracts are all there is.
