@@ -18,11 +18,12 @@ MATRICES = ((2048, 384, 1536), (2048, 2048, 2048), (4096, 768, 3072))
 
 
 class Worker:
-    """A side with the training that it holds: one size at a time."""
+    """A side with what it holds: the training of one size, or a model that writes."""
 
     def __init__(self, side: str):
         self.side = importlib.import_module(f"lm_jax.bench.{side}_side")
         self.train: Any = None
+        self.writer: Any = None
 
     def version(self) -> dict:
         """What is measured, and in which modes."""
@@ -44,13 +45,26 @@ class Worker:
         loss = self.train(mode, steps)
         return {"seconds": time.perf_counter() - begin, "loss": loss}
 
+    def make(self, **what: Any) -> dict:
+        """Write a model with first values into a folder."""
+        return self.side.make(**what)
+
+    def open(self, folder: str) -> dict:
+        """Read the model of a folder, to write with it."""
+        self.writer = self.side.Writer(folder)
+        return {}
+
+    def write(self, **what: Any) -> dict:
+        """Go on from prompts: seconds it took, and the tokens."""
+        return self.writer.write(**what)
+
 
 def main() -> None:
     """Answer requests until the input ends."""
     # What a library prints must not stand between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    if sys.argv[1] == "jax":
+    if sys.argv[1].startswith("jax"):
         configure()
     worker = Worker(sys.argv[1])
     for line in sys.stdin:

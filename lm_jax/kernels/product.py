@@ -27,8 +27,59 @@ def product(
         x, kernel: of one type.
         result: the type that sums are given in, as for logits; None is that type.
     """
-    y = jnp.matmul(_rows(x), kernel, preferred_element_type=result)
+    times = functools.partial(_times, result=result)
+    row = functools.partial(_row_times_cpu, result=result)
+    rows = _rows(x)
+    y = _by_row(rows, kernel, kernel.shape[0], row, times)
     return _unrows(y, x)
+
+
+def _times(x, kernel, result):
+    return jnp.matmul(x, kernel, preferred_element_type=result)
+
+
+def _by_row(x, matrix, inputs, row_cpu, otherwise):
+    """Multiply in a CPU's way for one row of bfloat16, or otherwise."""
+    one = x.dtype == jnp.bfloat16 and x.size == inputs and inputs % LANES == 0
+    if not one or several_devices():
+        return otherwise(x, matrix)
+
+    def tied(x, matrix):
+        # Else the compiler widens the matrix ahead of the loop that decodes, and each
+        # token reads twice as much.
+        return row_cpu(*jax.lax.optimization_barrier((x, matrix)))
+
+    return jax.lax.platform_dependent(x, matrix, cpu=tied, default=otherwise)
+
+
+# XLA's CPU backend has no product of a bfloat16 row: it makes a float32 copy of the
+# matrix and reads that. Sums of so many terms, written out, become one loop that reads
+# the matrix as it is: 0.45 ms in place of 1.83 (768 x 3072, jax 0.12, one Sapphire
+# Rapids core).
+LANES, TERMS = 16, 64
+
+
+def _row_times_cpu(x, kernel, result):
+    """Multiply (1, k) by (k, n): sums over 16 blocks of k, then over a block."""
+    x = x.astype(jnp.float32).reshape(LANES, -1, 1)
+    blocks = kernel.reshape(LANES, -1, kernel.shape[1])
+    sums = sum(
+        a * block.astype(jnp.float32) for a, block in zip(x, blocks, strict=True)
+    )
+    sums = jax.lax.optimization_barrier(sums)  # one loop for both would be slow
+    return sums.sum(0, keepdims=True).astype(result or kernel.dtype)
+
+
+def _row_times_transpose_cpu(x, matrix, result):
+    """Multiply (1, k) by the transpose of (n, k): sums by lanes, then over those."""
+    lanes = LANES
+    while x.shape[1] > TERMS * lanes and x.shape[1] % (2 * lanes) == 0:
+        lanes *= 2
+    x = x.astype(jnp.float32).reshape(-1, lanes)
+    parts = jnp.split(matrix, len(x), axis=1)
+    sums = sum(a * part.astype(jnp.float32) for a, part in zip(x, parts, strict=True))
+    sums = jax.lax.optimization_barrier(sums)
+    return sums.sum(1)[None].astype(result or matrix.dtype)
 
 
 def _rows(x: Array) -> Array:
@@ -77,11 +128,23 @@ def product_of_transpose(
 ) -> Float[Array, "batch time n"]:
     """Multiply rows by the transpose of a matrix: ``x @ matrix.T``; see `product`."""
     if x.shape[1] == 1:  # decoding: laying the matrix out costs more than it gives
-        return product(x, matrix.T, result)
+        return _token_times_transpose(x, matrix, result)
     kernel = jax.lax.platform_dependent(
         matrix, cpu=_transposed_cpu, default=jnp.transpose
     )
     return product(x, kernel, result)
+
+
+def _token_times_transpose(x, matrix, result):
+    row = functools.partial(_row_times_transpose_cpu, result=result)
+
+    def plain(x, matrix):
+        return product(x, matrix.T, result)
+
+    if x.shape[0] > 1 or several_devices():
+        return plain(x, matrix)
+    y = _by_row(_rows(x), matrix, matrix.shape[1], row, plain)
+    return _unrows(y, x)
 
 
 def _transposed_cpu(matrix):

@@ -98,3 +98,42 @@ def test_over_rows_is_the_transpose_times_the_other(batch, rows, k, n, dtype):
     x, y = draws((*batch, rows, k), (*batch, rows, n), dtype=dtype)
     expected = np.swapaxes(np.float32(x), -1, -2) @ np.float32(y)
     close(over_rows(x, y), expected, dtype)
+
+
+ROW = [(64,), (1, 64), (1, 1, 64)]
+
+
+@pytest.mark.parametrize("leading", ROW, ids=str)
+def test_one_row_of_bfloat16_is_multiplied_as_exactly_as_many(leading):
+    x, kernel, matrix = draws(leading, (64, 24), (24, 64), dtype="bfloat16")
+    exact = np.float32(x) @ np.float32(kernel)
+    found = jax.jit(product, static_argnums=2)(x, kernel, jnp.float32)
+    assert found.shape == exact.shape
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
+    if len(leading) == 3:
+        exact = np.float32(x) @ np.float32(matrix).T
+        found = jax.jit(product_of_transpose, static_argnums=2)(x, matrix, jnp.float32)
+        np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_a_gradient_through_the_logits_of_one_row():
+    x, matrix, weights = draws((1, 1, 64), (24, 64), (1, 1, 24), dtype="bfloat16")
+    found = value_and_gradients(product_of_transpose, x, matrix, weights)
+    exact = (np.float32(a) for a in (x, matrix, weights))
+    expected = value_and_gradients(lambda a, b: a @ b.T, *exact)
+    for one, other in zip(found, expected, strict=True):
+        close(one, other, "bfloat16")
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the CPU's own form")
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_loop_reads_a_matrix_of_bfloat16_as_it_is(transposed):
+    multiply = product_of_transpose if transposed else product
+    x, matrix = draws((1, 1, 128), (128, 128), dtype="bfloat16")
+
+    def steps(x, matrix):
+        return jax.lax.fori_loop(0, 9, lambda _, x: multiply(x, matrix), x)
+
+    compiled = jax.jit(steps).lower(x, matrix).compile()
+    # No copy of it, least of all one of float32.
+    assert compiled.memory_analysis().temp_size_in_bytes < 2 * matrix.size
