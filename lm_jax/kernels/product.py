@@ -137,14 +137,16 @@ def product_of_transpose(
 
 def _token_times_transpose(x, matrix, result):
     row = functools.partial(_row_times_transpose_cpu, result=result)
+    if several_devices():
+        return _times_transpose(x, matrix, result)
+    times = functools.partial(_times_transpose, result=result)
+    return _unrows(_by_row(_rows(x), matrix, matrix.shape[1], row, times), x)
 
-    def plain(x, matrix):
-        return product(x, matrix.T, result)
 
-    if x.shape[0] > 1 or several_devices():
-        return plain(x, matrix)
-    y = _by_row(_rows(x), matrix, matrix.shape[1], row, plain)
-    return _unrows(y, x)
+def _times_transpose(x, matrix, result):
+    # Said in one, or XLA's CPU backend lays the transpose out ahead of a loop.
+    last = ((x.ndim - 1,), (1,)), ((), ())
+    return jax.lax.dot_general(x, matrix, last, preferred_element_type=result)
 
 
 def _transposed_cpu(matrix):
