@@ -203,3 +203,32 @@ def test_blocks_of_a_long_text_are_few_and_of_whole_queries_but_the_last(time):
     *sizes, last = [end - start for start, end in blocks]
     assert all(size % attention.QUERIES == 0 for size in sizes)
     assert last % attention.QUERIES == 0 or last < attention.QUERIES
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_one_token_of_bfloat16_attends_as_in_float32(rows):
+    query, gradient, key, value = inputs(2, 3, 3, 1, 7, 8, "bfloat16")
+    bias = jax.random.normal(jax.random.key(1), (rows, 3, 1, 7))
+    mask = jnp.arange(7) < jnp.array([5, 7])[:, None, None, None]
+
+    def ours(query, key, value, bias):
+        return attend(query, key, value, mask, bias=bias)
+
+    def plain(query, key, value, bias):
+        return defined(query, key, value, mask, bias=bias)
+
+    mixed, pull = jax.vjp(ours, query, key, value, bias)
+    exact = (part.astype(jnp.float32) for part in (query, key, value, bias))
+    expected, pull_expected = jax.vjp(plain, *exact)
+    found = [mixed, *pull(gradient)]
+    wanted = [expected, *pull_expected(gradient.astype(jnp.float32))]
+    assert [part.shape for part in found] == [part.shape for part in wanted]
+    check(found, wanted, 3e-2)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the CPU's own form")
+def test_one_token_makes_no_float32_copies_of_a_cache_in_bfloat16():
+    query, _, key, value = inputs(2, 4, 4, 1, 256, 64, "bfloat16")
+    mask = jnp.ones((1, 1, 1, 256), bool)
+    compiled = jax.jit(attend).lower(query, key, value, mask).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < key.size
