@@ -29,6 +29,7 @@ from lm_jax.data.passages import Passages
 from lm_jax.data.prepared import Prepared, Searchable
 from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
+from lm_jax.data.stories import Stories
 from lm_jax.data.streams import TokenStream
 from lm_jax.data.template import NAMED_TURNS, Template, answer_template
 from lm_jax.data.text_pairs import TextPairs
@@ -69,6 +70,7 @@ __all__ = [
     "SentencePairs",
     "Shape",
     "SpanCorruption",
+    "Stories",
     "Swap",
     "Template",
     "TextPairs",

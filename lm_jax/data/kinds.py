@@ -18,6 +18,7 @@ from lm_jax.data.passages import Passages
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.rated import Rated
 from lm_jax.data.spans import SpanCorruption
+from lm_jax.data.stories import Stories
 from lm_jax.data.streams import TokenStream
 from lm_jax.data.text_pairs import TextPairs
 from lm_jax.data.token_labels import TokenLabels
@@ -41,6 +42,7 @@ Data = (
     | Passages
     | TextPairs
     | AnswerSpans
+    | Stories
     | TokenLabels
 )
 

@@ -84,6 +84,8 @@ class Prepared:
     model reads first."""
     questions: Mapping[str, Questions] = field(default_factory=dict)
     """Of each split, what its rows are windows of, where they are of questions."""
+    kinds: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    """Of each split and row, the task of each question in it, where they have some."""
     lanes: int | None = None
     """Rows of an evaluation batch where batches continue each other, else None."""
     searchable: Searchable | None = None

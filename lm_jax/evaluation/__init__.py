@@ -13,6 +13,7 @@ from lm_jax.evaluation.rankings import Rankings
 from lm_jax.evaluation.rouge import Lead, Rouge
 from lm_jax.evaluation.sample import Sample
 from lm_jax.evaluation.span_scores import SlidingWindow, SpanScores
+from lm_jax.evaluation.tasks import TaskAccuracy
 from lm_jax.evaluation.translation import Moses, Translation
 from lm_jax.evaluation.word_similarity import WordSimilarity
 
@@ -25,6 +26,7 @@ Evaluation = (
     | SpanScores
     | EntityScores
     | SlidingWindow
+    | TaskAccuracy
     | NeuralCache
     | Translation
     | Rouge
@@ -52,9 +54,10 @@ __all__ = [
     "Rankings",
     "Rouge",
     "Sample",
-    "Translation",
     "SlidingWindow",
     "SpanScores",
+    "TaskAccuracy",
+    "Translation",
     "WordSimilarity",
     "rank_scores",
     "write_predictions",

@@ -21,6 +21,7 @@ from lm_jax.models.pooling import *
 from lm_jax.models.positions import *
 from lm_jax.models.recurrent import *
 from lm_jax.models.softmax import *
+from lm_jax.models.story_reader import *
 from lm_jax.models.tagger import *
 from lm_jax.models.transformer import *
 from lm_jax.models.word_vectors import *

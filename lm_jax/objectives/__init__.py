@@ -1,5 +1,6 @@
 """What is learnt: (model, params, batch, key, carry) -> sums."""
 
+from lm_jax.objectives.answer_questions import AnswerQuestions
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.classify import Classify
 from lm_jax.objectives.distil import Distil
@@ -25,6 +26,7 @@ Objective = (
     | Regress
     | FindSpan
     | LabelTokens
+    | AnswerQuestions
     | SkipGram
     | BagOfWords
     | GloVe
@@ -34,6 +36,7 @@ Objective = (
 )
 
 __all__ = [
+    "AnswerQuestions",
     "BagOfWords",
     "Classify",
     "Distil",

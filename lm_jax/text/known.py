@@ -10,6 +10,7 @@ from typing import Literal
 
 from lm_jax.errors import UserError
 from lm_jax.text.dialogues import dialogue_lines
+from lm_jax.text.babi import training_stories
 from lm_jax.text.opening import COMPRESSED, plain_name
 from lm_jax.text.reading import blocks
 from lm_jax.text.squad import passages
@@ -31,6 +32,7 @@ Form = Literal[
     "dialogues",
     "squad",
     "cmrc",
+    "babi",
 ]
 
 
@@ -209,6 +211,12 @@ KNOWN = {
         ("cmrc2018_dev.json",),
         form="cmrc",
     ),
+    "babi": Known(
+        "bAbI, 20 tasks of 1,000 questions",
+        "babi",
+        ("babi_v1.2_en_1k.tar",),
+        form="babi",
+    ),
     "classics": Known(
         "Four Chinese novels",
         "classics",
@@ -290,4 +298,5 @@ DOCUMENTS: dict[str, Callable[[Path], Iterator[str]]] = {
     "dialogues": dialogue_lines,
     "squad": passages,
     "cmrc": partial(passages, found=True),
+    "babi": training_stories,
 }

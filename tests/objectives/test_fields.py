@@ -24,12 +24,14 @@ from lm_jax.models import (
     Learned,
     Max,
     Recurrent,
+    StoryReader,
     Tagger,
     Transformer,
     WordVectors,
 )
 from lm_jax.models.stack import initialise
 from lm_jax.objectives import (
+    AnswerQuestions,
     BagOfWords,
     Classify,
     Distil,
@@ -71,6 +73,11 @@ PACKED = {
     "positions": np.asarray([[0, 1, 2, 0, 1, 2], [0, 1, 0, 1, 2, 0]]),
     "segments": np.asarray([[1, 1, 1, 2, 2, 2], [1, 1, 2, 2, 2, 0]]),
     "weight": np.asarray([5.0, 7.0], np.float32),
+}
+STORIES = {
+    "sentences": RANDOM.integers(-1, VOCAB, (ROWS, TIME, 3)),
+    **{name: PACKED[name] for name in ("targets", "positions", "segments")},
+    "mask": seen(6, 5)[:, [0, 3, 1, 4, 2, 5]],
 }
 HIDDEN = {
     "inputs": ids(),
@@ -176,6 +183,9 @@ CASES = {
         LabelTokens(),
         Tagger(Encoder(**SMALL, positions=Learned(TIME)), classes=VOCAB),
         TAGGED,
+    ),
+    "answer questions": Case(
+        AnswerQuestions(), StoryReader(**SMALL, positions=Learned(TIME)), STORIES
     ),
     "skip-gram": Case(SkipGram(), WordVectors(4, vocab_size=VOCAB), NOISE),
     "skip-gram in a tree": Case(SkipGram(), WordVectors(4, vocab_size=VOCAB), TREE),
@@ -285,6 +295,7 @@ LEARNT = {
     "masked pairs": "originals",
     "seq2seq": "targets",
     "label tokens": "tags",
+    "answer questions": "targets",
 }
 
 
