@@ -33,6 +33,7 @@ COMMANDS = {
     "import": "a Hugging Face checkpoint becomes a run",
     "export": "a run becomes a Hugging Face checkpoint",
     "quantize": "a run becomes one with weights of eight bits, or of four",
+    "merge": "adapters and their base become a run that stands alone",
     "vectors": "score word vectors, or write them as text",
     "inspect": "what a step was trained on; what a model says of a text",
     "probe": "minimal pairs: how often the right sentence is likelier",

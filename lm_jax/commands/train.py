@@ -152,7 +152,7 @@ def main(args: list[str]) -> int:
     check_sinks(experiment.outputs)
     display = Display(0)
     fresh = not has_checkpoint(run)
-    setup = set_up(experiment, progress=display.work, fresh=fresh)
+    setup = set_up(experiment, progress=display.work, fresh=fresh, run=run)
     display.close()
     display = Display(setup.total)
     display.header(

@@ -49,7 +49,7 @@ def run(contest: Path, proposal: int, seed: int, folder: Path) -> int:
     found = proposals(Ledger(contest / LEDGER).entries())
     recipe = thaw(frozen(contest, proposal), found[proposal].frozen["files"])
     experiment = replace(recipe, seed=seed)
-    setup = set_up(experiment, fresh=not has_checkpoint(folder))
+    setup = set_up(experiment, fresh=not has_checkpoint(folder), run=folder)
     if setup.data.digest != found[0].frozen["data"]:
         raise UserError("The contest's text is another now, or is split otherwise.")
     if train_run(experiment, folder, setup, Display(setup.total)).signal is not None:

@@ -10,14 +10,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict
 
 from lm_jax.errors import UserError
+from lm_jax.runs.base import adapted_steps, completed, without
 
 DIGESTS = "digests.json"
 _TEMPORARY = ".orbax-checkpoint-tmp"
@@ -39,11 +42,12 @@ def steps_of(run: Path) -> list[int]:
 class _LastAndBest:
     """Orbax's preservation policy: the last n and the one that scored best.
 
-    And of those that are saved every so many steps, the last that are averaged.
+    And of those that are saved every so many steps, the last that are averaged; and
+    those that adapters of other runs stand on.
     """
 
-    def __init__(self, last: int, every: int, averaged: int):
-        self.last, self.every, self.averaged = last, every, averaged
+    def __init__(self, run: Path, last: int, every: int, averaged: int):
+        self.run, self.last, self.every, self.averaged = run, last, every, averaged
         self.best: int | None = None
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any):
@@ -51,6 +55,7 @@ class _LastAndBest:
         spaced = [step for step in steps if step % self.every == 0]
         first = max(0, len(spaced) - self.averaged)
         kept = {*steps[-self.last :], *spaced[first:], self.best}
+        kept |= adapted_steps(self.run)
         return [info.step in kept for info in checkpoints]
 
 
@@ -62,13 +67,20 @@ class Checkpoints:
         keep: how many of the last are kept beside the best.
         every: steps between those that are averaged.
         averaged: how many of these are kept.
+        left: arrays that lie elsewhere, by the paths of the parameters that they are:
+            what is saved has none of them, and what is read has all.
     """
 
     def __init__(
-        self, directory: Path, keep: int = 2, every: int = 1, averaged: int = 0
+        self,
+        directory: Path,
+        keep: int = 2,
+        every: int = 1,
+        averaged: int = 0,
+        left: Mapping[str, Any] = MappingProxyType({}),
     ):
-        self.directory = directory.absolute()
-        self._policy = _LastAndBest(keep, every, averaged)
+        self.directory, self.left = directory.absolute(), left
+        self._policy = _LastAndBest(directory.parent, keep, every, averaged)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._policy,
             async_options=ocp.options.AsyncOptions(
@@ -101,8 +113,9 @@ class Checkpoints:
         if step in self.steps():
             return
         self._policy.best = best
-        self._check_room((params, rest))
-        trees = {**params, "rest": rest}
+        own = {name: without(tree, self.left) for name, tree in params.items()}
+        trees = {**own, "rest": rest}
+        self._check_room(trees)
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         with _disk_errors(self.directory):
             self._manager.save(
@@ -162,12 +175,11 @@ class Checkpoints:
                 written, or of another experiment. Nothing is deleted.
         """
         verify(self.directory / str(step))
-        found = self._read(
-            step,
-            progress=ocp.args.JsonRestore(),
-            **{name: ocp.args.StandardRestore(tree) for name, tree in like.items()},
-        )
-        return {name: found[name] for name in like}, found.progress
+        progress = ocp.args.JsonRestore()
+        own = {name: self._own(tree, name) for name, tree in like.items()}
+        found = self._read(step, progress=progress, **own)
+        params = {n: self.whole(found[n], like[n]) for n in like if n != "rest"}
+        return {name: found[name] for name in like} | params, found.progress
 
     def restore_params(self, step: int, device: jax.Device | None = None) -> Any:
         """Read the parameters to use: the average where one was kept.
@@ -191,7 +203,8 @@ class Checkpoints:
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
             dict(reader.metadata(folder / item)),
         )
-        return reader.restore(folder / item, args=ocp.args.StandardRestore(like))
+        own = reader.restore(folder / item, args=ocp.args.StandardRestore(like))
+        return completed(own, jax.device_put(dict(self.left), place))
 
     def size(self, step: int) -> int:
         """Bytes of the files of the parameters to use."""
@@ -213,7 +226,18 @@ class Checkpoints:
             UserError: as `restore`.
         """
         verify(self.directory / str(step), ("params",))
-        return self._read(step, params=ocp.args.StandardRestore(like)).params
+        return self.whole(self._read(step, params=self._own(like)).params, like)
+
+    def whole(self, params: Any, like: Any) -> Any:
+        """Put what lies elsewhere into parameters, on the devices of ``like``."""
+        places = flatten_dict(like, sep="/") if self.left else {}
+        left = {k: jax.device_put(a, places[k].sharding) for k, a in self.left.items()}
+        return completed(params, left)
+
+    def _own(self, like: Any, item: str = "params") -> Any:
+        """What Orbax is asked for: what of an item was saved."""
+        kept = like if item == "rest" else without(like, self.left)
+        return ocp.args.StandardRestore(kept)
 
     def _read(self, step: int, **items: Any) -> Any:
         try:

@@ -36,6 +36,7 @@ from lm_jax.generation import Contrastive, continue_prompts
 from lm_jax.generation.contrastive import contrastive_search
 from lm_jax.models.model import lacking
 from lm_jax.platform import devices, products_of
+from lm_jax.runs.base import read_left
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.writing import Texts
 from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
@@ -319,7 +320,8 @@ def load_model(run: Path | str, step: int | None = None) -> NeuralModel | Counte
         return load_counted(run, experiment, tokenizer)
     model, context, labels, frame = _read_model(run, experiment)
     devices()
-    checkpoints = Checkpoints(run / "checkpoints")
+    left = read_left(run, experiment.initial)
+    checkpoints = Checkpoints(run / "checkpoints", left=left)
     chosen = checkpoints.choose(step)
     params = as_read(checkpoints.restore_params(chosen))
     if experiment.adapter is not None:

@@ -1,4 +1,7 @@
-"""Remove checkpoints that nothing goes by: all but a run's best and last."""
+"""Remove checkpoints that nothing goes by: all but a run's best and last.
+
+Those that adapters of other runs stand on stay too.
+"""
 
 import json
 import os
@@ -9,6 +12,7 @@ from pathlib import Path
 
 from lm_jax.errors import UserError
 from lm_jax.files import writing
+from lm_jax.runs.base import adapted_steps
 from lm_jax.runs.checkpoints import read_progress, verify
 from lm_jax.runs.directory import in_use, open_run
 
@@ -59,7 +63,8 @@ def _spare(run: Path) -> Spare:
         return Spare(run)
     last = steps[-1]
     best = read_progress(folder / str(last))["best"]
-    gone = tuple(step for step in steps if step not in (best, last))
+    stay = {best, last, *adapted_steps(run)}
+    gone = tuple(step for step in steps if step not in stay)
     if gone and averages:
         raise UserError(f"{run} averages its last checkpoints: all are needed.")
     for step in steps if gone else ():

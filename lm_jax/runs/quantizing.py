@@ -4,7 +4,9 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
 from lm_jax.adapting import Integers, is_quantized, quantize
@@ -25,8 +27,8 @@ class Lighter:
     Attributes:
         run: its own directory.
         step: that its parameters are of.
-        before: bytes of their files in the run that they come from.
-        after: and in its own.
+        before: bytes of the arrays in the run that they come from.
+        after: bytes of their files in its own.
     """
 
     run: Path
@@ -75,6 +77,23 @@ def quantize_run(
     params, step = quantize(loaded.params, to), loaded.step
     if not is_quantized(params):
         raise UserError(f"{run} has no matrix to quantize.")
+    write_alone(run, path, params, step)
+    before = sum(leaf.nbytes for leaf in jax.tree.leaves(loaded.params))
+    return Lighter(path, step, before, Checkpoints(path / "checkpoints").size(step))
+
+
+def write_alone(run: Path, path: Path, params: Any, step: int) -> None:
+    """Write a run of parameters alone, read as the one that they come from.
+
+    Args:
+        run: that they come from, and what else there is.
+        path: a new directory.
+        params: to use.
+        step: that they are of.
+
+    Raises:
+        UserError: it can't be written; nothing is left of it.
+    """
     with whole_folder(path) as folder:
         for name in _KEPT:
             if (run / name).exists():
@@ -83,5 +102,3 @@ def quantize_run(
         rest, progress = {"step": np.int32(step)}, {"best": step}
         checkpoints.save(step, {"params": params}, rest, progress, step)
         checkpoints.close()
-    sizes = [Checkpoints(each / "checkpoints").size(step) for each in (run, path)]
-    return Lighter(path, step, *sizes)

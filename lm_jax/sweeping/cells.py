@@ -28,8 +28,9 @@ class Warm:
 
     def compiled(self, cell: Cell, setup: Setup) -> Compiled:
         """The functions of a cell, compiled by an earlier one if there was one."""
-        # A run that goes on has not read what its first parameters begin with.
-        about = digest(cell.experiment), setup.start is None
+        # A run that goes on has not read what its first parameters begin with, or
+        # but that of its own base.
+        about = digest(cell.experiment), setup.start is None, setup.base_digest
         known = self._kept.get(cell.variant)
         if known is None or known[0] != about:
             known = self._kept[cell.variant] = about, Compiled(setup)
@@ -49,7 +50,7 @@ def run_cell(cell: Cell, display: Display, warm: Warm | None = None) -> int | No
         Diverged: a number was not finite.
     """
     fresh = not has_checkpoint(cell.run)
-    setup = set_up(cell.experiment, progress=display.work, fresh=fresh)
+    setup = set_up(cell.experiment, progress=display.work, fresh=fresh, run=cell.run)
     compiled = None if warm is None else warm.compiled(cell, setup)
     prune = pruner_of(cell)
     return train_run(cell.experiment, cell.run, setup, display, compiled, prune).signal

@@ -12,7 +12,7 @@ from lm_jax.sweeping.live import Board, BoardDisplay
 from lm_jax.sweeping.work import Work, one_after_another
 from lm_jax.training.abreast import Abreast
 from lm_jax.training.run import train_run
-from lm_jax.training.setup import set_up
+from lm_jax.training.setup import CACHE, set_up
 
 _LOOK = 0.2  # seconds between two looks at signals
 
@@ -56,7 +56,9 @@ class Together:
     def _train(self, work: Work, cells: list[Cell]) -> None:
         """Train cells that differ in their seed alone, each in a thread."""
         fresh = not all(has_checkpoint(cell.run) for cell in cells)
-        setup = set_up(cells[0].experiment, progress=self._board.work, fresh=fresh)
+        first = cells[0]
+        progress = self._board.work
+        setup = set_up(first.experiment, progress=progress, fresh=fresh, run=first.run)
         compiled = self._warm.compiled(cells[0], setup)
         abreast = Abreast(compiled, len(cells), self._width)
         threads = [
@@ -76,7 +78,8 @@ class Together:
         shown = BoardDisplay(cell, work.steps(cell), work.pace, self._board)
 
         def launch() -> int | None:
-            setup = set_up(cell.experiment, progress=shown.work, fresh=fresh)
+            what = cell.experiment, None, CACHE, shown.work
+            setup = set_up(*what, fresh=fresh, run=cell.run)
             compiled = abreast.member(index)
             where = cell.experiment, cell.run, setup, shown, compiled
             return train_run(*where, interrupt=work.interrupt).signal

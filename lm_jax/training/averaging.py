@@ -42,4 +42,6 @@ def mean_of_checkpoints(
     shapes = setup.saved_shapes().params
     for step in steps:
         total = jax.tree.map(jnp.add, total, checkpoints.read_params(step, shapes))
-    return jax.tree.map(lambda leaf: leaf / (len(steps) + 1), total)
+    mean = jax.tree.map(lambda leaf: leaf / (len(steps) + 1), total)
+    # The mean of what stays is itself, and not what sums of it are rounded to.
+    return checkpoints.whole(mean, shapes)

@@ -97,7 +97,7 @@ def save_spike(
         Where it is, and how the step is made again.
     """
     state = before(setup, train_step, checkpoints, blamed.step)
-    saved = Checkpoints(folder / "checkpoints", keep=1)
+    saved = Checkpoints(folder / "checkpoints", keep=1, left=checkpoints.left)
     save_state(blamed.step - 1, setup.to_saved(state), progress, saved)
     saved.close()
     _save(setup, state, folder, blamed)

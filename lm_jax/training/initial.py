@@ -2,31 +2,19 @@
 
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lm_jax.adapting import dequantized
 from lm_jax.data.vectors import read_vectors
 from lm_jax.errors import UserError, nearest
-from lm_jax.exchange.importing import read_checkpoint
-from lm_jax.experiment import (
-    FromHuggingFace,
-    FromRun,
-    Initial,
-    InitialVectors,
-    Learnt,
-    flatten,
-)
+from lm_jax.experiment import Initial, InitialVectors, Learnt, flatten
 from lm_jax.files import given_path, near
-from lm_jax.runs.directory import find_run
-from lm_jax.runs.model import CountedModel, load_model
+from lm_jax.runs.learnt import There, by_path, read_there, renamed
 from lm_jax.selectors import like_layers_once, path_name
 from lm_jax.tokenizers import Trained
-from lm_jax.tokenizers.pretrained import read_pretrained
 from lm_jax.tokenizers.saved import digest
 
 # Parameters with a row or a column for each token of the vocabulary.
@@ -40,29 +28,13 @@ class Start(NamedTuple):
         arrays: that are put into them.
         place: (parameters, arrays) -> parameters, by unrolled paths.
         table: what happened to each, (path, what), like layers once.
+        there: where they come from; None of vectors.
     """
 
     arrays: Any
     place: Callable[[Any, Any], Any]
     table: list[tuple[str, str]]
-
-
-class There(NamedTuple):
-    """Parameters that were learnt elsewhere.
-
-    Attributes:
-        kind: "run" or "checkpoint".
-        where: it lies.
-        model: that they are of.
-        params: float32, by dictionaries.
-        tokenizer: that names their rows.
-    """
-
-    kind: str
-    where: Path
-    model: Any
-    params: Any
-    tokenizer: Trained
+    there: There | None = None
 
 
 def find_start(
@@ -82,7 +54,7 @@ def find_start(
     """
     if isinstance(initial, InitialVectors):
         return from_vectors(initial, tokenizer, params)
-    there = _run(initial) if isinstance(initial, FromRun) else _checkpoint(initial)
+    there = read_there(initial)
     start = from_learnt(initial, there, tokenizer, params)
     return start._replace(table=[*_other_fields(there.model, model), *start.table])
 
@@ -96,21 +68,6 @@ def _other_fields(there: Any, here: Any) -> Iterator[tuple[str, str]]:
         a, b = (of.get(name, "none") for of in (of_there, of_here))
         if a != b:
             yield f"model.{name}", f"{a} there, {b} here"
-
-
-def _run(initial: FromRun) -> There:
-    run = find_run(given_path(initial.run, "initial.run"))
-    loaded = load_model(run, initial.step)
-    if isinstance(loaded, CountedModel):
-        raise UserError(f"{run} was fitted by counting: it has no parameters to take.")
-    params = dequantized(loaded.params)
-    return There("run", run, loaded.model, params, loaded.tokenizer)
-
-
-def _checkpoint(initial: FromHuggingFace) -> There:
-    path = given_path(initial.path, "initial.path")
-    found, tokenizer = read_checkpoint(path), read_pretrained(path)
-    return There("checkpoint", near(path), found.model, found.params, tokenizer)
 
 
 def from_vectors(initial: InitialVectors, tokenizer: Trained, params: Any) -> Start:
@@ -167,8 +124,7 @@ def from_learnt(
         UserError: a parameter of either side fits nothing and is not named; an
             expression matches nothing.
     """
-    there = dict(_renamed(initial, _by_path(source.params)))
-    here = _by_path(params)
+    there, here = dict(renamed(initial, source)), by_path(params)
     _check_expressions(initial, there, here)
     tokens = _likeness(source.tokenizer, tokenizer)
     taken, table, problems = {}, [], []
@@ -190,7 +146,7 @@ def from_learnt(
     ]
     if problems:
         raise UserError(
-            f"Parameters of {source.where} and of this model don't fit:\n"
+            f"Parameters of {near(source.where)} and of this model don't fit:\n"
             + "\n".join(like_layers_once(problems))
             + "\nName each in initial.new, initial.resized, initial.renamed or "
             "initial.dropped: (--initial.new 'EXPRESSION' ...)."
@@ -198,20 +154,7 @@ def from_learnt(
     table += [(path, "dropped") for path in left]
     lines = like_layers_once(f"{path}: {how}" for path, how in table)
     parts = (line.partition(": ") for line in lines)
-    return Start(taken, _put, [(path, how) for path, _, how in parts])
-
-
-def _by_path(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {path_name(path): leaf for path, leaf in leaves}
-
-
-def _renamed(initial: Learnt, there: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for path, array in there.items():
-        name = path
-        for expression, replacement in initial.renamed:
-            name = re.sub(expression, replacement, name)
-        yield name, array
+    return Start(taken, _put, [(path, how) for path, _, how in parts], source)
 
 
 def _matches(expressions: tuple[str, ...], path: str) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from lm_jax.averages import checkpoints_of
 from lm_jax.data import Fed, digest_of, feed
 from lm_jax.errors import UserError
-from lm_jax.experiment import Experiment, read
+from lm_jax.experiment import read
 from lm_jax.runs.checkpoints import Checkpoints, steps_of
 from lm_jax.runs.claim import check_data
 from lm_jax.runs.ledger import NAMES, differing, digest_of_parameters, ledger, told
@@ -105,7 +105,7 @@ def replay_kept(folder: Path, tell: Tell | None = None) -> Again:
     start = max((s for s in own or steps_of(run) if s < blamed.step), default=0)
     written = opened(run, rows, start == 0, tell)
     if own:
-        there = checkpoints_below(folder, written.setup.experiment)
+        there = checkpoints_below(folder, written.setup)
         written = replace(written, checkpoints=there)
     again = made_again(written, start, blamed.step, tell, blamed.fed)
     batch = written.setup.order.batch(blamed.step - 1)
@@ -163,14 +163,14 @@ def opened(run: Path, rows: Rows, fresh: bool, tell: Tell | None = None) -> Writ
     """
     experiment: Any = read(run)
     check_data(experiment.data.prepare(CACHE, tell), run)
-    setup = set_up(experiment, progress=tell, fresh=fresh)
-    return Written(setup, checkpoints_below(run, experiment), rows)
+    setup = set_up(experiment, progress=tell, fresh=fresh, run=run)
+    return Written(setup, checkpoints_below(run, setup), rows)
 
 
-def checkpoints_below(folder: Path, experiment: Experiment) -> Checkpoints:
+def checkpoints_below(folder: Path, setup: Setup) -> Checkpoints:
     """The checkpoints of a folder; nothing of them is changed."""
-    before = checkpoints_of(experiment.average)
-    return Checkpoints(folder / "checkpoints", 1 << 30, averaged=before)
+    before, left = checkpoints_of(setup.experiment.average), setup.left_arrays
+    return Checkpoints(folder / "checkpoints", 1 << 30, averaged=before, left=left)
 
 
 def made_again(

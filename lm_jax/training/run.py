@@ -12,6 +12,7 @@ from lm_jax.averages import checkpoints_of
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, to_json
 from lm_jax.files import near
+from lm_jax.runs.base import keep_base
 from lm_jax.runs.checkpoints import Checkpoints, read_progress
 from lm_jax.runs.claim import claim
 from lm_jax.runs.code import changed_code
@@ -76,12 +77,15 @@ def train_run(
             experiment.execution.keep,
             setup.every[experiment.watch],
             checkpoints_of(experiment.average),
+            setup.left_arrays,
         )
         before = claim(
             experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
         )
         if setup.guided is not None:
             keep_guide(run, setup.guided.about())
+        if setup.start is not None:
+            keep_base(run, setup.start.there, setup.left)
         data = setup.data
         keep_model(
             run, data.tokenizer, setup.model, data.context, data.labels, data.frame
@@ -171,13 +175,13 @@ def _check_trained(directory: Path, step: int) -> None:
     """See that a checkpoint was saved in training.
 
     Raises:
-        UserError: it holds parameters alone, as those of imported and quantized runs.
+        UserError: it holds parameters alone, as imported, quantized and merged runs do.
     """
     if "validation" not in read_progress(directory / str(step)):
         run = near(directory.parent)
         raise UserError(
             f"{run} has parameters, and nothing of a training to go on with: it was "
-            "imported or quantized. Begin another run from it: "
+            "imported, quantized or merged. Begin another run from it: "
             f"--from {run} --run DIRECTORY."
         )
 

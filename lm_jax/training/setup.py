@@ -23,6 +23,8 @@ from lm_jax.models.stack import initialise, stack_blocks, unrolled, unstack_bloc
 from lm_jax.objectives import Guide
 from lm_jax.optimizers import transformation
 from lm_jax.platform import devices as all_devices
+from lm_jax.runs.base import read_base
+from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted
 from lm_jax.sharding import batch_sharding, batch_ways, on_mesh, state_shardings
@@ -54,7 +56,7 @@ from lm_jax.training.step import (
     make_gradients,
     named_key,
 )
-from lm_jax.training.trained import adapted, begins_of, frozen_of
+from lm_jax.training.trained import adapted, begins_of, frozen_of, left_of
 
 CACHE = Path(".lm_jax")
 
@@ -83,6 +85,8 @@ class Setup:
             with the first.
         planned: what is known of its scores.
         guided: the run that the objective reads beside the model, if it does.
+        left: paths of the parameters that checkpoints leave with the run or folder
+            that they come from.
     """
 
     experiment: Experiment
@@ -103,6 +107,7 @@ class Setup:
     begins: Any
     planned: Planned
     guided: Guided | None = None
+    left: tuple[str, ...] = ()
 
     def on_mesh(self, step: Callable) -> Callable:
         """Trace a step for these devices."""
@@ -155,8 +160,19 @@ class Setup:
         """The shapes of the state, each with where it lies."""
         return _placed(self.shapes, self.shardings)
 
+    @property
+    def left_arrays(self) -> dict[str, Any]:
+        """The parameters that checkpoints leave elsewhere, by their paths."""
+        return {path: self.start.arrays[path] for path in self.left if self.start}
+
+    @functools.cached_property
+    def base_digest(self) -> int | None:
+        """Names the parameters of which some are left elsewhere; None where none is."""
+        there = self.start.there if self.start and self.left else None
+        return None if there is None else there.digest()
+
     def saved_shapes(self) -> TrainState:
-        """The shapes of the state as checkpoints hold it: its layers unrolled."""
+        """The shapes of the state that checkpoints are of: its layers unrolled."""
         shapes = jax.eval_shape(unstack_blocks, self.shapes)
         rules = self.experiment.execution.sharding
         return _placed(shapes, state_shardings(rules, self.mesh, shapes))
@@ -287,6 +303,7 @@ def set_up(
     cache: Path = CACHE,
     progress: Callable[[str, int, int], None] | None = None,
     fresh: bool = True,
+    run: Path | None = None,
 ) -> Setup:
     """Prepare the data and resolve everything that it decides.
 
@@ -296,7 +313,9 @@ def set_up(
         cache: folder of tokens.
         progress: told (description, done, total).
         fresh: whether the first parameters are still needed: of a run that goes on,
-            what it began with is not read again.
+            what it began with is not read again, but for what its checkpoints leave
+            elsewhere.
+        run: its directory, which may say where that is.
 
     Raises:
         UserError: for anything that the user can mend.
@@ -326,10 +345,8 @@ def set_up(
     units = units_of(order, data, model, params)
     curve, total = length_of(experiment, units)
     every = cadences(experiment, units, total)
-    start = None
-    if experiment.initial is not None and fresh:
-        unrolled = jax.eval_shape(unstack_blocks, params)
-        start = find_start(experiment.initial, data.tokenizer, unrolled, model)
+    unrolled = jax.eval_shape(unstack_blocks, params)
+    start = _start(experiment, data, unrolled, model, fresh, run)
     key = jax.random.key(experiment.seed)
     params = jax.eval_shape(lambda p: adapted(experiment, p, key), params)
     frozen = frozen_of(experiment, params)
@@ -361,9 +378,36 @@ def set_up(
         begins=begins,
         planned=planned,
         guided=guided,
+        left=() if run and _stands_alone(run) else left_of(experiment, start, params),
     )
     _check_attention(setup)
     return setup
+
+
+def _stands_alone(run: Path) -> bool:
+    """Whether a run has checkpoints, and all of its parameters in them."""
+    return has_checkpoint(run) and read_base(run) is None
+
+
+def _start(
+    experiment: Experiment,
+    data: Prepared,
+    params: Any,
+    model: Any,
+    fresh: bool,
+    run: Path | None,
+) -> Start | None:
+    """Read what the parameters begin with, or stay: from a run's own base, if any."""
+    initial = experiment.initial
+    base = None if run is None else read_base(run)
+    if initial is None or not (fresh or base):
+        return None
+    if run is None or base is None:
+        return find_start(initial, data.tokenizer, params, model)
+    source = base.source(run, initial)
+    start = find_start(source, data.tokenizer, params, model)
+    base.check(run, start.there)
+    return start
 
 
 def _check_attention(setup: Setup) -> None:

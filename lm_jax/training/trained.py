@@ -8,7 +8,10 @@ import jax
 from lm_jax.durations import Units, steps
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
+from lm_jax.models.stack import unstack_blocks
+from lm_jax.runs.learnt import by_path
 from lm_jax.selectors import select
+from lm_jax.training.initial import Start
 
 
 def adapted(experiment: Experiment, params: Any, key: Any) -> Any:
@@ -48,6 +51,31 @@ def frozen_of(experiment: Experiment, params: Any) -> Any:
                 f"trained by frozen=(('{expression}', True), ('.*', False))."
             )
     return frozen
+
+
+def left_of(
+    experiment: Experiment, start: Start | None, params: Any
+) -> tuple[str, ...]:
+    """Paths of the parameters that a run of adapters leaves where they come from.
+
+    They are those that are as they were there and stay so.
+
+    Args:
+        experiment: of the run.
+        start: what its parameters begin with, if that was read.
+        params: the shapes of all; layers may be scanned.
+    """
+    if experiment.adapter is None or start is None or start.there is None:
+        return ()
+    shapes = jax.eval_shape(unstack_blocks, params)
+    stays = by_path(frozen_of(experiment, shapes))
+    return tuple(
+        path
+        for path, shape in by_path(shapes).items()
+        if stays[path]
+        and path in start.arrays
+        and start.arrays[path].shape == shape.shape
+    )
 
 
 def begins_of(experiment: Experiment, params: Any, units: Units, total: int) -> Any:
