@@ -31,7 +31,8 @@ class Options:
     """Serve a run over HTTP: OpenAI's completions, chat and embeddings.
 
     Paths are /v1/completions, /v1/chat/completions, /v1/embeddings and /v1/models,
-    with streaming, logprobs, stop, n and seed; beside OpenAI's fields top_k and min_p.
+    with streaming, logprobs, stop, n, seed and penalties; beside OpenAI's fields top_k,
+    min_p, typical, repetition_penalty and no_repeat_ngram.
     / is a page to try it, /health says whether it answers, /metrics is Prometheus'.
 
     Requests are answered together, --slots at a time: each step adds a token to all.

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -21,7 +22,9 @@ class History(NamedTuple):
 
 
 def repetition_penalised(
-    logits: Float[Array, "batch vocab"], history: History, penalty: float
+    logits: Float[Array, "batch vocab"],
+    history: History,
+    penalty: float | Float[Array, "batch 1"],
 ) -> Float[Array, "batch vocab"]:
     """Make tokens of the prompt and the new text less likely, above a penalty of 1.
 
@@ -41,8 +44,8 @@ def repetition_penalised(
 def count_penalised(
     logits: Float[Array, "batch vocab"],
     history: History,
-    frequency: float,
-    presence: float,
+    frequency: float | Float[Array, "batch 1"],
+    presence: float | Float[Array, "batch 1"],
 ) -> Float[Array, "batch vocab"]:
     """Take from each token for every time, and once, that the new text has it.
 
@@ -59,7 +62,9 @@ def count_penalised(
 
 
 def without_repeats(
-    logits: Float[Array, "batch vocab"], history: History, size: int
+    logits: Float[Array, "batch vocab"],
+    history: History,
+    size: int | Int[Array, " batch"],
 ) -> Float[Array, "batch vocab"]:
     """Rule out tokens that would end an n-gram for the second time.
 
@@ -69,9 +74,10 @@ def without_repeats(
     Args:
         logits: of the next token.
         history: before it.
-        size: tokens of an n-gram.
+        size: tokens of an n-gram; 0 rules nothing out.
     """
-    repeated = _completed(history, size, logits.shape[-1])
+    sizes = jnp.broadcast_to(jnp.asarray(size), history.ends.shape)
+    repeated = _completed(history, sizes, logits.shape[-1])
     kept = jnp.where(repeated, -jnp.inf, logits)
     possible = kept.max(axis=-1, keepdims=True) > -jnp.inf
     return jnp.where(possible, kept, logits)
@@ -94,17 +100,19 @@ def counted(history: History, vocab: int, new: bool) -> Float[Array, "batch voca
     return nothing.at[rows, text].add(there.astype(jnp.float32))
 
 
-def _completed(history: History, size: int, vocab: int) -> Bool[Array, "batch vocab"]:
-    """Which tokens followed the last ``size - 1`` tokens before."""
-    text, ends = history.text, history.ends[:, None]
-    batch, columns = text.shape
-    none = jnp.zeros((batch, vocab), bool)
-    if size > columns:
-        return none
-    last = ends - (size - 1) + jnp.arange(size - 1)
-    last = jnp.take_along_axis(text, jnp.maximum(last, 0), axis=1)
-    starts = columns - size + 1
-    same = (jnp.arange(starts) + size <= ends) & (ends >= size)
-    for place in range(size - 1):
-        same &= text[:, place : place + starts] == last[:, place, None]
-    return none.at[jnp.arange(batch)[:, None], text[:, size - 1 :]].max(same)
+def _completed(
+    history: History, sizes: Int[Array, " batch"], vocab: int
+) -> Bool[Array, "batch vocab"]:
+    """Which tokens followed the last ``sizes - 1`` tokens before."""
+    text, ends = history.text, history.ends
+    columns, rows = jnp.arange(text.shape[1]), jnp.arange(len(text))[:, None]
+
+    def narrowed(back, same):
+        """Keep columns so far behind which stands what stands so far before the end."""
+        last = text[rows[:, 0], jnp.maximum(ends - back, 0)]
+        alike = (jnp.roll(text, back, axis=1) == last[:, None]) & (columns >= back)
+        return same & (alike | (back >= sizes)[:, None])
+
+    same = (columns < ends[:, None]) & ((sizes > 0) & (ends >= sizes))[:, None]
+    same = jax.lax.fori_loop(1, sizes.max(), narrowed, same)
+    return jnp.zeros((len(text), vocab), bool).at[rows, text].max(same)

@@ -224,7 +224,7 @@ def cut(
     if sampling.min_p:
         logits = jnp.where(logits < math.log(sampling.min_p), -jnp.inf, logits)
     if sampling.typical is not None and sampling.typical < 1:
-        logits = jnp.where(_typical(logits, sampling.typical), logits, -jnp.inf)
+        logits = jnp.where(typical(logits, sampling.typical), logits, -jnp.inf)
     return logits, ids
 
 
@@ -249,10 +249,15 @@ def distribution(
     return jnp.zeros_like(logits).at[rows, ids].set(p)
 
 
-def _typical(
-    logits: Float[Array, "batch vocab"], share: float
+def typical(
+    logits: Float[Array, "batch vocab"], share: float | Float[Array, "batch 1"]
 ) -> Bool[Array, "batch vocab"]:
-    """Which tokens are typical (Meister et al. 2023, equation 6)."""
+    """Say which tokens are typical (Meister et al. 2023, equation 6).
+
+    Args:
+        logits: -inf where a token is cut off already.
+        share: of the probability that they hold together, at least.
+    """
     log_p = jax.nn.log_softmax(logits, axis=-1)
     p = jnp.exp(log_p)
     entropy = -jnp.where(p > 0, p * log_p, 0.0).sum(axis=-1, keepdims=True)

@@ -72,6 +72,8 @@ _COMMON: tuple[str, ...] = (
     "seed",
 )
 _COMMON += ("n", "stop", "stream", "stream_options", "logprobs", FORMAT)
+_PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
+_COMMON += (*_PENALTIES, "no_repeat_ngram", "typical")
 _TEXT = (*_COMMON, "prompt", "echo")
 _CHAT = (*_COMMON, "messages", "max_completion_tokens", "top_logprobs")
 _EMBEDDING = ("model", "input", "encoding_format")
@@ -79,8 +81,6 @@ _EMBEDDING = ("model", "input", "encoding_format")
 _UNREAD = ("user", "metadata", "store", "service_tier", "safety_identifier")
 # What is not done here, and what says that it isn't asked for.
 _UNDONE: dict[str, tuple] = {
-    "frequency_penalty": (0, None),
-    "presence_penalty": (0, None),
     "logit_bias": ({}, None),
     "best_of": (1, None),
     "suffix": ("", None),
@@ -212,6 +212,12 @@ def _sampling(body: Mapping[str, Any], opened: Opened) -> Sampling:
         top_k=read_field(body, "top_k", whole(1, 2**31 - 1), None),
         top_p=read_field(body, "top_p", number, None),
         min_p=read_field(body, "min_p", number, None),
+        typical=read_field(body, "typical", number, None),
+        no_repeat_ngram=read_field(body, "no_repeat_ngram", whole(1, 2**31 - 1), None),
+        **{
+            name: read_field(body, name, number, getattr(Sampling(), name))
+            for name in _PENALTIES
+        },
     )
     try:
         sampling.check(opened.fitted.model.vocab_size)

@@ -21,7 +21,7 @@ from lm_jax.errors import NotFinite, UserError
 from lm_jax.generation.sampling import check_seed
 from lm_jax.serving.constraining import begun, ending
 from lm_jax.serving.jobs import Busy, Closed, Counts, Job, Late, Tell, Ticket
-from lm_jax.serving.programs import Rows, Step, empty_rows
+from lm_jax.serving.programs import Rows, Step
 from lm_jax.serving.writing import Piece, Token, Writing
 from lm_jax.tokenizers import Trained
 
@@ -37,6 +37,9 @@ class Model(Protocol):
     @property
     def piece(self) -> int:
         """The most tokens of one `read`."""
+
+    def empty_rows(self) -> Rows:
+        """Give what a step is told where all slots are free."""
 
     def read(self, slot: int, ids: Int[np.ndarray, " tokens"], position: int) -> None:
         """Remember tokens of a prompt in a slot."""
@@ -57,7 +60,7 @@ class Engine:
     def __init__(self, model: Model, tokenizer: Trained, queue: int = 64):
         self.model, self.tokenizer, self.most = model, tokenizer, queue
         self.counts = Counts()
-        self._rows = empty_rows(model.slots, model.vocab_size)
+        self._rows = model.empty_rows()
         self._slots: list[Ticket | None] = [None] * model.slots
         self._queue: deque[Ticket] = deque()
         self._changed = threading.Condition()
@@ -232,8 +235,7 @@ class Engine:
             job, rows = new.job, self._rows
             new.writing = Writing(self.tokenizer, job.ids, job.ends, job.stops)
             self._slots[slot] = new
-            rows.tokens[slot] = job.ids[-1]
-            rows.positions[slot] = len(job.ids) - 1
+            rows.begin(slot, job.ids)
             rows.scored[slot] = job.scored
             new.row = begun(job.grammar, rows.allowed[slot])
             rows.drawings.set(
@@ -281,9 +283,7 @@ class Engine:
             self.counts.waited_seconds += time.monotonic() - ticket.began
         ticket.written += 1
         self.counts.written_tokens += 1
-        rows.tokens[slot] = token.id
-        rows.positions[slot] += 1
-        rows.drawings.drawn[slot] += 1
+        rows.add(slot, token.id)
         window = self.model.window
         full = window is not None and int(rows.positions[slot]) >= window
         last = full or ticket.written == ticket.job.length
@@ -303,9 +303,7 @@ class Engine:
 
     def _free(self, slot: int) -> None:
         self._slots[slot] = None
-        self._rows.writes[slot] = self._rows.positions[slot] = 0
-        self._rows.scored[slot] = False
-        self._rows.allowed[slot] = 255
+        self._rows.free(slot)
 
 
 def _tell(ticket: Ticket, piece: Piece | Exception) -> None:

@@ -16,7 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from lm_jax.adapting.quantized import Quantized
 from lm_jax.errors import UserError
-from lm_jax.generation.sampling import permitted
+from lm_jax.generation import History, Sampling
+from lm_jax.generation.sampling import among, permitted
 from lm_jax.models.dtype import array_dtype
 from lm_jax.platform import products_of
 from lm_jax.runs.model import NeuralModel
@@ -24,6 +25,9 @@ from lm_jax.serving.drawing import Drawings, Scores, draw, no_drawings, scores_o
 
 PIECES = (16, 64, 256)
 """Tokens of a piece of a prompt: the lengths that are compiled."""
+
+LAST = 4096
+"""Tokens of a text that penalties are of, where the model has no window."""
 
 
 def narrowed(fitted: NeuralModel) -> NeuralModel:
@@ -56,6 +60,7 @@ class Rows(NamedTuple):
         scored: whether somebody asks for log-probabilities.
         allowed: a bit for each token that may be drawn, the lowest of a byte first.
         drawings: how it draws.
+        history: its text, or the last of it.
     """
 
     tokens: Int[Array | np.ndarray, " slots"]
@@ -64,14 +69,47 @@ class Rows(NamedTuple):
     scored: Bool[Array | np.ndarray, " slots"]
     allowed: UInt8[Array | np.ndarray, "slots bytes"]
     drawings: Drawings
+    history: History
+
+    def begin(self, slot: int, ids: Int[np.ndarray, " tokens"]) -> None:
+        """Let a slot, of arrays of numpy, stand at the end of a prompt."""
+        self.tokens[slot], self.positions[slot] = ids[-1], len(ids) - 1
+        history: Any = self.history
+        kept = ids[-history.text.shape[1] :]
+        history.text[slot, : len(kept)] = kept
+        history.firsts[slot] = history.ends[slot] = len(kept)
+
+    def add(self, slot: int, token: int) -> None:
+        """Add a token to the text of a slot."""
+        self.tokens[slot] = token
+        self.positions[slot] += 1
+        self.drawings.drawn[slot] += 1
+        history: Any = self.history
+        if history.ends[slot] == history.text.shape[1]:  # the first token goes
+            history.text[slot, :-1] = history.text[slot, 1:]
+            history.firsts[slot] -= history.firsts[slot] > 0
+            history.ends[slot] -= 1
+        history.text[slot, history.ends[slot]] = token
+        history.ends[slot] += 1
+
+    def free(self, slot: int) -> None:
+        """Let a slot wait, and ask for nothing that costs the others time."""
+        self.writes[slot] = self.positions[slot] = 0
+        self.scored[slot] = False
+        self.allowed[slot] = 255
+        self.drawings.set(slot, 0, 0, Sampling(temperature=0.0), 1)
 
 
-def empty_rows(slots: int, vocab_size: int) -> Rows:
-    """Give the arrays of slots that are all free."""
-    tokens, positions, writes = (np.zeros(slots, np.int32) for _ in range(3))
-    scored = np.zeros(slots, bool)
+def empty_rows(slots: int, columns: int, vocab_size: int) -> Rows:
+    """Give the arrays of slots that are all free, with so many tokens of each text."""
+    tokens, positions, writes, firsts, ends = (
+        np.zeros(slots, np.int32) for _ in "wxyzt"
+    )
+    scored, text = np.zeros(slots, bool), np.zeros((slots, columns), np.int32)
+    history: Any = History(text, firsts, ends)
     allowed = np.full((slots, -(-vocab_size // 8)), 255, np.uint8)
-    return Rows(tokens, positions, writes, scored, allowed, no_drawings(slots))
+    drawings = no_drawings(slots)
+    return Rows(tokens, positions, writes, scored, allowed, drawings, history)
 
 
 class Step(NamedTuple):
@@ -104,6 +142,7 @@ class Programs:
 
     def __init__(self, fitted: NeuralModel, slots: int, context: int | None = None):
         self.slots, self.vocab_size = slots, fitted.model.vocab_size
+        self._known = fitted.tokenizer.vocab_size
         context = min(context or fitted.context, fitted.context)
         self.window = None if fitted.model.recurrent else context
         below = [n for n in PIECES if n < context]
@@ -124,8 +163,8 @@ class Programs:
             return model.empty_cache(self.slots, whole)
 
         self._cache = self._made(jax.jit(empty))()
-        number, rows = np.int32(0), empty_rows(self.slots, self.vocab_size)
-        step = jax.jit(_step_of(model), donate_argnums=1)
+        number, rows = np.int32(0), self.empty_rows()
+        step = jax.jit(_step_of(model, self._known), donate_argnums=1)
         self._step = self._made(step, self._params, self._cache, rows)
         read = jax.jit(_read_of(model, whole), donate_argnums=1)
         self._read: dict[int, Callable] = {}
@@ -136,6 +175,10 @@ class Programs:
     def _made(self, function: Any, *inputs: Any) -> Callable:
         self.compiled += 1
         return function.lower(*inputs).compile()
+
+    def empty_rows(self) -> Rows:
+        """Give what the step is told where all slots are free."""
+        return empty_rows(self.slots, self.window or LAST, self.vocab_size)
 
     @property
     def piece(self) -> int:
@@ -162,7 +205,7 @@ class Programs:
         return jax.device_get(step)
 
 
-def _step_of(model: nn.Module) -> Callable:
+def _step_of(model: nn.Module, known: int) -> Callable:
     def step(params, cache, rows: Rows):
         tokens, positions = rows.tokens[:, None], rows.positions[:, None]
         with products_of(model):
@@ -173,9 +216,9 @@ def _step_of(model: nn.Module) -> Callable:
                 segments=rows.writes[:, None],
                 cache=cache,
             )
-        logits = logits[:, 0]
+        logits = among(logits[:, 0], known)
         open_to = permitted(logits, jnp.asarray(rows.allowed))
-        drawn = draw(open_to, rows.drawings).astype(jnp.int32)
+        drawn = draw(open_to, rows.drawings, rows.history).astype(jnp.int32)
         finite = jnp.isfinite(logits.max(axis=-1))
         return cache, Step(
             drawn, finite, scores_of(logits, drawn, jnp.asarray(rows.scored))

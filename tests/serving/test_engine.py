@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lm_jax.errors import UserError
-from lm_jax.generation import Sampling, generate, sample
+from lm_jax.generation import History, Sampling, generate, sample
 from lm_jax.models import (
     LSTM,
     GatedConv,
@@ -40,7 +40,22 @@ SETTINGS = [
     Sampling(temperature=2.0, top_k=6, top_p=0.8, min_p=0.05),
     Sampling(temperature=1e-30),
     Sampling(temperature=3.0),
+    Sampling(temperature=1.5, typical=0.4),
+    Sampling(temperature=2.0, top_k=7, top_p=0.9, min_p=0.02, typical=0.7),
+    Sampling(temperature=0.0, repetition_penalty=1.7),
+    Sampling(temperature=0.0, repetition_penalty=0.6, no_repeat_ngram=3),
+    Sampling(temperature=0.0, no_repeat_ngram=1),
+    Sampling(temperature=0.0, frequency_penalty=0.9, presence_penalty=1.1),
+    Sampling(
+        temperature=1.2,
+        typical=0.8,
+        repetition_penalty=1.2,
+        frequency_penalty=0.4,
+        presence_penalty=-0.7,
+        no_repeat_ngram=2,
+    ),
 ]
+PENALISED = SETTINGS[10:]
 TOKENIZER = CharacterTokenizer("abcdefghijk", unknown=False, end=False)
 PROMPTS = [
     np.random.default_rng(length).integers(0, VOCAB, length).astype(np.int32)
@@ -94,6 +109,18 @@ def until(what, seconds=30.0):
         time.sleep(0.005)
 
 
+def texts_so_far():
+    """Texts that repeat themselves, where their new part begins, and where they end."""
+    drawn = np.random.default_rng(3)
+    ends = drawn.integers(1, 31, 64)
+    text = drawn.integers(0, 6, (64, 30))
+    return (
+        jnp.asarray(text),
+        jnp.asarray(drawn.integers(1, ends + 1)),
+        jnp.asarray(ends),
+    )
+
+
 @pytest.mark.parametrize("sampling", SETTINGS, ids=str)
 def test_a_slot_draws_as_sample_does(sampling):
     logits = jax.random.normal(jax.random.key(1), (64, 50)) * 3
@@ -103,13 +130,14 @@ def test_a_slot_draws_as_sample_does(sampling):
         other = SETTINGS[slot % len(SETTINGS)] if slot % 2 else sampling
         drawings.set(slot, 2**32 - 1 - slot, slot % 3, other, 50)
         drawings.drawn[slot] = slot * 5
+    history = History(*texts_so_far())
     keys = keys_of(drawings)
     one = jax.random.fold_in(jax.random.key(2**32 - 1 - 4), 4 % 3)
     assert (
         jax.random.key_data(jax.random.fold_in(one, 20)) == jax.random.key_data(keys[4])
     ).all()
-    wanted = sample(logits, keys, sampling)[::2]
-    np.testing.assert_array_equal(draw(logits, drawings)[::2], wanted)
+    wanted = sample(logits, keys, sampling, history)[::2]
+    np.testing.assert_array_equal(draw(logits, drawings, history)[::2], wanted)
     assert len(np.unique(wanted)) > 5
 
 
@@ -126,10 +154,10 @@ FAMILIES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("model", FAMILIES.values(), ids=FAMILIES)
 def test_together_alone_and_offline_are_equal(model):
-    """Eleven answers in eight slots: greedy and drawn, short and long prompts."""
-    one = fitted(model)
+    """Eleven answers in eight slots: greedy, drawn, penalised; short and long ones."""
+    one, kinds = fitted(model), (GREEDY, SETTINGS[5], *PENALISED[-2:])
     jobs = [
-        Job(prompt, 10, (GREEDY, SETTINGS[5])[k % 2], seed=k, choice=k // 2 % 2)
+        Job(prompt, 10, kinds[k % 4], seed=k, choice=k // 2 % 2)
         for k, prompt in enumerate(PROMPTS + PROMPTS[:3])
     ]
     made = Programs(one, 8)
@@ -156,7 +184,8 @@ def test_nothing_is_compiled_after_the_first_moment(programs):
     assert programs.compiled == 4  # a cache, a step, pieces of 16 and 40 tokens
     jax.monitoring.register_event_duration_secs_listener(listen)
     with Engine(programs, TOKENIZER) as engine:
-        together(engine, [Job(p, 9, s, scored=True) for p in PROMPTS for s in SETTINGS])
+        for prompt in PROMPTS:
+            together(engine, [Job(prompt, 9, s, scored=True) for s in SETTINGS])
     jax.monitoring.clear_event_listeners()
     assert not compiled
 
@@ -203,6 +232,9 @@ class Slow:
         self.slots, self.piece, self._programs = slots, piece, programs
         self.vocab_size, self.window = programs.vocab_size, programs.window
         self.pieces, self.steps = [], 0
+
+    def empty_rows(self):
+        return self._programs.empty_rows()
 
     def read(self, slot, ids, position):
         self.pieces.append(len(ids))
