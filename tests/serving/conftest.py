@@ -63,10 +63,10 @@ def served(opened, parts):
     from lm_jax.serving.server import Server, listen
 
     @contextmanager
-    def start(limits=Limits(), key=None, model=None, port=0, grace=5.0):
+    def start(limits=Limits(), key=None, model=None, port=0, grace=5.0, of=opened):
         programs, embedder = parts
-        engine = Engine(model or programs, opened.tokenizer, limits.queue)
-        app = make_app(opened, engine, embedder, limits, LOOPBACK, key)
+        engine = Engine(model or programs, of.tokenizer, limits.queue)
+        app = make_app(of, engine, embedder, limits, LOOPBACK, key)
         with (
             listen(LOOPBACK, port) as taken,
             engine,

@@ -3,7 +3,9 @@
 "use strict";
 
 const at = (id) => document.getElementById(id);
-const SETTINGS = ["temperature", "top_p", "min_p", "max_tokens"];
+const SLIDERS = ["temperature", "top_p", "min_p", "max_tokens", "repetition_penalty",
+  "frequency_penalty", "presence_penalty", "typical"];
+const COUNTS = ["top_k", "no_repeat_ngram"];  // 0 asks for nothing
 let running = null;
 
 function headers() {
@@ -14,8 +16,10 @@ function headers() {
 
 function asked() {
   const body = { prompt: at("prompt").value, stream: true, logprobs: 8 };
-  for (const name of SETTINGS) body[name] = Number(at(name).value);
-  if (Number(at("top_k").value) > 0) body.top_k = Number(at("top_k").value);
+  for (const name of SLIDERS) body[name] = Number(at(name).value);
+  for (const name of COUNTS) {
+    if (Number(at(name).value) > 0) body[name] = Number(at(name).value);
+  }
   if (at("seed").value !== "") body.seed = Number(at("seed").value);
   return body;
 }
@@ -38,9 +42,11 @@ function show(span, token) {
   const drawn = Math.exp(token.logprob);
   at("which").textContent =
     `“${visible(token.text)}”: ${(100 * drawn).toFixed(1)} %, and the likeliest:`;
-  const rows = Object.entries(token.likeliest).map(([text, logprob]) => {
+  // Keys of an object that are whole numbers come first: 7 before a likelier word.
+  const likeliest = Object.entries(token.likeliest).sort((a, b) => b[1] - a[1]);
+  const rows = likeliest.map(([text, logprob]) => {
     const share = Math.exp(logprob);
-    const row = document.createElement("tr");
+    const row = made("tr", "", text === token.spelled ? "drawn" : "");
     const strip = made("span", "", "strip");
     const bar = document.createElement("i");
     bar.style.width = `${100 * share}%`;
@@ -55,19 +61,21 @@ function show(span, token) {
 }
 
 // A piece of text and the tokens that it came from: one span a token, by their offsets.
+// The first bytes of a character are tokens without a text.
 function grow(choice, length) {
   const scores = choice.logprobs;
+  if (!scores.tokens.length) at("text").append(choice.text);
   scores.tokens.forEach((text, k) => {
     const begin = Math.max(0, scores.text_offset[k] - length);
     const next = k + 1 < scores.tokens.length ? scores.text_offset[k + 1] - length
       : undefined;
     const part = [...choice.text].slice(begin, next).join("");
     const span = made("span", part, "t");
-    const token = { text: part || text, logprob: scores.token_logprobs[k],
-      likeliest: scores.top_logprobs[k] };
+    const token = { text: part || text, spelled: text,
+      logprob: scores.token_logprobs[k], likeliest: scores.top_logprobs[k] };
     span.style.setProperty("--a", Math.min(0.6, -token.logprob / 10));
     span.title = `${(100 * Math.exp(token.logprob)).toFixed(1)} %`;
-    span.tabIndex = 0;
+    if (part) span.tabIndex = 0;
     for (const event of ["pointerenter", "focus", "click"]) {
       span.addEventListener(event, () => show(span, token));
     }
@@ -103,7 +111,7 @@ async function write() {
       throw new Error((await response.json()).error.message);
     }
     for await (const event of events(response)) {
-      if (event === "[DONE]") break;
+      if (event === "[DONE]") continue;  // what is read to its end is not aborted
       const told = JSON.parse(event);
       if (told.error) throw new Error(told.error.message);
       grow(told.choices[0], length);
@@ -112,7 +120,8 @@ async function write() {
       if (reason) at("state").textContent = `ended: ${reason}`;
     }
   } catch (error) {
-    at("state").textContent = error.name === "AbortError" ? "stopped" : error.message;
+    const told = { AbortError: "stopped", TypeError: "The server does not answer." };
+    at("state").textContent = told[error.name] ?? error.message;
   }
   running = null;
   at("go").disabled = !(at("stop").disabled = true);
@@ -126,7 +135,7 @@ at("stop").addEventListener("click", () => running && running.abort());
 at("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("ask").requestSubmit();
 });
-for (const name of SETTINGS) {
+for (const name of SLIDERS) {
   const output = document.querySelector(`output[for=${name}]`);
   const tell = () => { output.textContent = at(name).value; };
   at(name).addEventListener("input", tell);
@@ -135,4 +144,4 @@ for (const name of SETTINGS) {
 fetch("v1/models", { headers: headers() }).then(async (response) => {
   if (response.status === 401) at("locked").hidden = false;
   if (response.ok) at("model").textContent = (await response.json()).data[0].id;
-});
+}).catch(() => { at("state").textContent = "The server does not answer."; });
