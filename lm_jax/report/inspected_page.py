@@ -136,7 +136,7 @@ def _attention(
     yield element("h2", "Attention")
     hint = (
         f"A row is a token that attends, a column one that it attends to: "
-        f"{len(symbols)} of each, in the order of the text. The darker, the more of it."
+        f"{len(symbols)} of each, in the order of the text. The bluer, the more of it."
     )
     yield element("p", hint, class_="soft")
     for layer, heads in enumerate(maps, 1):

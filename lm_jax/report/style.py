@@ -59,6 +59,7 @@ tbody th { overflow-wrap: anywhere; min-width: 6rem; }
 figure { margin: 1rem 0 0; min-width: 0; }
 figcaption { font-size: .875rem; font-weight: 600; margin-bottom: .4rem; }
 .plot { display: grid; grid-template-columns: 3.2rem 1fr; font-size: .75rem;
+  padding-right: 1.25rem;
   font-variant-numeric: tabular-nums; }
 .plot svg { width: 100%; height: 14rem; overflow: visible;
   clip-path: inset(-2px -6px -2px -2px); border-bottom: 1px solid var(--line); }
