@@ -138,10 +138,10 @@ def _penalised(
 ) -> Float[Array, "slots vocab"]:
     """Change the logits by the text so far: `generation.sampling.penalised`."""
     columns = drawings.repetition, drawings.frequency, drawings.presence
-    repetition, frequency, presence = (each[:, None] for each in columns)
+    repetition, frequency, presence = (jnp.asarray(each)[:, None] for each in columns)
     logits = repetition_penalised(logits, history, repetition)
     logits = count_penalised(logits, history, frequency, presence)
-    return without_repeats(logits, history, drawings.no_repeat)
+    return without_repeats(logits, history, jnp.asarray(drawings.no_repeat))
 
 
 def _drawn(
@@ -180,7 +180,7 @@ def _ranked(
     kept = jnp.arange(logits.shape[-1]) < drawings.top_k[:, None]
     probabilities = jax.nn.softmax(ranked, axis=-1, where=kept)
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
-    top_p, share = drawings.top_p[:, None], drawings.typical[:, None]
+    top_p, share = drawings.top_p[:, None], jnp.asarray(drawings.typical)[:, None]
     # At 1 nothing is cut; a rounded sum could reach 1 before the last token.
     kept &= (before < top_p) | (top_p >= 1)
     kept &= ranked >= least

@@ -106,7 +106,8 @@ def empty_rows(slots: int, columns: int, vocab_size: int) -> Rows:
         np.zeros(slots, np.int32) for _ in "wxyzt"
     )
     scored, text = np.zeros(slots, bool), np.zeros((slots, columns), np.int32)
-    history: Any = History(text, firsts, ends)
+    arrays: Any = text, firsts, ends
+    history = History(*arrays)
     allowed = np.full((slots, -(-vocab_size // 8)), 255, np.uint8)
     drawings = no_drawings(slots)
     return Rows(tokens, positions, writes, scored, allowed, drawings, history)
