@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import version
 from typing import NoReturn
 
-from lm_jax.errors import Diverged, UserError, nearest
+from lm_jax.errors import Diverged, Lost, UserError, nearest
 from lm_jax.platform import called, configure
 from lm_jax.streams import protect_standard_streams
 
@@ -89,7 +89,7 @@ def main(args: list[str]) -> int:
     except UserError as error:
         _say(error)
         return 2
-    except Diverged as error:
+    except (Diverged, Lost) as error:
         _say(error)
         return 1
     except KeyboardInterrupt:
@@ -116,6 +116,8 @@ def command() -> NoReturn:
     args = sys.argv[1:]
     code = main(args)
     sys.stdout.flush()
+    if code and "lm_jax.distributed" in sys.modules:
+        sys.modules["lm_jax.distributed"].leave(code)
     lost = getattr(sys.stdout, "lost", None)
     if lost is None or code or args[:1] in KEPT:
         sys.exit(code)

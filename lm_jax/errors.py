@@ -19,6 +19,10 @@ class Diverged(Exception):
     """A loss, gradient or update was not finite; the state before it was saved."""
 
 
+class Lost(Exception):
+    """Another process of the run is not there any more, or can't be reached."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Say which of the choices the user may have meant, and list them all."""
     choices = sorted(choices)

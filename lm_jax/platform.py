@@ -101,8 +101,11 @@ def called() -> str:
     )
 
 
-def devices() -> list[Any]:
+def devices(several: bool = False) -> list[Any]:
     """Start jax, and give all its devices.
+
+    Args:
+        several: whether those of other processes may be among them.
 
     Raises:
         UserError: it doesn't find those that it was told to use, or it was started in
@@ -121,10 +124,10 @@ def devices() -> list[Any]:
             f"jax finds no device{told}{reason} JAX_PLATFORMS=cpu computes on the CPU; "
             "without JAX_PLATFORMS jax takes the best that it finds."
         ) from error
-    if jax.process_count() > 1:
+    if jax.process_count() > 1 and not several:
         raise UserError(
-            f"jax was started in {jax.process_count()} processes, and each would write "
-            "the same run and count the whole split. Start one, which uses all devices "
+            f"jax was started in {jax.process_count()} processes, and only training "
+            "knows how to share its work among them. Start one, which uses all devices "
             "of its machine."
         )
     return found

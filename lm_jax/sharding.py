@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lm_jax.bounds import SIZES, within
+from lm_jax.data import WHOLE, Share
 from lm_jax.errors import UserError, nearest
 from lm_jax.kernels.placement import Axes, Placement, placed
 from lm_jax.selectors import path_name, select
@@ -140,14 +142,52 @@ def batch_ways(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
+def share_of(mesh: Mesh) -> Share:
+    """The rows of a batch that the devices of this process read."""
+    if not mesh.is_multi_process:
+        return WHOLE
+    ways = batch_ways(mesh)
+    here = batch_sharding(mesh).addressable_devices_indices_map((ways,))
+    starts = {index[0].indices(ways)[0] for index in here.values()}
+    return Share(tuple(sorted(starts)), ways)
+
+
 def to_mesh(rows: Any, mesh: Mesh) -> Any:
     """Put this process's rows of a batch, any tree of arrays, where they belong."""
     placed = batch_sharding(mesh)
-    if jax.process_count() == 1:
+    if not mesh.is_multi_process:
         return jax.device_put(rows, placed)
     return jax.tree.map(
         lambda array: jax.make_array_from_process_local_data(placed, array), rows
     )
+
+
+def whole_to_mesh(rows: Any, mesh: Mesh) -> Any:
+    """Put a batch that every process has whole where its rows belong."""
+    if not mesh.is_multi_process:
+        return to_mesh(rows, mesh)
+    places = share_of(mesh)
+    return to_mesh(
+        jax.tree.map(lambda array: np.asarray(array)[places.places(len(array))], rows),
+        mesh,
+    )
+
+
+def brought_here(arrays: Any) -> Any:
+    """Arrays that this process can use alone: whole, on a device of its own.
+
+    All processes call it together.
+    """
+
+    def whole(array: jax.Array) -> jax.Array:
+        if array.is_fully_addressable:
+            return array
+        if not array.is_fully_replicated:
+            everywhere = NamedSharding(array.sharding.mesh, PartitionSpec())
+            array = jax.jit(lambda x: x, out_shardings=everywhere)(array)
+        return array.addressable_data(0)
+
+    return jax.tree.map(whole, arrays)
 
 
 def on_mesh(step: Callable, sharding: Sharding, mesh: Mesh) -> Callable:

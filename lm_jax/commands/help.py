@@ -27,6 +27,7 @@ def fields_help(named: Named, address: str, command: str) -> str:
     if command == "train":
         lines += [" " * 9 + "[--run DIRECTORY] [--from RUN] [--FIELD VALUE ...]", ""]
         lines += _entry("--run DIRECTORY", f"where the run lies; {place} if not given")
+        lines += _entry("--processes N", "so many processes of this machine together")
     elif command == "plan":
         lines += [" " * 9 + "[--topology NAMES] [--from RUN] [--FIELD VALUE ...]", ""]
         lines += _entry("--topology NAMES", "devices to compile for: v5e:4x4,cpu:8")

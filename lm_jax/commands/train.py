@@ -1,5 +1,6 @@
 """Train the model of an experiment file."""
 
+import os
 import shlex
 import signal
 import sys
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lm_jax.commands.help import fields_help
-from lm_jax.errors import UserError
+from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Sample
 from lm_jax.experiment import (
     AnyExperiment,
@@ -29,6 +30,10 @@ from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.sinks import check_sinks
+from lm_jax.scaling.jobs import JOBS
+from lm_jax.scaling.launching import described, launch
+from lm_jax.scaling.place import FLAGS, Place, place_of
+from lm_jax.scaling.taking_part import taking_part
 from lm_jax.training.counting import count_run
 from lm_jax.training.loop import Outcome
 from lm_jax.training.run import train_run
@@ -36,7 +41,7 @@ from lm_jax.training.setup import Setup, set_up
 
 USAGE = """\
 usage: ./launch.sh train FILE[:VARIANT] [--run DIRECTORY] [--from RUN]
-                         [--FIELD VALUE ...]
+                         [--processes N] [--FIELD VALUE ...]
 
 Trains the experiment of a file, or one of its variants. Any field can be
 changed by its dotted name; a run that was started before goes on. With --from,
@@ -49,7 +54,20 @@ shape, and what --initial.renamed, .resized, .new and .dropped name.
       --run runs/deeper
   ./launch.sh train experiments/gpt_shakespeare.py --from \\
       runs/gpt_shakespeare/base/seed0 --run runs/further
-  ./launch.sh train experiments/gpt_shakespeare.py --help    (all fields)"""
+  ./launch.sh train experiments/gpt_shakespeare.py --processes 2
+  ./launch.sh train experiments/gpt_shakespeare.py --help    (all fields)
+
+With --processes N, so many processes of this machine train one run together; all
+but the first write what they say into process_K.log of the run. On several
+machines each process is told its place; SLURM (srun) and torchrun tell it by
+themselves, and what is said here wins:
+
+  --processes N             how many there are
+  --process K               which of them this is, from 0
+  --coordinator HOST:PORT   where process 0 waits for the others
+  --timeout SECONDS         that any wait may take, a step too; 600 if not given
+  --dry-run                 print what would be run, and run nothing
+  --on slurm|tpu|kubernetes with --dry-run: a text that starts it there"""
 
 
 class Resolved(NamedTuple):
@@ -143,10 +161,63 @@ def main(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(USAGE.replace("./launch.sh", called()))
         return 0 if args else 2
+    said, args = _said(args)
+    machines, args = taken("--on", args, f"one of {', '.join(JOBS)}")
+    dry, args = "--dry-run" in args, [arg for arg in args if arg != "--dry-run"]
+    place = place_of(said, os.environ)
+    if dry or machines is not None:
+        return _print_launch(place or Place(), args, dry, machines)
+    if place is not None and place.process is None:
+        return launch(place, ["train", *args], _run_of(args))
+    with taking_part(place):
+        return _train(args)
+
+
+def _said(args: list[str]) -> tuple[dict[str, str], list[str]]:
+    """What is said of the place of this process, and the other arguments."""
+    said = {}
+    for flag in FLAGS:
+        value, args = taken(flag, args, "a value")
+        said |= {} if value is None else {flag: value}
+    return said, args
+
+
+def _run_of(args: list[str]) -> Path:
+    """The directory of the run that several processes are to train."""
+    named, run, _ = resolve(args, "train")
+    if not named.experiment.in_steps:
+        raise UserError(f"{args[0]} is fitted by one pass that counts, in one process.")
+    return run or named.run
+
+
+def _print_launch(
+    place: Place, args: list[str], dry: bool, machines: str | None
+) -> int:
+    """Print what would be run, here or on machines of others."""
+    words, run = ["train", *args], _run_of(args)
+    if machines is None:
+        print("\n".join(described(place, words, run)))
+        return 0
+    if machines not in JOBS:
+        raise UserError(f"--on {machines} is none of those.{nearest(machines, JOBS)}")
+    if not dry:
+        raise UserError(
+            f"--on {machines} only prints what starts a run: add --dry-run."
+        )
+    print(JOBS[machines](place, words, run), end="")
+    return 0
+
+
+def _train(args: list[str]) -> int:
+    """Train, in this process or as one of several."""
     named, run, dropped = resolve(args, "train")
     experiment: Any = named.experiment
     run = run or named.run
     if not experiment.in_steps:
+        if jax.distributed.is_initialized():
+            raise UserError(
+                f"{args[0]} is fitted by one pass that counts, in one process."
+            )
         _count(experiment, named, run)
         return 0
     check_sinks(experiment.outputs)

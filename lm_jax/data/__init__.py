@@ -28,6 +28,7 @@ from lm_jax.data.pairs import SentencePairs
 from lm_jax.data.passages import Passages
 from lm_jax.data.prepared import Prepared, Searchable
 from lm_jax.data.rated import Rated
+from lm_jax.data.share import WHOLE, Share
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.stories import Stories
 from lm_jax.data.streams import TokenStream
@@ -69,6 +70,7 @@ __all__ = [
     "Searchable",
     "SentencePairs",
     "Shape",
+    "Share",
     "SpanCorruption",
     "Stories",
     "Swap",
@@ -77,6 +79,7 @@ __all__ = [
     "TokenLabels",
     "TokenStream",
     "Tokens",
+    "WHOLE",
     "WordContexts",
     "answer_template",
     "batches",

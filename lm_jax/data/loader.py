@@ -8,6 +8,7 @@ import grain
 import numpy as np
 
 from lm_jax.data.order import Order
+from lm_jax.data.share import WHOLE, Share
 from lm_jax.data.windows import Row
 
 
@@ -86,7 +87,7 @@ def batches(
 
 
 def feed(
-    order: Order, first_step: int, last_step: int, part: int = 0, parts: int = 1
+    order: Order, first_step: int, last_step: int, share: Share = WHOLE
 ) -> Iterator[Fed]:
     """Give the batches of steps first_step to last_step - 1, made in threads.
 
@@ -94,15 +95,14 @@ def feed(
         order: whose.
         first_step: the step of the first batch.
         last_step: the step after that of the last batch.
-        part: this process's share of the rows of each batch.
-        parts: how many shares there are.
+        share: this process's rows of each batch.
     """
     if last_step <= first_step:
         return iter(())
     order.row(first_step, 0)  # grain's first use is not thread-safe.
 
     def make(step: int) -> Fed:
-        rows = order.batch(step, part, parts)
+        rows = order.batch(step, share)
         return Fed(rows, digest_of(rows.items()))
 
     return _ahead(make, first_step, last_step)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from lm_jax.data.randomness import derive
+from lm_jax.data.share import WHOLE, Share
 from lm_jax.data.windows import Row, Windows
 from lm_jax.durations import parse_duration
 from lm_jax.errors import UserError
@@ -85,10 +86,9 @@ class Order:
     tokens: int
     """Real tokens of a step, padding not counted; their mean where that varies."""
 
-    def batch(self, step: int, part: int = 0, parts: int = 1) -> Row:
-        """Give the batch of a step, or one of so many equal parts of its rows."""
-        rows = self.shape(step).rows // parts
-        found = [self.row(step, part * rows + r) for r in range(rows)]
+    def batch(self, step: int, share: Share = WHOLE) -> Row:
+        """Give the batch of a step, or a share of its rows."""
+        found = [self.row(step, r) for r in share.places(self.shape(step).rows)]
         return {name: np.stack([row[name] for row in found]) for name in found[0]}
 
 

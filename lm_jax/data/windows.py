@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lm_jax.data.share import WHOLE, Share
+
 Row = dict[str, np.ndarray]
 """Named arrays of one example, each (context,)."""
 
@@ -36,11 +38,22 @@ class Windows:
 
     def __getitem__(self, index: int) -> Row:
         """Give the batch at an index, made anew."""
+        return self.share(index, WHOLE)
+
+    def share(self, index: int, share: Share) -> Row:
+        """Give a share of the rows of the batch at an index, made anew."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         first, last, batch = self._place(index)
-        rows = [self.row(i) for i in range(first, last)]
-        missing = batch - len(rows)
+        places = [first + place for place in share.places(batch)]
+        rows = [self.row(i) for i in places if i < last]
+        if not rows:  # the batch has one, and says what padding is like
+            like = self.row(first)
+            return {
+                name: np.zeros((len(places), *array.shape), array.dtype)
+                for name, array in like.items()
+            }
+        missing = len(places) - len(rows)
         return {
             name: _padded(np.stack([row[name] for row in rows]), missing)
             for name in rows[0]

@@ -8,7 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from lm_jax.data.windows import Windows
-from lm_jax.sharding import to_mesh
+from lm_jax.sharding import share_of, to_mesh
 
 _AHEAD = 4  # batches that the device is given before their sums are waited for
 
@@ -34,11 +34,11 @@ def summed(
     Returns:
         The sums; "weight" alone, 0, where there is no batch.
     """
-    sums, total = [], len(batches)
+    sums, total, share = [], len(batches), share_of(mesh)
     told = progress or (lambda *_: None)
     told("evaluating", 0, total)  # the first batch compiles
     for index in range(total):
-        batch = to_mesh(batches[index], mesh)
+        batch = to_mesh(batches.share(index, share), mesh)
         found, carry = evaluation_step(params, batch, carry)
         sums.append(found)
         # What is done is what was computed: a few batches ago, so that the device

@@ -19,6 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict
 
+from lm_jax.distributed import writes
 from lm_jax.errors import UserError
 from lm_jax.runs.base import adapted_steps, completed, without
 
@@ -174,7 +175,8 @@ class Checkpoints:
             UserError: when it is missing, incomplete, changed since it was
                 written, or of another experiment. Nothing is deleted.
         """
-        verify(self.directory / str(step))
+        # Of several processes one reads all of it; each, only what it needs.
+        verify(self.directory / str(step), None if writes() else ())
         progress = ocp.args.JsonRestore()
         own = {name: self._own(tree, name) for name, tree in like.items()}
         found = self._read(step, progress=progress, **own)
@@ -197,7 +199,7 @@ class Checkpoints:
         verify(folder, ())
         item = self._used(step)
         verify(folder, (item,))
-        place = jax.sharding.SingleDeviceSharding(device or jax.devices()[0])
+        place = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
         reader = ocp.StandardCheckpointHandler()
         like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
@@ -266,7 +268,7 @@ class Checkpoints:
 
     def _seal(self) -> None:
         """Write digests into the folders that don't have them yet."""
-        if jax.process_index() != 0:
+        if not writes():
             return
         for folder in self.directory.iterdir():
             step = folder.name.removesuffix(_TEMPORARY)

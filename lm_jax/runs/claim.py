@@ -22,9 +22,22 @@ def claim(
     run: Path,
     check: Callable[[AnyExperiment], None] = lambda before: None,
 ) -> AnyExperiment | None:
-    """Write what a run keeps of its experiment, or see that its recipe is the same.
+    """See that a run is this experiment's, and write what it keeps of it.
 
-    Execution and notes may be others than they were: what is there now is written.
+    Of several processes each looks, by `check_claim`, before one writes.
+    """
+    before = check_claim(experiment, data, run, check)
+    keep_claim(experiment, data, run)
+    return before
+
+
+def check_claim(
+    experiment: AnyExperiment,
+    data: Prepared,
+    run: Path,
+    check: Callable[[AnyExperiment], None] = lambda before: None,
+) -> AnyExperiment | None:
+    """See that a run is this experiment's, or nobody's yet.
 
     Args:
         experiment: that is to be trained.
@@ -39,23 +52,36 @@ def claim(
     Raises:
         UserError: with the differences, when another recipe is there.
     """
-    before = None
-    if (run / "experiment.json").exists():
-        before = read(run)
-        _check_recipe(before, experiment, run)
-        check_data(data, run)
-        check(before)
-    kept = save(experiment)
-    if before is None:
-        _check_empty(run, {*kept, "data.json"})
-    for name, content in kept.items():
+    if not (run / "experiment.json").exists():
+        _check_empty(run, {*save(experiment), "data.json"})
+        return None
+    before = read(run)
+    _check_recipe(before, experiment, run)
+    check_data(data, run)
+    check(before)
+    return before
+
+
+def keep_claim(experiment: AnyExperiment, data: Prepared, run: Path) -> None:
+    """Write what a run keeps of its experiment, once `check_claim` has looked.
+
+    Execution and notes may be others than they were: what is there now is written.
+
+    Args:
+        experiment: that is to be trained.
+        data: its text.
+        run: the directory.
+
+    Raises:
+        UserError: where it cannot be written.
+    """
+    for name, content in save(experiment).items():
         atomic_write(run / name, content)
     if not (run / "data.json").exists():
         about: dict = {"digest": data.digest, "text": data.text}
         about |= {"statement": data.statement.split("\n")}
         text = json.dumps(about, indent=2, ensure_ascii=False)
         atomic_write(run / "data.json", text + "\n")
-    return before
 
 
 def _check_empty(run: Path, kept: set[str]) -> None:

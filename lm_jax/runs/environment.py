@@ -35,7 +35,7 @@ def environment() -> dict:
     """
     import jax
 
-    devices = all_devices()
+    devices = all_devices(several=True)
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command(),

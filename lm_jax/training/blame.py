@@ -13,6 +13,7 @@ import numpy as np
 
 from lm_jax.data import Fed, digest_of
 from lm_jax.data.texts import texts
+from lm_jax.distributed import several, writes
 from lm_jax.errors import Diverged, UserError
 from lm_jax.files import atomic_write
 from lm_jax.platform import called
@@ -147,14 +148,22 @@ def _again(folder: Path) -> str:
 
 def _save(setup: Setup, state: TrainState, folder: Path, blamed: Blamed) -> None:
     """Save a batch as arrays and text, and statistics of the state before it."""
-    rows = blamed.fed.rows
+    if writes():
+        _save_batch(setup, folder, blamed)
+    # All processes compute it.
+    layers = _statistics(state.params, _gradient(setup, state, blamed.fed))
+    report = {"step": blamed.step, "row": blamed.row, "layers": layers}
+    if writes():
+        atomic_write(folder / STATISTICS, json.dumps(encoded(report), indent=1))
+
+
+def _save_batch(setup: Setup, folder: Path, blamed: Blamed) -> None:
+    # Of several processes each was fed a share.
+    rows = setup.order.batch(blamed.step - 1) if several() else blamed.fed.rows
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {name: np.asarray(array) for name, array in rows.items()}
     np.savez(folder / BATCH, **arrays)
     atomic_write(folder / "batch.txt", _decoded(setup, rows))
-    report = {"step": blamed.step, "row": blamed.row, "layers": {}}
-    report["layers"] = _statistics(state.params, _gradient(setup, state, blamed.fed))
-    atomic_write(folder / STATISTICS, json.dumps(encoded(report), indent=1))
 
 
 def _decoded(setup: Setup, rows: dict) -> str:

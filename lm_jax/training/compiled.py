@@ -1,5 +1,6 @@
 """The jitted functions of a recipe: whatever its seed, they are compiled but once."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 
 from lm_jax.averages import running
 from lm_jax.data import Shape
+from lm_jax.distributed import several
 from lm_jax.training.guards import CompileGuard
 from lm_jax.training.memory import check_plan, temporary_if_large
 from lm_jax.training.scoring import compile_evaluation, compile_told
@@ -34,6 +36,8 @@ class Compiled:
         told: of (parameters, batch), where the objective tells something of each
             example by itself; else None.
         first_state: of a seed, as a number; see `Setup.first_state`.
+        programs: digests of the step, one for each shape of a batch, where several
+            processes must have the same.
         large: bytes that a step needs for itself, where two steps at once would take
             too much of a CPU's memory; else 0.
     """
@@ -67,6 +71,7 @@ class Compiled:
         self.first_state = setup.first_states()
         self._shapes = len(setup.order.shapes)
         self._planned = False
+        self.programs: list[str] = []
         self.large = 0
 
     def guard(self) -> CompileGuard:
@@ -88,7 +93,11 @@ class Compiled:
         if self._planned:
             return
         for shape in setup.order.shapes:
-            analysis = self.traced(setup, shape).lower().compile().memory_analysis()
+            lowered = self.traced(setup, shape).lower()
+            if several():
+                text = lowered.as_text().encode()
+                self.programs.append(hashlib.sha256(text).hexdigest()[:12])
+            analysis = lowered.compile().memory_analysis()
             check_plan(setup, analysis)
             self.large = max(self.large, temporary_if_large(setup, analysis))
         self._planned = True

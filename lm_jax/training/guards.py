@@ -7,6 +7,10 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from jax.experimental import multihost_utils
+
+from lm_jax.distributed import several
+
 
 class Interrupt:
     """Remembers SIGINT, SIGTERM or SIGHUP, so that the loop can finish its step.
@@ -14,6 +18,9 @@ class Interrupt:
     A second signal of the same kind ends the process at once, but SIGHUP: a terminal
     that hangs up sends several (the kernel's and the shell's). Where it is ignored,
     as under nohup, it stays so.
+
+    Of several processes each tells the others, and all stop after the same step: jax
+    listens for SIGTERM there, and the other signals are made one.
     """
 
     def __init__(self) -> None:
@@ -22,7 +29,7 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         """Listen."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM)[: 1 if several() else 2]:
             self._before[number] = signal.signal(number, self._receive)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             before = signal.signal(signal.SIGHUP, self._receive)
@@ -39,6 +46,13 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def reached(self, step: int) -> bool:
+        """Whether to stop after a step; every process asks at every step."""
+        # It asks nobody before somebody has told: nine microseconds.
+        if several() and multihost_utils.reached_preemption_sync_point(step):
+            self.received = signal.SIGTERM
+        return self.received is not None
+
     def _outside(self, number: int) -> Any:
         """The handler of a signal outside of all that listen."""
         handler = self._before[number]
@@ -46,7 +60,10 @@ class Interrupt:
         return outer._outside(number) if isinstance(outer, Interrupt) else handler
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        self.received = number
+        if several():
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self.received = number
         if number == signal.SIGHUP:
             return
         with suppress(OSError):  # the terminal may be gone

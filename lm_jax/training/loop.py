@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lm_jax.data import Fed, feed
+from lm_jax.distributed import check_alike, several
 from lm_jax.evaluation import Found
 from lm_jax.platform import give_back_memory
 from lm_jax.runs.checkpoints import Checkpoints
@@ -17,8 +18,9 @@ from lm_jax.runs.ledger import Past, digest_of_parameters
 from lm_jax.runs.metrics import MetricsLog, append_sample
 from lm_jax.runs.model import NeuralModel
 from lm_jax.runs.sinks import Sink
-from lm_jax.sharding import to_mesh
+from lm_jax.sharding import share_of, to_mesh
 from lm_jax.training.averaging import mean_of_checkpoints
+from lm_jax.training.beginning import first_values
 from lm_jax.training.blame import Blamed, Spikes, diverged, save_spike
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.guards import Interrupt
@@ -27,6 +29,7 @@ from lm_jax.training.restart import rescaled, save_state
 from lm_jax.training.scoring import Scored
 from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
+from lm_jax.training.watchdog import Watchdog
 
 SHOWN = ("loss", "bits_per_byte", "masked_accuracy", "accuracy")
 
@@ -37,19 +40,24 @@ class Outputs:
 
     Attributes:
         run: its directory.
-        display, metrics, sinks: what is written to.
+        display, metrics, sinks: what is written to. Of several processes one has
+            metrics: it writes.
         past: what was written of the steps that are made again.
+        watchdog: that is told what goes on.
     """
 
     run: Path
     display: Display
-    metrics: MetricsLog
+    metrics: MetricsLog | None
     sinks: list[Sink]
     past: Past
+    watchdog: Watchdog = Watchdog(None)
 
     def write(self, step: int, values: dict[str, float], **digests: int | None) -> None:
         """One line of metrics.jsonl, and all of it but digests to every sink."""
         row = values | {name: d for name, d in digests.items() if d is not None}
+        if self.metrics is None:
+            return
         self.metrics.write(step, row)
         if values:
             for sink in self.sinks:
@@ -63,8 +71,19 @@ class Outputs:
         if shown or found.scores:
             self.display.evaluation(step, name, shown or found.scores, best)
         for text in found.texts:
-            append_sample(self.run / "samples.txt", step, text)
+            if self.metrics is not None:
+                append_sample(self.run / "samples.txt", step, text)
             self.display.sample(step, text)
+
+    def work(self, description: str, done: int, total: int) -> None:
+        """Show work that is not training."""
+        self.watchdog.now(f"{description}, {done} of {total}")
+        self.display.work(description, done, total)
+
+    def close(self) -> None:
+        """Close what is written to."""
+        for output in ([self.metrics] if self.metrics else []) + self.sinks:
+            output.close()
 
 
 Prune = Callable[[Progress], bool]
@@ -142,7 +161,9 @@ def train(
         UserError: when the disk is full.
     """
     clock, guard = Clock(), compiled.guard()
+    outputs.watchdog.now("compiling the step")
     compiled.plan(setup)
+    check_alike("the first step", lambda: first_values(state.params, compiled.programs))
     constants = setup.constants()
     began = time.perf_counter() - progress.seconds
     found: dict[str, Found] = {}
@@ -154,6 +175,7 @@ def train(
     if pruned or _out_of_patience(setup, progress, outputs.display):
         first = setup.total
     for done, batch, waited, fed in _feed(setup, first):
+        outputs.watchdog.now(f"step {done}")
         state, metrics = compiled.step(state, batch, constants)
         if compiled.large:
             jax.block_until_ready(state)
@@ -163,7 +185,7 @@ def train(
             for name, every in setup.every.items()
             if done % every == 0 or done == setup.total
         ]
-        stop = interrupt.received is not None
+        stop = interrupt.reached(done)
         if due or stop:
             state = compiled.taken(state)
         late, pending = pending, Made(done, metrics, fed)
@@ -188,17 +210,19 @@ def train(
         saved = setup.to_saved(state)
         if setup.experiment.watch in due:
             outputs.write(done, {}, parameters=digest_of_parameters(saved.params))
+        outputs.watchdog.now(f"saving the checkpoint of step {done}")
         save_state(done, saved, progress, checkpoints, mean)
         pruned = done < setup.total and prune(progress)
         if stop or pruned or _out_of_patience(setup, progress, outputs.display):
             break
+    outputs.watchdog.now("the end of the last save")
     checkpoints.wait()
     if not (found or pruned) and interrupt.received is None:
         # Ended before, perhaps without having written its result.
         mean = mean_of_checkpoints(setup, state, checkpoints)
-        fitted, work = scored(setup, compiled, state, mean), outputs.display.work
+        fitted = scored(setup, compiled, state, mean)
         found = {
-            name: evaluation.run(fitted, "validation", work)
+            name: evaluation.run(fitted, "validation", outputs.work)
             for name, evaluation in setup.experiment.evaluations.items()
             if evaluation.watched
         }
@@ -207,8 +231,7 @@ def train(
 
 def _feed(setup: Setup, first: int) -> Iterator[tuple[int, dict, float, Fed]]:
     """Batches from a step on: (steps done after it, batch, seconds waited, as fed)."""
-    part, parts = jax.process_index(), jax.process_count()
-    batches = feed(setup.order, first, setup.total, part, parts)
+    batches = feed(setup.order, first, setup.total, share_of(setup.mesh))
     for done in range(first + 1, setup.total + 1):
         begin = time.perf_counter()
         fed = next(batches)
@@ -233,7 +256,9 @@ def _record(inside: _Inside, state: Any, item: Made) -> None:
     if finite:
         progress.skipped, progress.in_row = progress.skipped + bool(row), row
     skipped = {"skipped": float(progress.skipped)} if finite and row else {}
-    outputs.write(step, values | skipped, batch=fed.digest)
+    # A share's digest names no batch.
+    digest = None if several() else fed.digest
+    outputs.write(step, values | skipped, batch=digest)
     rate = inside.clock.steps_per_second()
     outputs.display.progress(
         step,
@@ -302,7 +327,8 @@ def _evaluate(
     found: dict[str, Found] = {}
     for name in due:
         evaluation = setup.experiment.evaluations[name]
-        made = evaluation.run(fitted, "validation", outputs.display.work)
+        outputs.watchdog.now(f"the evaluation '{name}' of step {step}")
+        made = evaluation.run(fitted, "validation", outputs.work)
         found[name] = made
         prefix = "validation" if name == watch else name
         values |= {f"{prefix}_{key}": value for key, value in made.scores.items()}

@@ -81,7 +81,7 @@ def temporary_if_large(setup: Setup, analysis: Any) -> int:
 
 def memory_limit(mesh: Any) -> int | None:
     """The bytes that a device may use; None where it doesn't say."""
-    device = mesh.devices.flat[0]
+    device = mesh.local_devices[0]
     if device.platform == "cpu":  # devices of a CPU share the machine's
         return machine_memory() // mesh.size
     return (device.memory_stats() or {}).get("bytes_limit")

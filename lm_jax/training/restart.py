@@ -8,7 +8,7 @@ import numpy as np
 from lm_jax.averages import AverageAfter
 from lm_jax.data import feed
 from lm_jax.runs.checkpoints import Checkpoints
-from lm_jax.sharding import to_mesh
+from lm_jax.sharding import share_of, to_mesh
 from lm_jax.training.progress import Progress
 from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState, joined, split
@@ -103,8 +103,7 @@ def before(
     checkpoints.wait()
     start = max((s for s in checkpoints.steps() if s < step), default=0)
     state = restored(setup, checkpoints, start)[0] if start else setup.first_state()
-    part, parts = jax.process_index(), jax.process_count()
     constants = setup.constants()
-    for fed in feed(setup.order, start, step - 1, part, parts):
+    for fed in feed(setup.order, start, step - 1, share_of(setup.mesh)):
         state, _ = train_step(state, to_mesh(fed.rows, setup.mesh), constants)
     return state

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from lm_jax.averages import checkpoints_of
+from lm_jax.distributed import check_alike, deadline, meet, several, writes
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, to_json
 from lm_jax.files import near
 from lm_jax.runs.base import keep_base
 from lm_jax.runs.checkpoints import Checkpoints, read_progress
-from lm_jax.runs.claim import claim
+from lm_jax.runs.claim import check_claim, keep_claim
 from lm_jax.runs.code import changed_code
 from lm_jax.runs.confusion import draw_confusion
 from lm_jax.runs.directory import open_run
@@ -32,6 +33,7 @@ from lm_jax.runs.result import (
     entries,
 )
 from lm_jax.runs.sinks import open_sinks
+from lm_jax.training.beginning import beginning
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.guards import Interrupt
 from lm_jax.training.loop import Outcome, Outputs, Prune, keep_on, train
@@ -42,6 +44,7 @@ from lm_jax.training.restart import lengthened, restored
 from lm_jax.training.scoring import seen_before
 from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
+from lm_jax.training.watchdog import Watchdog
 
 
 def train_run(
@@ -71,7 +74,10 @@ def train_run(
     check_batch(setup)
     compiled = compiled or Compiled(setup)
     listening = Interrupt() if interrupt is None else nullcontext(interrupt)
-    with open_run(run), listening as interrupt:
+    opened = open_run(run) if writes() else nullcontext(run)
+    watching = Watchdog(deadline() if several() else None)
+    with opened, listening as interrupt, watching as watchdog:
+        check_alike("what they begin with", lambda: beginning(setup))
         checkpoints = Checkpoints(
             run / "checkpoints",
             experiment.execution.keep,
@@ -79,30 +85,22 @@ def train_run(
             checkpoints_of(experiment.average),
             setup.left_arrays,
         )
-        before = claim(
+        before = check_claim(
             experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
-        )
-        if setup.guided is not None:
-            keep_guide(run, setup.guided.about())
-        if setup.start is not None:
-            keep_base(run, setup.start.there, setup.left)
-        data = setup.data
-        keep_model(
-            run, data.tokenizer, setup.model, data.context, data.labels, data.frame
         )
         if changed := changed_code(run):
             display.message(changed)
-        dtype = getattr(setup.model, "dtype", "float32")
-        record_environment(run, to_json(experiment.execution), dtype)
+        meet("the run is looked at")
+        if writes():
+            _keep(setup, run)
+        meet("the run is begun")
+        _check_shared(run)
+        watchdog.now("the first state, or the last that was saved,")
         state, progress = _start(setup, compiled, checkpoints, before, display)
         first = int(state.step)
-        log = MetricsLog(run / "metrics.jsonl")
-        past = Past(log.truncate_after(first))
-        truncate_samples(run / "samples.txt", first)
         if first >= setup.total:
             display.message("The run has ended: there is nothing left to train.")
-        sinks = open_sinks(experiment.outputs, run, to_json(experiment), first)
-        outputs = Outputs(run, display, log, sinks, past)
+        outputs = _open(experiment, run, first, display, watchdog)
         try:
             outcome = train(
                 setup,
@@ -121,13 +119,50 @@ def train_run(
         finally:
             display.close()
             checkpoints.close()
-            log.close()
-            for sink in sinks:
-                sink.close()
+            outputs.close()
         ended = (run / "result.json").exists() and first == int(outcome.state.step)
-        if outcome.signal is None and not (ended or outcome.pruned):
+        if outcome.signal is None and not (ended or outcome.pruned) and writes():
             finish(setup, run, outcome)
         return outcome
+
+
+def _keep(setup: Setup, run: Path) -> None:
+    """Write what a run keeps of how it is made, before its first step."""
+    experiment, data = setup.experiment, setup.data
+    keep_claim(experiment, data, run)
+    if setup.guided is not None:
+        keep_guide(run, setup.guided.about())
+    if setup.start is not None:
+        keep_base(run, setup.start.there, setup.left)
+    keep_model(run, data.tokenizer, setup.model, data.context, data.labels, data.frame)
+    dtype = getattr(setup.model, "dtype", "float32")
+    record_environment(run, to_json(experiment.execution), dtype)
+
+
+def _check_shared(run: Path) -> None:
+    """See that the first process's directory is this one's too.
+
+    Raises:
+        UserError: it isn't.
+    """
+    if not (run / "experiment.json").exists():
+        raise UserError(
+            f"Process {jax.process_index()} doesn't see what process 0 has written to "
+            f"{run}: give a --run DIRECTORY on a disk that all of them share."
+        )
+
+
+def _open(
+    experiment: Experiment, run: Path, first: int, display: Display, watchdog: Watchdog
+) -> Outputs:
+    """Open what a run writes of its steps, cut back to the one that it goes on from."""
+    if not writes():
+        return Outputs(run, display, None, [], Past(), watchdog)
+    log = MetricsLog(run / "metrics.jsonl")
+    past = Past(log.truncate_after(first))
+    truncate_samples(run / "samples.txt", first)
+    sinks = open_sinks(experiment.outputs, run, to_json(experiment), first)
+    return Outputs(run, display, log, sinks, past, watchdog)
 
 
 def _check(before: Any, setup: Setup, checkpoints: Checkpoints) -> None:

@@ -1,7 +1,8 @@
 """A trained model beside the text that it is scored on."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -29,7 +30,15 @@ from lm_jax.platform import products_of
 from lm_jax.retrieval.nearest import nearest_rows
 from lm_jax.retrieval.reading import read_texts
 from lm_jax.runs.model import NeuralModel
-from lm_jax.sharding import Sharding, batch_sharding, batch_ways, on_mesh, to_mesh
+from lm_jax.sharding import (
+    Sharding,
+    batch_sharding,
+    batch_ways,
+    brought_here,
+    make_mesh,
+    on_mesh,
+    whole_to_mesh,
+)
 from lm_jax.training.step import make_evaluation_step
 
 EVALUATION_TOKENS = 8192
@@ -73,6 +82,19 @@ class Scored:
         """Whether the model continues text."""
         return self.loaded.writes
 
+    @functools.cached_property
+    def _here(self) -> NeuralModel:
+        """The model as this process alone can use it: each of several writes alike."""
+        if not self.mesh.is_multi_process:
+            return self.loaded
+        return replace(self.loaded, params=brought_here(self.loaded.params))
+
+    @property
+    def _mesh_here(self) -> Mesh:
+        """The devices of this process."""
+        several = self.mesh.is_multi_process
+        return make_mesh(Sharding(), jax.local_devices()) if several else self.mesh
+
     @property
     def policy(self) -> str:
         """What the model sees before a token that it is scored on."""
@@ -88,11 +110,12 @@ class Scored:
         to_end: bool = False,
     ) -> Sequence[np.ndarray] | np.ndarray:
         """Continue prompts of (tokens,): new tokens of each."""
-        return self.loaded.generate_ids(prompts, length, sampling, seed, beam, to_end)
+        here = self._here
+        return here.generate_ids(prompts, length, sampling, seed, beam, to_end)
 
     def vectors(self) -> tuple[list[str], Float32[np.ndarray, "words width"]]:
         """Give the words that have a vector of their own, and the vectors."""
-        return self.loaded.vectors()
+        return self._here.vectors()
 
     def score(self, split: str, progress: Progress | None = None) -> dict[str, float]:
         """Score a whole split, as the objective says; once, however often asked."""
@@ -129,7 +152,9 @@ class Scored:
         say = progress or (lambda *_: None)
         for index in range(len(windows)):
             batch, examples = windows[index], windows.numbers(index)
-            found = np.asarray(told(self.loaded.params, to_mesh(batch, self.mesh)))
+            found = np.asarray(
+                told(self.loaded.params, whole_to_mesh(batch, self.mesh))
+            )
             yield examples, batch[field][: len(examples)], found[: len(examples)]
             say("evaluating", index + 1, len(windows))
 
@@ -143,23 +168,23 @@ class Scored:
         Raises:
             UserError: when the objective learns no vectors of queries and passages.
         """
-        searchable, loaded = self.data.searchable, self.loaded
+        searchable, loaded, mesh = self.data.searchable, self._here, self._mesh_here
         if not loaded.experiment.objective.ranks or searchable is None:
             raise UserError(NOT_RANKED)
         self.data.evaluation(split, 1)  # refuses a split that isn't there
         model, params = loaded.model, loaded.params
         length, asked = searchable.query_length, searchable.queries[split]
-        queries = read_texts(model, params, asked, "query", length, self.mesh)
+        queries = read_texts(model, params, asked, "query", length, mesh)
         table = read_texts(
             model,
             params,
             searchable.passages,
             "passage",
             searchable.passage_length,
-            self.mesh,
+            mesh,
             progress,
         )
-        found = nearest_rows(queries, table, depth, self.mesh)
+        found = nearest_rows(queries, table, depth, mesh)
         judged = searchable.judged
         return Rankings(judged, list(judged.queries[split]), *found)
 
@@ -242,7 +267,7 @@ class Scored:
         """
         experiment, data, size = self.loaded.experiment, self.data, self._rows
         windows = data.evaluation(split, size)
-        carry = to_mesh(empty(size), self.mesh) if empty else None
+        carry = whole_to_mesh(empty(size), self.mesh) if empty else None
         sums = summed(function, params, windows, self.mesh, carry, progress)
         if sums["weight"] == 0:
             raise experiment.objective.nothing_to_predict(split)

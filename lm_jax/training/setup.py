@@ -323,7 +323,7 @@ def set_up(
     check_values(experiment)
     check_model(experiment.model)
     check_objective(experiment.objective)
-    mesh = check_devices(experiment, list(devices or all_devices()))
+    mesh = check_devices(experiment, list(devices or all_devices(several=True)))
     data = experiment.data.prepare(cache, progress)
     model = fill_in(experiment.model, data.vocab_size, data.context)
     model = fill_in_classes(model, len(data.labels))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_jax.counting import NaiveBayes
-from lm_jax.data import BPEDropout, Delete, Labelled, Mask, Rated, Swap
+from lm_jax.data import BPEDropout, Delete, Labelled, Mask, Rated, Share, Swap
 from lm_jax.data.bpe_dropout import merged
 from lm_jax.data.randomness import uniform
 from lm_jax.errors import UserError
@@ -122,7 +122,7 @@ def test_a_row_is_a_function_of_seed_epoch_and_example(folder):
     # What is told of an example, and which it is, stays.
     for step, r, row in rows_of(made, 1):
         assert plain.row(step, r)["value"] == row["value"]
-    parts = [made.batch(late, part, 2) for part in (0, 1)]
+    parts = [made.batch(late, Share((part,), 2)) for part in (0, 1)]
     for name, array in made.batch(late).items():
         whole = np.concatenate([part[name] for part in parts])
         np.testing.assert_array_equal(whole, array)

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lm_jax.data import feed, sort_by_length
+from lm_jax.data import Share, feed, sort_by_length
 from lm_jax.data.order import batch_size, bucket_order, bucket_windows
 from lm_jax.errors import UserError
 
@@ -84,7 +84,7 @@ def test_all_processes_make_the_same_batch(parts):
     data = order(ways=4)
     for step in (0, 3, 50):
         whole = data.batch(step)
-        shares = [order(ways=4).batch(step, k, parts) for k in range(parts)]
+        shares = [order(ways=4).batch(step, Share((k,), parts)) for k in range(parts)]
         assert equal({n: np.concatenate([s[n] for s in shares]) for n in whole}, whole)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from lm_jax.data import Share
 from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
 from lm_jax.training import loop
@@ -95,8 +96,8 @@ def test_batches_of_all_processes_make_the_whole(setup, monkeypatch):
     whole = [batch for _, batch, *_ in loop._feed(setup, 0)]
     parts = []
     for index in range(2):
-        monkeypatch.setattr(jax, "process_count", lambda: 2)
-        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        share = Share((index,), 2)
+        monkeypatch.setattr(loop, "share_of", lambda mesh, share=share: share)
         monkeypatch.setattr(loop, "to_mesh", lambda rows, mesh: rows)
         own = [batch for _, batch, *_ in loop._feed(setup, 0)]
         parts.append(own)

@@ -1,0 +1,211 @@
+"""Which of several processes this one is: said on the command line, or by a scheduler.
+
+What is said explicitly wins; a scheduler's variables fill in what is not, and only
+where all of them are there: a shell inside an allocation has a few.
+"""
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lm_jax.distributed import DEADLINE
+from lm_jax.errors import UserError
+
+FLAGS = ("--processes", "--process", "--coordinator", "--timeout")
+PORT = 4217
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a process among those that train one run.
+
+    Attributes:
+        processes: how many there are.
+        process: which of them this is, from 0; None starts all of them here.
+        coordinator: HOST:PORT of process 0, where all meet.
+        timeout: seconds that any wait for another process may take.
+        source: where this is from, for people.
+    """
+
+    processes: int = 1
+    process: int | None = None
+    coordinator: str = ""
+    timeout: float = DEADLINE
+    source: str = "the command line"
+
+    @property
+    def host(self) -> str:
+        """Of the coordinator."""
+        return self.coordinator.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Of the coordinator."""
+        return int(self.coordinator.rpartition(":")[2])
+
+    def __str__(self) -> str:
+        """All of it in a line."""
+        return (
+            f"process {self.process} of {self.processes} on {socket.gethostname()} "
+            f"(pid {os.getpid()}), coordinator {self.coordinator}, timeout "
+            f"{self.timeout:g} s, from {self.source}"
+        )
+
+
+@dataclass(frozen=True)
+class _Scheduler:
+    """What a scheduler calls the fields of a place."""
+
+    name: str
+    processes: str
+    process: str
+    hosts: str
+    port: str = ""
+
+
+# SLURM's are those of a step: the allocation's are there in a shell too.
+_SCHEDULERS = (
+    _Scheduler("SLURM", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
+    _Scheduler("torchrun", "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"),
+)
+
+
+def place_of(said: Mapping[str, str], variables: Mapping[str, str]) -> Place | None:
+    """Give the place of this process; None where it is the only one.
+
+    Args:
+        said: on the command line: the values of some of `FLAGS`.
+        variables: of the environment.
+
+    Raises:
+        UserError: a value is none, one is missing, or they contradict each other.
+    """
+    timeout = _timeout(said.get("--timeout"))
+    many = _whole("--processes", said.get("--processes"), 1)
+    which = _whole("--process", said.get("--process"), 0)
+    if which is None and many is not None:
+        if "--coordinator" in said:
+            raise UserError(
+                "--coordinator is of one process of several: give --process INDEX too, "
+                "or leave both out to start all of them here."
+            )
+        return None if many == 1 else Place(many, None, "", timeout)
+    filled = _filled(many, which, said.get("--coordinator"), variables, timeout)
+    if filled is None:
+        if said:
+            raise UserError(
+                f"{next(iter(said))} needs --processes N beside it: how many there are."
+            )
+        return None
+    return _checked(filled, variables)
+
+
+def _filled(
+    many: int | None,
+    which: int | None,
+    coordinator: str | None,
+    variables: Mapping[str, str],
+    timeout: float,
+) -> Place | None:
+    """What was said, and what a scheduler says of the rest."""
+    by = next((s for s in _SCHEDULERS if _complete(s, variables)), None)
+    if by is None:
+        if many is None and which is None:
+            return None
+        if many is None or coordinator is None:
+            raise UserError(
+                f"--process {which} needs --processes N and --coordinator HOST:PORT "
+                "beside it: how many there are, and where process 0 waits for them."
+            )
+        return Place(many, which, coordinator, timeout)
+    told = int(variables[by.processes])
+    if many is None and told == 1:
+        return None
+    alone = many is None and which is None and coordinator is None
+    return Place(
+        told if many is None else many,
+        int(variables[by.process]) if which is None else which,
+        coordinator or _coordinator(by, variables),
+        timeout,
+        by.name if alone else f"the command line and {by.name}",
+    )
+
+
+def _complete(by: _Scheduler, variables: Mapping[str, str]) -> bool:
+    """Whether a scheduler has said all that a place needs."""
+    numbers = all(variables.get(n, "").isdigit() for n in (by.processes, by.process))
+    rest = [name for name in (by.hosts, by.port) if name]
+    return numbers and all(variables.get(name) for name in rest)
+
+
+def _coordinator(by: _Scheduler, variables: Mapping[str, str]) -> str:
+    if by.port:
+        return f"{variables[by.hosts]}:{variables[by.port]}"
+    # Two jobs on one machine have two ports.
+    port = 61440 + int(variables.get("SLURM_JOB_ID", "0")) % 4096
+    return f"{first_host(variables[by.hosts])}:{port}"
+
+
+def first_host(hosts: str) -> str:
+    """The first of SLURM's list of hosts: "node[03-07,9],login" has node03."""
+    first = re.match(r"([^,\[]+)(?:\[(\w+)[^\]]*\]([^,]*))?", hosts)
+    if first is None:
+        raise UserError(f"SLURM_STEP_NODELIST={hosts} is no list of hosts.")
+    return "".join(part or "" for part in first.groups())
+
+
+def _checked(place: Place, variables: Mapping[str, str]) -> Place:
+    """Refuse what can't be a place.
+
+    Raises:
+        UserError: naming what is wrong.
+    """
+    assert place.process is not None
+    if place.process >= place.processes:
+        raise UserError(
+            f"--process {place.process}: of {place.processes} processes the last is "
+            f"{place.processes - 1}."
+        )
+    port = place.coordinator.rpartition(":")[2]
+    if not place.host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UserError(
+            f"--coordinator '{place.coordinator}' is no HOST:PORT, as in "
+            f"node01:{PORT}: the host of process 0, and a port that is free there."
+        )
+    nodes = variables.get("SLURM_STEP_NUM_NODES") or variables.get("SLURM_NNODES", "1")
+    if is_loopback(place.host) and nodes not in ("", "1"):
+        raise UserError(
+            f"--coordinator {place.coordinator} is this host alone, and SLURM started "
+            f"the processes on {nodes} hosts. Give the name of the host of process 0, "
+            "or leave it out: SLURM knows it."
+        )
+    return place
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name means whatever host it is said on."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.startswith("localhost.")
+
+
+def _whole(flag: str, word: str | None, least: int) -> int | None:
+    if word is None:
+        return None
+    if not word.isdigit() or int(word) < least:
+        raise UserError(f"{flag} {word}: give a whole number, {least} or more.")
+    return int(word)
+
+
+def _timeout(word: str | None) -> float:
+    try:
+        seconds = DEADLINE if word is None else float(word)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UserError(f"--timeout {word}: give seconds, more than 0.")
+    return seconds

@@ -1,0 +1,146 @@
+"""All processes find each other before jax starts in any of them.
+
+jax's own start ends a process that waited in vain by a crash that doesn't say for
+whom. Here the first process waits at the coordinator's address, which jax takes over
+from it, and whoever came in vain is told who did not.
+"""
+
+import json
+import socket
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from lm_jax.errors import UserError
+from lm_jax.scaling.place import Place, is_loopback
+
+_PAUSE = 0.1  # seconds between two tries to reach the first process
+
+
+def rendezvous(place: Place) -> None:
+    """Wait until all processes of a run are there.
+
+    Args:
+        place: of this process.
+
+    Raises:
+        UserError: one didn't come in time: who; two have the same index; they were
+            told of different numbers of processes.
+    """
+    end = time.monotonic() + place.timeout
+    fault = _gather(place, end) if place.process == 0 else _join(place, end)
+    if fault:
+        raise UserError(f"Process {place.process} of {place.processes}: {fault}")
+
+
+def _gather(place: Place, end: float) -> str:
+    """Be the first process: wait for the others, and tell them how it went."""
+    with ExitStack() as stack:
+        try:
+            listening = stack.enter_context(_listen(place.port))
+        except OSError as error:
+            return (
+                f"port {place.port} of the coordinator can't be opened here "
+                f"({error.strerror}). Give another --coordinator HOST:PORT."
+            )
+        here: dict[int, socket.socket] = {}
+        fault = ""
+        while not fault and len(here) < place.processes - 1:
+            try:
+                listening.settimeout(max(0.0, end - time.monotonic()) or 1e-3)
+                came = stack.enter_context(listening.accept()[0])
+                fault = _greet(place, came, here, end)
+            except TimeoutError:
+                fault = _missing(place, set(here))
+        for other in here.values():
+            _tell(other, fault)
+        return fault
+
+
+def _greet(
+    place: Place, came: socket.socket, here: dict[int, socket.socket], end: float
+) -> str:
+    """Take in who came; say what is wrong with it, or ""."""
+    came.settimeout(max(0.1, min(5.0, end - time.monotonic())))
+    told = _hear(came)
+    if told is None:  # somebody else's, or one that died: it may come again
+        return ""
+    process, many, host = told["process"], told["processes"], told["host"]
+    if many != place.processes:
+        fault = (
+            f"process {process} on {host} was told of {many} processes, and process 0 "
+            f"of {place.processes}."
+        )
+    elif process == 0 or process in here:
+        fault = f"there are two with the index {process}, one of them on {host}."
+    else:
+        here[process] = came
+        return ""
+    _tell(came, fault)
+    return fault
+
+
+def _missing(place: Place, here: set[int]) -> str:
+    missing = sorted(set(range(1, place.processes)) - here)
+    names = ", ".join(map(str, missing))
+    return (
+        f"waited {place.timeout:g} s at {place.coordinator}, and process {names} "
+        "didn't come. See its log; a longer wait is --timeout SECONDS."
+    )
+
+
+def _join(place: Place, end: float) -> str:
+    """Be another process: find the first one, and hear how it went."""
+    reason = "nobody answers"
+    while (left := end - time.monotonic()) > 0:
+        try:
+            with socket.create_connection((place.host, place.port), left) as first:
+                about = {"process": place.process, "processes": place.processes}
+                _say(first, about | {"host": socket.gethostname()})
+                # It may wait as long as we have, and then says who is missing.
+                first.settimeout(left + 5.0)
+                told = _hear(first)
+            if told is not None:
+                return str(told["fault"])
+        except OSError as error:
+            reason = error.strerror or str(error)
+        time.sleep(_PAUSE)
+    own = " That address is each host's own: give the name of the host of process 0."
+    return (
+        f"process 0 can't be reached at {place.coordinator} in {place.timeout:g} s "
+        f"({reason}). See its log; a longer wait is --timeout SECONDS."
+        f"{own if is_loopback(place.host) else ''}"
+    )
+
+
+def _listen(port: int) -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(
+            ("", port), family=socket.AF_INET6, dualstack_ipv6=True
+        )
+    return socket.create_server(("", port))
+
+
+def _tell(other: socket.socket, fault: str) -> None:
+    try:
+        _say(other, {"fault": fault})
+    except OSError:  # it is gone: jax will say so
+        return
+
+
+def _say(to: socket.socket, value: dict[str, Any]) -> None:
+    to.sendall(json.dumps(value).encode() + b"\n")
+
+
+def _hear(other: socket.socket) -> dict[str, Any] | None:
+    """The line that the other says; None where it says none that is ours."""
+    line = b""
+    try:
+        while not line.endswith(b"\n") and len(line) < 10_000:
+            if not (more := other.recv(1024)):
+                return None
+            line += more
+        found = json.loads(line)
+        return found if isinstance(found, dict) else None
+    except (OSError, ValueError):
+        return None

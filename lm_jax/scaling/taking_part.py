@@ -1,0 +1,62 @@
+"""Start jax in one process of several, and end it with the others."""
+
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+from lm_jax.distributed import is_lost, leave, set_deadline
+from lm_jax.errors import Diverged, Lost, UserError
+from lm_jax.processes import COMMAND, end_with_parent
+from lm_jax.scaling.place import Place
+from lm_jax.scaling.rendezvous import rendezvous
+
+# jax looks that often whether all processes are alive, or a tenth of the timeout.
+_HEARTBEAT = 100.0
+
+
+@contextmanager
+def taking_part(place: Place | None) -> Iterator[None]:
+    """Be one process of several while inside; of one, do nothing.
+
+    Args:
+        place: of this process; None where it is the only one.
+
+    Raises:
+        UserError: the others can't be found.
+        Lost: one of them ended, or can't be reached any more.
+    """
+    if place is None:
+        yield
+        return
+    print(f"Starting: {place}.", flush=True)
+    rendezvous(place)
+    set_deadline(place.timeout)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(
+        coordinator_address=place.coordinator,
+        num_processes=place.processes,
+        process_id=place.process,
+        cluster_detection_method="deactivate",
+        initialization_timeout=max(1, int(place.timeout)),
+        heartbeat_timeout_seconds=max(1, int(min(_HEARTBEAT, place.timeout))),
+        shutdown_timeout_seconds=max(1, int(place.timeout)),
+    )
+    if COMMAND in os.environ:  # a process of ours started this one
+        end_with_parent()
+    try:
+        yield
+    except (UserError, Diverged, Lost, KeyboardInterrupt, SystemExit):
+        raise  # said, and left, where the command ends
+    except Exception as error:
+        if is_lost(error):
+            reason = " ".join(str(error).split())[:300]
+            raise Lost(
+                f"Process {place.process} can't go on: another process has ended, or "
+                f"can't be reached. Its log says why. ({reason})"
+            ) from error
+        traceback.print_exc()
+        leave(1)
+    jax.distributed.shutdown()

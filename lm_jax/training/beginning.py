@@ -1,0 +1,51 @@
+"""What must be the same in all processes of a run before its first step."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from lm_jax.data import digest_of
+from lm_jax.experiment import own_source
+from lm_jax.experiment.leaves import leaves
+from lm_jax.runs.code import own_code
+from lm_jax.selectors import path_name
+from lm_jax.training.setup import Setup
+
+
+def beginning(setup: Setup) -> dict[str, str]:
+    """What a process was started with: experiment, text, batch 0, code and versions."""
+    batch = setup.order.batch(0).items()
+    own = np.frombuffer(own_source(setup.experiment) or b"", np.uint8)
+    return {
+        "the experiment's type": type(setup.experiment.model).__name__,
+        **{leaf.name: leaf.text for leaf in leaves(setup.experiment)},
+        "the experiment's own code": str(digest_of([("", own)])),
+        "the text": setup.data.digest,
+        "batch 0": f"{digest_of(batch):08x}",
+        "jax": jax.__version__,
+        "the code of lm_jax": own_code()["sources"],
+        "the kind of its devices": jax.local_devices()[0].device_kind,
+    }
+
+
+def first_values(params: Any, programs: list[str]) -> dict[str, str]:
+    """What the first step is made of: the compiled programs, and the parameters.
+
+    Args:
+        params: arrays, of which each process has some parts: those that several have
+            are compared.
+        programs: digests of the step, of each shape of a batch.
+    """
+    steps = {f"the step of shape {k}": each for k, each in enumerate(programs)}
+    return steps | dict(_parts(params))
+
+
+def _parts(params: Any) -> Iterator[tuple[str, str]]:
+    for path, array in jax.tree.leaves_with_path(params):
+        for shard in array.addressable_shards:
+            axes = zip(shard.index, array.shape, strict=True)
+            part = [index.indices(size)[:2] for index, size in axes]
+            name = f"{path_name(path)} {part}"
+            yield name, f"{digest_of([('', np.asarray(shard.data))]):08x}"

@@ -1,0 +1,98 @@
+"""The place of a process: what is said, what a scheduler says, what is refused."""
+
+import pytest
+
+from lm_jax.errors import UserError
+from lm_jax.scaling.place import Place, first_host, place_of
+
+SLURM = {
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_PROCID": "2",
+    "SLURM_STEP_NODELIST": "node[03-06]",
+    "SLURM_STEP_NUM_NODES": "4",
+    "SLURM_JOB_ID": "4098",
+}
+TORCHRUN = {
+    "WORLD_SIZE": "8",
+    "RANK": "5",
+    "MASTER_ADDR": "head",
+    "MASTER_PORT": "29500",
+}
+SAID = {"--processes": "2", "--process": "1", "--coordinator": "far:4217"}
+
+
+def test_one_process_where_nothing_is_said():
+    assert place_of({}, {}) is None
+    assert place_of({"--processes": "1"}, TORCHRUN) is None
+    assert place_of({}, TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"}) is None
+
+
+def test_a_number_alone_starts_all_of_them_here():
+    assert place_of({"--processes": "3", "--timeout": "9"}, {}) == Place(
+        3, None, "", 9.0
+    )
+
+
+def test_schedulers_say_it_where_nobody_does():
+    place = place_of({}, TORCHRUN)
+    assert (place.processes, place.process) == (8, 5)
+    assert (place.host, place.port, place.source) == ("head", 29500, "torchrun")
+    place = place_of({}, SLURM)
+    assert (place.processes, place.process, place.host) == (4, 2, "node03")
+    assert place.port == 61440 + 2
+
+
+def test_what_is_said_wins_over_a_scheduler():
+    place = place_of(SAID | {"--timeout": "30"}, TORCHRUN)
+    assert (place.processes, place.process, place.coordinator) == (2, 1, "far:4217")
+    assert place.timeout == 30
+    place = place_of({"--coordinator": "near:1"}, SLURM)
+    assert (place.processes, place.process, place.coordinator) == (4, 2, "near:1")
+
+
+@pytest.mark.parametrize("missing", TORCHRUN)
+def test_half_set_variables_of_a_scheduler_say_nothing(missing):
+    half = {name: value for name, value in TORCHRUN.items() if name != missing}
+    assert place_of({}, half) is None
+    place = place_of(SAID, half)
+    assert (place.processes, place.process, place.coordinator) == (2, 1, "far:4217")
+
+
+def test_a_shell_inside_an_allocation_is_one_process():
+    """SLURM sets these in the batch script too, where no step was started."""
+    shell = {"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_NODELIST": "a[1-4]"}
+    assert place_of({}, shell) is None
+
+
+@pytest.mark.parametrize(
+    ("hosts", "first"),
+    [
+        ("node01", "node01"),
+        ("node[003-006,9],login", "node003"),
+        ("a-b7,c", "a-b7"),
+        ("rack[2,4]n.local", "rack2n.local"),
+    ],
+)
+def test_the_first_host_of_slurm(hosts, first):
+    assert first_host(hosts) == first
+
+
+@pytest.mark.parametrize(
+    ("said", "variables", "message"),
+    [
+        ({"--process": "0"}, {}, "needs --processes N and --coordinator"),
+        ({"--timeout": "5"}, {}, "--timeout needs --processes N beside it"),
+        ({"--processes": "two"}, {}, "--processes two: give a whole number, 1 or more"),
+        ({"--processes": "2", "--timeout": "0"}, {}, "give seconds, more than 0"),
+        ({"--processes": "2", "--coordinator": "a:1"}, {}, "give --process INDEX too"),
+        (SAID | {"--process": "2"}, {}, "of 2 processes the last is 1"),
+        (SAID | {"--coordinator": "far"}, {}, "is no HOST:PORT"),
+        (SAID | {"--coordinator": "far:99999"}, {}, "is no HOST:PORT"),
+        (SAID | {"--coordinator": "127.0.0.1:4217"}, SLURM, "is this host alone"),
+        (SAID | {"--coordinator": "localhost:4217"}, SLURM, "on 4 hosts"),
+        (SAID | {"--coordinator": "[::1]:4217"}, SLURM, "SLURM knows it"),
+    ],
+)
+def test_what_can_be_no_place_is_refused(said, variables, message):
+    with pytest.raises(UserError, match=message.replace("[", r"\[")):
+        place_of(said, variables)

@@ -1,0 +1,208 @@
+"""Two real processes: the curve of one, and an end to whatever goes wrong."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lm_jax.runs.checkpoints import Checkpoints, steps_of
+from lm_jax.runs.metrics import read_metrics
+from lm_jax.scaling.launching import local_places, words_of
+from lm_jax.scaling.place import Place
+from tests.tiny import write_tiny
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+PATIENCE = 600  # seconds that anything may take on a busy machine
+CONSTANT = ["--schedule", "Constant", "--schedule.peak", "0.01"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    write_tiny(folder)
+    return folder
+
+
+def variables(devices):
+    flags = re.sub(r"--xla_force\S+", "", os.environ["XLA_FLAGS"])
+    return os.environ | {
+        "XLA_FLAGS": flags,
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def started(folder, *words, devices=2, code=None, log=subprocess.PIPE):
+    """A command in a process of its own; of two, each has one of two devices."""
+    begin = ["-m", "lm_jax"] if code is None else ["-c", code]
+    return subprocess.Popen(
+        [sys.executable, *begin, *words],
+        cwd=folder,
+        env=variables(devices),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def train(folder, run, *words, **how):
+    return started(folder, "train", "tiny.py", "--run", run, *words, **how)
+
+
+def ended(process):
+    """The status of a process and all that it said."""
+    try:
+        said, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+def two_ranks(folder, run, *words, other=(), timeout="300", code=None):
+    """Both processes, each by its own command: (status, what it said) of each."""
+    places = local_places(Place(2, timeout=float(timeout)))
+    command = ["train", "tiny.py", "--run", run, *words]
+    both = [
+        started(folder, *words_of(place, [*command, *extra]), devices=1, code=code)
+        for place, extra in zip(places, ((), other), strict=True)
+    ]
+    return [ended(process) for process in both]
+
+
+def made(run):
+    """All numbers of a run that must come out the same, to the bit."""
+    timed = ("tokens_per_second", "data_wait", "batch", "parameters")
+    return [
+        {name: value for name, value in row.items() if name not in timed}
+        for row in read_metrics(run / "metrics.jsonl")
+        if set(row) - {"step", *timed}
+    ]
+
+
+def wait_for(condition, process):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.2)
+
+
+def steps_made(run):
+    path = run / "metrics.jsonl"
+    return path.read_text().count('"grad_norm"') if path.exists() else 0
+
+
+def pid_of(run, process=1):
+    return int(re.findall(r"\(pid (\d+)\)", (run / "process_1.log").read_text())[-1])
+
+
+def test_two_one_and_two_processes_make_the_run_of_one(folder):
+    """4 steps by two, 4 by one, 4 by two: equal to the bit to 12 by one of two devices.
+
+    A sum over two devices has one order, wherever they are.
+    """
+    assert ended(train(folder, "one", *CONSTANT))[0] == 0
+    for budget, words in (("4", ["2"]), ("8", ["1"]), ("12", ["2"])):
+        budget = ["--budget", f"{budget} steps", "--processes", *words]
+        status, said = ended(train(folder, "parts", *CONSTANT, *budget))
+        assert status == 0, said
+    one, parts = folder / "one", folder / "parts"
+    assert made(parts) == made(one)
+    assert len(made(one)) == 12 + 3
+    samples = [(run / "samples.txt").read_bytes() for run in (one, parts)]
+    assert samples[0] == samples[1]
+    last = [Checkpoints(run / "checkpoints").restore_params(12) for run in (one, parts)]
+    import jax
+
+    jax.tree.map(np.testing.assert_array_equal, *map(jax.device_get, last))
+    # One has written: nothing is there twice, and only a log is there besides.
+    names = [{p.name for p in run.iterdir()} for run in (one, parts)]
+    events = {n for each in names for n in each if n.startswith("events.")}
+    assert names[1] - names[0] - events == {"process_1.log"}
+    assert "process 1 of 2" in (parts / "process_1.log").read_text()
+
+
+def test_sigterm_to_one_saves_on_all_and_a_killed_one_ends_the_others(folder):
+    run = folder / "signals"
+    words = [*CONSTANT, "--budget", "100000 steps", "--processes", "2"]
+    process = train(folder, "signals", *words, "--timeout", "300")
+    wait_for(lambda: steps_made(run) > 5, process)
+    os.kill(pid_of(run), signal.SIGTERM)
+    status, said = ended(process)
+    assert status == 0, said
+    step = int(re.search(r"Stopped and saved at step (\d+)", said)[1])
+    assert f"saved at step {step}" in (run / "process_1.log").read_text()
+    assert steps_of(run)[-1] == step == made(run)[-1]["step"]
+
+    process = train(folder, "signals", *words, "--timeout", "300")
+    wait_for(lambda: steps_made(run) > step + 5, process)
+    os.kill(pid_of(run), signal.SIGKILL)
+    since = time.monotonic()
+    status, said = ended(process)
+    assert status != 0 and time.monotonic() - since < 100
+    assert "Process 1 ended first" in said and "signal 9" in said
+
+
+def test_one_that_was_started_otherwise_is_named(folder):
+    ends = two_ranks(folder, "otherwise", other=["--optimizer.b1", "0.8"])
+    for status, said in ends:
+        assert status == 2
+        assert "Process 1 differs from process 0 in optimizer.b1: 0.8" in said
+    assert not (folder / "otherwise" / "experiment.json").exists()
+
+
+SLEEPS = """
+import sys, threading, time
+from lm_jax.__main__ import command
+from lm_jax.training import loop, watchdog
+feed, now = loop._feed, watchdog.Watchdog.now
+def hasty(self, doing):  # what is compiled before may take longer
+    if doing.startswith("step"):
+        self._seconds = 10.0
+    now(self, doing)
+watchdog.Watchdog.now = hasty
+def sleepy(setup, first):
+    for item in feed(setup, first):
+        if item[0] == 3 and "1" in sys.argv[sys.argv.index("--process") + 1]:
+            threading.Event().wait()
+        yield item
+loop._feed = sleepy
+command()
+"""
+
+
+def test_one_that_sleeps_for_ever_ends_all_with_their_stacks(folder):
+    ends = two_ranks(folder, "sleepy", *CONSTANT, code=SLEEPS)
+    for process, (status, said) in enumerate(ends):
+        assert status != 0
+        assert f"Process {process} is stuck: step" in said, said
+        assert "most recent call first" in said
+    assert "in sleepy" in ends[1][1]
+    assert "process 1: step 2" in ends[0][1]
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused(folder):
+    status, said = ended(train(folder, "uneven", "--processes", "3", devices=3))
+    assert status == 2
+    assert "A batch of 8 rows can't be divided among 3 devices" in said
+    assert "Traceback" not in said
+
+
+def test_a_dry_run_prints_what_would_run_and_runs_nothing(folder):
+    words = ["--processes", "2", "--dry-run", "--seed", "3"]
+    status, said = ended(train(folder, "dry", *words))
+    assert status == 0
+    first, second, last = said.splitlines()
+    assert "JAX_NUM_CPU_DEVICES=1" in first and "--process 0 --coordinator" in first
+    assert "--seed 3 --processes 2 --process 1 " in second
+    assert second.endswith("> dry/process_1.log 2>&1 &") and last == "wait"
+    assert not (folder / "dry").exists()

@@ -1,0 +1,78 @@
+"""What several processes must agree on, as far as one process can tell."""
+
+import json
+
+import pytest
+
+from lm_jax import distributed
+from lm_jax.distributed import check_alike, meet, several, writes
+from lm_jax.errors import Lost, UserError
+
+
+def test_one_process_writes_and_waits_for_nobody():
+    def known():
+        raise AssertionError("one process compares nothing")
+
+    assert writes() and not several()
+    meet("anything")
+    check_alike("anything", known)
+
+
+class Client:
+    """What jax's client does, of processes that have all said something."""
+
+    def __init__(self, others, absent=()):
+        self.kept, self.others, self.absent = {}, others, absent
+
+    def key_value_set(self, key, value):
+        self.kept[key] = value
+        for process, known in self.others.items():
+            mine = f"/{0}"
+            if key.endswith(mine):
+                other = key.removesuffix(mine) + f"/{process}"
+                self.kept[other] = json.dumps(known)
+
+    def key_value_dir_get(self, key):
+        return [(k, v) for k, v in self.kept.items() if k.startswith(key)]
+
+    def blocking_key_value_get(self, key, milliseconds):
+        return self.kept[key]
+
+    def wait_at_barrier(self, key, milliseconds):
+        import jax
+
+        if self.absent:
+            raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: Barrier timed out.")
+
+
+def among(monkeypatch, count, client):
+    monkeypatch.setattr("jax.process_count", lambda: count)
+    monkeypatch.setattr(distributed, "_client", lambda: client)
+
+
+def test_a_process_that_differs_is_named_and_where(monkeypatch):
+    alike = {"seed": "0", "batch 0": "ab"}
+    among(monkeypatch, 3, Client({1: alike, 2: alike | {"seed": "1"}}))
+    with pytest.raises(UserError, match=r"Process 2 differs from process 0 in seed: 1"):
+        check_alike("what they begin with", lambda: alike)
+    among(monkeypatch, 3, Client({1: alike, 2: alike}))
+    check_alike("what they begin with", lambda: alike)
+
+
+def test_parts_that_only_others_have_are_compared_among_those(monkeypatch):
+    own = {"kernel [(0, 4)]": "aa"}
+    theirs = {"kernel [(4, 8)]": "bb"}
+    among(monkeypatch, 3, Client({1: theirs, 2: theirs}))
+    check_alike("the first step", lambda: own)
+    among(monkeypatch, 3, Client({1: theirs, 2: {"kernel [(4, 8)]": "cc"}}))
+    with pytest.raises(UserError, match="Process 2 differs from process 1 in kernel"):
+        check_alike("the first step", lambda: own)
+
+
+def test_who_did_not_come_is_named(monkeypatch):
+    monkeypatch.setattr(distributed, "_deadline", 7.0)
+    among(monkeypatch, 3, Client({1: {}}, absent=(2,)))
+    with pytest.raises(Lost, match="waited 7 s for all to meet: a save. Missing: proc"):
+        meet("a save")
+    with pytest.raises(Lost, match="Missing: process 2 "):
+        meet("a save")
