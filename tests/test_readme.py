@@ -59,6 +59,8 @@ def four_devices(monkeypatch):
 
     devices = jax.devices()[:4]
     monkeypatch.setattr(jax, "devices", lambda: devices)
+    # Of the processes that a line starts, each has a share.
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
 
 
 @pytest.fixture
