@@ -147,7 +147,7 @@ def share_of(mesh: Mesh) -> Share:
     if not mesh.is_multi_process:
         return WHOLE
     ways = batch_ways(mesh)
-    here = batch_sharding(mesh).addressable_devices_indices_map((ways,))
+    here: Any = batch_sharding(mesh).addressable_devices_indices_map((ways,))
     starts = {index[0].indices(ways)[0] for index in here.values()}
     return Share(tuple(sorted(starts)), ways)
 
@@ -179,7 +179,7 @@ def brought_here(arrays: Any) -> Any:
     All processes call it together.
     """
 
-    def whole(array: jax.Array) -> jax.Array:
+    def whole(array: Any) -> jax.Array:
         if array.is_fully_addressable:
             return array
         if not array.is_fully_replicated:

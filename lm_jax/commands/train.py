@@ -175,7 +175,7 @@ def main(args: list[str]) -> int:
 
 def _said(args: list[str]) -> tuple[dict[str, str], list[str]]:
     """What is said of the place of this process, and the other arguments."""
-    said = {}
+    said: dict[str, str] = {}
     for flag in FLAGS:
         value, args = taken(flag, args, "a value")
         said |= {} if value is None else {flag: value}
