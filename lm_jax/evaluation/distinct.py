@@ -60,7 +60,7 @@ class Distinct:
             sampling=self.sampling,
             progress=progress,
         )
-        scores = {"answers": count}
+        scores = {"answers": float(count)}
         for prefix, said in (("", texts), ("people_", given)):
             scores |= {f"{prefix}distinct_{n}": distinct(said, n) for n in (1, 2)}
         rows = list(zip(sources, texts, given, strict=True))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from lm_jax.errors import UserError
-from lm_jax.text.dialogues import dialogue_lines
 from lm_jax.text.babi import training_stories
+from lm_jax.text.dialogues import dialogue_lines
 from lm_jax.text.opening import COMPRESSED, plain_name
 from lm_jax.text.reading import blocks
 from lm_jax.text.squad import passages
