@@ -18,7 +18,7 @@ from lm_jax.data.text_pairs import raw_pairs
 from lm_jax.data.tokens import Progress, Tokens
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
-from lm_jax.text import Columns, Corpus, find
+from lm_jax.text import Corpus, find_pairs
 from lm_jax.tokenizers import Characters, Tokenizer, Trained
 from lm_jax.tokenizers.trained import beginning
 
@@ -39,7 +39,9 @@ class Answers:
     """The table, whose column is that of the prompts; or a corpus of pairs."""
     tokenizer: Tokenizer = Characters()
     answer: str = "answer"
-    """Column of the answers; "" where the corpus itself is pairs, as summaries are."""
+    """Column of the answers; "" where the corpus itself is pairs, as summaries are, or
+    questions on passages: then a prompt is a passage and, on another line, the
+    question."""
     between: str = "\n"
     """What parts a prompt from its answer; a prompt that is continued ends in it."""
     lengths: tuple[int, ...] = (64, 128, 256)
@@ -124,7 +126,7 @@ def _prepared(
     cache: Path,
     progress: Progress | None,
 ) -> Prepared:
-    text = find(data.corpus, cache, Columns(others=tuple(filter(None, answers))))
+    text = find_pairs(data.corpus, tuple(filter(None, answers)), cache, True)
     if text.together != 1 + len(answers):
         raise UserError(
             f"{data.corpus.source} has no pairs. Name the column of the answers of a "

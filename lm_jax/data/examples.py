@@ -79,7 +79,10 @@ def read_examples(
             "none that ends a document. Use Words(), Subwords() or Characters()."
         )
     for split, tokens in made.splits.items():
-        empty = np.flatnonzero(np.diff(tokens.documents) <= paired)
+        lacks = np.diff(tokens.documents) <= paired
+        if text.may_lack:
+            lacks[1::2] = False
+        empty = np.flatnonzero(lacks)
         if len(empty):
             raise UserError(
                 f"Text {empty[0] // text.together + 1:,} of the split '{split}' has no "

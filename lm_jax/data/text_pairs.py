@@ -20,7 +20,7 @@ from lm_jax.data.synthetic import limited, with_written
 from lm_jax.data.tokens import Progress, Tokens
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
-from lm_jax.text import Columns, Corpus, find
+from lm_jax.text import Corpus, find_pairs
 from lm_jax.text.found import Text
 from lm_jax.tokenizers import Subwords, Tokenizer
 
@@ -43,7 +43,9 @@ class TextPairs:
     )
 
     corpus: Corpus = Corpus("multi30k")
-    """The pairs; where they are a table, its column is that of the sources."""
+    """The pairs; where they are a table, its column is that of the sources. Of
+    questions on passages (a known name, or a file in SQuAD's form) a source is a
+    question with its passage, and a target is an answer."""
     tokenizer: Tokenizer = Subwords()
     target: str = ""
     """Column of the targets, where the corpus is a table."""
@@ -72,11 +74,11 @@ class TextPairs:
                 space on disk; it has no pairs.
         """
         others = (self.target,) if self.target else ()
-        text = find(self.corpus, cache, Columns(others=others))
+        text = find_pairs(self.corpus, others, cache)
         if text.together != 2:
             raise UserError(
                 f"{self.corpus.source} has no pairs. Name the column of the targets "
-                "of a table (--data.target NAME), or take multi30k or tatoeba."
+                "of a table (--data.target NAME), or take multi30k, tatoeba or squad."
             )
         text = limited(text, self.limit)
         text = with_written(text, self.synthetic, self.turned)

@@ -16,6 +16,7 @@ from lm_jax.evaluation.span_scores import SlidingWindow, SpanScores
 from lm_jax.evaluation.tasks import TaskAccuracy
 from lm_jax.evaluation.translation import Moses, Translation
 from lm_jax.evaluation.word_similarity import WordSimilarity
+from lm_jax.evaluation.written_answers import WrittenAnswers
 
 Evaluation = (
     Likelihood
@@ -31,6 +32,7 @@ Evaluation = (
     | Translation
     | Rouge
     | Lead
+    | WrittenAnswers
     | Distinct
     | WordSimilarity
     | Sample
@@ -59,6 +61,7 @@ __all__ = [
     "TaskAccuracy",
     "Translation",
     "WordSimilarity",
+    "WrittenAnswers",
     "rank_scores",
     "write_predictions",
 ]

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 Script = Literal["squad", "cmrc"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -50,6 +52,22 @@ def agreement(
     exact = any(normalised(answer) == normalised(found) for answer in given)
     f1 = max(word_f1(found, answer, may_lack) for answer in given)
     return Agreement(float(exact), f1)
+
+
+def mean_scores(each: Sequence[Agreement], lacks: Sequence[bool]) -> dict[str, float]:
+    """Give the means over questions; of those that lack an answer too, if any does.
+
+    Args:
+        each: how well each question is answered.
+        lacks: whether it has no answer.
+    """
+    (exact, f1), none = np.array(each).T, np.array(lacks)
+    scores = {"exact": float(exact.mean()), "f1": float(f1.mean())}
+    if none.any():
+        for name, which in (("answered", ~none), ("unanswerable", none)):
+            if which.any():
+                scores[f"{name}_f1"] = float(f1[which].mean())
+    return scores
 
 
 def normalised(answer: str) -> str:

@@ -10,7 +10,7 @@ from lm_jax.bounds import SIZES, check, within
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
 from lm_jax.evaluation.words import words_of
-from lm_jax.evaluation.writing import write_texts
+from lm_jax.evaluation.writing import by_source, write_texts
 from lm_jax.generation import Beam
 
 MEASURES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -131,10 +131,7 @@ def _references(fitted: Fitted, split: str) -> tuple[list[Any], list[list[str]]]
     """Give each document of a split once, and all its targets."""
     if fitted.data.pairs is None:
         raise UserError(_NO_PAIRS)
-    found: dict[Any, list[str]] = {}
-    for source, target in fitted.data.pairs(split):
-        found.setdefault(source, []).append(target)
-    return list(found), list(found.values())
+    return by_source(fitted.data.pairs(split))
 
 
 def _scorer(stem: bool) -> Scorer:

@@ -11,7 +11,7 @@ from lm_jax.bounds import check, within
 from lm_jax.counting.sliding_window import common_words, window_answers
 from lm_jax.data.questions import Questions
 from lm_jax.errors import UserError
-from lm_jax.evaluation.answers import Script, agreement
+from lm_jax.evaluation.answers import Script, agreement, mean_scores
 from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
 
 
@@ -211,11 +211,5 @@ def scored(questions: Questions, answers: list[str], script: Script) -> Found:
                 **how._asdict(),
             }
         )
-    exact, f1 = np.array(both).T
-    scores = {"exact": float(exact.mean()), "f1": float(f1.mean())}
-    if may_lack:
-        has = np.array([bool(question.answers) for _, question in questions.asked])
-        for name, which in (("answered", has), ("unanswerable", ~has)):
-            if which.any():
-                scores[f"{name}_f1"] = float(f1[which].mean())
-    return Found(scores, lines=tuple(lines))
+    lacks = [not question.answers for _, question in questions.asked]
+    return Found(mean_scores(both, lacks), lines=tuple(lines))

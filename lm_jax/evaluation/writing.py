@@ -1,6 +1,6 @@
 """Texts that a model writes of sources, for others to be compared with them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lm_jax.data.prepared import Source
 from lm_jax.evaluation.fitted import Fitted, Progress
@@ -8,6 +8,16 @@ from lm_jax.generation import Beam, Sampling
 from lm_jax.tokenizers.trained import written
 
 LIKELIEST = Sampling(temperature=0.0)
+
+
+def by_source(
+    pairs: Iterable[tuple[Source, str]],
+) -> tuple[list[Source], list[list[str]]]:
+    """Give each source once, in their order, and all targets of each."""
+    found: dict[Source, list[str]] = {}
+    for source, target in pairs:
+        found.setdefault(source, []).append(target)
+    return list(found), list(found.values())
 
 
 def write_texts(

@@ -1,5 +1,6 @@
 """Which text, where it lies, how it is split; never imports jax."""
 
+from lm_jax.text.answered import find_pairs
 from lm_jax.text.asked import Asked, find_questions
 from lm_jax.text.collection import Collection, Judged, read_collection
 from lm_jax.text.conversations import Talks, find_conversations
@@ -19,6 +20,7 @@ __all__ = [
     "Turn",
     "find",
     "find_conversations",
+    "find_pairs",
     "find_questions",
     "read_collection",
 ]

@@ -25,5 +25,7 @@ class Text:
     pieces."""
     together: int = 1
     """Documents of a row, which have one label together: 2 where they are pairs."""
+    may_lack: bool = False
+    """Whether the second text of a row may be empty: nothing answers the first."""
     arrays: tuple[tuple[str, np.ndarray], ...] = ()
     """Where the corpus is ids, in place of pieces: (split, (tokens,) memory-mapped)."""

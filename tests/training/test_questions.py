@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lm_jax.__main__ import main
+from lm_jax.evaluation.answers import agreement
 from lm_jax.evaluation.entities import entity_counts, entity_scores
 from lm_jax.runs.result import read_result
 from tests.data.test_answer_spans import long_articles
@@ -19,11 +20,11 @@ Source:  none
 
 from dataclasses import replace
 
-from lm_jax.data import AnswerSpans, TokenLabels
-from lm_jax.evaluation import EntityScores, Likelihood, SlidingWindow, SpanScores
+from lm_jax.data import AnswerSpans, TextPairs, TokenLabels
+from lm_jax.evaluation import *
 from lm_jax.experiment import Experiment
-from lm_jax.models import BiRecurrent, Tagger
-from lm_jax.objectives import FindSpan, LabelTokens
+from lm_jax.models import BiRecurrent, EncoderDecoder, Tagger
+from lm_jax.objectives import FindSpan, LabelTokens, Seq2Seq
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import WarmupCosine
 from lm_jax.text import Corpus
@@ -54,6 +55,18 @@ variants = {
         budget="60 steps",
         evaluations={"entities": EntityScores("30 steps")},
         watch="entities",
+    ),
+    "written": replace(
+        experiment,
+        data=TextPairs(
+            Corpus("keys.json", validation=0.3), Words(), lengths=(64,), target_length=4
+        ),
+        model=EncoderDecoder(layers=1, heads=2, width=8),
+        objective=Seq2Seq(),
+        evaluations={
+            "likelihood": Likelihood("20 steps"),
+            "answers": WrittenAnswers(length=4),
+        },
     ),
 }
 '''
@@ -102,6 +115,27 @@ def test_each_question_has_one_line_and_the_scores_are_their_means(folder, capsy
         if split == "test":  # Chosen on the questions of validation.
             assert found["threshold"] == pytest.approx(scores["spans"]["threshold"])
     assert main(["evaluate", "asked", "--predictions", "p.tsv"]) == 0
+
+
+@pytest.mark.slow
+def test_answers_are_written_and_scored_by_the_rules_of_spans(folder, capsys):
+    assert main(["train", "keys.py:written", "--run", "wrote"]) == 0
+    *_, entry = read_result(Path("wrote"))["scores"]
+    assert entry["evaluation"] == "answers"
+    capsys.readouterr()
+    asked = ["evaluate", "wrote", "--evaluation", "answers", "--json"]
+    assert main([*asked, "--predictions", "p.jsonl"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["scores"]
+    rows = lines_of("p.jsonl")
+    assert len({row["source"] for row in rows}) == len(rows) > 5
+    for row in rows:
+        how = agreement(
+            row["prediction"], [*filter(None, row["answers"])], "squad", True
+        )
+        assert (row["exact"], row["f1"]) == pytest.approx(how)
+    mean = sum(row["f1"] for row in rows) / len(rows)
+    assert found["f1"] == pytest.approx(mean, abs=1e-6)
+    assert found == pytest.approx(entry["scores"], abs=1e-6)
 
 
 @pytest.mark.slow
