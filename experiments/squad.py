@@ -7,13 +7,16 @@ Run:     ./launch.sh train experiments/squad.py
          ./launch.sh train experiments/squad.py --data.fold 1
          ./launch.sh evaluate runs/squad/base/seed0 --split test --evaluation spans
          ./launch.sh evaluate runs/squad/base/seed0 --split test --evaluation window
+         ./launch.sh train experiments/squad.py:open-book       (needs `retrieval`)
 Expect:  fold 0, seed 0, on its 2,292 test questions of 10 articles: F1 0.323 and exact
          0.199 (validation 0.389 and 0.265) after two epochs, five minutes on half a
          core; the sliding window F1 0.192 and exact 0.083. Over the articles (a
          bootstrap, 95%) the model is 0.135 to 0.150 better in F1. The sliding window
          over folds 0 to 4: F1 0.192, 0.233, 0.211, 0.184, 0.202; exact 0.083, 0.117,
          0.114, 0.089, 0.092. The other folds and variants are not run with a model;
-         `written` is not run to its end yet
+         `written` and `open-book` are not run to their end yet. BM25 finds the
+         passage of a test question among the 403 of its split first for 0.714 of
+         them, and among the first five for 0.904
 Source:  Rajpurkar et al. 2016 (arXiv 1606.05250), table 5: sliding window F1 20.0 and
          EM 13.2 on this file with a parser's constituents
 Data:    $LM_JAX_DATA/squad/dev-v1.1.json (unpack the archive): the development set of
@@ -23,7 +26,13 @@ Data:    $LM_JAX_DATA/squad/dev-v1.1.json (unpack the archive): the development 
 from dataclasses import replace
 
 from lm_jax.data import AnswerSpans, TextPairs
-from lm_jax.evaluation import Likelihood, SlidingWindow, SpanScores, WrittenAnswers
+from lm_jax.evaluation import (
+    Likelihood,
+    OpenBook,
+    SlidingWindow,
+    SpanScores,
+    WrittenAnswers,
+)
 from lm_jax.experiment import Experiment
 from lm_jax.models import (
     BiRecurrent,
@@ -67,6 +76,10 @@ variants = {
         model=Tagger(
             Encoder(layers=2, heads=4, width=128, dropout=0.1, segment_types=3)
         ),
+    ),
+    "open-book": replace(
+        experiment,
+        evaluations=dict(experiment.evaluations) | {"open": OpenBook(every="2 epochs")},
     ),
     "written": replace(
         experiment,

@@ -52,14 +52,9 @@ class BM25:
         Raises:
             UserError: bm25s is not installed.
         """
-        try:
-            import bm25s
-        except ImportError as error:
-            raise UserError(
-                "BM25 needs bm25s: pip install 'lm-jax[retrieval]'."
-            ) from error
         from scipy.sparse import csc_array
 
+        bm25s = library()
         logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells all it does
         scorer = bm25s.BM25(method=self.variant, k1=self.k1, b=self.b)
         ids = [document.tolist() for document in documents]
@@ -72,6 +67,19 @@ class BM25:
             f"terms in {len(documents):,} documents."
         )
         return FittedBM25(csc_array(parts, shape=shape).tocsr(), statement)
+
+
+def library() -> Any:
+    """Give the library.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import bm25s
+    except ImportError as error:
+        raise UserError("BM25 needs bm25s: pip install 'lm-jax[retrieval]'.") from error
+    return bm25s
 
 
 @dataclass(frozen=True, eq=False)

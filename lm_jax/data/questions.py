@@ -1,8 +1,8 @@
 """Windows of passages, each with a question: which tokens answer it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,8 @@ class Questions:
         answers: first and last token of each question's answer in its passage; -1
             where it has none, -2 where that is not known.
         end: id of what stands before and after a question.
+        longest: tokens of a row at most.
+        stride: tokens between the starts of two windows.
     """
 
     passages: tuple[Passage, ...]
@@ -45,6 +47,26 @@ class Questions:
     short: tuple[Cut, ...]
     answers: Int64[np.ndarray, "questions 2"]
     end: int
+    longest: int
+    stride: int
+
+    def beside(self, passages: Sequence[Sequence[int]]) -> "Questions":
+        """Read each question beside other passages, where its answer is not known.
+
+        Args:
+            passages: of each question, the numbers of those that it is asked of.
+        """
+        windows = tuple(
+            Window(number, passage, first, stop)
+            for number, chosen in enumerate(passages)
+            for passage in chosen
+            for first, stop in windows_of(
+                len(self.cuts[passage].ids),
+                self.longest - 2 - len(self.short[number].ids),
+                self.stride,
+            )
+        )
+        return replace(self, windows=windows, answers=np.full_like(self.answers, -2))
 
     @property
     def question_of(self) -> Int[np.ndarray, " windows"]:
@@ -123,16 +145,10 @@ def ask(
     asked = tuple((k, q) for k, passage in enumerate(kept) for q in passage.questions)
     cuts = tuple(cut(passage.text) for passage in kept)
     short = tuple(shortened(cut(q.text), question) for _, q in asked)
-    windows = tuple(
-        Window(number, passage, first, stop)
-        for number, (passage, _) in enumerate(asked)
-        for first, stop in windows_of(
-            len(cuts[passage].ids), longest - 2 - len(short[number].ids), stride
-        )
-    )
     answers = [answer_of(q, cuts[passage]) for passage, q in asked]
     told = np.array(answers, np.int64).reshape(-1, 2)
-    return Questions(kept, asked, windows, cuts, short, told, end)
+    whole = Questions(kept, asked, (), cuts, short, told, end, longest, stride)
+    return replace(whole.beside([[passage] for passage, _ in asked]), answers=told)
 
 
 def shortened(question: Cut, longest: int) -> Cut:

@@ -7,6 +7,7 @@ from lm_jax.evaluation.entities import EntityScores
 from lm_jax.evaluation.fitted import Fitted, Found
 from lm_jax.evaluation.likelihood import Accuracy, Likelihood
 from lm_jax.evaluation.neural_cache import NeuralCache
+from lm_jax.evaluation.open_book import OpenBook
 from lm_jax.evaluation.predictions import Predictions, write_predictions
 from lm_jax.evaluation.ranking import Ranking, rank_scores
 from lm_jax.evaluation.rankings import Rankings
@@ -25,6 +26,7 @@ Evaluation = (
     | Correlation
     | Ranking
     | SpanScores
+    | OpenBook
     | EntityScores
     | SlidingWindow
     | TaskAccuracy
@@ -51,6 +53,7 @@ __all__ = [
     "Likelihood",
     "Moses",
     "NeuralCache",
+    "OpenBook",
     "Predictions",
     "Ranking",
     "Rankings",

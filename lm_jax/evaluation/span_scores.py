@@ -1,6 +1,6 @@
 """How well questions are answered by parts of their passages."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -45,27 +45,17 @@ class SpanScores:
         Raises:
             UserError: when no spans are told.
         """
-        questions = _questions(fitted, split)
-        told = _told(fitted, split, progress)
-        threshold = np.inf
-        if lacks_answers(_questions(fitted, "train")):
-            held, tuning = _questions(fitted, "validation"), told
-            if split != "validation":
-                tuning = _told(fitted, "validation", progress)
-            threshold = best_threshold(held, tuning, self.script)
-        answers = [
-            "" if none > threshold else text
-            for text, none in zip(told.texts, told.none, strict=True)
-        ]
-        found = scored(questions, answers, self.script)
-        if np.isfinite(threshold):
-            found.scores["threshold"] = float(threshold)
-        return found
+
+        def tell(split: str) -> Told:
+            found = fitted.predictions(split, progress).found
+            return over_windows(questions_of(fitted, split), found)
+
+        return answered(fitted, split, self.script, tell)
 
     def unfit(self, planned: Planned) -> Iterator[str]:
         """Say why it can't be made."""
         if planned.tells != "start":
-            yield _NO_SPANS
+            yield NO_SPANS
 
 
 @dataclass(frozen=True)
@@ -100,17 +90,17 @@ class SlidingWindow:
         Raises:
             UserError: when it has no questions.
         """
-        questions = _questions(fitted, split)
-        words = common_words(_questions(fitted, "train"), self.common)
+        questions = questions_of(fitted, split)
+        words = common_words(questions_of(fitted, "train"), self.common)
         return scored(questions, window_answers(questions, words), self.script)
 
     def unfit(self, planned: Planned) -> Iterator[str]:
         """Say why it can't be made."""
         if planned.tells != "start":
-            yield _NO_SPANS
+            yield NO_SPANS
 
 
-_NO_SPANS = "The scores are of spans: train by FindSpan() on AnswerSpans."
+NO_SPANS = "The scores are of spans: train by FindSpan() on AnswerSpans."
 
 
 class Told(NamedTuple):
@@ -125,15 +115,45 @@ class Told(NamedTuple):
     none: Float[np.ndarray, " questions"]
 
 
-def _questions(fitted: Fitted, split: str) -> Questions:
+def questions_of(fitted: Fitted, split: str) -> Questions:
+    """Give the questions of a split.
+
+    Raises:
+        UserError: it has none.
+    """
     if split not in fitted.data.questions:
-        raise UserError(_NO_SPANS)
+        raise UserError(NO_SPANS)
     return fitted.data.questions[split]
 
 
-def _told(fitted: Fitted, split: str, progress: Progress | None) -> Told:
-    questions = _questions(fitted, split)
-    return over_windows(questions, fitted.predictions(split, progress).found)
+def answered(
+    fitted: Fitted, split: str, script: Script, tell: Callable[[str], Told]
+) -> Found:
+    """Score what a model answers, or that it doesn't; see `SpanScores`.
+
+    Args:
+        fitted: the model.
+        split: whose questions.
+        script: whose rules.
+        tell: gives what the model says of each question of a split.
+
+    Raises:
+        UserError: there are no questions.
+    """
+    questions, threshold = questions_of(fitted, split), np.inf
+    told = tell(split)
+    if lacks_answers(questions_of(fitted, "train")):
+        tuning = told if split == "validation" else tell("validation")
+        held = questions_of(fitted, "validation")
+        threshold = best_threshold(held, tuning, script)
+    answers = [
+        "" if none > threshold else text
+        for text, none in zip(told.texts, told.none, strict=True)
+    ]
+    found = scored(questions, answers, script)
+    if np.isfinite(threshold):
+        found.scores["threshold"] = float(threshold)
+    return found
 
 
 def over_windows(questions: Questions, found: Float[np.ndarray, "windows 4"]) -> Told:
