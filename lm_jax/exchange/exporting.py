@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 from lm_jax.adapting import dequantized, is_quantized
+from lm_jax.data import Frame
 from lm_jax.errors import UserError, nearest
 from lm_jax.exchange.architecture import Architecture, Shapes, canonical, shapes_of
 from lm_jax.exchange.fields import Unheld
@@ -85,9 +86,36 @@ def export_run(
     found = architecture_for(model, context, architecture)
     with whole_folder(path) as folder:
         said = write_tokenizer(loaded.tokenizer, folder, context, notes)
+        said |= _around(found.architecture, loaded.frame, said, notes)
         _check_padding(found, said)
         notes += write_checkpoint(folder, found, params, said)
     return Exported(found.architecture.heads, notes)
+
+
+def _around(
+    architecture: Architecture,
+    frame: Frame | None,
+    said: Mapping[str, Any],
+    notes: list[str],
+) -> dict[str, Any]:
+    """What config.json is to say of the tokens around sources and targets."""
+    if frame is None or architecture.frame is None:
+        return {}
+    roles = {
+        "decoder_start": frame.start[:1],
+        "forced_bos": frame.start[1:],
+        "eos": () if frame.end is None else (frame.end,),
+        "bos": frame.before,
+    }
+    ids = {f"{role}_token_id": found[0] for role, found in roles.items() if found}
+    ids["pad_token_id"] = said.get("pad_token_id", frame.start[0])
+    if architecture.frame({**said, **ids}) != frame:
+        notes.append(
+            f"{architecture.heads} puts other tokens around texts than the run, whose "
+            f"sources come after {list(frame.before)} and before {list(frame.after)}, "
+            f"and targets after {list(frame.start)} and before {frame.end}."
+        )
+    return ids
 
 
 def _check_padding(found: "Fitting", said: Mapping[str, Any]) -> None:

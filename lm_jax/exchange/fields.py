@@ -25,7 +25,7 @@ _IDLE = re.compile(
     "|router_jitter_noise|directionality|pooler_.*|tie_weights_|sinusoidal_pos_embds"
     "|num_beams|num_beam_groups|max_length|min_length|length_penalty|early_stopping"
     "|no_repeat_ngram_size|prefix|normalize_embedding|extra_pos_embeddings|n_ctx"
-    "|pretraining_tp|tokenizer_class|max_window_layers|model_max_length"
+    "|bad_words_ids|pretraining_tp|tokenizer_class|max_window_layers|model_max_length"
     "|is_llama_config"
 )
 

@@ -6,10 +6,11 @@ from lm_jax.exchange.decoders import GPTS
 from lm_jax.exchange.encoders import ENCODERS
 from lm_jax.exchange.fields import Config
 from lm_jax.exchange.llama import LLAMA_KIN
+from lm_jax.exchange.marian import MARIAN
 from lm_jax.exchange.seq2seq import SEQ2SEQ
 
 ARCHITECTURES: dict[str, Architecture] = {
-    each.name: each for each in (*GPTS, *LLAMA_KIN, *ENCODERS, *SEQ2SEQ)
+    each.name: each for each in (*GPTS, *LLAMA_KIN, *ENCODERS, *SEQ2SEQ, MARIAN)
 }
 
 

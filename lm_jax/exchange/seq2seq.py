@@ -22,7 +22,7 @@ from lm_jax.models import MLP, EncoderDecoder, EncoderFields, Gated, Relative
 
 
 @dataclass(frozen=True)
-class _Layers:
+class Layers:
     """The blocks of both stacks.
 
     Attributes:
@@ -153,9 +153,14 @@ def _stack(stack: str) -> Iterator[Row]:
     yield Row((up,), (f"{theirs}.wi.weight",), Transposed(), unless=gate)
 
 
-def _t5_frame(values: Mapping[str, Any]) -> Frame:
-    """A target begins after padding; both texts end."""
-    pad, end = _id(values, "pad", 0), _id(values, "eos", 1)
+def after_padding(values: Mapping[str, Any], pad: int = 0, end: int = 1) -> Frame:
+    """A target begins after padding; both texts end.
+
+    Args:
+        values: of config.json.
+        pad, end: the tokens, where it doesn't say them.
+    """
+    pad, end = _id(values, "pad", pad), _id(values, "eos", end)
     return Frame((_id(values, "decoder_start", pad),), end, after=(end,))
 
 
@@ -173,7 +178,7 @@ T5 = Architecture(
     constants={"norm": "rms", "attention_scale": 1.0},
     fields=(
         Size("vocab_size", "vocab_size", 32128),
-        _Layers("num_layers", "num_decoder_layers"),
+        Layers("num_layers", "num_decoder_layers"),
         Size("num_heads", "heads", 8),
         Size("d_kv", "head_dim", 64),
         Size("d_model", "width", 512),
@@ -198,12 +203,12 @@ T5 = Architecture(
         "decoder.embed_tokens.weight": "shared.weight",
         "lm_head.weight": "shared.weight",
     },
-    frame=_t5_frame,
+    frame=after_padding,
 )
 
 
 @dataclass(frozen=True)
-class _BartHalves:
+class BartHalves:
     """Heads, feed-forwards and what bends, which both of BART's stacks name."""
 
     def read(self, config: Config, ours: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,7 +240,7 @@ class _BartHalves:
 
 
 @dataclass(frozen=True)
-class _BartBias:
+class BartBias:
     """Whether logits have a bias, which the arrays alone say."""
 
     def read(self, config: Config, ours: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,14 +295,14 @@ BART = Architecture(
     },
     fields=(
         Size("vocab_size", "vocab_size", 50265),
-        _Layers("encoder_layers", "decoder_layers"),
+        Layers("encoder_layers", "decoder_layers"),
         Size("d_model", "width", 1024),
         LearnedPositions("max_position_embeddings", default=1024),
-        _BartHalves(),
+        BartHalves(),
         FullAttention(),
         Key("scale_embedding", "embedding_scale", False),
         Key("tie_word_embeddings", "tied", True),
-        _BartBias(),
+        BartBias(),
         Fixed("is_encoder_decoder", True),
     ),
     rows=(

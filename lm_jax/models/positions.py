@@ -127,16 +127,20 @@ class Sinusoidal(NoPositions):
 
     Attributes:
         base: the longest wavelength is 2 pi times this.
+        amplitude: of the waves. Unless told otherwise their standard deviation is
+            0.02, that of initial embeddings; in the paper it is 1, beside embeddings
+            times sqrt(width).
     """
 
     base: float = within("(1, inf)", 10000.0)
+    amplitude: float = within("(0, inf)", 0.02 * 2**0.5)
 
     def embed(self, part, x, positions):
-        """Add the waves, at the scale of the initial embeddings (std 0.02)."""
+        """Add the waves."""
         frequencies = _frequencies(x.shape[-1], self.base)
         angles = positions[..., None].astype(jnp.float32) * frequencies
         waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-        return x + (0.02 * jnp.sqrt(2.0) * waves[..., : x.shape[-1]]).astype(x.dtype)
+        return x + (self.amplitude * waves[..., : x.shape[-1]]).astype(x.dtype)
 
 
 @dataclass(frozen=True)

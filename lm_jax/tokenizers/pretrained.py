@@ -65,6 +65,12 @@ def read_pretrained(folder: Path) -> "PieceTokenizer":
         UserError: it is missing, or of a kind that `tokenizers` doesn't know.
     """
     path = folder / FILE
+    if not path.exists() and (folder / "source.spm").exists():
+        raise UserError(
+            f"{near(folder)} has no {FILE}: its tokenizer is Marian's, of two "
+            "SentencePiece models (source.spm, target.spm), and a run has one. Write a "
+            f"{FILE} that cuts texts as they do, with the ids of vocab.json."
+        )
     if not path.exists():
         others = [p.name for p in (*folder.glob("*.model"), *folder.glob("vocab.*"))]
         there = f" Of {others[0]} alone it can't be read:" if others else ""

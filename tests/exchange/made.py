@@ -19,6 +19,7 @@ from lm_jax.models import (
     MoE,
     Relative,
     Rotary,
+    Sinusoidal,
     SlidingWindow,
     Transformer,
     YaRN,
@@ -132,7 +133,20 @@ MODELS = {
         logit_bias=True,
         feedforward=EXACT,
     ),
+    "marian": EncoderDecoder(
+        **SMALL,
+        encoder=EncoderFields(layers=3, feedforward=MLP(2.0, "silu")),
+        positions=Sinusoidal(amplitude=1.0),
+        norm_at="post",
+        norm_epsilon=1e-5,
+        use_bias=True,
+        embedding_scale=True,
+        logit_bias=True,
+        feedforward=MLP(40 / 24, "silu"),
+    ),
 }
+# That of Marian's padding is beyond a small vocabulary, unless told otherwise.
+PADS = {"pad_token_id": 0}
 CASES = {
     **{name: (name, model) for name, model in MODELS.items()},
     "gpt2, untied": ("gpt2", MODELS["gpt2"].clone(tied=False)),
@@ -167,7 +181,8 @@ def write_model(folder, model, name="", pooler=False):
     """Write config.json and model.safetensors of a model; give its parameters."""
     folder.mkdir(parents=True, exist_ok=True)
     params = parameters(model, pooler)
-    write_checkpoint(folder, architecture_for(model, 64, name), params, {})
+    said = PADS if isinstance(model, EncoderDecoder) else {}
+    write_checkpoint(folder, architecture_for(model, 64, name), params, said)
     return params
 
 

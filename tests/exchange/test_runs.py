@@ -170,3 +170,13 @@ def test_an_encoder_decoder_knows_what_stands_around_its_texts(tmp_path, monkeyp
     assert loaded.generate("the cat", 6, greedy) == [loaded.tokenizer.decode(new)]
     with pytest.raises(UserError, match="give it with --prompt"):
         loaded.generate([None], 6)
+    assert not export_run("runs/t5", "out").notes
+    said = json.loads((tmp_path / "out/config.json").read_text())
+    assert (said["decoder_start_token_id"], said["eos_token_id"]) == (3, 5)
+    assert said["pad_token_id"] == 3
+    file = tmp_path / "runs/t5/model.json"
+    document = json.loads(file.read_text())
+    document["frame"]["after"] = []
+    file.write_text(json.dumps(document))
+    (note,) = export_run("runs/t5", "other").notes
+    assert "come after [] and before [], and targets after [3] and before 5" in note

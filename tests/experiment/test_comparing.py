@@ -27,7 +27,7 @@ PLAIN = replace(RECIPE, published=None)
 
 def test_differences_name_what_changed_and_only_that():
     other = replace(
-        PLAIN, seed=1, model=RECIPE.model.clone(positions=Sinusoidal(base=500.0))
+        PLAIN, seed=1, model=RECIPE.model.clone(positions=Sinusoidal(500.0, 1.0))
     )
     assert differences(PLAIN, PLAIN) == []
     assert differences(PLAIN, other) == [
@@ -35,6 +35,7 @@ def test_differences_name_what_changed_and_only_that():
         ("model.positions.length", "0", None, "recipe"),
         ("seed", "0", "1", "recipe"),
         ("model.positions.base", None, "500.0", "recipe"),
+        ("model.positions.amplitude", None, "1.0", "recipe"),
     ]
 
 

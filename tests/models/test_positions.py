@@ -253,6 +253,8 @@ def test_sinusoidal_waves_are_the_papers(width):
     angles = np.arange(6)[:, None] * 50.0 ** (-np.arange(half) / half)
     waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)[:, :width]
     np.testing.assert_allclose(found[0], 0.02 * math.sqrt(2) * waves, atol=1e-6)
+    whole = Sinusoidal(50.0, amplitude=1.0).embed(None, jnp.ones((1, 6, width)), HERE)
+    np.testing.assert_allclose(whole[0], 1 + waves, atol=1e-6)
 
 
 def test_a_fraction_of_a_head_turns():
