@@ -1,6 +1,6 @@
 """From a model that has learnt to another: what of it is trained, and how fast."""
 
-from lm_jax.adapting.lora import LoRA
+from lm_jax.adapting.lora import LoRA, unaccompanied
 from lm_jax.adapting.quantized import (
     Integers,
     as_read,
@@ -23,4 +23,5 @@ __all__ = [
     "layerwise_rates",
     "placed_as",
     "quantize",
+    "unaccompanied",
 ]

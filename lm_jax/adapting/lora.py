@@ -1,6 +1,8 @@
 """Low-rank adapters, seen by a model as part of the matrices that they adapt."""
 
+import re
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,17 @@ from lm_jax.selectors import is_scanned, parted, path_name, select
 _SUFFIX = "_lora"
 _ADAPTER = f"{_SUFFIX}/[ab]$"
 _PURPOSE = zlib.crc32(b"lora")
+
+
+def unaccompanied(paths: Iterable[str]) -> list[str]:
+    """Give the matrices that adapters change, and that aren't beside these.
+
+    Args:
+        paths: of parameters, adapters among them.
+    """
+    there = set(paths)
+    adapted = {re.sub(_ADAPTER, "", p) for p in there if re.search(_ADAPTER, p)}
+    return sorted(adapted - there)
 
 
 @dataclass(frozen=True)

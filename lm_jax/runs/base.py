@@ -6,7 +6,7 @@ digest of its parameters, and reads it again whenever it is opened.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from lm_jax.adapting import unaccompanied
 from lm_jax.errors import UserError
 from lm_jax.experiment import FromHuggingFace, FromRun, Initial
 from lm_jax.files import atomic_write, near, neighbour
@@ -96,6 +97,24 @@ def read_base(run: Path) -> Base | None:
         return Base(str(kept["base"]), kept["step"], int(kept["parameters"], 16), left)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} can't be read: {error!r}.") from error
+
+
+def check_whole(run: Path, paths: Iterable[str]) -> None:
+    """See that the matrices that a run's adapters change are known.
+
+    Args:
+        run: its directory.
+        paths: of its parameters, with those that are left with a base.
+
+    Raises:
+        UserError: they are not, as the file that says where they lie is gone.
+    """
+    if missing := unaccompanied(paths):
+        raise UserError(
+            f"{near(run)} holds adapters without what they change, {missing[0]} for "
+            f"one, and {near(run / BASE)}, which says where that lies, is gone. Put "
+            "the file back as it was, or train the run anew in another directory."
+        )
 
 
 def keep_base(run: Path, there: There | None, left: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict
 
 from lm_jax.distributed import writes
 from lm_jax.errors import UserError
-from lm_jax.runs.base import adapted_steps, completed, without
+from lm_jax.runs.base import adapted_steps, check_whole, completed, without
 
 DIGESTS = "digests.json"
 _TEMPORARY = ".orbax-checkpoint-tmp"
@@ -177,6 +177,8 @@ class Checkpoints:
         """
         # Of several processes one reads all of it; each, only what it needs.
         verify(self.directory / str(step), None if writes() else ())
+        for item in like.keys() - {"rest"}:
+            self._held(step, item)
         progress = ocp.args.JsonRestore()
         own = {name: self._own(tree, name) for name, tree in like.items()}
         found = self._read(step, progress=progress, **own)
@@ -200,11 +202,11 @@ class Checkpoints:
         item = self._used(step)
         verify(folder, (item,))
         place = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
-        reader = ocp.StandardCheckpointHandler()
         like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-            dict(reader.metadata(folder / item)),
+            self._held(step, item),
         )
+        reader = ocp.StandardCheckpointHandler()
         own = reader.restore(folder / item, args=ocp.args.StandardRestore(like))
         return completed(own, jax.device_put(dict(self.left), place))
 
@@ -229,6 +231,17 @@ class Checkpoints:
         """
         verify(self.directory / str(step), ("params",))
         return self.whole(self._read(step, params=self._own(like)).params, like)
+
+    def _held(self, step: int, item: str) -> dict:
+        """The shapes of what was saved of an item.
+
+        Raises:
+            UserError: it was saved without its base, and that isn't known.
+        """
+        folder = self.directory / str(step) / item
+        held = dict(ocp.StandardCheckpointHandler().metadata(folder))
+        check_whole(self.directory.parent, {*flatten_dict(held, sep="/"), *self.left})
+        return held
 
     def whole(self, params: Any, like: Any) -> Any:
         """Put what lies elsewhere into parameters, on the devices of ``like``."""

@@ -50,8 +50,8 @@ def merge_runs(
     weights = tuple(weights) or (1 / len(runs),) * len(runs)
     if len(weights) != len(runs):
         raise UserError(f"--weights: {len(weights)} of them, and {len(runs)} runs.")
-    bases = [_base_of(run) for run in runs]
     models: list[Any] = [load_model(run, step) for run in runs]
+    bases = [_base_of(run) for run in runs]
     first = models[0]
     if weights == (1.0,):
         params = first.params

@@ -1,5 +1,6 @@
 """Runs of adapters leave the parameters of their base where they are."""
 
+import itertools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from lm_jax.__main__ import main
 from lm_jax.runs.checkpoints import Checkpoints
@@ -159,6 +161,54 @@ def test_a_base_that_is_gone_is_named_and_found_where_it_is_said_to_be(capsys):
     Path("lora/base.json").write_text(json.dumps(about | {"base": "../basis"}))
     same(params("lora"), before)
     assert train("lora", *LORA, *CONSTANT, *MEAN, "--budget", "16 steps") == 0
+
+
+def test_adapters_without_their_base_json_are_refused_with_the_file(capsys):
+    before, kept = params("lora"), Path("lora/base.json").read_text()
+    Path("lora/base.json").unlink()
+    begun = ["train", "tiny.py", "--run", "lora", *LORA, *CONSTANT, *MEAN]
+    for args in (
+        ["generate", "lora"],
+        ["export", "lora", "out"],
+        ["merge", "lora", "--run", "out"],
+        [*begun, "--budget", "16 steps"],
+        ["replay", "lora", "--step", "9"],
+    ):
+        assert main(args) == 2
+        text = said(capsys)
+        assert "lora holds adapters without what they change, block_0/atten" in text
+        assert "and lora/base.json, which says where that lies, is gone. Put" in text
+    assert not Path("out").exists() and not Path("lora/base.json").exists()
+    Path("lora/base.json").write_text(kept)
+    same(params("lora"), before)
+
+
+def test_commands_open_a_run_of_adapters_as_any_other(capsys):
+    """Written out it is its base with the sums; scored and compared it is itself."""
+    assert main(["export", "lora", "out"]) == 0
+    assert main(["merge", "lora", "--run", "alone"]) == 0
+    assert main(["export", "alone", "again"]) == 0
+    one, other = (load_file(f"{name}/model.safetensors") for name in ("out", "again"))
+    same(one, other)
+    assert not any("lora" in name for name in one)
+    capsys.readouterr()
+    scored = []
+    for run in ("lora", "alone", "base"):
+        assert main(["evaluate", run, "--json"]) == 0
+        scored.append(json.loads(capsys.readouterr().out)["scores"]["loss"])
+    assert scored[0] == scored[1] != scored[2]
+    ends = {"base": ("a", 4), "lora": ("b", 12)}
+    losses = {}
+    for (run, (to, step)), seed in itertools.product(ends.items(), "01"):
+        shutil.copytree(run, f"{to}/seed{seed}")
+        asked = ["--step", str(step), "--items", "--json"]
+        assert main(["evaluate", f"{to}/seed{seed}", *asked]) == 0
+        loss = json.loads(capsys.readouterr().out)["scores"]["loss"]
+        losses.setdefault(to, []).append(loss)
+    assert main(["compare", "a", "b", "--json"]) == 3  # two seeds are too few
+    found = json.loads(capsys.readouterr().out)
+    assert found["scores"] == {to: pytest.approx(x) for to, x in losses.items()}
+    assert found["items"]["mean"] == pytest.approx(found["difference"], abs=1e-6)
 
 
 def test_runs_that_are_moved_together_find_each_other(monkeypatch, tmp_path):
