@@ -57,8 +57,8 @@ shape, and what --initial.renamed, .resized, .new and .dropped name.
   ./launch.sh train experiments/gpt_shakespeare.py --processes 2
   ./launch.sh train experiments/gpt_shakespeare.py --help    (all fields)
 
-With --processes N, so many processes of this machine train one run together; all
-but the first write what they say into process_K.log of the run. On several
+With --processes N, so many processes of this machine train one run together;
+all but the first write what they say into process_K.log of the run. On several
 machines each process is told its place; SLURM (srun) and torchrun tell it by
 themselves, and what is said here wins:
 

@@ -77,6 +77,7 @@ def set_up_on(text, experiment):
     if isinstance(data, Answers):
         data = replace(data, answer="other")
     if isinstance(data, Conversations):
+        pytest.importorskip("jinja2")
         data = replace(data, corpus=replace(data.corpus, column="said"))
     if isinstance(data, Rated):
         data = replace(data, pair="other")

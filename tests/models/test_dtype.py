@@ -18,6 +18,7 @@ from lm_jax.models import (
     GatedConv,
     Model,
     Recurrent,
+    StoryReader,
     Tagger,
     Transformer,
 )
@@ -32,6 +33,7 @@ FAMILIES = {
     "decoder": Transformer(**BLOCKS),
     "decoder untied": Transformer(tied=False, logit_bias=True, **BLOCKS),
     "encoder": Encoder(**BLOCKS),
+    "stories": StoryReader(**BLOCKS),
     "encoder-decoder": EncoderDecoder(**BLOCKS),
     "encoder-decoder untied": EncoderDecoder(tied=False, **BLOCKS),
     "recurrent": Recurrent(layers=1, width=WIDTH, vocab_size=VOCAB),

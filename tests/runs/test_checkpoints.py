@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -133,7 +134,7 @@ def kept(policy, steps):
 def test_the_last_the_best_and_those_that_are_averaged_are_kept(
     last, every, averaged, best, expected
 ):
-    policy = _LastAndBest(last, every, averaged)
+    policy = _LastAndBest(Path("none"), last, every, averaged)
     policy.best = best
     assert kept(policy, [4, 8, 12, 16, 17, 20]) == expected
 
@@ -141,7 +142,7 @@ def test_the_last_the_best_and_those_that_are_averaged_are_kept(
 @quick
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 12), st.integers(1, 30))
 def test_what_will_be_averaged_is_there_at_each_step(last, every, averaged, end):
-    policy, there = _LastAndBest(last, every, averaged), []
+    policy, there = _LastAndBest(Path("none"), last, every, averaged), []
     for step in range(1, end + 1):
         there = kept(policy, [*there, step])
         spaced = [earlier for earlier in range(1, step + 1) if earlier % every == 0]

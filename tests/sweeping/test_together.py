@@ -34,7 +34,7 @@ def in_folder(tmp_path, monkeypatch):
     Path(tmp_path, "tiny.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     # Of the several devices that tests have.
-    monkeypatch.setattr(setup, "all_devices", lambda: jax.devices()[:1])
+    monkeypatch.setattr(setup, "all_devices", lambda several: jax.devices()[:1])
 
 
 def test_all_seeds_of_a_variant_and_then_those_of_the_next():
@@ -126,6 +126,6 @@ def test_batches_of_several_shapes_are_refused():
 
 
 def test_several_devices_are_refused(monkeypatch, capsys):
-    monkeypatch.setattr(setup, "all_devices", lambda: jax.devices()[:2])
+    monkeypatch.setattr(setup, "all_devices", lambda several: jax.devices()[:2])
     assert main(["train", "tiny.py", "--together", "2"]) == 2
     assert "execution.together=2 computes runs at once" in capsys.readouterr().err

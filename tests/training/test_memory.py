@@ -94,7 +94,7 @@ def test_what_ran_out_is_told_from_other_errors(setup):
 
 def test_a_device_says_what_it_has(setup):
     device = SimpleNamespace(platform="gpu", memory_stats=lambda: {"bytes_limit": 7})
-    mesh = SimpleNamespace(devices=np.array([device]), size=1)
+    mesh = SimpleNamespace(local_devices=[device], size=1)
     assert memory.memory_limit(mesh) == 7
     device.memory_stats = lambda: None
     assert memory.memory_limit(mesh) is None
