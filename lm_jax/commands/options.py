@@ -26,7 +26,8 @@ def read_options(kind: type[Options], command: str, args: list[str]) -> Options:
     """Read a dataclass of options; its docstring begins the help.
 
     Raises:
-        UserError: an option that isn't there, with the nearest, or an unfit value.
+        UserError: an option that isn't there, with the nearest, or one that is given
+            twice, or an unfit value.
         SystemExit: 0 after ``--help``.
     """
     program = f"{called()} {command}"
@@ -43,6 +44,11 @@ def read_options(kind: type[Options], command: str, args: list[str]) -> Options:
             raise UserError(
                 f"{program} has no option --{flag.name}."
                 f"{nearest(f'--{flag.name}', names)}"
+            )
+        if isinstance(values.get(name), tuple):  # what was said before would be lost
+            raise UserError(
+                f"{program}: {flag_of([name])} was given twice. Give it once, with all "
+                "that it takes."
             )
         values[name], rest = _value(flag_of([name]), options[name].hint, flag.words)
         words += rest

@@ -357,6 +357,7 @@ REFUSED = [
     ("--variants base", "There is nothing to compare"),
     ("--seeds 1", "1 seed can't tell a difference from chance"),
     ("--grid model.layers=1,1", "a value comes twice"),
+    ("--grid model.layers=1,2 --grid seed=1", "--grid was given twice. Give it once"),
     ("--grid model.layers=1,01", "'layers=01' is the same as 'layers=1'"),
     ("--grid execution.keep=1,2", "'keep=2' is the same as 'keep=1'"),
     ("--grid model.layer=2,4", "Did you mean --model.layers"),
