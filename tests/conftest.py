@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 
@@ -20,6 +21,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 # Messages are those of a call from the checkout, however the tests were called.
 os.environ.pop("LM_JAX_CALLED", None)
+sys.argv[0] = "launch.sh"
 
 # Before jax starts: eight virtual devices, and a compiler that hurries. Tests
 # spend their time compiling, not computing: this takes a fifth of it.
