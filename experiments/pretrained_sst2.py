@@ -11,7 +11,7 @@ Expect:  validation accuracy, 5 seeds. 100 labels: anew 0.538, pretrained 0.574
          a model that begins anew: with peaks of 3e-3 (anew) and 1e-2 (pretrained) it is
          0.677 and 0.692 of 1,000 labels (p 0.13), and 0.799 and 0.807 of all, 1 seed.
          A sweep of 15 runs takes 6 minutes on one CPU core
-         (experiments/results/pretrained_sst2_100.md, _1000.md, _6920.md, _1000_rates.md)
+         (pretrained_sst2_*.md of experiments/results: 100, 1000, 6920, 1000_rates)
 Source:  Dai and Le 2015 (a classifier that begins as a language model); Hu et al.
          2021 (LoRA); no figure is published for these texts
 Data:    the run of the first line, and $LM_JAX_DATA/sst
