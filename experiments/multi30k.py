@@ -27,7 +27,7 @@ from lm_jax.tokenizers import Subwords
 
 GERMAN, ENGLISH, CHINESE = (
     {
-        "translation": Translation(words, lowercase, Beam(5), every="4000 steps"),
+        "translation": Translation(words, lowercase, beam=Beam(5), every="4000 steps"),
         "greedy": Translation(words, lowercase, every="4000 steps"),
     }
     for words, lowercase in ((Moses("de"), True), (Moses("en"), True), ("zh", False))

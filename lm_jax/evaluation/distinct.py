@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lm_jax.bounds import SIZES, check, within
-from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
 from lm_jax.evaluation.words import words_of
-from lm_jax.evaluation.writing import write_texts
+from lm_jax.evaluation.writing import no_pairs, pairs_of, write_texts
 from lm_jax.generation import Sampling
 
 
@@ -49,9 +48,7 @@ class Distinct:
         Raises:
             UserError: when nothing is asked.
         """
-        if fitted.data.pairs is None:
-            raise UserError(_NO_PAIRS)
-        pairs = list(fitted.data.pairs(split))
+        pairs = list(pairs_of(fitted, split, "Distinct"))
         count = min(self.answers, len(pairs))
         chosen = [pairs[k * len(pairs) // count] for k in range(count)]
         sources, given = zip(*chosen, strict=True)
@@ -72,13 +69,7 @@ class Distinct:
     def unfit(self, planned: Planned) -> Iterator[str]:
         """Say why it can't be made."""
         if not planned.pairs:
-            yield _NO_PAIRS
-
-
-_NO_PAIRS = (
-    "Distinct counts what is answered: train by NextToken() on Conversations or "
-    "Answers, or by Seq2Seq() on TextPairs."
-)
+            yield no_pairs("Distinct")
 
 
 def distinct(texts: Sequence[str], n: int) -> float:

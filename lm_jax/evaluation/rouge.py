@@ -10,14 +10,13 @@ from lm_jax.bounds import SIZES, check, within
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
 from lm_jax.evaluation.words import words_of
-from lm_jax.evaluation.writing import by_source, write_texts
-from lm_jax.generation import Beam
+from lm_jax.evaluation.writing import Writes, by_source, no_pairs, pairs_of
 
 MEASURES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
 @dataclass(frozen=True)
-class Rouge:
+class Rouge(Writes):
     """ROUGE-1, 2, L and Lsum of what is written of each document (Lin 2004).
 
     The F1 of the package rouge-score, between 0 and 1, with words as `words_of` has
@@ -27,26 +26,11 @@ class Rouge:
 
     Attributes:
         stem: whether English words count without their endings (Porter).
-        beam: a search for each text; None takes the likeliest token at each step.
-        length: tokens of a text, at most.
-        rows: texts that are written at once.
-        every: how often; None is whenever the watched evaluation is made.
     """
 
     stem: bool = False
-    beam: Beam | None = None
-    length: int = within(SIZES, 64)
-    rows: int = within(SIZES, 32)
-    every: str | None = None
 
     watched: ClassVar[str] = "rougeL"
-    larger_is_better: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        """Refuse numbers outside their interval, and a beam that can't be."""
-        check(self, "evaluation")
-        if self.beam is not None:
-            self.beam.check(2)
 
     def run(
         self, fitted: Fitted, split: str, progress: Progress | None = None
@@ -58,9 +42,7 @@ class Rouge:
         """
         scorer = _scorer(self.stem)
         sources, references = _references(fitted, split)
-        texts = write_texts(
-            fitted, sources, self.length, self.rows, beam=self.beam, progress=progress
-        )
+        texts = self.texts(fitted, sources, progress)
         return _told(sources, texts, references, scorer)
 
     def unfit(self, planned: Planned) -> Iterator[str]:
@@ -110,17 +92,13 @@ class Lead:
         yield from _unfit(planned)
 
 
-_NO_PAIRS = (
-    "ROUGE compares texts that are written of others: train by Seq2Seq() on TextPairs, "
-    "or by NextToken() on Answers."
-)
 Scorer = Callable[[Sequence[str], str], dict[str, float]]
 """Of references and a text: the F1 of each measure."""
 
 
 def _unfit(planned: Planned) -> Iterator[str]:
     if not planned.pairs:
-        yield _NO_PAIRS
+        yield no_pairs("ROUGE")
     try:
         _scorer(False)
     except UserError as error:
@@ -129,9 +107,7 @@ def _unfit(planned: Planned) -> Iterator[str]:
 
 def _references(fitted: Fitted, split: str) -> tuple[list[Any], list[list[str]]]:
     """Give each document of a split once, and all its targets."""
-    if fitted.data.pairs is None:
-        raise UserError(_NO_PAIRS)
-    return by_source(fitted.data.pairs(split))
+    return by_source(pairs_of(fitted, split, "ROUGE"))
 
 
 def _scorer(stem: bool) -> Scorer:

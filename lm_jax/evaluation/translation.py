@@ -1,14 +1,12 @@
 """How near what is written of sources is to what people wrote of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from lm_jax.bounds import SIZES, check, within
 from lm_jax.errors import UserError
-from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
-from lm_jax.evaluation.writing import write_texts
-from lm_jax.generation import Beam
+from lm_jax.evaluation.fitted import Fitted, Found, Progress
+from lm_jax.evaluation.writing import Writes, pairs_of
 
 Words = Literal["13a", "intl", "zh", "char", "none"]
 
@@ -43,7 +41,7 @@ class Moses:
 
 
 @dataclass(frozen=True)
-class Translation:
+class Translation(Writes):
     """BLEU and chrF of what is written of each source, by sacreBLEU (Post 2018).
 
     Targets are taken as they stand in the corpus; what is written is the text that its
@@ -56,27 +54,12 @@ class Translation:
             between blanks; Moses("de") parts them as Moses does, and then BLEU by
             "13a" stands beside as "sacrebleu". chrF takes texts as they are.
         lowercase: whether capitals count as small letters.
-        beam: a search for each text; None takes the likeliest token at each step.
-        length: tokens of a text, at most.
-        rows: texts that are written at once.
-        every: how often; None is whenever the watched evaluation is made.
     """
 
     tokenize: Words | Moses = "13a"
     lowercase: bool = False
-    beam: Beam | None = None
-    length: int = within(SIZES, 64)
-    rows: int = within(SIZES, 64)
-    every: str | None = None
 
     watched: ClassVar[str] = "bleu"
-    larger_is_better: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        """Refuse numbers outside their interval, and a beam that can't be."""
-        check(self, "evaluation")
-        if self.beam is not None:
-            self.beam.check(2)
 
     def run(
         self, fitted: Fitted, split: str, progress: Progress | None = None
@@ -86,27 +69,13 @@ class Translation:
         Raises:
             UserError: when there are no pairs of texts.
         """
-        if fitted.data.pairs is None:
-            raise UserError(_NO_PAIRS)
-        sources, targets = zip(*fitted.data.pairs(split), strict=True)
-        texts = write_texts(
-            fitted, sources, self.length, self.rows, beam=self.beam, progress=progress
-        )
+        pairs = pairs_of(fitted, split, "Translation")
+        sources, targets = zip(*pairs, strict=True)
+        texts = self.texts(fitted, sources, progress)
         scores, signatures = compared(texts, targets, self.tokenize, self.lowercase)
         rows = zip(sources[:3], texts, targets, strict=False)
         shown = [f"{s}\n-> {text}\n   ({target})" for s, text, target in rows]
         return Found(scores, tuple(shown), {"signatures": signatures})
-
-    def unfit(self, planned: Planned) -> Iterator[str]:
-        """Say why it can't be made."""
-        if not planned.pairs:
-            yield _NO_PAIRS
-
-
-_NO_PAIRS = (
-    "Translation compares texts that are written of sources: train by Seq2Seq() on "
-    "TextPairs, or by NextToken() on Answers."
-)
 
 
 def compared(

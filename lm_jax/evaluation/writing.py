@@ -1,13 +1,79 @@
 """Texts that a model writes of sources, for others to be compared with them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
+from lm_jax.bounds import SIZES, check, within
 from lm_jax.data.prepared import Source
-from lm_jax.evaluation.fitted import Fitted, Progress
+from lm_jax.errors import UserError
+from lm_jax.evaluation.fitted import Fitted, Planned, Progress
 from lm_jax.generation import Beam, Sampling
 from lm_jax.tokenizers.trained import written
 
 LIKELIEST = Sampling(temperature=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writes:
+    """What evaluations share that compare a text of each source with its targets.
+
+    Attributes:
+        beam: a search for each text; None takes the likeliest token at each step.
+        length: tokens of a text, at most.
+        rows: texts that are written at once.
+        every: how often; None is whenever the watched evaluation is made.
+    """
+
+    beam: Beam | None = None
+    length: int = within(SIZES, 64)
+    rows: int = within(SIZES, 32)
+    every: str | None = None
+
+    larger_is_better: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse numbers outside their interval, and a beam that can't be."""
+        check(self, "evaluation")
+        if self.beam is not None:
+            self.beam.check(2)
+
+    def texts(
+        self, fitted: Fitted, sources: Sequence[Source], progress: Progress | None
+    ) -> list[str]:
+        """Write a text of each source; see `write_texts`."""
+        return write_texts(
+            fitted, sources, self.length, self.rows, beam=self.beam, progress=progress
+        )
+
+    def unfit(self, planned: Planned) -> Iterator[str]:
+        """Say why it can't be made."""
+        if not planned.pairs:
+            yield no_pairs(type(self).__name__)
+
+
+def no_pairs(name: str) -> str:
+    """Say that an evaluation has no pairs of texts to compare."""
+    return (
+        f"{name} compares texts that are written of sources: train by Seq2Seq() on "
+        "TextPairs, or by NextToken() on Answers or Conversations."
+    )
+
+
+def pairs_of(fitted: Fitted, split: str, name: str) -> Iterator[tuple[Source, str]]:
+    """Give each source of a split with its target.
+
+    Args:
+        fitted: the model, beside its data.
+        split: of the data.
+        name: of the evaluation that asks.
+
+    Raises:
+        UserError: the data has none.
+    """
+    if fitted.data.pairs is None:
+        raise UserError(no_pairs(name))
+    return fitted.data.pairs(split)
 
 
 def by_source(

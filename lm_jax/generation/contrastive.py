@@ -17,7 +17,6 @@ from lm_jax.generation.decode import check_prompts, finite_or_raise
 from lm_jax.generation.penalties import History
 from lm_jax.generation.sampling import Sampling, among, penalised
 from lm_jax.generation.steps import Continuation
-from lm_jax.models.model import Remembered
 from lm_jax.platform import products_of
 
 
@@ -123,7 +122,7 @@ def _check(
 ) -> None:
     if length < 0:
         raise UserError(f"length={length} must be 0 or more.")
-    if "source" in model.reads or isinstance(model.empty_cache(1, 1), Remembered):
+    if "source" in model.reads or not model.caches:
         raise UserError(
             f"Contrastive search compares features that a cache goes on from, and "
             f"{type(model).__name__} has none of the text alone: leave it out."

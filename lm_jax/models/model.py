@@ -96,6 +96,11 @@ class Model(nn.Module, kw_only=True):
         hidden = jnp.take_along_axis(hidden, positions[..., None], axis=1)
         return self.logits(hidden), Remembered(read)
 
+    @property
+    def caches(self) -> bool:
+        """Whether features go on from a cache; else all tokens are read again."""
+        return type(self).empty_cache is not Model.empty_cache
+
     def empty_cache(self, batch: int, slots: int) -> Any:
         """What is left of no token yet.
 

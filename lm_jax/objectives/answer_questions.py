@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.data.encoding import Coded
-from lm_jax.kernels.loss import PieceSums, cross_entropy
 from lm_jax.objectives.over_vocabulary import OverVocabulary
 from lm_jax.objectives.sums import applied
 
@@ -41,25 +40,6 @@ class AnswerQuestions(OverVocabulary):
             dropout_keys=dropout_keys,
         )
         return hidden, carry
-
-    def targets(
-        self, batch: dict[str, Array]
-    ) -> tuple[Int[Array, "batch time"], Float[Array, "batch time"]]:
-        """Give the answer to each sentence, and 1 where it is a question."""
-        return batch["targets"], batch["mask"]
-
-    def sums(
-        self,
-        logits: Float[Array, "batch time vocab"],
-        targets: Int[Array, "batch time"],
-        mask: Float[Array, "batch time"],
-        training: bool,
-    ) -> PieceSums:
-        """Sum nats, and count the right answers."""
-        nats, _ = cross_entropy(logits, targets)
-        total = (nats * mask).sum()
-        correct = ((logits.argmax(-1) == targets) * mask).sum()
-        return total, {"nats": total, "correct": correct}
 
     def told(
         self, model: nn.Module, params: Any, batch: dict[str, Array]

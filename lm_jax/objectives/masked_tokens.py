@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.data.encoding import Coded
-from lm_jax.kernels.loss import PieceSums, cross_entropy
 from lm_jax.objectives.over_vocabulary import OverVocabulary
 from lm_jax.objectives.scores import perplexity
 
@@ -54,19 +53,6 @@ class MaskedTokens(OverVocabulary):
         chosen = batch["masked_positions"]
         targets = jnp.take_along_axis(batch["originals"], chosen, axis=1)
         return targets, jnp.take_along_axis(batch["mask"], chosen, axis=1)
-
-    def sums(
-        self,
-        logits: Float[Array, "batch chosen vocab"],
-        targets: Int[Array, "batch chosen"],
-        mask: Float[Array, "batch chosen"],
-        training: bool,
-    ) -> PieceSums:
-        """Sum nats, and the tokens that were told rightly."""
-        nats, _ = cross_entropy(logits, targets)
-        nats_sum = (nats * mask).sum()
-        correct = ((logits.argmax(-1) == targets) * mask).sum()
-        return nats_sum, {"nats": nats_sum, "correct": correct}
 
     def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give nats, accuracy and perplexity of the hidden tokens of a split."""

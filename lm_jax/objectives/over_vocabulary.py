@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 from jaxtyping import Array, Float, Int, Key
 
-from lm_jax.kernels.loss import PieceSums, in_pieces
+from lm_jax.kernels.loss import PieceSums, cross_entropy, in_pieces
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.guide import Lesson
 from lm_jax.objectives.sums import Sums, applied, penalties
@@ -14,14 +14,12 @@ from lm_jax.objectives.sums import Sums, applied, penalties
 class OverVocabulary(ObjectiveBase):
     """The base of objectives whose loss is a sum over targets, each a token.
 
-    It has ``read``, which gives the features of what is predicted, ``targets``, which
-    says what that is, and ``sums``, which adds up. Logits are made for a piece of the
-    targets at a time.
+    It has ``read``, which gives the features of what is predicted; ``targets``, which
+    says what that is, and ``sums``, which adds up, may be its own. Logits are made for
+    a piece of the targets at a time.
     """
 
     read: ClassVar[Any]
-    targets: ClassVar[Any]
-    sums: ClassVar[Any]
 
     def predict(
         self,
@@ -40,6 +38,25 @@ class OverVocabulary(ObjectiveBase):
         """
         hidden, carry = self.read(model, batch, carry, dropout_keys)
         return model.logits(hidden), carry
+
+    def targets(
+        self, batch: dict[str, Array]
+    ) -> tuple[Int[Array, "batch time"], Float[Array, "batch time"]]:
+        """Give the tokens to predict, and 1 where one counts."""
+        return batch["targets"], batch["mask"]
+
+    def sums(
+        self,
+        logits: Float[Array, "batch time vocab"],
+        targets: Int[Array, "batch time"],
+        mask: Float[Array, "batch time"],
+        training: bool,
+    ) -> PieceSums:
+        """Sum nats, and the tokens that were told rightly."""
+        nats, _ = cross_entropy(logits, targets)
+        total = (nats * mask).sum()
+        correct = ((logits.argmax(-1) == targets) * mask).sum()
+        return total, {"nats": total, "correct": correct}
 
     def __call__(
         self,

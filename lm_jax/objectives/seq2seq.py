@@ -48,12 +48,6 @@ class Seq2Seq(OverVocabulary):
         )
         return hidden, carry
 
-    def targets(
-        self, batch: dict[str, Array]
-    ) -> tuple[Int[Array, "batch target"], Float[Array, "batch target"]]:
-        """Give the tokens of the target, and 1 where one counts."""
-        return batch["targets"], batch["mask"]
-
     def sums(
         self,
         logits: Float[Array, "batch target vocab"],
