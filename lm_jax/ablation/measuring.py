@@ -8,7 +8,7 @@ import jax
 
 from lm_jax.sharding import to_mesh
 from lm_jax.training.compiled import Compiled
-from lm_jax.training.setup import Setup
+from lm_jax.training.resolved import Setup
 from lm_jax.training.state import TrainState
 
 STEPS = 5  # that are measured, after one that isn't

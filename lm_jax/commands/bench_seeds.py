@@ -18,7 +18,8 @@ from lm_jax.files import write_json
 from lm_jax.runs.display import Display
 from lm_jax.sharding import to_mesh
 from lm_jax.training.compiled import Compiled, stacked
-from lm_jax.training.setup import Setup, set_up
+from lm_jax.training.resolved import Setup
+from lm_jax.training.setup import set_up
 
 Run = Callable[[int], Any]
 

@@ -14,7 +14,8 @@ from lm_jax.platform import called
 from lm_jax.runs.display import Display
 from lm_jax.selectors import path_name, select
 from lm_jax.training.compiled import Compiled
-from lm_jax.training.setup import CACHE, Setup, set_up
+from lm_jax.training.resolved import Setup
+from lm_jax.training.setup import CACHE, set_up
 from lm_jax.training.trained import begins_of, frozen_of
 
 USAGE = """\

@@ -36,8 +36,9 @@ from lm_jax.scaling.place import FLAGS, Place, place_of
 from lm_jax.scaling.taking_part import taking_part
 from lm_jax.training.counting import count_run
 from lm_jax.training.loop import Outcome
+from lm_jax.training.resolved import Setup
 from lm_jax.training.run import train_run
-from lm_jax.training.setup import Setup, set_up
+from lm_jax.training.setup import set_up
 
 USAGE = """\
 usage: ./launch.sh train FILE[:VARIANT] [--run DIRECTORY] [--from RUN]

@@ -15,7 +15,8 @@ from lm_jax.experiment import Experiment, digest, load, read, save
 from lm_jax.experiment.comparing import own_kinds
 from lm_jax.experiment.loading import outside_libraries
 from lm_jax.files import atomic_write, writing
-from lm_jax.training.setup import Setup, set_up
+from lm_jax.training.resolved import Setup
+from lm_jax.training.setup import set_up
 
 LEDGER = "ledger.jsonl"
 RECIPE, GIVEN, FACTS = "recipe.json", "given.py", "facts.json"

@@ -19,7 +19,8 @@ from lm_jax.models import MuP, mup_rates
 from lm_jax.schedules import Constant
 from lm_jax.sharding import to_mesh
 from lm_jax.training.compiled import Compiled
-from lm_jax.training.setup import Setup, set_up
+from lm_jax.training.resolved import Setup
+from lm_jax.training.setup import set_up
 from lm_jax.training.step import numbered
 
 GROWS = 0.25  # powers of the width: what is further from 0 is said

@@ -10,7 +10,7 @@ from lm_jax.scaling.hlo import Array
 from lm_jax.scaling.topology import Topology
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.memory import is_out_of_memory
-from lm_jax.training.setup import Setup
+from lm_jax.training.resolved import Setup
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from lm_jax.experiment import digest
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.display import Display
 from lm_jax.training.compiled import Compiled
+from lm_jax.training.resolved import Setup
 from lm_jax.training.run import train_run
-from lm_jax.training.setup import Setup, set_up
+from lm_jax.training.setup import set_up
 
 # Runs a cell in its directory, to its end or until a signal, which it gives.
 Launch = Callable[[Cell, Display], int | None]

@@ -18,8 +18,9 @@ from lm_jax.runs.figures import short, size
 from lm_jax.statistics.paired import smallest_p
 from lm_jax.statistics.verdicts import PERMUTATION_PAIRS, T_PAIRS
 from lm_jax.training.alike import measured, unlike
+from lm_jax.training.resolved import Setup
 from lm_jax.training.scoring import seen_before
-from lm_jax.training.setup import Setup, set_up
+from lm_jax.training.setup import set_up
 
 _SPARE = 2_000_000  # bytes of a run beside its checkpoints
 

@@ -16,8 +16,9 @@ from lm_jax.runs.checkpoints import steps_of, verify
 from lm_jax.runs.claim import check_data
 from lm_jax.runs.result import corpus_of
 from lm_jax.selectors import path_name
+from lm_jax.training.resolved import Setup
 from lm_jax.training.scoring import seen_before
-from lm_jax.training.setup import CACHE, Setup, set_up
+from lm_jax.training.setup import CACHE, set_up
 
 TOKENS = "text, its split and its tokenizer"  # of no matter to bits per byte
 _POINTS = (0.0, 0.05, 0.25, 0.5, 0.75, 1.0)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from lm_jax.averages import checkpoints_of
 from lm_jax.errors import UserError
 from lm_jax.runs.checkpoints import Checkpoints
-from lm_jax.training.setup import Setup
+from lm_jax.training.resolved import Setup
 from lm_jax.training.state import TrainState
 
 

@@ -11,7 +11,7 @@ from lm_jax.experiment import own_source
 from lm_jax.experiment.leaves import leaves
 from lm_jax.runs.code import own_code
 from lm_jax.selectors import path_name
-from lm_jax.training.setup import Setup
+from lm_jax.training.resolved import Setup
 
 
 def beginning(setup: Setup) -> dict[str, str]:

@@ -22,8 +22,8 @@ from lm_jax.runs.numbers import decoded, encoded
 from lm_jax.selectors import path_name
 from lm_jax.sharding import to_mesh
 from lm_jax.training.progress import Progress
+from lm_jax.training.resolved import Setup
 from lm_jax.training.restart import before, save_state
-from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
 
 STATISTICS, BATCH = "statistics.json", "batch.npz"

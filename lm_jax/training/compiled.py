@@ -12,8 +12,8 @@ from lm_jax.data import Shape
 from lm_jax.distributed import several
 from lm_jax.training.guards import CompileGuard
 from lm_jax.training.memory import check_plan, temporary_if_large
+from lm_jax.training.resolved import Setup
 from lm_jax.training.scoring import compile_evaluation, compile_told
-from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
 from lm_jax.training.step import Constants, make_train_step
 

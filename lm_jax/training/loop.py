@@ -25,9 +25,9 @@ from lm_jax.training.blame import Blamed, Spikes, diverged, save_spike
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.guards import Interrupt
 from lm_jax.training.progress import Clock, Progress
+from lm_jax.training.resolved import Setup
 from lm_jax.training.restart import rescaled, save_state
 from lm_jax.training.scoring import Scored
-from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
 from lm_jax.training.watchdog import Watchdog
 

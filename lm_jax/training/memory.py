@@ -8,7 +8,7 @@ from lm_jax.data.order import batch_size
 from lm_jax.errors import UserError
 from lm_jax.platform import machine_memory
 from lm_jax.sharding import batch_ways
-from lm_jax.training.setup import Setup
+from lm_jax.training.resolved import Setup
 
 
 class Plan(NamedTuple):

@@ -21,8 +21,9 @@ from lm_jax.sharding import to_mesh
 from lm_jax.training.blame import read_blamed
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.progress import Progress
+from lm_jax.training.resolved import Setup
 from lm_jax.training.restart import lengthened, rescaled, restored
-from lm_jax.training.setup import CACHE, Setup, set_up
+from lm_jax.training.setup import CACHE, set_up
 from lm_jax.training.state import TrainState
 
 Tell = Callable[[str, int, int], None]

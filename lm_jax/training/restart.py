@@ -10,7 +10,7 @@ from lm_jax.data import feed
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.sharding import share_of, to_mesh
 from lm_jax.training.progress import Progress
-from lm_jax.training.setup import Setup
+from lm_jax.training.resolved import Setup
 from lm_jax.training.state import TrainState, joined, split
 
 

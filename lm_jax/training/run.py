@@ -40,9 +40,9 @@ from lm_jax.training.loop import Outcome, Outputs, Prune, keep_on, train
 from lm_jax.training.memory import check_batch, is_out_of_memory, ran_out
 from lm_jax.training.planned import length_of
 from lm_jax.training.progress import Progress
+from lm_jax.training.resolved import Setup
 from lm_jax.training.restart import lengthened, restored
 from lm_jax.training.scoring import seen_before
-from lm_jax.training.setup import Setup
 from lm_jax.training.state import TrainState
 from lm_jax.training.watchdog import Watchdog
 

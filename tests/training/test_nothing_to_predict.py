@@ -46,6 +46,7 @@ from lm_jax.runs.model import NeuralModel
 from lm_jax.sharding import Sharding, make_mesh
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters, Words
+from lm_jax.training import resolved
 from lm_jax.training import setup as room
 from lm_jax.training.checks import check_targets
 from lm_jax.training.scoring import Scored
@@ -93,7 +94,7 @@ def write(name, text):
 
 def refusal(experiment, monkeypatch):
     """What setting an experiment up is refused with, before anything is shaped."""
-    monkeypatch.setattr(room, "initialise", None)
+    monkeypatch.setattr(resolved, "initialise", None)
     with pytest.raises(UserError) as error:
         room.set_up(experiment, cache=Path("cache"))
     return str(error.value)

@@ -30,7 +30,7 @@ from lm_jax.objectives import (
 from lm_jax.optimizers import AdamW
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters
-from lm_jax.training import setup as room
+from lm_jax.training import resolved
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny
 
@@ -134,7 +134,7 @@ CASES = {
 def test_what_does_not_fit_is_refused(changes, said, tmp_path, monkeypatch):
     write_tiny(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(room, "initialise", None)  # nothing is traced
+    monkeypatch.setattr(resolved, "initialise", None)  # nothing is traced
     experiment = replace(load("tiny.py").experiment, **changes)
     with pytest.raises(UserError, match=said):
         set_up(experiment)
