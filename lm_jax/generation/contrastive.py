@@ -16,7 +16,7 @@ from lm_jax.errors import UserError
 from lm_jax.generation.decode import check_prompts, finite_or_raise
 from lm_jax.generation.penalties import History
 from lm_jax.generation.sampling import Sampling, among, penalised
-from lm_jax.generation.steps import Continuation
+from lm_jax.generation.steps import Continuation, apply
 from lm_jax.platform import products_of
 
 
@@ -154,7 +154,7 @@ def _searched(
 ) -> _Texts:
     """Read the prompts, and add tokens until all texts are long enough."""
     rows, columns = text.shape
-    read = functools.partial(_read, model, params)
+    read = functools.partial(apply, model, params, method="features")
     where = jnp.broadcast_to(jnp.arange(width), (rows, width))
     there = (where < firsts[:, None]).astype(jnp.int32)
     empty = model.empty_cache(rows, columns)
@@ -229,19 +229,6 @@ def _chosen(read, model, state, firsts, search, sampling):
     number = jnp.arange(rows)
     kept = number * count + best
     return tokens[number, best], hidden[kept], model.rows_of(cache, kept)
-
-
-def _read(model, params, tokens, positions, cache, segments):
-    """The features of tokens, and the cache with them."""
-    with products_of(model):
-        return model.apply(
-            {"params": params},
-            tokens,
-            positions=positions,
-            segments=segments,
-            cache=cache,
-            method="features",
-        )
 
 
 def _put(number: Array, place: Array, part: Array, new: Array) -> Array:

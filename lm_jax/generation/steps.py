@@ -218,7 +218,8 @@ def apply(
     positions: Int[Array, "rows time"],
     cache: Any,
     segments: Int[Array, "rows time"],
-) -> tuple[Float[Array, "rows time vocab"], Any]:
+    method: str | None = None,
+) -> tuple[Float[Array, "rows time _"], Any]:
     """Read tokens: the logits after each, and the cache with them.
 
     Args:
@@ -227,6 +228,7 @@ def apply(
         positions: where each stands.
         cache: of the tokens before.
         segments: 0 is padding, which is not remembered.
+        method: "features" gives these in the place of logits.
     """
     with products_of(model):
         return model.apply(
@@ -235,4 +237,5 @@ def apply(
             positions=positions,
             segments=segments,
             cache=cache,
+            method=method,
         )
