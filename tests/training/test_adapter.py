@@ -11,6 +11,7 @@ import pytest
 from lm_jax.__main__ import main
 from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
+from lm_jax.runs.base import read_left
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.model import load_model
 from lm_jax.training.setup import set_up
@@ -43,7 +44,8 @@ def logits(loaded):
 @pytest.mark.slow
 def test_a_run_of_adapters_is_read_merged():
     base, lora = load_model("base"), load_model("lora")
-    saved = Checkpoints(Path("lora/checkpoints")).restore_params(lora.step)
+    left = read_left(Path("lora"), lora.experiment.initial)
+    saved = Checkpoints(Path("lora/checkpoints"), left=left).restore_params(lora.step)
     attention = saved["block_0"]["attention"]
     for name in ("query", "key", "value", "output"):
         kept = base.params["block_0"]["attention"][name]["kernel"]
