@@ -12,7 +12,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # What one test compiled, the next one and its processes don't compile again, however
-# little it was. `test --quick` names a folder that stays.
+# little it was. `test` names a folder that stays.
 compiled = None
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     compiled = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()

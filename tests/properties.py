@@ -12,7 +12,7 @@ quick = settings(
 
 
 def slow_but(values, *few):
-    """Parameters of a test, of which `test --quick` tries a few."""
+    """Parameters of a test, of which a few are tried without `test --all`."""
     return [
         value if value in few else pytest.param(value, marks=pytest.mark.slow)
         for value in values

@@ -33,7 +33,6 @@ VERSIONS = st.tuples(st.integers(10, 14), st.integers(0, 11))
 KINDS = st.sampled_from(["works", "works", "shim", "no ensurepip", "free-threaded"])
 
 
-@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     on_path=st.dictionaries(
@@ -230,7 +229,6 @@ def test_failed_update_leaves_the_environment_that_stood(ready):
     assert len(ready.calls()) == 1  # pip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("update", [False, True])
 def test_killed_installation_is_done_again(ready, update):
     if update:
@@ -249,7 +247,6 @@ def test_killed_installation_is_done_again(ready, update):
     assert not (ready.venv / "half").exists()
 
 
-@pytest.mark.slow
 def test_two_launches_at_once_install_once(machine):
     machine.install("python3.12", "3.12.4")
     both = [machine.start("show", PIP_TAKES="0.7") for _ in range(2)]

@@ -23,7 +23,6 @@ print(min(faults() for _ in range(3)))
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator alone")
 def test_what_is_freed_is_kept_for_the_next_step():
     def faults(how):
@@ -113,7 +112,6 @@ SAY = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
@@ -126,7 +124,6 @@ def test_products_are_as_precise_as_their_type_unless_the_user_says(variables, s
     assert in_fresh_process(SAY, **variables).stdout.strip() == said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -166,7 +163,6 @@ def test_a_device_that_is_not_there_is_one_sentence(platforms, monkeypatch):
     assert "more" not in said
 
 
-@pytest.mark.slow
 def test_jax_itself_finds_no_such_device():
     code = f"""
 from lm_jax.errors import UserError

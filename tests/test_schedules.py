@@ -66,7 +66,6 @@ def test_the_last_rate_is_the_one_asked_for_at_any_peak(kind, peak, share):
     assert found == pytest.approx(share * peak, rel=1e-4, abs=1e-6 * peak)
 
 
-@pytest.mark.slow
 def test_steps_of_a_staircase_begin_when_they_are_said_to():
     """Zaremba et al. 2014, 4.1: as it is for so long, then lower every epoch."""
     found = rates(StepDecay(peak=3e-4, factor=0.5, after="2 epochs", every="1 epoch"))

@@ -9,28 +9,29 @@ from lm_jax.errors import UserError
 from lm_jax.platform import called
 
 _ROOT = Path(__file__).resolve().parents[2]
-_HELP = """usage: ./launch.sh test [--quick] [arguments of pytest]
+_HELP = """usage: ./launch.sh test [--all]
+       ./launch.sh test ARGUMENTS OF PYTEST
 
-Check the whole project: formatting, lint, types and every test; twenty to
-forty minutes on two cores.
+Check the whole project: formatting, lint, types and tests; about ten minutes
+on two cores. What the tests compile is kept in .lm_jax/: the next time is
+shorter.
 
-  --quick   leave out the tests that are marked slow: the same checks in about
-            five minutes on two cores. What they compile is kept in .lm_jax/, so
-            the first time takes longer. For while you work: in the end, run all.
+  --all   the slow proofs too, each property for every family and whole runs
+          that are killed and go on: about half an hour more. Nothing that was
+          compiled before is used.
 
-Other arguments go to pytest, which then runs alone; paths are relative to the
-directory you are in:
+Arguments go to pytest, which then runs alone, slow tests too; paths are
+relative to the directory you are in:
 
-  ./launch.sh test tests/models -k rotary
-  ./launch.sh test --quick tests/data"""
+  ./launch.sh test tests/models -k rotary"""
 
 
 def main(args: list[str]) -> int:
     """Check the whole project; with arguments, run pytest alone with them.
 
-    ``--quick`` leaves out the tests that are marked slow. Paths are relative to the
-    working directory. Where the arguments name none, pytest runs the project's
-    `tests`. Returns 0 when all passed, otherwise 1.
+    The tests that are marked slow are for ``--all``, and for arguments. Paths are
+    relative to the working directory. Where the arguments name none, pytest runs the
+    project's `tests`. Returns 0 when all passed, otherwise 1.
 
     Raises:
         UserError: there are no tests, because the package alone is installed.
@@ -43,12 +44,12 @@ def main(args: list[str]) -> int:
             "The tests are not installed: they come with a checkout of the project, "
             "where ./launch.sh test runs them."
         )
-    quick = "--quick" in args
-    args = [arg for arg in args if arg != "--quick"]
-    marks = ["-m", "not slow"] if quick else []
-    checks = [_pytest(marks + args)] if args else [*_CHECKS, _SUITE + marks]
-    folder = Path.cwd() if args else _ROOT
-    kept = {"JAX_COMPILATION_CACHE_DIR": str(_ROOT / _COMPILED)} if quick else {}
+    everything = args == ["--all"]
+    whole = everything or not args
+    marks = [] if everything else ["-m", "not slow"]
+    checks = [*_CHECKS, _SUITE + marks] if whole else [_pytest(args)]
+    folder = _ROOT if whole else Path.cwd()
+    kept = {} if everything else {"JAX_COMPILATION_CACHE_DIR": str(_ROOT / _COMPILED)}
     failed = [
         " ".join(check[:2])
         for check in checks
@@ -57,8 +58,8 @@ def main(args: list[str]) -> int:
     if failed:
         print(f"\nFailed: {', '.join(failed)}")
         return 1
-    if not args:
-        print("\nAll passed, the slow tests left out." if quick else "\nAll passed.")
+    if whole:
+        print("\nAll passed." if everything else "\nAll passed; --all has slow tests.")
     return 0
 
 
@@ -67,7 +68,7 @@ _CHECKS = [
     ["ruff", "check", "."],
     ["mypy"],
 ]
-# The whole suite compiles anew each time: a damaged cache shall not decide it.
+# With --all tests compile anew each time: a damaged cache shall not decide it.
 _COMPILED = ".lm_jax/tests"
 # A file's tests share what they trained: they stay in one process. Which begins is
 # said by tests/conftest.py.

@@ -1,6 +1,7 @@
 """Fields that hold one of several kinds of value, and another kind put there."""
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ def at(value: Any, path: Path) -> Any:
     return value
 
 
+@functools.cache
 def annotations(kind: type) -> dict[str, Any]:
     """The types of a kind's fields, by name, as far as they can be resolved."""
     try:

@@ -53,7 +53,6 @@ def family(tmp_path, monkeypatch, request):
     return Family("decoder", tmp_path / "decoder")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", ["well"], indirect=True)
 def test_what_goes_on_well_comes_out_the_same(family):
     family.measure()
@@ -70,7 +69,6 @@ def test_what_goes_on_well_comes_out_the_same(family):
     assert "0 differ" in rows[3]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", ["forgets"], indirect=True)
 def test_a_step_that_comes_out_otherwise_is_named(family):
     family.measure()

@@ -91,7 +91,6 @@ def test_help_names_every_command(capsys):
         assert max(map(len, said.splitlines())) <= 80
 
 
-@pytest.mark.slow
 def test_generate_writes_one_of_some_choices(folder, capsys):
     pytest.importorskip("llguidance")
     asked = ("--prompt", "the ", "--choices", "mouse", "moon")
@@ -99,7 +98,6 @@ def test_generate_writes_one_of_some_choices(folder, capsys):
     assert chosen.strip() in ("the mouse", "the moon")
 
 
-@pytest.mark.slow
 def test_generate_continues_each_prompt_and_repeats_itself(folder, capsys):
     greedy = ("generate", "run", "--length", "30", "--temperature", "0")
     said = printed(capsys, *greedy, "--prompt", "the cat")
@@ -117,7 +115,6 @@ def test_generate_continues_each_prompt_and_repeats_itself(folder, capsys):
     printed(capsys, "generate", "run", "--top-k", "3", "--top-p", "0.9")
 
 
-@pytest.mark.slow
 def test_evaluate_scores_each_split(folder, capsys):
     train, held_out = (
         printed(capsys, "evaluate", "run", "--split", split)
@@ -142,7 +139,6 @@ def test_evaluate_on_one_device_what_eight_trained(folder):
     assert "nats per token" in done.stdout
 
 
-@pytest.mark.slow
 def test_a_run_is_read_where_its_batch_cannot_be_divided(folder, capsys, monkeypatch):
     import jax
 
@@ -189,7 +185,6 @@ def test_show_lists_every_parameter_and_whether_it_decays(folder, capsys):
     assert "FLOPs a token" in said and "a device holds" in said
 
 
-@pytest.mark.slow
 def test_diff_of_runs_and_files(folder, capsys):
     printed(capsys, "train", "tiny.py", "--run", "other", "--model.layers", "2")
     said = printed(capsys, "diff", "run", "other")
@@ -278,7 +273,6 @@ def test_a_text_that_cannot_be_read_is_named(content, words, folder, capsys):
     assert words in refused(capsys, "train", "tiny.py", "--run", "new")
 
 
-@pytest.mark.slow
 def test_commands_name_what_they_lack(folder, capsys):
     assert "train" in refused(capsys, "trian")
     assert "run" in refused(capsys, "generate", "runn")
@@ -306,7 +300,6 @@ def test_a_run_in_use_or_in_the_way_is_refused(folder, capsys):
     assert "in the way" in refused(capsys, "train", "tiny.py", "--run", "text.txt")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     not shutil.which("mount") or os.geteuid() != 0, reason="mounting needs root"
 )

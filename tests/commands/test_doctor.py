@@ -38,7 +38,6 @@ def test_a_machine_that_can_train(capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []  # looking leaves nothing behind
 
 
-@pytest.mark.slow
 def test_rates_are_of_the_right_size(capsys):
     _, out = report(capsys)
     f32, bf16 = re.search(
@@ -48,7 +47,6 @@ def test_rates_are_of_the_right_size(capsys):
         assert 0.1 < float(rate.replace(",", "")) < 1e7
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["runs", ".lm_jax"])
 def test_a_folder_that_cannot_be_written_stops(capsys, tmp_path, name):
     (tmp_path / name).write_text("a file is in the way")
@@ -68,7 +66,6 @@ def test_a_read_only_folder_stops(capsys, tmp_path):
     assert "Permission denied" in line_of(out, "Runs")
 
 
-@pytest.mark.slow
 def test_runs_and_caches_are_counted(capsys, tmp_path):
     for run in ("gpt/main/seed0", "gpt/main/seed1", "deeper"):
         (tmp_path / "runs" / run).mkdir(parents=True)
@@ -84,7 +81,6 @@ def test_runs_and_caches_are_counted(capsys, tmp_path):
     assert "tokens 2.5 MB" in line_of(out, "Caches")
 
 
-@pytest.mark.slow
 def test_corpora_below_lm_jax_data_are_listed(capsys, tmp_path, monkeypatch):
     (tmp_path / "corpora/ptb").mkdir(parents=True)
     (tmp_path / "corpora/of no interest").mkdir(parents=True)
@@ -92,7 +88,6 @@ def test_corpora_below_lm_jax_data_are_listed(capsys, tmp_path, monkeypatch):
     assert line_of(report(capsys)[1], "LM_JAX_DATA").endswith("corpora: ptb")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "said"), [("nowhere", "is not a folder"), (".", "holds no known corpus")]
 )
@@ -115,7 +110,6 @@ def test_jax_that_does_not_start_stops(capsys, monkeypatch):
     assert "Remove .venv" not in out  # it would be made as it was
 
 
-@pytest.mark.slow
 def test_missing_package_stops(capsys, monkeypatch):
     machine = doctor.environment()
     machine["versions"]["flax"] = None
@@ -125,7 +119,6 @@ def test_missing_package_stops(capsys, monkeypatch):
     assert "flax MISSING" in line_of(out, "Packages")
 
 
-@pytest.mark.slow
 def test_gpu_that_jax_does_not_use_is_told(capsys, monkeypatch):
     machine = doctor.environment() | {"backend": "cpu", "devices": ["cpu", "cpu"]}
     monkeypatch.setattr(doctor, "environment", lambda: machine)
@@ -135,7 +128,6 @@ def test_gpu_that_jax_does_not_use_is_told(capsys, monkeypatch):
     assert "LM_JAX_EXTRAS=cuda ./launch.sh" in said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "jax", "expected"),
     [
@@ -155,7 +147,6 @@ def test_instruction_sets_are_explained(capsys, monkeypatch, flags, jax, expecte
     assert ("note" in said) == (jax == "0.10.2")
 
 
-@pytest.mark.slow
 def test_older_python_is_told_what_a_newer_one_brings(capsys, monkeypatch):
     monkeypatch.setattr(doctor.sys, "version_info", (3, 11, 7))
     assert "Python 3.12 and later get jax 0.12" in line_of(report(capsys)[1], "Python")

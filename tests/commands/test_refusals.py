@@ -118,7 +118,6 @@ def test_what_is_wrong_is_one_message_and_exit_code_2(typed, words, capsys, plac
     assert {path.name for path in place.iterdir()} <= before
 
 
-@pytest.mark.slow  # what reads such data sets is slow to import
 def test_a_missing_folder_is_not_first_of_all_a_hugging_face_id(capsys):
     code, said = said_by(capsys, *f"{TRAIN} --data.corpus.source=nope/nope".split())
     assert code == 2
@@ -286,8 +285,8 @@ def test_help_of_a_file_lists_its_variants_and_short_names(command, capsys):
     assert "--from RUN" in said
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--quick", "-h"]])
+@pytest.mark.parametrize("args", [["--help"], ["--all", "-h"]])
 def test_help_of_test_is_our_own(args, capsys):
     code, said = said_by(capsys, "test", *args)
-    assert code == 0 and said.startswith("usage: ./launch.sh test [--quick]")
+    assert code == 0 and said.startswith("usage: ./launch.sh test [--all]")
     assert "fixtures" not in said

@@ -36,7 +36,7 @@ def test_each_check_that_fails_is_named_until_all_pass(project, capfd):
     assert summary == "Failed: ruff format, ruff check, mypy, pytest tests"
     (project / "lm_jax/bad.py").unlink()
     (project / "tests/test_it.py").write_text(FILES["tests/test_it.py"])
-    assert command.main([]) == 0
+    assert command.main(["--all"]) == 0
     assert "All passed." in capfd.readouterr().out
 
 
@@ -48,7 +48,6 @@ def test_arguments_go_to_pytest_alone(project, capfd):
     assert command.main(["-q", "-k", "no_such"]) == 1
 
 
-@pytest.mark.slow
 def test_paths_are_relative_to_the_working_directory(project, capfd):
     Path("test_mine.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
     assert command.main(["-q", "test_mine.py::test_b"]) == 0
@@ -71,26 +70,34 @@ def test_short():
 """
 
 
-@pytest.mark.slow
-def test_quick_leaves_out_what_is_slow(project, capfd, monkeypatch):
+def test_what_is_slow_is_for_all_and_for_those_who_name_it(project, capfd, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setattr(command, "_CHECKS", [])
     (project / "tests/test_slow.py").write_text(SLOW.lstrip())
-    assert command.main(["--quick"]) == 0
-    assert "All passed, the slow tests left out." in capfd.readouterr().out
-    assert command.main(["--quick", "-q", str(project / "tests/test_slow.py")]) == 0
-    assert "1 passed, 1 deselected" in capfd.readouterr().out
+    assert command.main([]) == 0
+    said = capfd.readouterr().out
+    assert "2 passed" in said and "failed" not in said
+    assert "All passed; --all has slow tests." in said
     assert command.main(["-q", str(project / "tests/test_slow.py")]) == 1
+    assert "1 failed, 1 passed" in capfd.readouterr().out
 
 
-def test_help_says_what_quick_does_and_runs_nothing(capfd):
+def test_all_runs_what_is_slow(project, capfd, monkeypatch):
+    monkeypatch.setattr(command, "_CHECKS", [])
+    (project / "tests/test_slow.py").write_text(SLOW.lstrip())
+    assert command.main(["--all"]) == 1
+    assert "ValueError" in capfd.readouterr().out
+
+
+def test_help_says_what_all_does_and_runs_nothing(capfd):
     assert command.main(["--help"]) == 0
     said = capfd.readouterr().out
-    assert "--quick   leave out the tests that are marked slow" in said
+    assert "--all   the slow proofs too" in said
     assert "==" not in said
 
 
 def test_a_package_without_its_tests_says_so(project, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "_ROOT", tmp_path / "elsewhere")
-    for args in ([], ["--quick"], ["-k", "rotary"]):
+    for args in ([], ["--all"], ["-k", "rotary"]):
         with pytest.raises(UserError, match="not installed: they come with a checkout"):
             command.main(args)

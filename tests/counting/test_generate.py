@@ -47,7 +47,6 @@ def test_greedy_takes_the_likeliest(model):
             tokens.append(token)
 
 
-@pytest.mark.slow
 def test_rows_do_not_depend_on_each_other(model):
     prompts = [np.array([0], np.uint16), np.arange(5), np.array([], int)]
     together = generate(model, prompts, 8, Sampling(top_p=0.9), seed=3)

@@ -54,7 +54,6 @@ def every_context(vocab_size, length):
     return np.array(rows, np.int64).reshape(len(rows), length)
 
 
-@pytest.mark.slow
 @every_smoothing
 @quick
 @given(corpora())
@@ -87,7 +86,6 @@ def test_the_definitions_to_the_last_digit(smoothing, corpus, data):
     np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.slow
 @every_smoothing
 @quick
 @given(corpora(), st.booleans())
@@ -104,7 +102,6 @@ def test_the_next_token_is_scored_as_in_a_stream(smoothing, corpus, reset):
         np.testing.assert_array_equal(model.log_probabilities(ids), np.log(p))
 
 
-@pytest.mark.slow
 @quick
 @given(corpora(), st.integers(1, 7))
 def test_blocks_change_nothing(corpus, block):

@@ -62,7 +62,6 @@ def test_near_words_equal_a_naive_loop(ids, window, seed, words):
             assert row["near"][i, k] == expected
 
 
-@pytest.mark.slow
 @quick
 @given(
     st.lists(st.integers(0, 4), max_size=300),
@@ -104,7 +103,6 @@ def test_the_share_that_stays_is_word2vecs():
     assert kept_shares(counts, 0.0).tolist() == [0, 1, 1, 1, 1]
 
 
-@pytest.mark.slow
 def test_training_keeps_the_expected_share_of_each_word(tmp_path):
     data = small(known_text(tmp_path, n=2000), subsample=0.05)
     made = data.prepare(tmp_path)
@@ -136,7 +134,6 @@ def test_noise_is_drawn_by_the_power_of_the_counts():
     np.testing.assert_allclose(row["noise_weight"].sum(1), 5.0, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_row_depends_on_seed_and_number_only(tmp_path):
     corpus = known_text(tmp_path)
     made = small(corpus).prepare(tmp_path)

@@ -51,7 +51,6 @@ def test_the_corpora_of_a_mixture_share_documents(corpus, tmp_path):
     assert "1 of the 2 documents of test (50.0%) stand in train" in made.statement
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("source", ["names", "tinyshakespeare", "tangshi300"])
 def test_a_corpus_that_is_split_here_shares_none(tmp_path, source):
     """A document is drawn by its digest: its copies are drawn with it."""

@@ -119,7 +119,6 @@ def test_trec_lines_begin_with_their_label(tmp_path, monkeypatch):
     assert np.isin(["red", "green"], made.tokenizer.symbols(range(9))).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "said"),
     [

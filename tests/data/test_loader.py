@@ -51,7 +51,6 @@ def epochs(prepared, count):
     return count * prepared.examples(BATCH) // BATCH
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_a_batch_is_the_same_on_any_number_of_processes(prepared, processes):
     data, share = prepared.train(1, BATCH), BATCH // processes
@@ -65,7 +64,6 @@ def test_a_batch_is_the_same_on_any_number_of_processes(prepared, processes):
         assert equal(put, whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_resuming_changes_nothing(prepared, threads):
     last = epochs(prepared, 2) + 3
@@ -123,7 +121,6 @@ def test_batches_are_made_ahead_in_threads(prepared):
     assert found.count(True) == 1  # The one row that grain is woken by.
 
 
-@pytest.mark.slow
 def test_other_processes_give_the_same_batches(tmp_path):
     code = (
         "import hashlib, pathlib, sys; from lm_jax.data import *;"

@@ -59,7 +59,6 @@ def test_a_row_hides_as_many_as_the_rate_says_and_keeps_the_text(
     assert row["mask"][places].sum() == row["mask"].sum()
 
 
-@pytest.mark.slow
 def test_chosen_tokens_become_mask_anything_or_stay_in_the_shares_asked():
     vocab, count = 50, 40_000
     tokens = np.full(count, 7)

@@ -45,7 +45,6 @@ def examples_of(batch):
     return (batch["inputs"][real][:, 0] - 1).tolist()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("batch", ["33 tokens", "16 tokens", 5])
 @pytest.mark.parametrize("ways", [1, 4])
 def test_an_epoch_has_every_example_once_in_the_shortest_length_it_fits(batch, ways):
@@ -97,7 +96,6 @@ def test_devices_change_no_example_and_no_place():
         assert not together["mask"][rows:].any()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 7, 40])
 def test_going_on_is_the_same_as_never_having_stopped(first):
     whole = list(feed(order(), 0, 44))
@@ -107,7 +105,6 @@ def test_going_on_is_the_same_as_never_having_stopped(first):
         assert equal(a.rows, b.rows) and a.digest == b.digest
 
 
-@pytest.mark.slow
 def test_the_order_depends_on_the_seed_and_on_the_epoch():
     data, steps = order(), int(order().steps_per_epoch)
     first = [examples_of(data.batch(s)) for s in range(steps)]

@@ -83,7 +83,6 @@ def test_every_place_but_the_edges_is_hidden_as_often():
     assert shares[6:-6] == pytest.approx(0.3, abs=0.1)
 
 
-@pytest.mark.slow
 def test_rows_have_one_shape_and_the_target_shifted(tmp_path):
     data = prepared(tmp_path)
     batch = rows(data.train(0, 1), 0, 100)
@@ -111,7 +110,6 @@ def test_rows_are_a_function_of_the_seed_and_their_number(tmp_path):
     assert len(set(spans)) == len(spans)
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(context=st.integers(7, 60), batch=st.integers(1, 5))
 def test_an_evaluation_has_every_token_once(tmp_path_factory, context, batch):

@@ -34,7 +34,6 @@ def documents_of(lengths):
     return Tokens(ids, ends.astype(np.int64), (0, len(ids)), 0, Coded())
 
 
-@pytest.mark.slow
 @quick
 @given(sizes, st.integers(0, 2**31), st.integers(0, 5))
 def test_an_epoch_of_a_stream_sees_each_token_at_most_once(size, seed, epoch):
@@ -52,7 +51,6 @@ def test_an_epoch_of_a_stream_sees_each_token_at_most_once(size, seed, epoch):
     assert tokens - 1 - len(seen) < 2 * context
 
 
-@pytest.mark.slow
 def test_epochs_differ_in_order_and_offset():
     ids = np.arange(1000, dtype=np.uint16)
     rows, count = stream_rows(ids, 10, 0), rows_of_epoch(1000, 10)
@@ -65,7 +63,6 @@ def test_epochs_differ_in_order_and_offset():
     assert sorted(orders[0]) == list(range(count))
 
 
-@pytest.mark.slow
 def test_seeds_share_no_epoch():
     ids = np.arange(1000, dtype=np.uint16)
     count = rows_of_epoch(1000, 10)
@@ -79,7 +76,6 @@ def test_seeds_share_no_epoch():
     assert len(orders) == 16
 
 
-@pytest.mark.slow
 @quick
 @given(
     st.lists(st.integers(0, 30), min_size=1, max_size=3),
@@ -102,7 +98,6 @@ def test_evaluation_has_each_target_once(lengths, context, batch):
     assert seen == [int(i) for ids in streams for i in ids[1:]]
 
 
-@pytest.mark.slow
 @quick
 @given(
     st.lists(st.integers(1, 12), min_size=1, max_size=12).filter(lambda n: sum(n) > 1),
@@ -148,7 +143,6 @@ def check_segments(row, starts):
     assert np.all(row["mask"][~real] == 0)
 
 
-@pytest.mark.slow
 @quick
 @given(
     st.lists(st.integers(1, 12), min_size=1, max_size=9).filter(lambda n: sum(n) > 1),
@@ -229,7 +223,6 @@ def parts(*contexts):
     )
 
 
-@pytest.mark.slow
 def test_a_mixture_keeps_its_weights_and_parts(tmp_path):
     made = Mixture(parts(32, 32), (1.0, 3.0)).prepare(tmp_path)
     rows = made.train(0, 1)

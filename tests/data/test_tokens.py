@@ -55,7 +55,6 @@ def test_ids_are_stored_as_narrow_as_the_vocabulary_allows(tmp_path, poem):
     assert tokens_module._narrowest(65_537) == "<u4"
 
 
-@pytest.mark.slow
 def test_threads_and_chunks_change_nothing(tmp_path, monkeypatch):
     stream = TokenStream(Corpus("tangshi300"), Subwords(3000), 32)
     one = stream.prepare(tmp_path / "one")
@@ -135,7 +134,6 @@ def test_the_canonical_text_is_stated(tmp_path):
     assert said in made.statement
 
 
-@pytest.mark.slow
 def test_documents_are_followed_by_their_end(tmp_path):
     made = TokenStream(Corpus("names"), Characters(), 32).prepare(tmp_path)
     split = made.splits["train"]

@@ -82,7 +82,6 @@ def one_by_one(model, params, ids, cache) -> list[float]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "size"),
     [(MODEL, 1), (MODEL, 6), (MODEL, 100), (GatedConv(2, 6, 3, vocab_size=VOCAB), 3)],
@@ -101,7 +100,6 @@ def test_equals_a_loop_over_tokens(model, size):
     ]
 
 
-@pytest.mark.slow
 def test_weight_0_is_the_plain_evaluation():
     params, ids = params_of(MODEL), stream(3, 2)
     cache = NeuralCache(size=5, weight=0.0)
@@ -124,7 +122,6 @@ def test_weight_0_is_the_plain_evaluation():
     assert scores["loss"] == pytest.approx(found[0]["nats"] / 12)
 
 
-@pytest.mark.slow
 def test_probabilities_sum_to_one():
     params, ids = params_of(MODEL), stream(1, 2)
     cache = NeuralCache(size=6, theta=0.5, weight=0.6)
@@ -146,7 +143,6 @@ def test_probabilities_sum_to_one():
         assert total == pytest.approx(1.0, abs=1e-5)
 
 
-@pytest.mark.slow
 def test_padding_is_not_remembered_and_a_start_forgets():
     params, ids = params_of(MODEL), stream(2, 2)
     cache = NeuralCache(size=5)
@@ -162,7 +158,6 @@ def test_padding_is_not_remembered_and_a_start_forgets():
     assert float(again["nats"]) == float(anew["nats"])
 
 
-@pytest.mark.slow
 def test_what_was_read_becomes_likelier():
     params = params_of(MODEL)
     ids = np.tile(np.array([[0, 3, 1]], np.int32), (1, 5))[:, : 3 * TIME + 1]

@@ -85,7 +85,6 @@ def test_commands_read_it_without_its_folder(folder, capsys):
     assert main(["export", "runs/llama", "out"]) == 0
 
 
-@pytest.mark.slow
 def test_training_does_not_go_on_with_it(folder, capsys):
     """There is no optimizer's state; another run begins from it."""
     write_model(folder, MODELS["llama"])

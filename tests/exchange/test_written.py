@@ -107,7 +107,6 @@ def test_numbers_alone_have_no_tokenizer(tmp_path):
     assert "No tokenizer is written" in notes[0] and not any(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_transformers_loads_it(kind, tmp_path):
     transformers = pytest.importorskip("transformers")

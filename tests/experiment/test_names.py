@@ -9,6 +9,7 @@ import pytest
 
 from lm_jax.errors import UserError
 from lm_jax.experiment import differences, digest, from_json, load, read, save, to_json
+from lm_jax.experiment.loading import load_file
 from lm_jax.experiment.names import public_kinds
 from lm_jax.schedules import ReduceOnPlateau
 from tests.experiment import FILES, RECIPE
@@ -29,10 +30,7 @@ experiment = replace(base, model=base.model.clone(positions=Mine(5)))
 
 def every_experiment():
     for file in FILES:
-        base = load(str(file))
-        yield base.experiment
-        for variant in base.variants:
-            yield load(f"{file}:{variant}").experiment
+        yield from load_file(str(file)).experiments.values()
 
 
 def keep(experiment, folder):
@@ -64,7 +62,6 @@ def test_json_rebuilds_the_same_experiment(tmp_path):
     assert count > 3
 
 
-@pytest.mark.slow
 def test_names_are_those_that_the_rooms_export():
     text = json.dumps([to_json(experiment) for experiment in every_experiment()])
     for kind in ("models.Transformer", "data.TokenStream", "evaluation.Likelihood"):

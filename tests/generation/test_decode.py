@@ -21,6 +21,7 @@ from lm_jax.models import (
     Transformer,
 )
 from tests.first import first_params
+from tests.properties import slow_but
 
 VOCAB, CONTEXT = 11, 8
 GREEDY, DRAWN = Sampling(temperature=0.0), Sampling(temperature=1.5)
@@ -138,8 +139,11 @@ VARIANTS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize(
+    "fields",
+    slow_but(VARIANTS.values(), VARIANTS["rotary, grouped heads"]),
+    ids=VARIANTS,
+)
 def test_with_cache_equals_without(fields):
     """Over several windows, for prompts of any length in one batch."""
     model, params = made(**fields)
@@ -207,7 +211,6 @@ def test_a_row_does_not_depend_on_the_rows_beside_it():
     assert (backwards != together).any()
 
 
-@pytest.mark.slow
 def test_a_shorter_text_is_the_beginning_of_a_longer_one():
     model, params = made()
     longer = generate(model, params, RAGGED, 17, 5, DRAWN, 0)
@@ -215,7 +218,6 @@ def test_a_shorter_text_is_the_beginning_of_a_longer_one():
     assert (shorter == longer[:, :3]).all()
 
 
-@pytest.mark.slow
 def test_the_seed_and_the_row_decide_the_draws():
     model, params = made()
     prompts = [RAGGED[1]] * 2
@@ -226,7 +228,6 @@ def test_the_seed_and_the_row_decide_the_draws():
     assert (one != other).any(axis=1).all() and (one[0] != one[1]).any()
 
 
-@pytest.mark.slow
 def test_padding_is_overwritten_before_it_is_seen(monkeypatch):
     """Whatever stands after the prompts, the new tokens are the same."""
     model, params = made(positions=Learned(CONTEXT))
@@ -243,7 +244,6 @@ def test_padding_is_overwritten_before_it_is_seen(monkeypatch):
     assert (texts[0] == texts[1]).all()
 
 
-@pytest.mark.slow
 def test_evaluations_do_not_compile_again():
     """Other parameters, seeds and prompts of about the same length are arguments."""
     model, params = made()
@@ -258,7 +258,6 @@ def test_evaluations_do_not_compile_again():
     assert (first != second).any() and (first != third).any()
 
 
-@pytest.mark.slow
 def test_nothing_asked_for_is_nothing():
     model, params = made()
     assert generate(model, params, RAGGED, 0, CONTEXT, DRAWN, 0).shape == (5, 0)
@@ -283,7 +282,6 @@ def test_bad_input_is_refused_in_one_message(changed, words):
     assert all(word in str(caught.value) for word in words)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("sampling", [GREEDY, DRAWN, Sampling(0.5, top_k=2)])
 def test_what_is_no_number_is_not_drawn_from(value, sampling):
@@ -294,7 +292,6 @@ def test_what_is_no_number_is_not_drawn_from(value, sampling):
         generate(model, params, RAGGED[:2], 3, CONTEXT, sampling, 0)
 
 
-@pytest.mark.slow
 def test_tokens_that_a_model_rules_out_are_no_fault():
     class Forbidding(Transformer):
         def logits(self, hidden):

@@ -9,6 +9,7 @@ from lm_jax.errors import UserError
 from lm_jax.generation import History, Sampling, continue_prompts, sample
 from lm_jax.generation.sampling import cut, penalised
 from tests.generation.test_beams import CONTEXT, GREEDY, MODELS, RAGGED, parameters
+from tests.properties import slow_but
 
 VOCAB, COLUMNS = 7, 12
 RNG = np.random.default_rng(0)
@@ -112,8 +113,7 @@ def test_sample_draws_from_what_is_left():
             assert int(token) not in seen or len(seen) == VOCAB
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but(MODELS, "scanned"))
 def test_a_row_is_penalised_for_its_own_text(name):
     """Beside others or alone, over several windows."""
     model = MODELS[name]

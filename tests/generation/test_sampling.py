@@ -43,7 +43,6 @@ def distribution(logits, sampling, slack=0.0):
     return np.where(kept, p, 0) / p[kept].sum()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "sampling",
     [
@@ -76,14 +75,12 @@ def test_frequencies_are_those_of_the_cut_distribution(sampling):
     assert (np.abs(drawn - expected) <= 4 * error).all(), (drawn, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mass, size", [(0.24, 1), (0.26, 2), (0.49, 2), (0.51, 3)])
 def test_top_p_keeps_the_fewest_tokens_that_hold_the_mass(mass, size):
     drawn = many(np.zeros(4), Sampling(top_p=mass), draws=500)
     assert set(drawn.tolist()) == set(range(size))
 
 
-@pytest.mark.slow
 def test_top_p_of_one_keeps_what_rounding_would_lose(monkeypatch):
     logits = jnp.array([[0.0] + [-17.0] * 8 + [-25.0]])
     probabilities = jax.nn.softmax(logits)[0]
@@ -104,14 +101,12 @@ def test_greedy_takes_the_first_of_equals_and_needs_no_luck():
         assert sample(logits, keys, Sampling(top_k=1)).tolist() == [1, 0]
 
 
-@pytest.mark.slow
 def test_a_tiny_temperature_is_greedy_and_does_not_overflow():
     logits = np.array([300.0, 301.0, -np.inf])
     for sampling in (Sampling(temperature=1e-36), Sampling(1e-36, 3, 0.9, 0.1)):
         assert (many(logits, sampling, draws=50) == 1).all()
 
 
-@pytest.mark.slow
 def test_a_cut_changes_no_draw_that_it_allows():
     """Noise belongs to the id: pairs of samplings stay comparable."""
     free = many(LOGITS, Sampling(), draws=500)

@@ -12,7 +12,7 @@ from lm_jax.kernels.attention import Sight, attend, attend_long
 from lm_jax.models.dropout import dropout, example_keys
 from lm_jax.models.patterns import causal_mask
 from lm_jax.models.softmax import kept_weights
-from tests.properties import quick
+from tests.properties import quick, slow_but
 
 
 def defined(
@@ -71,9 +71,8 @@ def test_values_and_gradients_for_any_mask(batch, kv_heads, group, time, slots, 
     check(found, expected, 1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 2e-2)])
-@pytest.mark.parametrize("time", [5, 128, 300])
+@pytest.mark.parametrize("time", slow_but([5, 128, 300], 128))
 def test_leaving_out_what_is_hidden_changes_nothing(time, dtype, tolerance):
     arrays = inputs(2, 4, 2, time, time, dim=8, dtype=dtype)
     segments = jnp.arange(2 * time).reshape(2, time) // 70
@@ -88,7 +87,6 @@ def test_leaving_out_what_is_hidden_changes_nothing(time, dtype, tolerance):
     check(found, expected, tolerance)
 
 
-@pytest.mark.slow
 def test_an_example_by_vmap_is_the_example_alone():
     arrays = inputs(3, 2, 2, 6, 6, dim=4)
     mask = causal_mask(6)
@@ -102,8 +100,7 @@ def test_an_example_by_vmap_is_the_example_alone():
     check([x[:, 0] for x in found], expected, 1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("rows", slow_but([1, 2], 2))
 @pytest.mark.parametrize("softcap", [None, 1.5])
 def test_bias_and_softcap_and_their_gradients(rows, softcap):
     query, *others = inputs(2, 4, 2, 140, 140, dim=8)
@@ -138,7 +135,6 @@ def test_leaving_out_what_is_too_far_changes_nothing(window):
     check(found, all_of(lambda q, k, v: defined(q, k, v, mask), *arrays), 1e-5)
 
 
-@pytest.mark.slow
 def test_another_scale_is_another_size_of_the_query():
     query, _, key, value = inputs(1, 2, 2, 6, 6, dim=4)
     mask = causal_mask(6)
@@ -155,7 +151,6 @@ SIGHTS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SIGHTS)
 def test_without_kept_weights_it_is_the_same(name):
     """Of 300 tokens, which no block divides."""

@@ -10,6 +10,7 @@ from lm_jax.models import Alternating, BlockLocal, Full, SlidingWindow
 from lm_jax.models.patterns import causally_shared, shared_from_both_sides
 from lm_jax.sharding import Sharding, make_mesh, on_mesh
 from tests.kernels.test_attention import all_of, check, inputs
+from tests.properties import slow_but
 
 TIME = 256
 CASES = {
@@ -45,8 +46,7 @@ def forms(pattern=Full(), causal=True, segments=False, softcap=None, index=0, ro
     return plain, kernel
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", slow_but(CASES, "window, segments"))
 def test_values_and_gradients_are_those_of_the_plain_form(name):
     more = dict(CASES[name])
     dtype = more.pop("dtype", "float32")

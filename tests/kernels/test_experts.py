@@ -117,7 +117,6 @@ def test_values_and_gradients_are_those_of_all_experts(name, routing):
     agree(name, ROUTINGS[routing], None if name == "tpu" else 3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
 def test_so_are_those_of_bfloat16_without_gates_and_biases(name):
     agree(name, routed(2, 7, 4, 2), None, "bfloat16", gated=False, biased=False)

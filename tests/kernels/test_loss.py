@@ -14,7 +14,7 @@ from lm_jax.models import Encoder, EncoderDecoder, Recurrent, Rotary, Transforme
 from lm_jax.objectives import MaskedTokens, NextToken, Seq2Seq
 from lm_jax.sharding import Sharding, make_mesh, on_mesh
 from tests.first import first_params
-from tests.properties import quick
+from tests.properties import quick, slow_but
 
 ROWS, TIME, VOCAB = 2, 12, 11
 
@@ -99,8 +99,7 @@ def value_and_gradients(model, objective, batch, key):
     return jax.jit(jax.value_and_grad(value, has_aux=True))(params)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", slow_but(CASES, "tied"))
 def test_pieces_give_the_sums_and_gradients_of_the_whole(name, monkeypatch):
     model, objective = CASES[name]
     batch, key = batch_of(objective), jax.random.key(3)
@@ -139,7 +138,6 @@ def test_the_gradient_is_that_of_the_sums_however_they_are_used():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 def test_the_logits_of_a_large_vocabulary_are_never_all_there(training, monkeypatch):
     """Neither in training nor in evaluation."""

@@ -34,7 +34,6 @@ def value_and_gradients(multiply, x, kernel, weights):
     return y, *pull(weights)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("leading", LEADING)
 @pytest.mark.parametrize("compiled", [False, True])
@@ -67,7 +66,6 @@ def test_the_product_of_a_transpose_is_the_plain_one(time, dtype):
         close(one, other, dtype)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("leading", LEADING[:3])
 def test_a_batch_of_products_by_vmap_is_one_after_the_other(leading, dtype):

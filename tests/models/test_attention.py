@@ -26,7 +26,6 @@ BENT = {"softcap": 0.7, "attention_scale": 2.0, "qk_norm": "head", "kv_heads": 1
 CASES = [{}, *({name: value} for name, value in BENT.items()), BENT]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cross", [False, True], ids=["self", "cross"])
 @pytest.mark.parametrize(
     "fields", CASES, ids=lambda fields: " ".join(fields) or "plain"

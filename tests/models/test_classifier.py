@@ -205,7 +205,6 @@ def test_each_direction_sees_what_lies_on_its_side():
     np.testing.assert_array_equal(backward, np.triu(np.ones((TIME, TIME), bool)))
 
 
-@pytest.mark.slow
 def test_scanned_layers_give_what_written_out_ones_give():
     model = Classifier(BODIES["rotary"], Last(), classes=2)
     scanned = laid_out(model, scan=True)

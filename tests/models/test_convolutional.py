@@ -126,7 +126,6 @@ def test_padding_leaves_no_trace_in_ragged_rows(lengths, bottleneck):
         same([part[row] for part in after], [part[0] for part in alone])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("segments", [[1, 1, 2, 2, 3, 0, 0], [1, 2, 2, 1, 1, 1, 1]])
 @pytest.mark.parametrize("bottleneck", BOTTLENECKS)
 def test_segments_are_read_apart(segments, bottleneck):
@@ -155,7 +154,6 @@ def test_without_a_cache_none_comes_back_and_logits_are_of_the_features():
     same(hidden @ params["embedding"].T, logits)
 
 
-@pytest.mark.slow
 def test_in_bfloat16_logits_stay_near_and_the_cache_keeps_its_type():
     model = small(3)
     params, tokens = drawn(model)
@@ -168,7 +166,6 @@ def test_in_bfloat16_logits_stay_near_and_the_cache_keeps_its_type():
     np.testing.assert_allclose(found, wanted, atol=0.03)
 
 
-@pytest.mark.slow
 def test_dropout_belongs_to_the_example():
     model = small(dropout=0.5)
     params, tokens = drawn(model, (4, 6))
@@ -247,7 +244,6 @@ def test_padding_changes_no_sentence(wide, lengths):
             same(found[row], alone[0])
 
 
-@pytest.mark.slow
 def test_classes_are_told_from_the_dropped_vector():
     model, params, tokens = sentences(classes=3)
     vectors = read(model.clone(classes=0), params, tokens)

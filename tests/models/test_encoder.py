@@ -39,7 +39,6 @@ def params():
     return parameters(MODEL)
 
 
-@pytest.mark.slow
 def test_every_token_sees_every_other(params):
     """Each token, changed, moves all logits of its row and none of the other."""
     before = logits(MODEL, params, TOKENS)
@@ -49,7 +48,6 @@ def test_every_token_sees_every_other(params):
         assert (moved[0] > 1e-4).all() and (moved[1] == 0).all()
 
 
-@pytest.mark.slow
 def test_padding_and_packing_change_nothing(params):
     segments = jnp.asarray([[1] * 5 + [2] * 3, [1] * 5 + [0] * 3])
     positions = jnp.asarray([[0, 1, 2, 3, 4, 0, 1, 2]] * 2)
@@ -60,7 +58,6 @@ def test_padding_and_packing_change_nothing(params):
     np.testing.assert_allclose(packed[0, 5:], second[0], atol=1e-5)
 
 
-@pytest.mark.slow
 def test_kinds_of_sentences_are_told_apart(params):
     types = jnp.zeros_like(TOKENS).at[:, 4:].set(1)
     a, b, c = (
@@ -71,7 +68,6 @@ def test_kinds_of_sentences_are_told_apart(params):
     assert jnp.abs(a - c).max() > 1e-2
 
 
-@pytest.mark.slow
 def test_parameters_are_berts():
     """Those of Google's bert-base-uncased with its head, less pooler and 2nd task."""
     bert = Encoder(vocab_size=30522, positions=Learned(512), segment_types=2)
@@ -80,7 +76,6 @@ def test_parameters_are_berts():
     assert count == 109_514_298
 
 
-@pytest.mark.slow
 def test_a_text_is_pooled_by_its_first_token():
     """tanh of a dense layer; other calls give it no parameters."""
     run = jax.jit(partial(MODEL.init, method="pooled"))
@@ -93,7 +88,6 @@ def test_a_text_is_pooled_by_its_first_token():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_the_head_bends_as_it_is_told(params):
     exact = MODEL.clone(head_activation="gelu_exact")
     a, b = (logits(m, params, TOKENS) for m in (MODEL, exact))

@@ -54,7 +54,6 @@ def logits(model, params, tokens, source, **more):
     return model.apply({"params": params}, tokens, source=source, **more)[0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_what_moves_what(name):
     """Later target tokens nothing, source tokens all, padding nothing."""
@@ -72,7 +71,6 @@ def test_what_moves_what(name):
         assert (moved[1] > 1e-4).all() if READ[1, place] else (moved[1] == 0).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_decoding_from_an_encoded_source_equals_the_whole(name):
     model = MODELS[name]
@@ -107,7 +105,6 @@ def test_scanned_equals_unrolled():
     assert jnp.abs(found - logits(T5, b, TOKENS, TEXT)).max() > 1e-2
 
 
-@pytest.mark.slow
 def test_parameters_are_the_transformers():
     """Vaswani et al. 2017, table 3: 65M with 37000 tokens."""
     base = EncoderDecoder(vocab_size=37000, use_bias=True, norm_at="post")

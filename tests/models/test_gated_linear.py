@@ -56,7 +56,6 @@ def test_fast_decays_overflow_nothing():
     assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
 
 
-@pytest.mark.slow
 def test_a_new_segment_is_fresh_and_padding_is_none():
     segments = jnp.asarray([[0, 1, 1, 0, 1, 2, 0, 0, 3], [4, 0, 4, 3, 3, 0, 4, 4, 0]])
     assert fresh_tokens(segments).astype(int).tolist() == [
@@ -85,7 +84,6 @@ def read():
     )
 
 
-@pytest.mark.slow
 def test_padding_leaves_no_trace(read):
     """Wherever it stands, the tokens after it and the state are as without it."""
     real = jnp.asarray([[0, 1, 1, 0, 0, 1, 1, 1, 0, 1]])
@@ -99,7 +97,6 @@ def test_padding_leaves_no_trace(read):
     assert jnp.abs(read(TOKENS)[0][:, columns] - alone).max() > 1e-2
 
 
-@pytest.mark.slow
 def test_segments_do_not_see_each_other(read):
     segments = jnp.asarray([[1, 1, 1, 1, 1, 1, 2, 2, 2, 0]])
     packed, _ = read(TOKENS, segments=segments)

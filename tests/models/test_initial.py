@@ -38,7 +38,6 @@ EXPECTED = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("initial", EXPECTED, ids=lambda v: type(v).__name__)
 def test_each_role_has_its_size(initial):
     params = start(MODEL.clone(initial=initial))
@@ -54,7 +53,6 @@ def test_each_role_has_its_size(initial):
     np.testing.assert_allclose(found, EXPECTED[initial], rtol=0.08)
 
 
-@pytest.mark.slow
 def test_mup_at_its_base_is_gpt2():
     base = MODEL.clone(initial=MuP(base_width=64, base_dim=32))
     params = start(MODEL)
@@ -111,7 +109,6 @@ def test_the_first_number_of_mup_is_its_base_width():
     assert MuP(128, 32, deviation=0.1).std("embedding", 1, 256, 2) == 0.1
 
 
-@pytest.mark.slow
 def test_with_mup_rate_times_decay_is_the_same_at_all_widths():
     """As the package mup has it; PyTorch's groups let it shrink with the rate."""
 

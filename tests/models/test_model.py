@@ -43,7 +43,6 @@ def own():
     return model, model.init(jax.random.key(0), tokens)["params"]
 
 
-@pytest.mark.slow
 def test_a_model_without_a_cache_continues_text_as_if_it_read_all(own):
     """Greedy text equals the likeliest token after the whole window, each time."""
     model, params = own
@@ -57,7 +56,6 @@ def test_a_model_without_a_cache_continues_text_as_if_it_read_all(own):
             text.append(int(token))
 
 
-@pytest.mark.slow
 def test_remembered_tokens_give_the_logits_of_a_whole_reading(own):
     model, params = own
     tokens = jax.random.randint(jax.random.key(1), (2, 6), 0, VOCAB)
@@ -103,7 +101,6 @@ def test_every_model_offers_what_is_asked_of_all():
             assert issubclass(kind, Model) and not unmet(kind())
 
 
-@pytest.mark.slow
 def test_models_with_an_embedding_offer_their_vectors():
     for model in (
         Transformer(1, 2, 8).filled(VOCAB, CONTEXT),

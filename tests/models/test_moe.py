@@ -14,15 +14,17 @@ from lm_jax.models.dropout import example_keys
 from lm_jax.models.moe import chosen, imbalance
 from lm_jax.models.patterns import causally_shared
 from lm_jax.models.stack import stack_blocks
+from tests.properties import slow_but
 
 WIDTH = 8
 WEIGHED = {"shared": 1, "shared_router": True, "normalised": False}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize("gated", [False, True])
-@pytest.mark.parametrize("more", [{}, {"normalised": False}, {"shared": 2}, WEIGHED])
+@pytest.mark.parametrize(
+    "more", slow_but([{}, {"normalised": False}, {"shared": 2}, WEIGHED], {})
+)
 def test_each_token_is_served_by_its_experts_alone(k, gated, more):
     """Against a loop over tokens and their k likeliest experts, and shared ones."""
     choice = MoE(experts=4, k=k, ratio=1.5, gated=gated, activation="relu", **more)
@@ -74,7 +76,6 @@ def test_each_token_is_served_by_its_experts_alone(k, gated, more):
         np.testing.assert_allclose(found_row, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.slow
 def test_weights_are_of_k_experts():
     chances = jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, 7, 6)))
     for k in (1, 3, 6):
@@ -84,7 +85,6 @@ def test_weights_are_of_k_experts():
         np.testing.assert_allclose(total, chances.max(-1) if k == 1 else 1, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_imbalance_is_one_at_best_and_grows():
     """Fedus et al. 2022, 2.2: experts times the sum of share times chance."""
     even = jnp.full((1, 4, 4), 0.25)
@@ -104,7 +104,6 @@ MODEL = Transformer(
 )
 
 
-@pytest.mark.slow
 def test_the_penalty_belongs_to_the_row_and_to_training():
     tokens = jax.random.randint(jax.random.key(0), (3, 6), 0, 11)
     noise = example_keys(jax.random.key(1), jnp.arange(3))

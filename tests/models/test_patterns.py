@@ -19,6 +19,7 @@ from lm_jax.models import (
 from lm_jax.models.block import Block
 from lm_jax.models.config import BlockConfig
 from lm_jax.models.patterns import causally_shared, shared_from_both_sides
+from tests.properties import slow_but
 
 TIME = 9
 
@@ -44,21 +45,18 @@ def reach(pattern, index=0, causal=True):
 BACK = np.arange(TIME)[:, None] - np.arange(TIME)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("window", [1, 3, 20])
 def test_a_window_holds_the_last_tokens(window):
     expected = (BACK >= 0) & (window > BACK)
     assert (reach(SlidingWindow(window)) == expected).all()
 
 
-@pytest.mark.slow
 def test_an_encoders_window_has_two_sides():
     found = reach(SlidingWindow(3), causal=False)
     assert (found == (np.abs(BACK) < 3)).all()
     assert reach(Full(), causal=False).all()
 
 
-@pytest.mark.slow
 def test_blocks_are_apart_and_begin_later_in_every_second_layer():
     places = np.arange(TIME)
     for layer, later in enumerate([0, 2, 0]):
@@ -67,8 +65,7 @@ def test_blocks_are_apart_and_begin_later_in_every_second_layer():
         assert (reach(BlockLocal(4), layer) == expected).all()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("traced", slow_but([False, True], True))
 def test_every_nth_layer_sees_all(traced):
     pattern = Alternating(window=3, every=3)
     for layer, full in enumerate([False, False, True, False]):

@@ -29,7 +29,7 @@ from lm_jax.models.config import BlockConfig
 from lm_jax.models.part import BlockPart
 from lm_jax.models.positions import _slopes
 from lm_jax.models.stack import stack_blocks
-from tests.properties import quick
+from tests.properties import quick, slow_but
 
 HERE = jnp.arange(6)[None]
 
@@ -122,8 +122,7 @@ def parameters(model, larger=20):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("positions", ON_SCORES)
+@pytest.mark.parametrize("positions", slow_but(ON_SCORES, Relative(4, 6)))
 def test_reading_in_pieces_is_reading_at_once(positions):
     model = Transformer(**SIZES, positions=positions)
     variables = {"params": parameters(model)}
@@ -137,8 +136,7 @@ def test_reading_in_pieces_is_reading_at_once(positions):
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("positions", ON_SCORES)
+@pytest.mark.parametrize("positions", slow_but(ON_SCORES, Relative(4, 6)))
 def test_biases_see_only_distances(positions):
     """Shifted positions give the same logits; packed texts those of each alone."""
     model = Transformer(**SIZES, positions=positions)
@@ -167,7 +165,6 @@ def gradient_of_attention(model):
     return gradient["block_0"]["attention"]
 
 
-@pytest.mark.slow
 def test_each_head_learns_its_kernel():
     gradient = gradient_of_attention(Transformer(**SIZES, positions=KerpleLog()))
     for name in ("log_r1", "log_r2"):
@@ -340,7 +337,6 @@ def test_what_rotary_positions_cannot_do_is_named(positions, change, words):
     assert words in problem
 
 
-@pytest.mark.slow
 def test_a_fraction_is_that_of_the_components():
     """Each n / dim turns n, however the division rounds."""
     for dim in range(2, 200, 2):

@@ -54,7 +54,6 @@ def test_equals_pytorch(cell):
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cell", slow_but(CELLS, LSTM()), ids=names)
 def test_no_token_sees_a_later_one(cell):
     model = small(cell)
@@ -96,8 +95,7 @@ def test_a_carried_state_makes_parts_equal_the_whole(cut, cell, tied):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", CELLS, ids=names)
+@pytest.mark.parametrize("cell", slow_but(CELLS, LSTM()), ids=names)
 def test_segments_are_read_apart_and_padding_leaves_no_trace(cell):
     model = small(cell)
     params, tokens = drawn(model, (1, 8))
@@ -131,7 +129,6 @@ def test_dropout_of_shared_things_is_one_for_all_rows_and_parts():
     assert np.abs(whole - plain).max() > 1e-3
 
 
-@pytest.mark.slow
 def test_variational_dropout_drops_the_same_units_at_every_step():
     rates = Dropouts(output=0.5, variational=True)
     model = small(LSTM(), dropout=rates)
@@ -147,7 +144,6 @@ def test_variational_dropout_drops_the_same_units_at_every_step():
     assert (zero[0, 0] != zero[1, 0]).any()
 
 
-@pytest.mark.slow
 def test_penalties_are_means_over_the_tokens_that_are_read():
     model = small(LSTM(), activation_penalty=2.0, change_penalty=1.0)
     params, tokens = drawn(model, (4, 6))
@@ -172,7 +168,6 @@ def test_penalties_are_means_over_the_tokens_that_are_read():
             np.testing.assert_allclose(found, value, rtol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cell", TWO, ids=str)
 def test_of_two_biases_only_the_sum_acts(cell):
     two, one = small(cell), small(dataclasses.replace(cell, biases=1))

@@ -91,7 +91,6 @@ def logits(model, params, inputs, **kwargs):
     return model.apply({"params": params}, inputs, **kwargs)[0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(CHOICES, "llama"))
 def test_causal_by_gradients(name):
     """No logit depends on the embedding of a later token; each on its own."""
@@ -202,7 +201,6 @@ def test_initial_values_depend_on_path_and_shape_alone():
             )
 
 
-@pytest.mark.slow
 def test_initial_values_differ_between_parameters_and_seeds():
     leaves = [
         leaf
@@ -214,7 +212,6 @@ def test_initial_values_differ_between_parameters_and_seeds():
     assert len(set(firsts)) == len(firsts)
 
 
-@pytest.mark.slow
 def test_segments_do_not_see_each_other():
     """Two documents in a row give the logits that each gives alone."""
     model = SMALL
@@ -230,7 +227,6 @@ def test_segments_do_not_see_each_other():
     np.testing.assert_allclose(packed[:, 5:], second, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_grouped_heads_equal_repeated_heads():
     """A key head shared by a group is that head, copied to each of the group."""
     grouped = SMALL.clone(kv_heads=2)
@@ -245,7 +241,6 @@ def test_grouped_heads_equal_repeated_heads():
     np.testing.assert_allclose(a, logits(SMALL, full, tokens()), atol=1e-5)
 
 
-@pytest.mark.slow
 def test_rotary_sees_only_distances():
     model = SMALL.clone(positions=Rotary())
     params, inputs = parameters(model), tokens()
@@ -256,7 +251,6 @@ def test_rotary_sees_only_distances():
     )
 
 
-@pytest.mark.slow
 def test_bfloat16_is_near_float32_with_float32_parameters():
     half = SMALL.clone(dtype="bfloat16")
     params = parameters(half)
@@ -370,7 +364,6 @@ def test_features_are_those_that_the_logits_are_made_of():
     np.testing.assert_allclose(features @ params["embedding"].T, logits, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_logits_stay_within_their_cap():
     params = parameters(SMALL)
     free = logits(SMALL, params, tokens())
@@ -427,7 +420,6 @@ def test_texts_side_by_side_in_a_cache_are_those_alone(name):
     assert (after.segments == cache.segments.at[0, 5].set(1).at[0, 6].set(2)).all()
 
 
-@pytest.mark.slow
 def test_both_ends_of_the_stack():
     """Scale and norm of the embedding; scale and bias of the logits."""
     ends = SMALL.clone(
@@ -455,7 +447,6 @@ def test_both_ends_of_the_stack():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_biases_of_queries_keys_and_values_alone():
     model = SMALL.clone(norm="rms", qkv_bias=True)
     paths = jax.tree_util.tree_leaves_with_path(parameters(model)["block_0"])

@@ -273,7 +273,6 @@ def test_every_objective_has_a_case():
         assert set().union(*(case.batch for case in cases)) == read
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_each_field_that_is_read_counts_and_no_other(name):
     """A field that is not handed on would let texts mix, or be scored, in silence."""
@@ -299,7 +298,6 @@ LEARNT = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNT)
 def test_what_the_mask_hides_counts_in_no_sum(name):
     """Neither as a loss nor as a hit, were it foreseen or not."""
@@ -312,7 +310,6 @@ def test_what_the_mask_hides_counts_in_no_sum(name):
         assert sums_of(name, **{field: targets}) == whole, token
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["classify", "classify a pooled text", "regress", "find a span"]
 )
@@ -364,7 +361,6 @@ def row_of(documents, time=8):
     return arrays(made | {"mask": made["mask"].astype(np.float32)})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PACKING)
 def test_a_packed_row_is_its_documents_alone(name):
     """The same loss, and no document learns from what stands in another."""

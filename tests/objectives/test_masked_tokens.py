@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lm_jax.data import Coded
 from lm_jax.models import Encoder, MoE, Rotary
 from lm_jax.objectives.masked_tokens import MaskedTokens
+from tests.properties import slow_but
 
 VOCAB = 11
 ENCODER = Encoder(
@@ -46,8 +47,7 @@ def parameters():
     return ENCODER.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("chosen", [1, 5])
+@pytest.mark.parametrize("chosen", slow_but([1, 5], 5))
 def test_experts_are_balanced_alike_whatever_is_hidden(chosen):
     """The penalty is a mean over rows, of the same weight beside the nats."""
     batch = batch_of(np.random.default_rng(0), chosen=chosen)
@@ -79,7 +79,6 @@ def batch_of(random, rows=3, time=8, chosen=3):
     return {k: jnp.asarray(v) for k, v in arrays.items()} | {"row": jnp.arange(rows)}
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 99), chosen=st.sampled_from([1, 3]))
 def test_the_loss_is_the_cross_entropy_at_masked_places(seed, chosen):
@@ -107,7 +106,6 @@ def test_only_masked_places_have_a_gradient():
     assert (touched == (np.asarray(batch["mask"]) > 0)).all()
 
 
-@pytest.mark.slow
 def test_places_that_only_fill_a_row_count_nothing():
     batch = batch_of(np.random.default_rng(0))
     params = {"logits": jax.random.normal(jax.random.key(0), (3, 8, VOCAB))}
@@ -136,7 +134,6 @@ def test_parts_of_a_batch_add_up_with_dropout():
     assert abs(float(without.loss) - float(whole.loss)) > 1e-3
 
 
-@pytest.mark.slow
 def test_padding_changes_nothing():
     batch = batch_of(np.random.default_rng(0))
     params = parameters()
@@ -154,7 +151,6 @@ def test_padding_changes_nothing():
     assert float(padded.weight) == float(short.weight)
 
 
-@pytest.mark.slow
 def test_an_encoder_learns_to_look_to_the_right():
     """Each hidden token is the next one: nothing before it tells which."""
     random, rule = np.random.default_rng(0), optax.adam(1e-2)

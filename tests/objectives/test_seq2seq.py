@@ -43,7 +43,6 @@ def sums_of(objective, model, batch, key):
     return objective(model, PARAMS, batch, key)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_the_cross_entropy_with_smoothed_labels(smoothing):
     logits, _ = jax.jit(MODEL.apply)(
@@ -71,7 +70,6 @@ def loss(batch, objective=Seq2Seq()):
     return float(sums_of(objective, MODEL, batch, None).loss)
 
 
-@pytest.mark.slow
 def test_the_source_is_read_and_its_padding_is_not():
     other = BATCH["source"].at[:, 2].set(0)
     assert abs(loss(BATCH | {"source": other}) - loss(BATCH)) > 1e-3
@@ -83,7 +81,6 @@ def test_the_source_is_read_and_its_padding_is_not():
     assert abs(loss(BATCH | {"source": padded}) - loss(BATCH)) > 1e-3
 
 
-@pytest.mark.slow
 def test_rows_of_padding_count_nothing():
     whole = BATCH | {"source_mask": jnp.ones(BATCH["source"].shape, bool)}
     long = {

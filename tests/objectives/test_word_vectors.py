@@ -69,7 +69,6 @@ def nats_of(batch, params, r, i, vector, at):
 TARGETS = [Noise(negatives=3, shared=5, group=12), HuffmanTree()]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("targets", TARGETS)
 def test_skip_gram_equals_a_loop(targets):
     params = random_params(1, "embedding", "output")
@@ -86,7 +85,6 @@ def test_skip_gram_equals_a_loop(targets):
     np.testing.assert_allclose(sums.metrics["nats"], total, rtol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("targets", TARGETS)
 def test_bag_of_words_equals_a_loop(targets):
     params = random_params(2, "embedding", "output")
@@ -114,7 +112,6 @@ def test_the_tree_gives_all_words_probabilities_that_sum_to_one(counts, seed):
     np.testing.assert_allclose(probabilities.sum(), 1.0, rtol=1e-9)
 
 
-@pytest.mark.slow
 def test_padding_learns_nothing():
     """A gradient reaches only the words of real pairs, and their noise."""
     targets = Noise(negatives=3, shared=5, group=12)
@@ -135,7 +132,6 @@ def test_padding_learns_nothing():
         jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("reach", [1, 5, 40])
 @pytest.mark.parametrize("words", [3, 32, 70])
 def test_bands_equal_a_loop(words, reach):

@@ -33,7 +33,6 @@ def quiet(tab, address, asked, complaints):
     return not outside and not complaints and not wider_than_its_window(tab)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_report_shows_its_tables_and_curves(browser, width, scheme):

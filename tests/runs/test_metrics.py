@@ -84,7 +84,6 @@ def test_a_line_can_be_read_as_soon_as_it_is_written(tmp_path):
     log.close()
 
 
-@pytest.mark.slow
 @given(history=histories, data=st.data())
 def test_cut_anywhere_and_gone_on_is_uninterrupted(tmp_path_factory, history, data):
     path = tmp_path_factory.mktemp("run") / "metrics.jsonl"
@@ -150,7 +149,6 @@ def test_a_full_disk_is_said():
         log.close()
 
 
-@pytest.mark.slow
 @given(samples=st.lists(texts, min_size=1, max_size=5), data=st.data())
 def test_samples_cut_anywhere_and_gone_on(tmp_path_factory, samples, data):
     path = tmp_path_factory.mktemp("run") / "samples.txt"

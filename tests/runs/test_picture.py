@@ -73,7 +73,6 @@ def test_it_shows_both_losses_the_best_and_the_published(run, drawn):
     assert labels == ["training, smoothed", "validation", "published: 1.88"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "rows",
     [

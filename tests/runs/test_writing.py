@@ -79,7 +79,6 @@ def test_a_text_is_cut_at_the_first_stop_and_no_later_token_counts(name, request
     assert found.log_probabilities == free.log_probabilities[:count]
 
 
-@pytest.mark.slow
 def test_log_probabilities_are_the_models_own_however_it_was_drawn(poem):
     cuts = Sampling(0.5, top_k=2, repetition_penalty=1.5, frequency_penalty=0.5)
     ((found,),) = poem.write(["春"], 12, cuts, 3)

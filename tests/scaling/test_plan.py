@@ -54,7 +54,6 @@ def scanned(planned):
     return planned(*LAYERS, "--scan", "True")
 
 
-@pytest.mark.slow
 def test_compiled_operations_are_the_models_own(unrolled):
     setup, made = unrolled
     assert made.model_flops == setup.units.flops / 2
@@ -62,7 +61,6 @@ def test_compiled_operations_are_the_models_own(unrolled):
     assert not made.cost.uncounted
 
 
-@pytest.mark.slow
 def test_scanned_layers_cost_what_unrolled_ones_do(unrolled, scanned):
     (_, one), (_, other) = unrolled, scanned
     assert one.cost.flops == other.cost.flops
@@ -71,7 +69,6 @@ def test_scanned_layers_cost_what_unrolled_ones_do(unrolled, scanned):
     assert one.arguments == other.arguments
 
 
-@pytest.mark.slow
 def test_arguments_are_a_devices_part_of_the_state_and_the_batch(scanned):
     setup, made = scanned
 

@@ -115,7 +115,6 @@ NO_LIBTPU = pytest.mark.skipif(
 
 
 @NO_LIBTPU
-@pytest.mark.slow
 def test_a_step_is_compiled_for_tpus_that_are_not_here():
     done = run("--topology", "v5e:2x2", "--model.layers", "2", "--scan", "True")
     assert done.returncode == 0, done.stderr
@@ -125,7 +124,6 @@ def test_a_step_is_compiled_for_tpus_that_are_not_here():
 
 
 @NO_LIBTPU
-@pytest.mark.slow
 def test_a_topology_that_libtpu_does_not_know():
     done = run("--topology", "v5e:3x3")
     assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -59,7 +59,7 @@ class Scripted:
         self._ids = [*tokenizer.encode(text), tokenizer.end_id]
 
     def empty_rows(self):
-        return empty_rows(1, 8)
+        return empty_rows(1, 8, self.vocab_size)
 
     def read(self, slot, ids, position):
         pass

@@ -33,7 +33,6 @@ def write_rows(folder, names, rows=40):
         (folder / name).write_text("\n".join(texts))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("names", ["train-0 train-1 test-0", "train/a train/b test/a"])
 def test_a_test_split_is_kept_and_validation_drawn_from_train(tmp_path, names):
     write_rows(tmp_path / "in", [f"{name}.jsonl" for name in names.split()])
@@ -60,7 +59,6 @@ def test_one_text_to_train_on_beside_a_test_split_is_cut_by_position(tmp_path, t
     assert "first 48 characters" in find(corpus, tmp_path / ".cache").statement
 
 
-@pytest.mark.slow
 def test_a_file_is_of_the_split_that_its_folder_names(tmp_path):
     write_rows(tmp_path, ["train/test-1.jsonl", "Valid/a.jsonl", "test/a.jsonl"], 2)
     splits = splits_of(Corpus(str(tmp_path)), tmp_path / ".cache")

@@ -41,7 +41,6 @@ def logits(loaded):
     return np.asarray(loaded.model.apply({"params": loaded.params}, ids)[0])
 
 
-@pytest.mark.slow
 def test_a_run_of_adapters_is_read_merged():
     base, lora = load_model("base"), load_model("lora")
     left = read_left(Path("lora"), lora.experiment.initial)
@@ -56,7 +55,6 @@ def test_a_run_of_adapters_is_read_merged():
     assert np.abs(logits(lora) - logits(base)).max() > 1e-3
 
 
-@pytest.mark.slow
 def test_training_scored_what_is_read(capsys):
     result = json.loads(Path("lora/result.json").read_text())
     assert result["trained_parameters"] == 2 * 2 * (16 + 16)
@@ -67,7 +65,6 @@ def test_training_scored_what_is_read(capsys):
     assert found == pytest.approx(entry["scores"]["loss"], abs=1e-6)
 
 
-@pytest.mark.slow
 def test_a_run_begins_with_what_an_adapter_has_learnt():
     lora = load_model("lora")
     args = ["--initial", "FromRun", "--initial.run", "lora"]
@@ -96,7 +93,6 @@ def test_scanned_adapters_begin_and_are_saved_as_unrolled_ones():
     assert plain.trained == scanned.trained == 2 * 128
 
 
-@pytest.mark.slow
 def test_what_can_not_be_adapted_is_refused(capsys):
     def refused(*args):
         assert train(*args, "--run", "never") == 2

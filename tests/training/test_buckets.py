@@ -120,7 +120,6 @@ def test_every_shape_is_compiled_before_the_first_step(folder, monkeypatch):
         guard.check()
 
 
-@pytest.mark.slow
 def test_a_class_for_each_label_and_no_other(folder, capsys):
     setup = set_up(load("colours.py").experiment)
     assert setup.model.classes == 3

@@ -96,7 +96,6 @@ def test_a_step_that_is_not_there_is_refused(capsys):
         assert "leave --step out" in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.slow
 def test_contexts_of_words_begin_anew_at_lines_and_at_documents():
     rows = [{"text": f"a b\nc {word}"} for word in "defghijklm" * 3]
     Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))

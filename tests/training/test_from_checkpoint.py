@@ -60,7 +60,6 @@ def refusal(*args, **named):
     return str(refused.value)
 
 
-@pytest.mark.slow
 def test_every_parameter_is_that_of_the_checkpoint(folder):
     setup = begun()
     params = first(setup)
@@ -70,7 +69,6 @@ def test_every_parameter_is_that_of_the_checkpoint(folder):
     assert all(what == "taken" for _, what in setup.start.table)
 
 
-@pytest.mark.slow
 def test_a_longer_context_and_a_padded_vocabulary_keep_what_both_have():
     padded = write_model(Path("padded"), MODELS["gpt2"].clone(vocab_size=320))
     write_tokenizer(Path("padded"))
@@ -112,7 +110,6 @@ def test_a_tokenizer_with_more_tokens_is_resized_and_another_is_not(folder):
     np.testing.assert_array_equal(params[up], folder[up])
 
 
-@pytest.mark.slow
 def test_a_classifier_begins_as_the_body(folder):
     model = Classifier(MODEL, Mean())
     tiny = load("tiny.py").experiment

@@ -41,7 +41,6 @@ def first_embeddings(**changes):
     return setups[0].data.tokenizer, *tables
 
 
-@pytest.mark.slow
 def test_known_tokens_begin_as_their_vectors_and_no_other_changes(in_folder):
     tokenizer, plain, given = first_embeddings(initial=InitialVectors("v.txt"))
     t, h = tokenizer.encode("th")
@@ -152,7 +151,6 @@ def test_what_differs_is_named_or_refused(source, capsys):
     assert begin(*deeper, "--initial.new", "block_1", "lm_head") == 0
 
 
-@pytest.mark.slow
 def test_parameters_are_renamed_resized_and_dropped(source):
     there = paths(source)
     args = ["--initial", "FromRun", "--initial.run", "source"]
@@ -183,7 +181,6 @@ def test_rows_of_other_tokens_are_not_taken(source, capsys):
     assert begin("--initial.new", "^embedding") == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("average", ["MovingAverage", "None"])
 def test_what_is_frozen_stays_and_has_no_state(source, average):
     """Bit for bit; and clipping is as if it did not exist."""

@@ -25,7 +25,6 @@ def setup(tmp_path, monkeypatch, request):
     return set_up(override(experiment, ["--fsdp", "2"], "train"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("setup", ["tiny.py", "tiny.py:recurrent"], indirect=True)
 def test_steps_compile_once_and_donate_their_state(setup):
     compiled = Compiled(setup)
@@ -41,7 +40,6 @@ def test_steps_compile_once_and_donate_their_state(setup):
     assert placed == setup.shardings
 
 
-@pytest.mark.slow
 def test_another_seed_is_the_same_program(setup):
     """So a sweep compiles once, though dropout draws from the seed."""
     assert setup.model.dropout

@@ -154,7 +154,6 @@ def test_each_word_has_a_label_and_the_scores_are_of_entities(folder, capsys):
     assert found["f1"] > 0.5 and "f1" in entry["scores"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [

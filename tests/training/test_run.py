@@ -19,6 +19,7 @@ from lm_jax.errors import UserError
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
 from lm_jax.runs.result import find_scores, read_result
+from tests.properties import slow_but
 from tests.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -110,8 +111,7 @@ def test_a_run_writes_all_its_files_and_ends_with_its_score(capsys):
     assert f"{min(last):.6f}" in capsys.readouterr().out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("file", ["tiny.py", "tiny.py:recurrent"])
+@pytest.mark.parametrize("file", slow_but(["tiny.py", "tiny.py:recurrent"], "tiny.py"))
 def test_resumed_equals_uninterrupted_after_a_stop(monkeypatch, file, whole):
     """Stopped by a signal between evaluations, and gone on with."""
     train = functools.partial(globals()["train"], file=file)
@@ -224,7 +224,6 @@ def test_evaluations_report_their_progress(monkeypatch):
     assert ("evaluating", 0, 1) in seen and ("evaluating", 1, 1) in seen
 
 
-@pytest.mark.slow
 def test_another_experiment_in_the_same_place_is_refused(eight_steps, capsys):
     shutil.copytree(eight_steps, "here")
     before = Path("here/experiment.json").read_bytes()
@@ -234,7 +233,6 @@ def test_another_experiment_in_the_same_place_is_refused(eight_steps, capsys):
     assert Path("here/experiment.json").read_bytes() == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "digests"])
 def test_a_damaged_checkpoint_is_named_and_kept(damage, eight_steps, capsys):
     shutil.copytree(eight_steps, "here")
@@ -282,7 +280,6 @@ def test_what_diverges_is_saved_with_its_batch(capsys):
     assert f"step {step} is not finite" in said
 
 
-@pytest.mark.slow
 def test_a_run_without_its_checkpoints_is_not_begun_again(whole, capsys):
     shutil.copytree(whole, "whole")
     shutil.rmtree("whole/checkpoints")

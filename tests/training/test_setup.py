@@ -149,7 +149,6 @@ def test_a_vocabulary_of_one_word_is_refused(tmp_path, monkeypatch):
         set_up(experiment)
 
 
-@pytest.mark.slow
 def test_the_seed_decides_the_first_parameters_and_the_order(tmp_path, monkeypatch):
     write_tiny(tmp_path)
     monkeypatch.chdir(tmp_path)

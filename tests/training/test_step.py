@@ -25,7 +25,7 @@ from tests.programs import dots
 from tests.properties import slow_but
 
 MODEL = Transformer(
-    layers=2, heads=2, width=16, vocab_size=16, positions=Rotary(), dropout=0.1
+    layers=1, heads=2, width=16, vocab_size=16, positions=Rotary(), dropout=0.1
 )
 CARRIED = Recurrent(width=16, vocab_size=16, dropout=Dropouts(0.1, 0.1, 0.1, 0.1, 0.1))
 # Unlike Adam, it tells a gradient from the same one times a number.
@@ -82,7 +82,6 @@ def plainly(mask=False):
     return batches, *run(*parts(optimizer=PLAIN), batches)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mask", [False, True])
 @pytest.mark.parametrize("accumulate", [2, 8])
 def test_accumulated_equals_whole(mask, accumulate):
@@ -93,7 +92,6 @@ def test_accumulated_equals_whole(mask, accumulate):
     close(whole.params, summed.params, 1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "sharding",
     [
@@ -129,7 +127,6 @@ def test_the_biases_of_two_heads_need_not_split_over_four_devices():
     assert not placed["embedding"].is_fully_replicated
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["accumulated", "sharded"])
 def test_a_carried_state_is_the_same_in_parts_and_on_devices(how):
     """The second and third batch go on from the first; the fourth begins anew."""
@@ -151,7 +148,6 @@ def test_a_carried_state_is_the_same_in_parts_and_on_devices(how):
     assert others[0] == expected[0] and abs(others[1] - expected[1]) > 1e-5
 
 
-@pytest.mark.slow
 def test_the_loss_is_optaxs_mean_over_the_mask():
     made = batch(mask=True)
     step, state = parts()
@@ -167,7 +163,6 @@ def test_the_loss_is_optaxs_mean_over_the_mask():
     )
 
 
-@pytest.mark.slow
 def test_dropout_changes_with_the_step_and_not_with_the_order_of_seeds():
     step, state = parts()
     _, (first,) = run(step, state, [batch()])
@@ -176,7 +171,6 @@ def test_dropout_changes_with_the_step_and_not_with_the_order_of_seeds():
     assert first == again != later
 
 
-@pytest.mark.slow
 def test_the_seed_decides_what_is_dropped():
     gradients = (jax.jit(make_gradients(MODEL, NextToken(), seed=s)) for s in (1, 2))
     _, state = parts()
@@ -184,7 +178,6 @@ def test_the_seed_decides_what_is_dropped():
     assert first != other
 
 
-@pytest.mark.slow
 def test_average_follows_the_parameters():
     step, state = parts(average=MovingAverage(0.75))
     after, _ = run(step, state, [batch()])
@@ -198,7 +191,6 @@ def test_average_follows_the_parameters():
     assert plain.evaluated is plain.params
 
 
-@pytest.mark.slow
 def test_a_plain_average_is_the_mean_of_the_weights_since_it_began():
     step, state = parts(average=AverageAfter())
     before, _ = run(step, state, [batch(0)])
@@ -211,7 +203,6 @@ def test_a_plain_average_is_the_mean_of_the_weights_since_it_began():
     assert two.averaged == 3
 
 
-@pytest.mark.slow
 def test_scale_multiplies_the_update():
     step, state = parts(optimizer=AdamW(weight_decay=0.0))
     full, _ = run(step, state, [batch()])
@@ -220,7 +211,6 @@ def test_scale_multiplies_the_update():
     close(half.params, expected, 1e-6)
 
 
-@pytest.mark.slow
 def test_the_rate_of_a_step_is_used_and_logged_at_that_step():
     """Plain gradient descent, whose rates are those of a schedule that falls."""
     model = Transformer(layers=1, heads=1, width=8, vocab_size=16, positions=Rotary())
@@ -244,7 +234,6 @@ def test_the_rate_of_a_step_is_used_and_logged_at_that_step():
         state = after
 
 
-@pytest.mark.slow
 def test_what_is_not_finite_stops_every_later_update():
     step, state = parts()
     broken = state.replace(
@@ -268,7 +257,6 @@ class Edge(NextToken):
         return sums._replace(loss=sums.loss + jnp.sqrt(0.0 * params["embedding"].sum()))
 
 
-@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_changes_nothing_under_a_finite_loss():
     _, state = parts()
     rule = transformation(AdamW(), lambda step: 0.01, state.params)
@@ -345,7 +333,6 @@ def spoilt(leaf):
     return optax.GradientTransformation(lambda params: jnp.ones(()), update)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule",
     [
@@ -373,7 +360,6 @@ def test_an_update_that_is_not_finite_is_not_made(rule, form):
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
 
 
-@pytest.mark.slow
 def test_an_update_in_place_is_the_update():
     step, state = parts(MovingAverage(0.5), model=MODEL.clone(layers=1))
     chosen, losses = run(step, state, [batch(k) for k in range(2)])
@@ -382,7 +368,6 @@ def test_an_update_in_place_is_the_update():
     close(placed, chosen, 1e-6)
 
 
-@pytest.mark.slow
 def test_a_carry_that_is_not_finite_is_not_kept():
     """It has no part in the loss that it comes out with."""
     step, state = parts(model=CARRIED)
