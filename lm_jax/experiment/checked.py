@@ -35,9 +35,10 @@ def check_types(value: Any, name: str = "") -> None:
     Raises:
         UserError: naming the field, what it holds and what it takes.
     """
-    if not type(value).__module__.startswith("lm_jax."):
+    kind: Any = type(value)
+    if not kind.__module__.startswith("lm_jax."):
         return
-    hints = annotations(type(value))
+    hints = annotations(kind)
     for field in fields(value):
         held, place = getattr(value, field.name), f"{name}.{field.name}".lstrip(".")
         for where, misfit, hint in _misfits(held, hints[field.name], place):
