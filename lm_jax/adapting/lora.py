@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from lm_jax.bounds import SIZES, check, within
 from lm_jax.errors import UserError
@@ -41,8 +41,7 @@ class LoRA:
     each expert of a stack too), in any layout on devices. A run that is read back is
     merged: it is as fast as its base. In training the sum costs a product as large as
     ``rank`` tokens make, and the gradient of W is made on the way to those of A and B:
-    what is saved is the optimizer's state. There is no dropout of what A reads, for no
-    sum of matrices makes it; the model's own is applied as ever.
+    what is saved is the optimizer's state.
 
     Adapters of "query/kernel" are the parameters "query/kernel_lora/a" and ".../b",
     which decay, rates and other selectors can name.
@@ -52,6 +51,9 @@ class LoRA:
             choice: those that make queries and values.
         rank: columns of A.
         scale: of their product, over the rank: alpha in the paper.
+        dropout: the share of its inputs that A does not read in a step of training,
+            drawn anew for each step and matrix, and the same for all tokens of a step:
+            so a sum of matrices stays one. The paper's programs draw for each token.
         whole: expressions of other parameters that are trained too, as a new head.
     """
 
@@ -61,6 +63,7 @@ class LoRA:
     )
     rank: int = within(SIZES, 8)
     scale: float = within("(0, inf)", 16.0)
+    dropout: float = within("[0, 1)", 0.0)
     whole: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -83,15 +86,16 @@ class LoRA:
         self._check(params, chosen)
         return self._grown(params, chosen, jax.random.fold_in(key, _PURPOSE), "")
 
-    def seen(self, params: Any) -> Any:
-        """Give the parameters that the model is called with: the adapted matrices."""
-        if not isinstance(params, dict):
-            return params
-        return {
-            name: self._adapted(value, params.get(name + _SUFFIX))
-            for name, value in params.items()
-            if not name.endswith(_SUFFIX)
-        }
+    def seen(self, params: Any, key: Key[Array, ""] | None = None) -> Any:
+        """Give the parameters that the model is called with: the adapted matrices.
+
+        Args:
+            params: of the base, with adapters beside them.
+            key: of what is dropped; None drops nothing, as after training.
+        """
+        if key is None or not self.dropout:
+            return self._merged(params, None, "")
+        return self._merged(params, jax.random.fold_in(key, _PURPOSE), "")
 
     def frozen(self, params: Any) -> Any:
         """Say of each parameter, adapters among them, whether it stays as it is.
@@ -143,9 +147,37 @@ class LoRA:
         zeros = jnp.zeros((*stack, self.rank, outputs))
         return {"a": normal * inputs**-0.5, "b": zeros}
 
-    def _adapted(self, value: Any, adapter: dict[str, Array] | None) -> Any:
-        if adapter is None:
-            return self.seen(value)
-        # In full precision wherever it runs: a merged matrix is the same everywhere.
-        change = jnp.matmul(adapter["a"], adapter["b"], precision="highest")
-        return value + self.scale / self.rank * change
+    def _merged(self, params: dict, key: Key[Array, ""] | None, above: str) -> Any:
+        found = {}
+        for name, value in params.items():
+            path = above + name
+            if name.endswith(_SUFFIX):
+                continue
+            if isinstance(value, dict):
+                found[name] = self._merged(value, key, path + "/")
+            elif (thin := params.get(name + _SUFFIX)) is None:
+                found[name] = value
+            else:
+                a = thin["a"] if key is None else self._dropped(thin["a"], key, path)
+                # In full precision wherever it runs: merged, it is the same everywhere.
+                change = jnp.matmul(a, thin["b"], precision="highest")
+                found[name] = value + self.scale / self.rank * change
+        return found
+
+    def _dropped(
+        self, a: Float[Array, "... inputs rank"], key: Key[Array, ""], path: str
+    ) -> Float[Array, "... inputs rank"]:
+        """Leave out rows of A, each layer's own, scanned or not."""
+        layer = re.search(r"block_(\d+)", path)
+        name = re.sub(r"block_\d+", "blocks", path)
+        own = jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+        def kept(layer: Any, shape: tuple[int, ...]) -> Bool[Array, "..."]:
+            drawn = jax.random.fold_in(own, layer)
+            return jax.random.bernoulli(drawn, 1 - self.dropout, (*shape, 1))
+
+        if is_scanned(path):
+            rows = jax.vmap(lambda k: kept(k, a.shape[1:-1]))(jnp.arange(len(a)))
+        else:
+            rows = kept(int(layer[1]) if layer else 0, a.shape[:-1])
+        return jnp.where(rows, a / (1 - self.dropout), 0.0)

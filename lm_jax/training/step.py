@@ -22,7 +22,8 @@ from lm_jax.selectors import parted, together
 from lm_jax.training.state import TrainState
 
 Batch = dict[str, Array]
-View = Callable[[Any], Any]
+# Of parameters, and of the key of what is dropped in a step of training.
+View = Callable[..., Any]
 Seed = int | UInt32[Array, ""]
 
 
@@ -86,7 +87,8 @@ def make_train_step(
         frozen: true for each parameter that is not trained; None trains all.
         begins: the step at which the training of each of the others begins; None is
             the first for all. It has no share in the gradient's norm before.
-        view: of all parameters, that the model is called with; None changes none.
+        view: of all parameters and a step's key, that the model is called with; None
+            changes none.
         products: whether the update multiplies matrices: then it is made but once.
         skip: steps in a row that may be skipped; the state counts them.
         guide: the model of another run, that the objective reads.
@@ -206,7 +208,7 @@ def make_gradients(
 
     def loss_of(trained: Any, fixed: Any, batch: Batch, key: Array, carry: Any):
         params = together(trained, fixed)
-        params = params if view is None else view(params)
+        params = params if view is None else view(params, key)
         sums = objective(model, params, batch, key, carry, *beside)
         return sums.loss, (sums.weight, sums.carry)
 

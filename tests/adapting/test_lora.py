@@ -1,6 +1,7 @@
 """Adapters: the base stays, what is merged is what was trained."""
 
 import functools
+from dataclasses import replace
 
 import flax.linen as nn
 import jax
@@ -25,6 +26,7 @@ TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 16, (8, 7)), jnp.int32
 # Unlike Adam's, its updates are as near to each other as the gradients are.
 PLAIN = SGD(momentum=0.9, clip=None)
 # Layers that are called by themselves, so that a test can stand in their way.
+PLACES = ("attention/query", "up")
 ALONE = (("(attention/output|down)/kernel$", True), (".*", False))
 
 
@@ -151,6 +153,27 @@ def test_scanned_layers_and_stacked_experts_are_adapted_as_each_by_itself():
         np.testing.assert_allclose(merged, up["kernel"][expert] + change, atol=1e-6)
 
 
+def test_rows_of_a_are_dropped_whole_and_the_others_scaled():
+    """Each layer, expert and step its own; scanned or not the same; nothing later."""
+    model = MODEL.clone(feedforward=MoE(experts=3, k=2))
+    chosen = (("(query|up)/kernel$", True), (".*", False))
+    lora, plain = LoRA(chosen, rank=2, dropout=0.25), LoRA(chosen, rank=2)
+    params, key = learnt(lora, base(model)), jax.random.key(5)
+    same(lora.seen(params), plain.seen(params))
+    seen = by_path(lora.seen(params, key))
+    close(by_path(unstack_blocks(lora.seen(stack_blocks(params), key))), seen)
+    before, whole, masks = by_path(params), by_path(plain.seen(params)), []
+    for path in (f"block_{i}/{name}/kernel" for i in (0, 1) for name in PLACES):
+        change, once = seen[path] - before[path], whole[path] - before[path]
+        rows = (change != 0).any(-1, keepdims=True)
+        np.testing.assert_allclose(change, rows * once * 4 / 3, atol=1e-5)
+        masks += list(rows.reshape(-1, 16))
+    assert len({mask.tobytes() for mask in masks}) == len(masks) == 8
+    assert 0.6 < np.mean(masks) < 0.9
+    again = by_path(lora.seen(params, jax.random.key(6)))
+    assert any((again[path] != seen[path]).any() for path in seen)
+
+
 def test_one_adapter_s_first_values_depend_on_no_other():
     few, more = LoRA(rank=2), LoRA(((".*kernel$", True), (".*", False)), rank=2)
     params = base()
@@ -213,8 +236,9 @@ def test_only_adapters_are_trained_and_what_is_named_beside_them(whole):
 
 @pytest.mark.slow
 def test_in_parts_and_on_several_devices_adapters_learn_the_same():
-    lora = LoRA((("kernel$|embedding$", True), (".*", False)), rank=2)
+    lora = LoRA((("kernel$|embedding$", True), (".*", False)), rank=2, dropout=0.3)
     state, losses = trained(lora, PLAIN, 3)
+    assert losses[1:] != trained(replace(lora, dropout=0.0), PLAIN, 3)[1][1:]
     parts, lost = trained(lora, PLAIN, 3, accumulate=2)
     close((parts.params, lost), (state.params, losses))
 
@@ -259,7 +283,9 @@ def test_what_can_not_be_adapted_is_refused(lora, said, scan):
     assert said in str(refused.value)
 
 
-@pytest.mark.parametrize(("field", "number"), [("rank", 0), ("scale", 0.0)])
+@pytest.mark.parametrize(
+    ("field", "number"), [("rank", 0), ("scale", 0.0), ("dropout", 1.0)]
+)
 def test_numbers_that_adapt_nothing_are_refused(field, number):
     with pytest.raises(UserError, match=f"adapter.{field}"):
         LoRA(**{field: number})

@@ -50,15 +50,20 @@ def written(model, params, sources, length, sampling=GREEDY, **how):
 
 
 def without_memory(model, params, source, length):
-    """The likeliest tokens, reading everything anew for each."""
+    """The likeliest tokens, reading everything anew for each.
+
+    A text is filled up behind, which no token sees: one shape is compiled.
+    """
+
+    @jax.jit
+    def read(text):
+        source_of = jnp.asarray(source[:CONTEXT])[None]
+        return model.apply({"params": params}, text[None], source=source_of)[0][0]
+
     text = [START]
     for _ in range(length):
-        logits, _ = model.apply(
-            {"params": params},
-            jnp.asarray(text)[None],
-            source=jnp.asarray(source[:CONTEXT])[None],
-        )
-        text.append(int(logits[0, -1].argmax()))
+        logits = read(np.pad(text, (0, CONTEXT - len(text))))
+        text.append(int(logits[len(text) - 1].argmax()))
         # A full window goes on with its last half.
         text = text if len(text) <= CONTEXT else text[-CONTEXT // 2 :]
         yield text[-1]
