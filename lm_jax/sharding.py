@@ -3,42 +3,73 @@
 import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.experimental.mesh_utils import create_hybrid_device_mesh
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lm_jax.bounds import SIZES, within
+from lm_jax.bounds import within
 from lm_jax.data import WHOLE, Share
 from lm_jax.errors import UserError, nearest
 from lm_jax.kernels.placement import Axes, Placement, placed
-from lm_jax.selectors import path_name, select
+from lm_jax.selectors import is_scanned, path_name, select
 
-MESH = ("data", "fsdp", "tensor")
+# From the slowest links to the fastest: neighbours of the last axis talk most.
+MESH = ("replica", "data", "fsdp", "expert", "sequence", "tensor")
+BATCH = MESH[:4]
+# What splits each logical axis of an activation; all others are whole.
+ACTIVATIONS = {
+    "batch": BATCH,
+    "time": ("sequence",),
+    "heads": ("tensor",),
+    "hidden": ("tensor",),
+    "vocab": ("tensor",),
+    "experts": ("expert",),
+}
+COUNT = f"[-1, {2**31 - 1}]"
+RuleSet = Literal["fsdp", "zero1"]
 
 
 @dataclass(frozen=True)
 class Sharding:
     """How many devices stand along each axis of the mesh, and what lies where.
 
+    An axis of -1 takes all devices that are left. Data's does so unless another has it.
+
     Attributes:
-        data: devices that split the batch; -1 takes all that are left.
+        data: devices that split the batch.
         fsdp: devices that split the batch and the parameters.
         tensor: devices that split the parameters only.
+        sequence: devices that split the tokens of each text; keys and values of
+            attention are gathered from all of them.
+        expert: devices that split the batch, and a mixture's experts: tokens travel
+            to the experts that serve them.
+        replica: devices that split the batch over slow links, slices of TPUs or
+            hosts: parameters and what goes with them are whole on each side.
+        rule_set: what the rules split: "fsdp", all of a train state; "zero1", the
+            optimizer's state and the averages alone, over data and fsdp both, while a
+            step has whole parameters (Rajbhandari et al. 2020, 5.1).
         rules: (expression, mesh axes of the array's last axes) pairs; the
             first expression found in the path of a parameter or of its
-            optimizer state decides. () keeps a copy on each device.
+            optimizer state decides. () keeps a copy on each device. A first axis
+            "expert" is that of stacked experts, and left out where there are none.
     """
 
-    data: int = -1
-    fsdp: int = within(SIZES, 1)
-    tensor: int = within(SIZES, 1)
+    data: int = within(COUNT, -1)
+    fsdp: int = within(COUNT, 1)
+    tensor: int = within(COUNT, 1)
+    sequence: int = within(COUNT, 1)
+    expert: int = within(COUNT, 1)
+    replica: int = within(COUNT, 1)
+    rule_set: RuleSet = "fsdp"
     rules: tuple[tuple[str, Axes], ...] = (
-        ("(output|down)/kernel$", ("tensor", "fsdp")),
-        ("kernel$", ("fsdp", "tensor")),
+        ("(output|down)/kernel$", ("expert", "tensor", "fsdp")),
+        ("kernel$", ("expert", "fsdp", "tensor")),
+        ("bias$", ("expert", None)),
         ("relative/embedding$", ()),  # a number for each head: few
         ("embedding$", (None, "fsdp")),
         (".*", ()),
@@ -55,42 +86,117 @@ class Sharding:
                         f"a mesh has {', '.join(MESH)}.{there}"
                     )
 
+    @property
+    def least(self) -> int:
+        """The devices that the sizes ask for, if nothing is left over."""
+        return math.prod(max(1, getattr(self, axis)) for axis in MESH)
 
-BATCH = ("data", "fsdp")
-# What splits each logical axis of an activation; all others are whole.
-ACTIVATIONS = {
-    "batch": BATCH,
-    "heads": ("tensor",),
-    "hidden": ("tensor",),
-    "vocab": ("tensor",),
-}
+    def placed(self, path: str, rank: int, axes: Axes) -> tuple[Any, ...]:
+        """Give what splits the last axes of an array that a rule was found for.
+
+        Args:
+            path: of the array in a train state.
+            rank: of the array, without the layers of a scan.
+            axes: of the rule.
+        """
+        if axes[:1] == ("expert",) and rank == len(axes) - 1:
+            axes = axes[1:]
+        if rank < len(axes):
+            return ()
+        if self.rule_set == "fsdp":
+            return axes
+        updated = path.startswith(("opt_state/", "average/"))
+        over = ("data", "fsdp") if updated else None
+        return tuple(over if axis == "fsdp" else axis for axis in axes)
 
 
 def make_mesh(sharding: Sharding, devices: list[jax.Device]) -> Mesh:
-    """Arrange the devices in a mesh of (data, fsdp, tensor).
+    """Arrange the devices in a mesh.
 
     Raises:
         UserError: when the devices can't be divided as asked.
     """
-    sizes = [sharding.data, sharding.fsdp, sharding.tensor]
-    if min(sharding.fsdp, sharding.tensor) < 1:
-        raise UserError("sharding.fsdp and sharding.tensor must be 1 or more.")
-    rest = sharding.fsdp * sharding.tensor
-    if sizes[0] == -1:
-        sizes[0] = len(devices) // rest
-    if math.prod(sizes) != len(devices) or sizes[0] < 1:
-        fault = "wants more" if rest > len(devices) else "doesn't use them all"
-        many = f"are {len(devices)} devices" if len(devices) > 1 else "is one device"
+    return arranged(_sizes(sharding, len(devices)), devices)
+
+
+def arranged(sizes: dict[str, int], devices: Sequence[Any]) -> Mesh:
+    """Arrange devices so that one axis alone crosses the links between slices.
+
+    Args:
+        sizes: of each axis of the mesh.
+        devices: of one slice, or of several.
+
+    Raises:
+        UserError: when no axis can cross them.
+    """
+    shape, types = tuple(sizes.values()), (jax.sharding.AxisType.Auto,) * len(MESH)
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        return jax.make_mesh(shape, MESH, axis_types=types, devices=devices)
+    over = next((a for a in ("replica", "data", "fsdp") if sizes[a] % slices == 0), "")
+    if not over:
         raise UserError(
-            f"There {many}, and the mesh data={sharding.data}, fsdp={sharding.fsdp}, "
-            f"tensor={sharding.tensor} {fault}. Let sharding.data be -1 and fsdp * "
-            "tensor a divisor of the devices."
+            f"The devices are {slices} slices with slow links between them: let "
+            f"sharding.replica be {slices}."
         )
-    return jax.make_mesh(
-        tuple(sizes),
-        MESH,
-        axis_types=(jax.sharding.AxisType.Auto,) * 3,
-        devices=devices,
+    between = tuple(slices if axis == over else 1 for axis in MESH)
+    within_one = tuple(n // m for n, m in zip(shape, between, strict=True))
+    placed = create_hybrid_device_mesh(within_one, between, devices)
+    return Mesh(placed, MESH, axis_types=types)
+
+
+def _sizes(sharding: Sharding, devices: int) -> dict[str, int]:
+    """The size of each axis, with what is left over for the one that is -1."""
+    sizes = {axis: getattr(sharding, axis) for axis in MESH}
+    if 0 in sizes.values():
+        axis = next(axis for axis, size in sizes.items() if size == 0)
+        raise UserError(f"sharding.{axis}=0: give 1 or more, or -1 for what is left.")
+    left = [axis for axis in MESH if sizes[axis] == -1]
+    if len(left) > 1 and "data" in left:
+        left.remove("data")
+        sizes["data"] = 1
+    if len(left) > 1:
+        raise UserError(
+            f"sharding.{left[0]} and sharding.{left[1]} are both -1, and one alone can "
+            "take the devices that are left."
+        )
+    rest = math.prod(size for size in sizes.values() if size > 0)
+    sizes |= dict.fromkeys(left, devices // rest)
+    if math.prod(sizes.values()) != devices:
+        fault = "wants more" if rest > devices else "doesn't use them all"
+        many = f"are {devices} devices" if devices > 1 else "is one device"
+        asked = {axis: getattr(sharding, axis) for axis in ("data", "fsdp", "tensor")}
+        asked |= {axis: n for axis, n in sizes.items() if n > 1 and axis not in asked}
+        named = ", ".join(f"{axis}={size}" for axis, size in asked.items())
+        raise UserError(
+            f"There {many}, and the mesh {named} {fault}. Let sharding.data be -1 and "
+            f"the product of the others a divisor of {devices}."
+        )
+    return sizes
+
+
+def check_divides(mesh: Mesh, axis: str, size: int, array: str, advice: str) -> None:
+    """Refuse an axis of the mesh that doesn't divide what it would split.
+
+    Args:
+        mesh: of the devices.
+        axis: of it.
+        size: of what it would split.
+        array: what that is, in words.
+        advice: what to do beside another number of devices.
+
+    Raises:
+        UserError: with the nearest numbers of devices that do.
+    """
+    ways = mesh.shape[axis]
+    if size % ways == 0:
+        return
+    below = max(n for n in range(1, ways) if size % n == 0)
+    above = [n for n in range(ways + 1, size + 1) if size % n == 0][:1]
+    near = " or ".join(map(str, [below, *above]))
+    raise UserError(
+        f"sharding.{axis}={ways} doesn't divide {array}. The nearest that do: {near}; "
+        f"{advice}."
     )
 
 
@@ -104,32 +210,31 @@ def state_shardings(sharding: Sharding, mesh: Mesh, state: Any) -> Any:
     Raises:
         UserError: when a parameter's axis can't be divided by its mesh axis.
     """
-    chosen = select(
-        [(expression, list(axes)) for expression, axes in sharding.rules],
-        state,
-        "sharding.rules",
-        Sharding().rules,
-    )
+    chosen = select(sharding.rules, state, "sharding.rules", Sharding().rules)
 
     def place(path, array, axes):
         name = path_name(path)
         if name.startswith("carry/"):
             return batch_sharding(mesh)
-        if array.ndim < len(axes):
-            return NamedSharding(mesh, PartitionSpec())
-        spec = [None] * (array.ndim - len(axes)) + axes
-        for size, axis in zip(array.shape, spec, strict=True):
-            if axis is not None and size % mesh.shape[axis]:
-                if not re.match("params/", name):
-                    return NamedSharding(mesh, PartitionSpec())
-                raise UserError(
-                    f"sharding.{axis}={mesh.shape[axis]} doesn't divide an axis of "
-                    f"'{name}' {tuple(array.shape)}. Choose a divisor of {size}, or "
-                    "give that parameter a rule of its own in sharding.rules."
-                )
+        axes = sharding.placed(name, array.ndim - is_scanned(name), axes)
+        spec = [None] * (array.ndim - len(axes)) + list(axes)
+        for place, (size, axis) in enumerate(zip(array.shape, spec, strict=True)):
+            if size % ways_of(mesh, axis) == 0:
+                continue
+            if name.startswith("params/"):
+                array = f"an axis of '{name}' {tuple(array.shape)}"
+                advice = "or give that parameter a rule of its own in sharding.rules"
+                check_divides(mesh, axis, size, array, advice)
+            spec[place] = None
         return NamedSharding(mesh, PartitionSpec(*spec))
 
     return jax.tree_util.tree_map_with_path(place, state, chosen)
+
+
+def ways_of(mesh: Mesh, axes: str | tuple[str, ...] | None) -> int:
+    """Into how many parts an entry of a PartitionSpec splits an axis."""
+    names = (axes,) if isinstance(axes, str) else axes or ()
+    return math.prod(mesh.shape[name] for name in names)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -139,7 +244,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 def batch_ways(mesh: Mesh) -> int:
     """Into how many parts the mesh splits a batch."""
-    return mesh.shape["data"] * mesh.shape["fsdp"]
+    return ways_of(mesh, BATCH)
 
 
 def share_of(mesh: Mesh) -> Share:
@@ -193,9 +298,9 @@ def brought_here(arrays: Any) -> Any:
 def on_mesh(step: Callable, sharding: Sharding, mesh: Mesh) -> Callable:
     """Trace a step for a mesh: what its activations and weights lie like is said."""
 
-    def axes_of(path: str) -> Axes:
+    def axes_of(path: str, rank: int) -> Axes:
         rules = ((e, axes) for e, axes in sharding.rules if re.search(e, path))
-        return next(rules, ("", ()))[1]
+        return sharding.placed(path, rank, next(rules, ("", ()))[1])
 
     placement = Placement(mesh, ACTIVATIONS, axes_of)
 

@@ -1,12 +1,25 @@
 """How devices are arranged, and what of a batch each of them has."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from lm_jax.errors import UserError
 from lm_jax.kernels.placement import constrain, gathered
-from lm_jax.sharding import Sharding, batch_sharding, batch_ways, make_mesh, on_mesh
+from lm_jax.selectors import path_name
+from lm_jax.sharding import (
+    MESH,
+    Sharding,
+    arranged,
+    batch_sharding,
+    batch_ways,
+    make_mesh,
+    on_mesh,
+    state_shardings,
+)
 
 
 @pytest.mark.parametrize("tensor", [1, 2])
@@ -25,8 +38,112 @@ def test_more_devices_than_there_are_is_said_of_one_and_of_several():
 
 
 def test_a_rule_for_an_axis_that_no_mesh_has_is_refused():
-    with pytest.raises(UserError, match="'tensr', and a mesh has data.*'tensor'"):
+    with pytest.raises(UserError, match="'tensr', and a mesh has replica.*'tensor'"):
         Sharding(rules=(("kernel$", (None, "tensr")), (".*", ())))
+
+
+@pytest.mark.parametrize(
+    ("sharding", "sizes"),
+    [
+        (Sharding(fsdp=2), {"data": 4, "fsdp": 2}),
+        (Sharding(expert=-1, tensor=2), {"expert": 4, "tensor": 2}),
+        (Sharding(data=2, sequence=-1), {"data": 2, "sequence": 4}),
+        (Sharding(replica=2), {"replica": 2, "data": 4}),
+    ],
+    ids=str,
+)
+def test_any_axis_takes_the_devices_that_are_left(sharding, sizes):
+    shape = make_mesh(sharding, jax.devices()).shape
+    assert {axis: n for axis, n in shape.items() if n > 1} == sizes
+
+
+@pytest.mark.parametrize(
+    ("sharding", "words"),
+    [
+        (Sharding(fsdp=-1, tensor=-1), "fsdp and sharding.tensor are both -1"),
+        (Sharding(expert=0), "sharding.expert=0: give 1 or more, or -1"),
+        (Sharding(sequence=3), "tensor=1, sequence=3 doesn't use them all"),
+        (Sharding(expert=-1, tensor=16), "tensor=16 wants more"),
+    ],
+    ids=str,
+)
+def test_sizes_that_can_not_be_are_refused(sharding, words):
+    with pytest.raises(UserError, match=words):
+        make_mesh(sharding, jax.devices())
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A device of one of two slices, as much of it as a mesh asks for."""
+
+    id: int
+    slice_index: int
+    platform: str = "gpu"
+    device_kind: str = "made up"
+    process_index: int = 0
+
+
+def test_slow_links_between_slices_are_crossed_by_one_axis_alone():
+    chips = [Chip(number, slice_index=number % 2) for number in range(8)]
+    for sizes, over in (({"replica": 2, "fsdp": 4}, 0), ({"fsdp": 8}, 2)):
+        mesh = arranged(dict.fromkeys(MESH, 1) | sizes, chips)
+        halves = np.moveaxis(mesh.devices, over, 0).reshape(2, -1)
+        assert [{chip.slice_index for chip in half} for half in halves] == [{0}, {1}]
+    with pytest.raises(UserError, match="2 slices .* let sharding.replica be 2"):
+        arranged(dict.fromkeys(MESH, 1) | {"tensor": 8}, chips)
+
+
+STATE = {
+    "up": {"kernel": np.zeros((4, 8, 16)), "bias": np.zeros((4, 16))},
+    "query": {"kernel": np.zeros((8, 16)), "bias": np.zeros(16)},
+    "blocks": {"up": {"kernel": np.zeros((4, 8, 16))}},
+}
+
+
+def places(sharding, state):
+    """What splits each array of a state."""
+    found = state_shardings(sharding, make_mesh(sharding, jax.devices()), state)
+    specs = jax.tree.map(lambda place: tuple(place.spec), found)
+    return dict(jax.tree_util.tree_leaves_with_path(specs, is_leaf=is_spec))
+
+
+def is_spec(node):
+    return isinstance(node, tuple)
+
+
+def test_experts_are_split_and_layers_of_a_scan_are_whole():
+    sharding = Sharding(expert=2, fsdp=2, tensor=2)
+    found = {path_name(path): spec for path, spec in places(sharding, STATE).items()}
+    assert found == {
+        "up/kernel": ("expert", "fsdp", "tensor"),
+        "up/bias": ("expert", None),
+        "query/kernel": ("fsdp", "tensor"),
+        "query/bias": (None,),
+        "blocks/up/kernel": (None, "fsdp", "tensor"),
+    }
+
+
+def test_zero_1_splits_what_the_optimizer_keeps_and_averages_alone():
+    kernel = {"kernel": np.zeros((16, 6))}
+    state = dict.fromkeys(("params", "opt_state", "average"), kernel)
+    for sharding, whole, split in (
+        (Sharding(fsdp=2), ("fsdp", "tensor"), ("fsdp", "tensor")),
+        (
+            Sharding(fsdp=2, tensor=2, rule_set="zero1"),
+            (None, "tensor"),
+            (("data", "fsdp"), "tensor"),
+        ),
+    ):
+        found = {path_name(p): s for p, s in places(sharding, state).items()}
+        assert found["params/kernel"] == whole
+        assert found["opt_state/kernel"] == found["average/kernel"] == split
+
+
+def test_a_parameter_that_can_not_be_divided_is_named_with_the_nearest_sizes():
+    state = {"params": {"kernel": np.zeros((12, 16))}}
+    words = r"fsdp=8 .* 'params/kernel' \(12, 16\). The nearest that do: 6 or 12;"
+    with pytest.raises(UserError, match=words):
+        places(Sharding(fsdp=8), state)
 
 
 def lies(made):

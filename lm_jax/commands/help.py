@@ -14,6 +14,7 @@ import tyro
 
 from lm_jax.experiment import Named, flatten
 from lm_jax.experiment.choices import kind_fields, short_names
+from lm_jax.experiment.words import flag_of
 from lm_jax.platform import called
 
 _COLUMNS = 80
@@ -34,7 +35,7 @@ def fields_help(named: Named, address: str, command: str) -> str:
     else:
         lines += [" " * 9 + "[--from RUN] [--FIELD VALUE ...]", ""]
     lines += _entry("--from RUN", "begin with the parameters of another run")
-    short = " ".join(f"--{name}" for name in short_names(experiment))
+    short = " ".join(flag_of([name]) for name in short_names(experiment))
     if short:
         lines += _entry(short, "short for --execution. ... of that name, below")
     if named.variants:

@@ -71,8 +71,7 @@ def main(args: list[str]) -> int:
 
 def _virtual(experiment: Experiment) -> str:
     """As many devices of the CPU as the mesh wants."""
-    mesh = experiment.execution.sharding
-    return f"cpu:{max(1, mesh.data) * mesh.fsdp * mesh.tensor}"
+    return f"cpu:{experiment.execution.sharding.least}"
 
 
 def _rows(made: Plan) -> list[tuple[str, str]]:

@@ -58,7 +58,9 @@ def override(
             f"--seed 1. All fields: {program} --help"
         )
     short = short_names(experiment)
-    named = [Flag(short.get(flag.name, flag.name), flag.words) for flag in flags]
+    named = [
+        Flag(short.get(".".join(flag.path), flag.name), flag.words) for flag in flags
+    ]
     typed = {flag.path: shown for flag, shown in zip(named, flags, strict=True)}
     # A kind comes before the fields of its value.
     words = dict(sorted(((f.path, f.words) for f in named), key=lambda p: len(p[0])))

@@ -1,6 +1,7 @@
 """Scaled dot-product attention, with its backward pass written out.
 
-`attend` is the plain form; `attend_long` keeps no weights, nor does `attention_tpu`.
+`attend` is the plain form; those of `attention_blocks` and `attention_tpu` keep no
+weights.
 """
 
 import functools
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from lm_jax.kernels.placement import several_devices
+from lm_jax.kernels.placement import constrain, several_devices, ways
 from lm_jax.kernels.product import over_rows
 
 
@@ -73,13 +74,16 @@ def attend(
             it is causal: those blocks are left out too.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if ways("time", query.shape[2]) > 1:
+        arrays = _parted(query, key, value, mask, kept, bias)
+        return mix(*arrays, scale, softcap)
     if not causal:
         return _mix_whole((query, key, value, mask, kept, bias), scale, softcap)
 
     def block(start: int, end: int) -> Array:
         first = 0 if window is None else max(0, start + 1 - window)
         own = (..., slice(start, end), slice(first, end))
-        return _mix(
+        return mix(
             query[:, :, start:end],
             key[:, :, first:end],
             value[:, :, first:end],
@@ -94,11 +98,25 @@ def attend(
     return jnp.concatenate(mixed, axis=2)
 
 
+def _parted(query, *arrays):
+    """Part what attends over the devices that split time; gather what it attends to.
+
+    Each has all scores of its own queries: none of them is left out.
+    """
+    key, value, *of_rows = arrays
+    key, value = (constrain(x, "batch", "heads", None, None) for x in (key, value))
+    rows = [
+        None if x is None else constrain(x, "batch", "heads", "time", None)
+        for x in (query, *of_rows)
+    ]
+    return rows[0], key, value, *rows[1:]
+
+
 def _mix_whole(arrays, scale, softcap):
     """Mix all at once; one token of bfloat16 in a CPU's own way."""
 
     def plain(*arrays):
-        return _mix(*arrays, scale, softcap)
+        return mix(*arrays, scale, softcap)
 
     def twice(*arrays):
         # For a row that stands alone XLA's CPU backend makes float32 copies of keys and
@@ -139,61 +157,6 @@ def weights_of(
     return jax.nn.softmax(scores, where=jnp.broadcast_to(mask, scores.shape))
 
 
-# Shorter, to keep weights for the backward pass costs less than to make them again.
-LONG, QUERIES = 4096, 256
-
-
-def attend_long(
-    query: Float[Array, "batch heads time dim"],
-    key: Float[Array, "batch kv_heads time dim"],
-    value: Float[Array, "batch kv_heads time dim"],
-    sight: Sight,
-    scale: float,
-    softcap: float | None = None,
-) -> Float[Array, "batch heads time dim"]:
-    """Attend by blocks of queries, one after the other, and keep no weights.
-
-    They are made again in the backward pass, so that memory is linear in time (Rabe
-    and Staats 2021). See `attend`.
-
-    Args:
-        query, key, value: what attends, to what, and what it takes from there.
-        sight: what each token sees.
-        scale: of the scores.
-        softcap: of the scores.
-    """
-
-    def rows(start: int, end: int) -> Array:
-        first, last = 0, key.shape[2]
-        if sight.causal:
-            last = end
-            first = 0 if sight.window is None else max(0, start + 1 - sight.window)
-        keys, values = key[:, :, first:last], value[:, :, first:last]
-
-        @jax.checkpoint
-        def block(own: tuple[Array, Array]) -> Array:
-            queries, ids = own
-            mask = sight.mask(ids, jnp.arange(first, last))
-            return _mix(queries, keys, values, mask, None, None, scale, softcap)
-
-        size = min(end - start, QUERIES)
-        ids = jnp.arange(start, end).reshape(-1, size)
-        cut = query[:, :, start:end].reshape(*query.shape[:2], -1, size, query.shape[3])
-        mixed = jax.lax.map(block, (jnp.moveaxis(cut, 2, 0), ids))
-        return jnp.moveaxis(mixed, 0, 2).reshape(*query.shape[:2], -1, query.shape[3])
-
-    blocks = [rows(start, end) for start, end in _long_blocks(query.shape[2])]
-    return jnp.concatenate(blocks, axis=2)
-
-
-def _long_blocks(time: int) -> list[tuple[int, int]]:
-    """Cut time into at most 8 blocks of whole ``QUERIES``, and what is left over."""
-    whole = time - time % QUERIES
-    size = max(1, -(-whole // (8 * QUERIES))) * QUERIES
-    blocks = [(start, min(start + size, whole)) for start in range(0, whole, size)]
-    return blocks + [(whole, time)] * (whole < time)
-
-
 def _row_blocks(time: int) -> list[tuple[int, int]]:
     """Cut time into at most 8 blocks, each of 128 tokens or more but the last."""
     size = max(128, -(-time // 8))
@@ -205,8 +168,17 @@ def _row_blocks(time: int) -> list[tuple[int, int]]:
 # backward of one layer took 5 ms instead of 20 (batch 8, 6 heads, 256 tokens,
 # bfloat16, two Zen 5 cores, jax 0.12); two blocks instead of one gave 2 of them.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(6, 7))
-def _mix(query, key, value, mask, kept, bias, scale, softcap):
-    """Softmax(cap(query key^T * scale) + bias) * kept, times value."""
+def mix(
+    query: Float[Array, "batch heads time dim"],
+    key: Float[Array, "batch kv_heads slots dim"],
+    value: Float[Array, "batch kv_heads slots dim"],
+    mask: Bool[Array, "masks 1 time slots"],
+    kept: Float[Array, "batch heads time slots"] | None,
+    bias: Float[Array, "biases heads time slots"] | None,
+    scale: float,
+    softcap: float | None,
+) -> Float[Array, "batch heads time dim"]:
+    """Softmax(cap(query key^T * scale) + bias) * kept, times value; see `attend`."""
     return _mix_forward(query, key, value, mask, kept, bias, scale, softcap)[0]
 
 
@@ -268,7 +240,7 @@ def _mix_backward(scale, softcap, saved, gradient):
     return grad_query.reshape(query.shape), grad_key, grad_value, None, None, grad_bias
 
 
-_mix.defvjp(_mix_forward, _mix_backward)
+mix.defvjp(_mix_forward, _mix_backward)
 
 
 def _over_shared_rows(gradient: Array, bias: Array) -> Array:

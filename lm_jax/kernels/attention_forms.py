@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple
 from jaxtyping import Array, Float
 
 from lm_jax.kernels import attention_gpu, attention_tpu
-from lm_jax.kernels.attention import LONG, Sight, attend_long
+from lm_jax.kernels.attention import Sight
+from lm_jax.kernels.attention_blocks import LONG, attend_long
 from lm_jax.kernels.placement import platform
 
 Form = Literal["auto", "plain", "blocks", "splash", "cudnn"]

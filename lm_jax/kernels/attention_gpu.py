@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lm_jax.kernels.attention import Sight
-from lm_jax.kernels.placement import on_each_device
+from lm_jax.kernels.placement import on_each_device, ways
 
 
 def lacks(query: Array, key: Array, sight: Sight, softcap: float | None) -> str | None:
@@ -21,6 +21,8 @@ def lacks(query: Array, key: Array, sight: Sight, softcap: float | None) -> str 
         return "cuDNN sees no texts apart that are packed into a row"
     if sight.window is not None and not sight.causal:
         return "cuDNN has windows for what is causal alone"
+    if ways("time", query.shape[2]) > 1:
+        return "cuDNN attends from whole texts, and each lies on several devices"
     if query.shape[3] % 8 or query.shape[3] > 128:
         return f"cuDNN has heads of 8, 16, ... 128, and they are {query.shape[3]} wide"
     return None

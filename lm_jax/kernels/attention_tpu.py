@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lm_jax.kernels.attention import Sight
-from lm_jax.kernels.placement import on_each_device
+from lm_jax.kernels.placement import first_of, on_each_device, ways
 
 LANES = 128
 BLOCK = 512
@@ -20,8 +20,11 @@ PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
 
 def lacks(query: Array, key: Array, sight: Sight, softcap: float | None) -> str | None:
     """Say why the kernel can't attend so, or None; see `attend_splash`."""
-    if query.shape[2] % LANES:
-        return f"{LANES} doesn't divide a context of {query.shape[2]} tokens"
+    time = query.shape[2]
+    each = time // ways("time", time)
+    if each % LANES:
+        part = "" if each == time else f", of which a device has {each}"
+        return f"{LANES} doesn't divide a context of {time} tokens{part}"
     if query.shape[3] % (LANES // 2):
         return f"{LANES // 2} doesn't divide heads of width {query.shape[3]}"
     return None
@@ -59,18 +62,29 @@ def attend_splash(
     Args:
         interpret: compute step by step, on any platform: for tests.
     """
+    heads, time = query.shape[1:3]
+    own = heads // ways("heads", key.shape[1])
+    kernel = _kernel(own, time, sight, softcap, interpret)
     arrays = [query * jnp.asarray(scale, query.dtype), key, value]
     if sight.segments is not None:
         arrays.append(sight.segments)
 
-    def of_rows(query, key, value, *segments):
-        kernel = _kernel(query.shape[1], query.shape[2], sight, softcap, interpret)
-        ids = [_splash().SegmentIds(each, each) for each in segments]
+    def of_part(kernel, query, key, value, *segments):
+        ids = [_splash().SegmentIds(_own(query, each), each) for each in segments]
         return jax.vmap(kernel)(query, key, value, *ids)
 
     if query.dtype == jnp.bfloat16:
-        of_rows = _at_default_precision(of_rows)
-    return on_each_device(of_rows, query.shape[1], key.shape[1])(*arrays)
+        of_part = _at_default_precision(of_part)
+    return on_each_device(of_part, heads, key.shape[1])(kernel, *arrays)
+
+
+def _own(query: Array, segments: Array) -> Array:
+    """Give the segments of queries that are a part of a row."""
+    size = query.shape[2]
+    if size == segments.shape[1]:
+        return segments
+    first = first_of("time", size)
+    return jax.lax.dynamic_slice_in_dim(segments, first, size, axis=1)
 
 
 def _splash() -> Any:
@@ -83,14 +97,15 @@ def _splash() -> Any:
 def _kernel(
     heads: int, time: int, sight: Sight, softcap: float | None, interpret: bool
 ) -> Callable:
-    """The kernel of one row, for all of its heads."""
+    """The kernel of one row, for all of its heads, in as many parts as time has."""
     splash, shape, window = _splash(), (time, time), sight.window
+    parts = ways("time", time)
     if window is not None:
         near = (window - 1, 0 if sight.causal else window - 1)
         mask: Any = splash.LocalMask(shape, near, 0)
     else:
         mask = splash.CausalMask(shape) if sight.causal else splash.FullMask(shape)
-    block = next(b for b in (BLOCK, BLOCK // 2, LANES) if time % b == 0)
+    block = next(b for b in (BLOCK, BLOCK // 2, LANES) if time // parts % b == 0)
     sizes = splash.BlockSizes(
         block_q=block,
         block_kv=block,
@@ -104,7 +119,7 @@ def _kernel(
         block_sizes=sizes,
         attn_logits_soft_cap=softcap,
         head_shards=1,
-        q_seq_shards=1,
+        q_seq_shards=parts,
         # What it would need again is kept with the mixed values; see `Remat`.
         residual_checkpoint_name="mixed",
         interpret=interpret,

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from lm_jax.kernels.placement import current, platform
+from lm_jax.kernels.exchange import exchanged
+from lm_jax.kernels.placement import current, platform, ways
+from lm_jax.kernels.sorting import Places, collected, places_of, spread
 
-Product = Callable[[Array, Array, "Places"], Array]
+Product = Callable[[Array, Array, Places], Array]
 
 
 class Layer(NamedTuple):
@@ -58,7 +60,7 @@ def mixture(
         layers: of the experts, of the tokens' type.
         bend: what comes between: reads as many arrays as there are inner layers.
     """
-    if k == weights.shape[-1]:
+    if k == weights.shape[-1] and ways("experts", k) == 1:
         y = of_all(x, weights, layers, bend)
     else:
         y = _on_each_device(x, weights, k, layers, bend)
@@ -109,83 +111,43 @@ def of_few(
 
     The bias of the outer layer is left out; see `mixture`.
     """
-    block, product = form or FORMS.get(platform() or "", FORMS["cpu"])
     experts = weights.shape[-1]
     rows = x.reshape(-1, x.shape[-1])
     shares, chosen = jax.lax.top_k(weights.reshape(-1, experts), k)
+    return of_chosen(rows, shares, chosen, layers, bend, form).reshape(x.shape)
+
+
+def of_chosen(
+    rows: Float[Array, "tokens width"],
+    shares: Float[Array, "tokens k"],
+    chosen: Int[Array, "tokens k"],
+    layers: Experts,
+    bend: Callable[..., Array],
+    form: Form | None = None,
+) -> Float[Array, "tokens width"]:
+    """Compute the chosen experts of each token; see `of_few`.
+
+    Args:
+        rows: the tokens.
+        shares: of each of their experts in what they are given.
+        chosen: the experts; one that is not among the layers gives nothing.
+        layers, bend: as of `mixture`.
+        form: of the products; None is the platform's.
+    """
+    block, product = form or FORMS.get(platform() or "", FORMS["cpu"])
+    experts = len(layers.outer.kernel)
     block = min(block or max(1, chosen.size // (2 * experts)), len(rows))
-    places = _places(chosen, experts, block)
-    spread = _spread(rows, places)
+    places = places_of(chosen, experts, block)
+    sorted_rows = spread(rows, places.moves)
     found = []
     for kernel, bias in layers.inner:
-        hidden = product(spread, kernel, places)
+        hidden = product(sorted_rows, kernel, places)
         if bias is not None:
             hidden = hidden + jnp.repeat(bias[places.expert], block, axis=0)
         found.append(hidden)
-    share = shares.reshape(-1).at[places.source].get(mode="fill", fill_value=0)
+    share = shares.reshape(-1).at[places.moves.source].get(mode="fill", fill_value=0)
     bent = bend(*found) * share[:, None]
-    y = _collected(product(bent, layers.outer.kernel, places), places)
-    return y.reshape(x.shape)
-
-
-class Places(NamedTuple):
-    """Where each token's row for each of its experts stands, in blocks of one expert.
-
-    Attributes:
-        place: of a token's row among all.
-        source: the token, times k, and which of its experts; too large in a gap.
-        expert: of a block.
-        rows: of each expert, with its gaps.
-    """
-
-    place: Int[Array, "tokens k"]
-    source: Int[Array, " rows"]
-    expert: Int[Array, " blocks"]
-    rows: Int[Array, " experts"]
-
-
-def _places(chosen: Array, experts: int, block: int) -> Places:
-    """Sort tokens by their expert, each expert from a block's beginning."""
-    order = jnp.argsort(chosen.reshape(-1), stable=True).astype(jnp.int32)
-    expert = chosen.reshape(-1)[order]
-    sizes = (expert[:, None] == jnp.arange(experts)).sum(0, dtype=jnp.int32)
-    blocks = -(-sizes // block)
-    ends = jnp.cumsum(blocks)
-    first = (ends - blocks) * block - (jnp.cumsum(sizes) - sizes)
-    place = first[expert] + jnp.arange(order.size, dtype=jnp.int32)
-    most = (order.size + experts * (block - 1)) // block
-    source = jnp.full(most * block, order.size, jnp.int32).at[place].set(order)
-    of_block = (jnp.arange(most)[:, None] >= ends).sum(1, dtype=jnp.int32)
-    return Places(
-        jnp.zeros_like(order).at[order].set(place).reshape(chosen.shape),
-        source,
-        jnp.minimum(of_block, experts - 1),
-        blocks * block,
-    )
-
-
-# Each is the other's transpose; a gradient left to jax would scatter.
-@jax.custom_vjp
-def _spread(rows, places):
-    """Copy each token to its k places; gaps are zero."""
-    token = places.source // places.place.shape[1]
-    return rows.at[token].get(mode="fill", fill_value=0)
-
-
-@jax.custom_vjp
-def _collected(rows, places):
-    """Sum the k rows of each token."""
-    return rows[places.place].sum(1)
-
-
-_spread.defvjp(
-    lambda rows, places: (_spread(rows, places), places),
-    lambda places, gradient: (_collected(gradient, places), None),
-)
-_collected.defvjp(
-    lambda rows, places: (_collected(rows, places), places),
-    lambda places, gradient: (_spread(gradient, places), None),
-)
+    return collected(product(bent, layers.outer.kernel, places), places.moves)
 
 
 def _ragged(rows, kernel, places):
@@ -284,32 +246,39 @@ FORMS = {
 def _on_each_device(
     x: Array, weights: Array, k: int, layers: Experts, bend: Callable[..., Array]
 ) -> Array:
-    """Sort and multiply where the rows and hidden columns lie.
+    """Sort and multiply where the rows, the experts and hidden columns lie.
 
     The partitioner can't cut what is sorted: it would copy all tokens to each device.
     """
     placement = current()
     if placement is None:
         return of_few(x, weights, k, layers, bend)
-    batch = placement.split(placement.activations["batch"], len(x))
-    hidden = layers.outer.kernel.shape[1]
-    columns = placement.split(placement.activations["hidden"], hidden)
+    split = placement.split
     spec: Any = PartitionSpec
-    into, beside = spec(None, None, columns), spec(None, columns)
+    tokens = spec(split("batch", len(x)), split("time", x.shape[1]))
+    columns = split("hidden", layers.outer.kernel.shape[1])
+    axes = split("experts", weights.shape[-1])
+    into, beside = spec(axes, None, columns), spec(axes, columns)
     specs = Experts(
         tuple(Layer(into, None if b is None else beside) for _, b in layers.inner),
-        Layer(spec(None, columns), None),
+        Layer(spec(axes, columns), None),
     )
 
     def run(x: Array, weights: Array, layers: Experts) -> Array:
-        return of_few(x, weights, k, layers, bend)[None]
+        if axes is None:
+            return of_few(x, weights, k, layers, bend)[None]
+
+        def serve(rows: Array, shares: Array, chosen: Array) -> Array:
+            return of_chosen(rows, shares, chosen, layers, bend)
+
+        return exchanged(x, weights, k, serve, axes, placement.mesh.axis_names)[None]
 
     # What each part of the hidden columns gives is summed outside.
     parts = jax.shard_map(
         run,
         mesh=placement.mesh,
-        in_specs=(spec(batch), spec(batch), specs),
-        out_specs=spec(columns, batch),
+        in_specs=(tokens, tokens, specs),
+        out_specs=spec(columns, *tokens),
         check_vma=False,
     )
     own = layers._replace(outer=layers.outer._replace(bias=None))

@@ -150,19 +150,31 @@ def nats_in_pieces(
         return cross_entropy(logits_of(piece[0]), piece[1])[0]
 
     nats = jax.lax.map(of_piece, (_cut(hidden, pieces), _cut(targets, pieces)))
-    return jnp.swapaxes(nats, 0, 1).reshape(targets.shape)
+    parts = nats.reshape(pieces, len(targets), ways("time", targets.shape[1]), -1)
+    return jnp.moveaxis(parts, 0, 2).reshape(targets.shape)
 
 
 def pieces_of(rows: int, time: int, vocab_size: int) -> int:
     """Into how many pieces time is cut: the fewest that divide it and are small."""
-    tokens = max(1, PIECE * ways("batch") // (rows * vocab_size))
-    return next(n for n in range(1, time + 1) if time % n == 0 and time // n <= tokens)
+    split = ways("time", time)
+    most = max(1, PIECE * ways("batch") * split // (rows * vocab_size))
+    time //= split
+    return next(
+        n for n in range(1, time + 1) if time % n == 0 and time * split // n <= most
+    )
 
 
 def _cut(array: Array, pieces: int) -> Array:
-    """(batch, time, ...) to (pieces, batch, time / pieces, ...)."""
-    parts = array.reshape(array.shape[0], pieces, -1, *array.shape[2:])
-    return constrain(jnp.swapaxes(parts, 0, 1), None, "batch")
+    """(batch, time, ...) to (pieces, batch, time / pieces, ...).
+
+    Of devices that split time, each cuts its own part.
+    """
+    rows, time, *rest = array.shape
+    split = ways("time", time)
+    parts = jnp.moveaxis(array.reshape(rows, split, pieces, -1, *rest), 2, 0)
+    return constrain(
+        parts.reshape(pieces, rows, time // pieces, *rest), None, "batch", "time"
+    )
 
 
 def _over_pieces(of_piece, cut):

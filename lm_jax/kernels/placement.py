@@ -29,23 +29,20 @@ class Placement:
     Attributes:
         mesh: of devices.
         activations: mesh axes that split each logical axis; others are whole.
-        of_weight: mesh axes of a parameter's last axes, by its path. What the axes
-            that split a batch split is put together where it is used.
+        of_weight: mesh axes of a parameter's last axes, by its path and its rank.
+            What the axes that split a batch split is put together where it is used,
+            but for experts.
     """
 
     mesh: Mesh
     activations: Mapping[str, tuple[str, ...]]
-    of_weight: Callable[[str], Axes]
+    of_weight: Callable[[str, int], Axes]
 
-    def ways(self, axis: str) -> int:
-        """Into how many parts a logical axis is split."""
-        axes = self.activations.get(axis, ())
-        return math.prod(self.mesh.shape[name] for name in axes)
-
-    def split(self, axes: tuple[str, ...], size: int) -> tuple[str, ...] | None:
-        """Give the mesh axes that an axis is split by; None where they don't divide."""
+    def split(self, axis: str | None, size: int) -> tuple[str, ...] | None:
+        """Give the mesh axes that split a logical axis; None where it stays whole."""
+        axes = self.activations.get(axis or "", ())
         ways = math.prod(self.mesh.shape[name] for name in axes)
-        return axes if size % ways == 0 else None
+        return axes if ways > 1 and size % ways == 0 else None
 
     def put(self, x: Array, *axes: tuple[str, ...] | str | None) -> Array:
         """Ask that an array lies so."""
@@ -98,14 +95,21 @@ def constrain(x: Array, *axes: str | None) -> Array:
     placement = current()
     if placement is None:
         return x
-    found = [placement.activations.get(axis or "", ()) for axis in axes]
-    return placement.put(x, *map(placement.split, found, x.shape))
+    return placement.put(x, *map(placement.split, axes, x.shape))
 
 
-def ways(axis: str) -> int:
-    """Into how many parts a logical axis is split."""
+def ways(axis: str, size: int = 0) -> int:
+    """Into how many parts a logical axis is split.
+
+    Args:
+        axis: its name.
+        size: of it; one that can't be divided stays whole. 0 asks of any.
+    """
     placement = current()
-    return 1 if placement is None else placement.ways(axis)
+    if placement is None:
+        return 1
+    axes = placement.split(axis, size) or ()
+    return math.prod(placement.mesh.shape[name] for name in axes)
 
 
 def gathered(
@@ -131,11 +135,12 @@ def gathered(
     placement = current()
     if placement is None:
         return weight
-    axes = placement.of_weight("/".join(("params", *path)))
-    spec = [None] * (weight.ndim - len(axes)) + list(axes)[: weight.ndim]
+    axes = placement.of_weight("/".join(("params", *path)), weight.ndim)
+    spec = [None] * (weight.ndim - len(axes)) + list(axes)
     if not any(placement.mesh.shape[axis] > 1 for axis in spec if axis):
         return weight
-    kept = () if use == "whole" else set(spec) - set(placement.activations["batch"])
+    rows = set(placement.activations["batch"]) - set(placement.activations["experts"])
+    kept = () if use == "whole" else set(spec) - rows
     move = _Move(
         placement,
         apart=tuple(spec),
@@ -179,30 +184,53 @@ _moved.defvjp(_moved_forward, _moved_backward)
 
 
 def on_each_device(function: Callable, heads: int, kv_heads: int) -> Callable:
-    """Run a kernel where its rows and heads lie: the partitioner can't cut it.
+    """Run a kernel where its rows, heads and queries lie: nothing else can cut it.
+
+    Each device has the keys and values of a whole text.
 
     Args:
-        function: of arrays (batch, heads, ...) and arrays (batch, ...), to one of the
-            former.
+        function: of queries (batch, heads, time, dim), then of other arrays (batch,
+            heads, ...) and arrays (batch, ...), to an array like the queries. What is
+            made for each part of time by itself says where it lies, as
+            ``manual_sharding_spec``, and comes first.
         heads, kv_heads: how many there are of queries and of keys.
     """
     placement = current()
     if placement is None:
         return function
-    rows = placement.activations["batch"]
-    split = placement.activations["heads"]
-    both = placement.split(split, heads) and placement.split(split, kv_heads)
-    spec = PartitionSpec(rows, both or None)
+    both = placement.split("heads", heads) and placement.split("heads", kv_heads)
 
-    def placed(*arrays: Array) -> Array:
-        specs = tuple(spec if a.ndim == 4 else PartitionSpec(rows) for a in arrays)
+    def placed(*arrays: Any) -> Array:
+        made = [a for a in arrays if not hasattr(a, "ndim")]
+        query, *others = arrays[len(made) :]
+        rows = placement.split("batch", len(query))
+        time = placement.split("time", query.shape[2])
+        of_query = PartitionSpec(rows, both, time)
+        parts = NamedSharding(placement.mesh, PartitionSpec(None, time))
         run = jax.shard_map(
             function,
             mesh=placement.mesh,
-            in_specs=specs,
-            out_specs=spec,
+            in_specs=(
+                *(each.manual_sharding_spec(parts) for each in made),
+                of_query,
+                *(PartitionSpec(rows, *(both,) * (a.ndim == 4)) for a in others),
+            ),
+            out_specs=of_query,
             check_vma=False,
         )
         return run(*arrays)
 
     return placed
+
+
+def first_of(axis: str, size: int) -> Array | int:
+    """Where the part of a logical axis begins that a kernel runs on.
+
+    Args:
+        axis: its name.
+        size: of the part.
+    """
+    placement = current()
+    if placement is None:
+        return 0
+    return jax.lax.axis_index(placement.activations[axis]) * size

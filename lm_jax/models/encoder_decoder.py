@@ -15,6 +15,7 @@ from lm_jax.models.cache import Cache
 from lm_jax.models.config import BlockConfig, FeedForward
 from lm_jax.models.dropout import part_keys
 from lm_jax.models.feedforward import MLP
+from lm_jax.models.moe import MoE
 from lm_jax.models.part import BlockPart
 from lm_jax.models.patterns import Pattern, shared_from_both_sides
 from lm_jax.models.positions import Positions, Sinusoidal
@@ -234,6 +235,12 @@ class EncoderDecoder(Stack):
             yield "model.parallel is for blocks of two halves: a decoder's have three."
         if not found:
             yield from self.encoder_config.problems()
+
+    def axis_sizes(self) -> Iterator[tuple[str, str, int]]:
+        """Name those of both stacks."""
+        yield from super().axis_sizes()
+        if isinstance(own := self.encoder.feedforward, MoE):
+            yield "experts", "encoder.feedforward.experts", own.experts
 
     def flops_per_token(self, context: int) -> float:
         """Floating point operations to train on a token of source and of target.

@@ -36,12 +36,15 @@ class Model(nn.Module, kw_only=True):
         causal: whether a token's features depend on it and those before it alone;
             None where they are not of tokens.
         recurrent: whether the cache has one size, and the text no limit.
+        sequential: whether tokens are read one after the other, each from the state
+            that those before it left: then no two devices can share a text.
         reads: fields of the examples that it can't do without, beside tokens.
         vocab_size: number of tokens; 0 takes the size of the tokenizer.
     """
 
     causal: ClassVar[bool | None] = True
     recurrent: ClassVar[Any] = False
+    sequential: ClassVar[Any] = False
     reads: ClassVar[tuple[str, ...]] = ()
     features: ClassVar[Any]
     logits: ClassVar[Any]
@@ -148,6 +151,10 @@ class Model(nn.Module, kw_only=True):
         """Say, before anything is compiled, why these fields can't go together."""
         yield from ()
 
+    def axis_sizes(self) -> Iterator[tuple[str, str, int]]:
+        """Name logical axes that come in few parts, with the field and size of each."""
+        yield from ()
+
     def flops_per_token(self, context: int) -> float | None:
         """Floating point operations to train on one token, forward and backward.
 
@@ -194,6 +201,8 @@ _OFFERED = (
     "rewinds",
     "causal",
     "recurrent",
+    "sequential",
+    "axis_sizes",
     "reads",
     "vocab_size",
 )

@@ -39,6 +39,16 @@ class OverBody(Model):
         nn.share_scope(self, self.body)
 
     @property
+    def sequential(self) -> Any:
+        """Whether the body reads tokens one after the other."""
+        return self.body.sequential
+
+    def axis_sizes(self) -> Iterator[tuple[str, str, int]]:
+        """Name those of the body."""
+        for axis, field, size in self.body.axis_sizes():
+            yield axis, f"body.{field}", size
+
+    @property
     def types(self) -> int:
         """The kinds of token that the body has a vector of."""
         typed = isinstance(self.body, Encoder | BiRecurrent)

@@ -145,6 +145,7 @@ class Recurrent(Model):
     headless: bool = field(default=False, metadata={"part": "set up"})
 
     recurrent = True
+    sequential = True
 
     def setup(self):
         """Declare the embedding, and what makes the logits."""

@@ -21,6 +21,7 @@ from lm_jax.models.dropout import dropout
 from lm_jax.models.dtype import array_dtype
 from lm_jax.models.linear import Dense
 from lm_jax.models.model import Model
+from lm_jax.models.moe import MoE
 from lm_jax.models.part import Part
 from lm_jax.models.patterns import Shared, causally_shared
 from lm_jax.models.positions import NoPositions
@@ -78,6 +79,11 @@ class Stack(BlockFields, Part, Model):
     def recurrent(self) -> bool:
         """Whether the cache has one size, and the text no limit."""
         return self.mixer.constant and self.positions == NoPositions()
+
+    @property
+    def sequential(self) -> bool:
+        """Whether each token is mixed with a state that those before it left."""
+        return self.mixer.constant
 
     def logits(
         self, hidden: Float[Array, "batch time width"]
@@ -196,6 +202,12 @@ class Stack(BlockFields, Part, Model):
     def problems(self) -> Iterator[str]:
         """Say, before anything is compiled, why these fields can't go together."""
         yield from self.config.problems()
+
+    def axis_sizes(self) -> Iterator[tuple[str, str, int]]:
+        """Name heads, and experts where there are any."""
+        yield "heads", "heads", self.heads
+        if isinstance(self.feedforward, MoE):
+            yield "experts", "feedforward.experts", self.feedforward.experts
 
     def flops_per_token(self, context: int) -> float:
         """Floating point operations to train on one token, forward and backward.

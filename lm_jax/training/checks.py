@@ -20,7 +20,7 @@ from lm_jax.evaluation.fitted import Planned
 from lm_jax.experiment import AnyExperiment, Compute, Experiment
 from lm_jax.kernels.attention_forms import form_problem
 from lm_jax.objectives import ObjectiveBase
-from lm_jax.sharding import batch_ways, make_mesh
+from lm_jax.sharding import ACTIVATIONS, batch_ways, check_divides, make_mesh
 
 
 def check_numbers(experiment: AnyExperiment) -> None:
@@ -113,6 +113,48 @@ def check_rows(rows: int, experiment: Experiment, mesh: Mesh) -> None:
             f"{batch_ways(mesh)} devices in {accumulate} parts. "
             f"The nearest that can: {near} (--batch)."
         )
+
+
+# Fields of an example whose first axis are the tokens that a model reads.
+TEXTS = ("inputs", "source", "decoder_inputs", "query_inputs", "sentences")
+
+
+def check_axes(mesh: Mesh, model: Any, data: Prepared, order: Order) -> None:
+    """Refuse axes of the mesh that don't divide what they split of this model and data.
+
+    Raises:
+        UserError: naming it, and the nearest sizes.
+    """
+    kind, parts = type(model).__name__, list(model.axis_sizes())
+    if (ways := mesh.shape["expert"]) > 1 and "experts" not in {p[0] for p in parts}:
+        raise UserError(
+            f"sharding.expert={ways} splits the experts of a mixture, and {kind} has "
+            "none. Leave it out, or give --model.feedforward MoE."
+        )
+    if (ways := mesh.shape["sequence"]) > 1 and model.sequential:
+        raise UserError(
+            f"sharding.sequence={ways} splits the tokens of a text over devices, and "
+            f"{kind} reads them one after the other. Leave it out: --fsdp splits "
+            "the batch."
+        )
+    for axis, field, size in parts:
+        for name in ACTIVATIONS[axis]:
+            array = f"model.{field}={size}"
+            check_divides(mesh, name, size, array, f"or give another model.{field}")
+    for shape in order.shapes:
+        for each in data.training_fields:
+            if each.name in TEXTS:
+                sizes = shape.rows, *each.sized(shape.length)
+                _check_length(mesh, each.name, sizes)
+
+
+def _check_length(mesh: Mesh, name: str, sizes: tuple[int, ...]) -> None:
+    """Refuse a length that the devices of a sequence can't divide."""
+    ways, length = mesh.shape["sequence"], sizes[1]
+    below = length // ways * ways
+    near = " or ".join(str(n) for n in (below, below + ways) if n)
+    array = f"the {length} tokens of '{name}' {sizes}"
+    check_divides(mesh, "sequence", length, array, f"or give texts of {near} tokens")
 
 
 def check_targets(objective: ObjectiveBase, order: Order, held: Windows) -> None:

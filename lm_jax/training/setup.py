@@ -18,6 +18,7 @@ from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.selectors import parted
 from lm_jax.sharding import batch_ways, state_shardings
 from lm_jax.training.checks import (
+    check_axes,
     check_devices,
     check_evaluations,
     check_rows,
@@ -81,6 +82,7 @@ def set_up(
     ways = batch_ways(mesh) * experiment.execution.accumulate
     order = data.order(experiment.seed_of("order"), experiment.batch, ways)
     check_rows(order.shapes[-1].rows, experiment, mesh)
+    check_axes(mesh, model, data, order)
     check_targets(experiment.objective, order, held)
     example = example_of(data)
     params = parameter_shapes(model, experiment.objective, example)

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.kernels import attention
-from lm_jax.kernels.attention import Sight, attend, attend_long
+from lm_jax.kernels import attention_blocks
+from lm_jax.kernels.attention import Sight, attend
+from lm_jax.kernels.attention_blocks import attend_long
 from lm_jax.models.dropout import dropout, example_keys
 from lm_jax.models.patterns import causal_mask
 from lm_jax.models.softmax import kept_weights
+from lm_jax.sharding import Sharding, make_mesh, on_mesh
 from tests.properties import quick, slow_but
 
 
@@ -192,12 +194,12 @@ def test_a_sight_is_the_mask_of_its_words():
 @quick
 @given(st.integers(1, 20_000))
 def test_blocks_of_a_long_text_are_few_and_of_whole_queries_but_the_last(time):
-    blocks = attention._long_blocks(time)
+    blocks = attention_blocks._long_blocks(time)
     assert [start for start, _ in blocks] == [0, *(end for _, end in blocks[:-1])]
     assert blocks[-1][1] == time and len(blocks) <= 9
     *sizes, last = [end - start for start, end in blocks]
-    assert all(size % attention.QUERIES == 0 for size in sizes)
-    assert last % attention.QUERIES == 0 or last < attention.QUERIES
+    assert all(size % attention_blocks.QUERIES == 0 for size in sizes)
+    assert last % attention_blocks.QUERIES == 0 or last < attention_blocks.QUERIES
 
 
 @pytest.mark.parametrize("rows", [1, 2])
@@ -227,3 +229,28 @@ def test_one_token_makes_no_float32_copies_of_a_cache_in_bfloat16():
     mask = jnp.ones((1, 1, 1, 256), bool)
     compiled = jax.jit(attend).lower(query, key, value, mask).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < key.size
+
+
+@pytest.mark.parametrize("name", slow_but(["plain", *SIGHTS], "plain", "segments"))
+def test_several_devices_attend_to_a_text_that_they_share(name, monkeypatch):
+    """Values and gradients of both forms; of the plain one with bias and dropout."""
+    monkeypatch.setattr(attention_blocks, "QUERIES", 64)
+    arrays, ids = inputs(2, 4, 2, 300, 300, dim=8), jnp.arange(300)
+    bias = jnp.cos(jnp.arange(4 * 300 * 300.0)).reshape(1, 4, 300, 300)
+    kept = 2.0 * (jax.random.uniform(jax.random.key(1), (2, 4, 300, 300)) < 0.5)
+
+    def attends(q, k, v):
+        if name in SIGHTS:
+            return attend_long(q, k, v, SIGHTS[name], scale=0.3)
+        mask = SIGHTS["segments"].mask(ids, ids)
+        return attend(q, k, v, mask, kept, bias=bias, softcap=3.0)
+
+    def run(*arrays):
+        return all_of(attends, *arrays)
+
+    sharding = Sharding(sequence=2, tensor=2)
+    mesh = make_mesh(sharding, jax.devices()[:4])
+    together = jax.jit(on_mesh(run, sharding, mesh))
+    check(together(*arrays), jax.jit(run)(*arrays), 1e-5)
+    if name == "plain":  # scores are of a device's own queries and heads
+        assert "f32[2,2,150,300]" in together.lower(*arrays).compile().as_text()

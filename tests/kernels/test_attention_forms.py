@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 from lm_jax.kernels import attention_forms, attention_gpu
-from lm_jax.kernels.attention import Sight, attend, attend_long
+from lm_jax.kernels.attention import Sight, attend
+from lm_jax.kernels.attention_blocks import attend_long
 from lm_jax.kernels.attention_forms import KERNELS, form_of, form_problem
 from lm_jax.kernels.attention_gpu import attend_cudnn
 from lm_jax.models import (

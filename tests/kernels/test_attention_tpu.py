@@ -58,14 +58,13 @@ def test_values_and_gradients_are_those_of_the_plain_form(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharding", [Sharding(fsdp=4), Sharding(tensor=2)], ids=str)
-def test_each_device_attends_for_its_own_rows_and_heads(sharding):
+@pytest.mark.parametrize(
+    "sharding", [Sharding(fsdp=4), Sharding(tensor=2), Sharding(sequence=2)], ids=str
+)
+def test_each_device_attends_for_its_own_rows_heads_and_queries(sharding):
     arrays = inputs(4, 2, 2, TIME, TIME, dim=64)
     plain, kernel = forms(segments=True, rows=4)
-    devices = jax.devices()[:4]
-    if sharding.tensor == 2:
-        devices = devices[:2]
-    mesh = make_mesh(sharding, devices)
+    mesh = make_mesh(sharding, jax.devices()[: sharding.least])
     run = jax.jit(on_mesh(lambda *a: all_of(kernel, *a), sharding, mesh))
     check(run(*arrays), jax.jit(all_of, static_argnums=0)(plain, *arrays), 1e-5)
 

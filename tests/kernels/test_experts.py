@@ -153,6 +153,24 @@ def test_each_device_serves_its_own_rows(monkeypatch, name, sharding):
     check(found, jax.jit(results, static_argnums=0)(plain, *arrays))
 
 
+@pytest.mark.slow
+def test_tokens_travel_to_experts_on_other_devices_however_few_are_busy():
+    """Evenly routed they travel once; here all of them choose the same two experts."""
+    sharding = Sharding(expert=2, sequence=2, tensor=2)
+    mesh = make_mesh(sharding, jax.devices())
+    arrays = inputs(np.broadcast_to(np.arange(4) < 2, (4, 6, 4)))
+
+    def run(*arrays):
+        return results(lambda x, w, layers: mixture(x, w, 2, layers, bend), *arrays)
+
+    run = jax.jit(on_mesh(run, sharding, mesh))
+    check(run(*arrays), jax.jit(results, static_argnums=0)(plain, *arrays))
+    text = run.lower(*arrays).compile().as_text()
+    assert "all-to-all" in text
+    # No device ever holds another one's experts.
+    assert "f32[2,6,4]" in text and "f32[4,6,4]" not in text
+
+
 def lowered(served, k, target, dtype="float32"):
     """The program of a step, for a target."""
 

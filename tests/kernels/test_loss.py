@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_jax.kernels import loss
-from lm_jax.kernels.loss import cross_entropy, in_pieces, pieces_of
+from lm_jax.kernels.loss import cross_entropy, in_pieces, nats_in_pieces, pieces_of
 from lm_jax.models import Encoder, EncoderDecoder, Recurrent, Rotary, Transformer
 from lm_jax.objectives import MaskedTokens, NextToken, Seq2Seq
 from lm_jax.sharding import Sharding, make_mesh, on_mesh
@@ -169,3 +169,25 @@ def test_a_mesh_that_splits_rows_takes_larger_pieces():
 
     assert pieces() == 4
     assert on_mesh(pieces, Sharding(fsdp=2), mesh)() == 2
+
+
+def test_devices_that_share_a_text_cut_their_own_parts_of_it(monkeypatch):
+    monkeypatch.setattr(loss, "PIECE", 2 * 3 * 4)
+    mesh = make_mesh(Sharding(sequence=2), jax.devices()[:2])
+    hidden = jnp.cos(jnp.arange(2 * 12 * 4.0)).reshape(2, 12, 4)
+    kernel, targets = jnp.sin(jnp.arange(12.0)).reshape(4, 3), jnp.arange(24) % 3
+
+    def run(hidden):
+        given = hidden, targets.reshape(2, 12)
+
+        def of_piece(x, t):
+            return ((x @ kernel)[..., 0] * t).sum(), {}
+
+        summed, _ = in_pieces(of_piece, *given, vocab_size=3)
+        return nats_in_pieces(lambda x: x @ kernel, *given, 3), summed
+
+    assert on_mesh(pieces_of, Sharding(sequence=2), mesh)(2, 12, 3) == 2
+    together = jax.jit(on_mesh(run, Sharding(sequence=2), mesh))(hidden)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), together, run(hidden)
+    )

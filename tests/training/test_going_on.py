@@ -65,10 +65,11 @@ def unmoved(folder):
 
 
 def test_other_devices_and_another_layout_go_on_as_if_never_moved(unmoved):
-    """fsdp 4 of 8 devices, then 2, then 1 in two parts, then scanned."""
+    """8 devices, then 4 that share texts, then 1 in two parts, then scanned."""
+    shared = ("--fsdp", "2", "--sequence", "2", "--rule-set", "zero1")
     stages = [
         (8, ["--fsdp", "4", "--budget", "4 steps"]),
-        (2, ["--fsdp", "2", "--budget", "8 steps"]),
+        (4, [*shared, "--budget", "8 steps"]),
         (1, ["--accumulate", "2", "--budget", "12 steps"]),
         (1, ["--scan", "True", "--budget", "16 steps"]),
     ]

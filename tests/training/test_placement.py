@@ -106,3 +106,11 @@ def test_memory_of_a_device_does_not_grow_with_their_number(name):
     few = temporaries(*FAMILIES[name], Sharding(fsdp=2), 2, rows=16)
     many = temporaries(*FAMILIES[name], Sharding(fsdp=8), 8, rows=16)
     assert many < 1.1 * few
+
+
+@pytest.mark.slow
+def test_memory_falls_with_the_devices_that_share_a_text():
+    """At the same rows a device."""
+    alone = temporaries(*FAMILIES["decoder"], Sharding(), 1, rows=16)
+    shared = temporaries(*FAMILIES["decoder"], Sharding(sequence=4), 4, rows=16)
+    assert shared < 0.4 * alone

@@ -1,0 +1,219 @@
+"""Every axis of the mesh: the losses and parameters of one device, family by family."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lm_jax.averages import MovingAverage
+from lm_jax.errors import UserError
+from lm_jax.experiment import load
+from lm_jax.experiment.overrides import override
+from lm_jax.models import (
+    LSTM,
+    ALiBi,
+    Alternating,
+    Encoder,
+    EncoderDecoder,
+    GatedConv,
+    GatedLinear,
+    MoE,
+    NoPositions,
+    Recurrent,
+    Rotary,
+    Transformer,
+)
+from lm_jax.objectives import MaskedTokens, NextToken, Seq2Seq
+from lm_jax.optimizers import SGD, transformation
+from lm_jax.sharding import Sharding, make_mesh, on_mesh, state_shardings, to_mesh
+from lm_jax.training.layout import Placed, layout
+from lm_jax.training.setup import set_up
+from lm_jax.training.state import first_state
+from lm_jax.training.step import make_train_step
+from tests.first import first_params
+from tests.properties import slow_but
+from tests.tiny import write_tiny
+
+ROWS, TIME, VOCAB = 8, 8, 24
+BLOCKS = {"layers": 2, "heads": 2, "width": 16, "vocab_size": VOCAB, "dropout": 0.1}
+ONE = BLOCKS | {"layers": 1}
+AVERAGE = MovingAverage(0.5)
+FAMILIES = {
+    "decoder": (
+        Transformer(**BLOCKS, positions=Rotary(), attention=Alternating(window=3)),
+        NextToken(),
+    ),
+    "experts": (
+        Transformer(
+            **BLOCKS,
+            positions=ALiBi(),
+            use_bias=True,
+            scan=True,
+            feedforward=MoE(experts=4, ratio=1.0),
+        ),
+        NextToken(),
+    ),
+    "encoder": (Encoder(**ONE, positions=Rotary()), MaskedTokens()),
+    "both": (
+        EncoderDecoder(**ONE, feedforward=MoE(experts=2, k=2, ratio=1.0)),
+        Seq2Seq(),
+    ),
+    "linear": (
+        Transformer(**ONE, positions=NoPositions(), mixer=GatedLinear(chunk=3)),
+        NextToken(),
+    ),
+    "recurrent": (Recurrent(LSTM(), 1, 16, vocab_size=VOCAB), NextToken()),
+    "convolutional": (GatedConv(layers=1, width=16, vocab_size=VOCAB), NextToken()),
+}
+# Each family with the meshes that it stands for.
+MESHES = {
+    "data-sequence": ("decoder", Sharding(data=2, sequence=4)),
+    "replica-fsdp": ("decoder", Sharding(replica=2, fsdp=4)),
+    "zero1": ("decoder", Sharding(data=4, fsdp=2, rule_set="zero1")),
+    "fsdp-expert-tensor": ("experts", Sharding(fsdp=2, expert=2, tensor=2)),
+    "encoder": ("encoder", Sharding(sequence=2, tensor=2, fsdp=-1)),
+    "both": ("both", Sharding(sequence=2, expert=2)),
+    "linear": ("linear", Sharding(tensor=2, replica=2)),
+    "recurrent": ("recurrent", Sharding(fsdp=2, tensor=2, rule_set="zero1")),
+    "convolutional": ("convolutional", Sharding(sequence=4)),
+}
+
+
+def batches(objective):
+    """Three batches of an objective's fields, with two texts in each row."""
+    made = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        names = {"inputs", "targets", "originals", "source", "decoder_inputs"}
+        names &= {*objective.reads}
+        batch = {
+            n: rng.integers(0, VOCAB, (ROWS, TIME)).astype(np.int32) for n in names
+        }
+        batch["mask"] = rng.integers(0, 2, (ROWS, TIME)).astype(np.float32)
+        if "segments" in objective.may_read:
+            second = np.arange(TIME) >= rng.integers(2, TIME, (ROWS, 1))
+            batch["segments"] = 1 + second.astype(np.int32)
+        if "masked_positions" in objective.reads:
+            each = np.sort(rng.permuted(np.tile(np.arange(TIME), (ROWS, 1)), axis=1))
+            batch["masked_positions"] = each[:, : TIME // 2].astype(np.int32)
+        made.append(batch)
+    return made
+
+
+@functools.cache
+def start(name):
+    """The step and the first state of a family."""
+    model, objective = FAMILIES[name]
+    example = {k: jnp.asarray(v[:1]) for k, v in batches(objective)[0].items()}
+    params = first_params(model, 0, example, method=objective.predict)
+    rule = transformation(SGD(momentum=0.9, clip=None), lambda step: 0.05, params)
+    step = make_train_step(
+        model, objective, rule, lambda s: 0.05, seed=1, average=AVERAGE
+    )
+    return step, first_state(params, rule, AVERAGE)
+
+
+def trained(name, sharding, devices):
+    """Losses and the state after three steps."""
+    mesh = make_mesh(sharding, jax.devices()[:devices])
+    step, state = start(name)
+    places = state_shardings(sharding, mesh, state)
+    state = jax.device_put(state, places)
+    step = jax.jit(on_mesh(step, sharding, mesh), out_shardings=(places, None))
+    losses = []
+    for batch in batches(FAMILIES[name][1]):
+        state, metrics = step(state, to_mesh(batch, mesh))
+        losses.append(float(metrics["loss"]))
+    return losses, state
+
+
+@functools.cache
+def alone(name):
+    return trained(name, Sharding(), 1)
+
+
+@pytest.mark.parametrize("case", slow_but(MESHES, "recurrent"))
+def test_devices_together_learn_what_one_does_alone(case):
+    """With dropout, several texts in a row, a momentum and an average."""
+    name, sharding = MESHES[case]
+    expected, whole = alone(name)
+    losses, state = trained(name, sharding, 8)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    for part in ("params", "average", "opt_state"):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5),
+            jax.device_get(getattr(state, part)),
+            jax.device_get(getattr(whole, part)),
+        )
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """Set the tiny experiment up on some devices, with fields of its own."""
+    write_tiny(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def prepare(args, devices=8, name="tiny.py"):
+        experiment = override(load(name).experiment, args.split(), "train")
+        return set_up(experiment, jax.devices()[:devices])
+
+    return prepare
+
+
+MIXTURE = "--model.feedforward MoE --model.feedforward.experts 4"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (
+            "--sequence 8 --data.context 20",
+            "'inputs' (8, 20). The nearest .* 5 or 10; ",
+        ),
+        ("--sequence 8 --data.context 20", "or give texts of 16 or 24 tokens."),
+        (f"--expert 8 {MIXTURE}", "expert=8 .* model.feedforward.experts=4. .* do: 4;"),
+        (
+            "--tensor 4",
+            "tensor=4 doesn't divide model.heads=2. The nearest that do: 2;",
+        ),
+        ("--expert 2", "splits the experts of a mixture, and Transformer has none"),
+        ("--sequence 2 --model.mixer GatedLinear", "reads them one after the other"),
+    ],
+)
+def test_what_an_axis_can_not_split_is_said_before_anything_compiles(
+    prepared, args, words
+):
+    with pytest.raises(UserError, match=words.replace("(8, 20)", r"\(8, 20\)")):
+        prepared(args)
+
+
+def test_what_reads_tokens_one_after_the_other_shares_no_text(prepared):
+    with pytest.raises(UserError, match="sequence=2 .* Recurrent reads them one after"):
+        prepared("--sequence 2", name="tiny.py:recurrent")
+
+
+def test_a_layout_is_of_like_layers_once_and_of_what_a_device_has(prepared):
+    args = f"{MIXTURE} --model.layers 3 --expert 2 --tensor 2 --rule-set zero1"
+    found = {each.name: each for each in layout(prepared(args))}
+    up = ("block_0..2/up/kernel", (4, 16, 64), ("expert", "", "tensor"))
+    assert found[up[0]] == Placed(*up, bytes=3 * 4 * 4 * 16 * 64 // 4)
+    assert found["embedding"].spec == ("", "")
+
+
+@pytest.mark.slow
+def test_first_values_and_batches_are_the_same_on_meshes_of_any_sizes(prepared):
+    """Six devices, by threes and twos, begin as one does."""
+    args = "--data.context 18 --model.width 24 --model.heads 3 --batch 12"
+    one = prepared(args, 1)
+    for axes in ("--fsdp 3 --sequence 2", "--tensor 3 --replica 2 --rule-set zero1"):
+        many = prepared(f"{args} {axes}", 6)
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            jax.device_get(many.first_state().params),
+            jax.device_get(one.first_state().params),
+        )
+        for step in (0, 5):
+            rows = [each.order.batch(step) for each in (many, one)]
+            jax.tree.map(np.testing.assert_array_equal, *rows)
