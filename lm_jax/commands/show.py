@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import jax
 
 from lm_jax.commands.as_json import print_json
-from lm_jax.commands.train import describe, resolve
+from lm_jax.commands.train import describe, mesh_of, resolve
 from lm_jax.experiment import flatten
 from lm_jax.platform import called
 from lm_jax.runs.display import Display
 from lm_jax.selectors import path_name, select
 from lm_jax.training.compiled import Compiled
+from lm_jax.training.layout import layout, on_device
 from lm_jax.training.resolved import Setup
 from lm_jax.training.setup import CACHE, set_up
 from lm_jax.training.trained import begins_of, frozen_of
@@ -22,10 +23,12 @@ USAGE = """\
 usage: ./launch.sh show FILE[:VARIANT] [--json] [--FIELD VALUE ...]
 
 Prints what an experiment resolves to: every field, every parameter with its
-shape, how many there are, which decay, operations and memory a step. Nothing
-is trained. --json prints {"experiment": {FIELD: VALUE}, "parameters": [{"name",
-"shape", "decays", "rate", "frozen", "begins"}], "resolved": {"steps",
-"tokens_per_step", "flops_per_token", "parameters", "memory": {NAME: BYTES}}}."""
+shape, how many there are, which decay, operations and memory a step; on several
+devices, which axes of the mesh split each, and its bytes on a device. Nothing is
+trained. --json prints {"experiment": {FIELD: VALUE}, "parameters": [{"name",
+"shape", "decays", "rate", "frozen", "begins"}], "layout": [{"name", "shape",
+"spec", "bytes"}], "resolved": {"steps", "tokens_per_step", "flops_per_token",
+"parameters", "memory": {NAME: BYTES}}}."""
 
 
 class Parameter(NamedTuple):
@@ -76,6 +79,8 @@ def main(args: list[str]) -> int:
     display = Display(0)
     display.header("experiment", fields)
     _print_parameters(setup, parameters)
+    if setup.mesh.size > 1:
+        _print_layout(setup)
     rows = describe(setup)
     rows.append(("FLOPs a token", f"{setup.units.flops / setup.units.tokens:,.0f}"))
     rows += [(name, _bytes(size)) for name, size in memory.items()]
@@ -93,6 +98,7 @@ def _object(
     return {
         "experiment": dict(fields),
         "parameters": [each._asdict() for each in parameters],
+        "layout": [each._asdict() for each in layout(setup)],
         "resolved": {
             "steps": setup.total,
             "tokens_per_step": setup.units.tokens,
@@ -141,6 +147,23 @@ def _print_parameters(setup: Setup, parameters: list[Parameter]) -> None:
         sides = " x ".join(map(str, shape))
         print(f"  {name:34}{sides:>14}{math.prod(shape):>12,}  {word}")
     print(f"  {'total':48}{setup.parameters:>12,}")
+
+
+def _print_layout(setup: Setup) -> None:
+    """A line for each parameter, like layers as one: what splits it, and its share."""
+    print(f"layout: {mesh_of(setup)}")
+    print(f"  {'name':30}{'shape':>14}{'a device':>11}  split by")
+    for name, shape, spec, size in layout(setup):
+        if len(name) > 29:
+            print(textwrap.fill(f"  {name}", 80, subsequent_indent="  "))
+            name = ""
+        split = f"({', '.join(axis or 'None' for axis in spec)})" if any(spec) else "()"
+        sides = " x ".join(map(str, shape))
+        print(f"  {name:30}{sides:>14}{_bytes(size):>11}  {split}")
+    state = setup.placed_shapes()
+    for name, part in (("optimizer", state.opt_state), ("average", state.average)):
+        if part is not None:
+            print(f"  {name:44}{_bytes(on_device(part)):>11}")
 
 
 def _memory(setup: Setup) -> dict[str, int]:

@@ -175,7 +175,7 @@ def test_another_text_than_the_run_began_with_is_refused(command, folder, capsys
 def test_show_lists_every_parameter_and_whether_it_decays(folder, capsys):
     rates = ["--optimizer.rates", "norm", "0.5", ".*", "1"]
     frozen = ["--frozen", "down/", "True", ".*", "False"]
-    said = printed(capsys, "show", "tiny.py", *rates, *frozen)
+    said = printed(capsys, "show", "tiny.py", *rates, *frozen, "--fsdp", "2")
     line = next(row for row in said.splitlines() if "block_0/up/kernel" in row)
     assert "16 x 64" in line and "1,024" in line and line.endswith("yes")
     line = next(row for row in said.splitlines() if "attention_norm/scale" in row)
@@ -183,6 +183,9 @@ def test_show_lists_every_parameter_and_whether_it_decays(folder, capsys):
     line = next(row for row in said.splitlines() if "block_0/down/kernel" in row)
     assert line.endswith("frozen")
     assert "FLOPs a token" in said and "a device holds" in said
+    _, placed = said.split("layout: 4 data x 2 fsdp\n")
+    line = next(row for row in placed.splitlines() if "block_0/up/kernel" in row)
+    assert line.split()[-4:] == ["2.048", "kB", "(fsdp,", "None)"]
 
 
 def test_diff_of_runs_and_files(folder, capsys):
