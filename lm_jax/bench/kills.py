@@ -30,7 +30,7 @@ runpy.run_module("lm_jax", run_name="__main__", alter_sys=True)
 """
 _STACK_SECONDS = 0.05  # at most, until a stack is written
 # How fast a step was is another each time.
-_TIMED = ("tokens_per_second", "data_wait")
+_TIMED = ("tokens_per_second", "data_wait", "seconds")
 _SAME = ("scores", "best", "steps", "tokens", "parameters")
 
 

@@ -33,16 +33,20 @@ from lm_jax.runs.sinks import check_sinks
 from lm_jax.scaling.jobs import JOBS
 from lm_jax.scaling.launching import described, launch
 from lm_jax.scaling.place import FLAGS, Place, place_of
+from lm_jax.scaling.pods import of_metadata
 from lm_jax.scaling.taking_part import taking_part
 from lm_jax.training.counting import count_run
 from lm_jax.training.loop import Outcome
+from lm_jax.training.profiling import Profile
 from lm_jax.training.resolved import Setup
 from lm_jax.training.run import train_run
 from lm_jax.training.setup import set_up
+from lm_jax.training.spent import told
 
+_STEPS = "the first and the last step to trace, FIRST:LAST,"
 USAGE = """\
 usage: ./launch.sh train FILE[:VARIANT] [--run DIRECTORY] [--from RUN]
-                         [--processes N] [--FIELD VALUE ...]
+                         [--processes N] [--profile FIRST:LAST] [--FIELD VALUE ...]
 
 Trains the experiment of a file, or one of its variants. Any field can be
 changed by its dotted name; a run that was started before goes on. With --from,
@@ -60,15 +64,19 @@ shape, and what --initial.renamed, .resized, .new and .dropped name.
 
 With --processes N, so many processes of this machine train one run together;
 all but the first write what they say into process_K.log of the run. On several
-machines each process is told its place; SLURM (srun) and torchrun tell it by
-themselves, and what is said here wins:
+machines each process is told its place; SLURM (srun), torchrun and TPU pods
+tell it by themselves, and what is said here wins:
 
   --processes N             how many there are
   --process K               which of them this is, from 0
   --coordinator HOST:PORT   where process 0 waits for the others
   --timeout SECONDS         that any wait may take, a step too; 600 if not given
   --dry-run                 print what would be run, and run nothing
-  --on slurm|tpu|kubernetes with --dry-run: a text that starts it there"""
+  --on slurm|tpu|kubernetes with --dry-run: a text that starts it there
+
+--profile FIRST:LAST traces these steps, as in --profile 10:13, for XProf and
+Perfetto: the trace lies in the run, and what shows it is said. It waits for the
+device before the first and after the last of them."""
 
 
 class Resolved(NamedTuple):
@@ -104,7 +112,8 @@ def resolve(args: list[str], command: str) -> Resolved:
         rest = ["--initial", "FromRun", f"--initial.run={source}", *rest]
     asked = {"-h", "--help"} & set(rest)
     rest = [arg for arg in rest if arg not in asked]
-    others = (*({"train": ["run"], "plan": ["topology"]}.get(command, [])), "from")
+    own = {"train": ["run", "profile"], "plan": ["topology"]}
+    others = (*own.get(command, []), "from")
     program = f"{called()} {command} {address}"
     changed = override(named.experiment, rest, program, others)
     dropped = _dropped(named.experiment, changed, rest)
@@ -165,7 +174,7 @@ def main(args: list[str]) -> int:
     said, args = _said(args)
     machines, args = taken("--on", args, f"one of {', '.join(JOBS)}")
     dry, args = "--dry-run" in args, [arg for arg in args if arg != "--dry-run"]
-    place = place_of(said, os.environ)
+    place = place_of(said, {**of_metadata(), **os.environ})
     if dry or machines is not None:
         return _print_launch(place or Place(), args, dry, machines)
     if place is not None and place.process is None:
@@ -185,6 +194,7 @@ def _said(args: list[str]) -> tuple[dict[str, str], list[str]]:
 
 def _run_of(args: list[str]) -> Path:
     """The directory of the run that several processes are to train."""
+    _, args = taken("--profile", args, _STEPS)
     named, run, _ = resolve(args, "train")
     if not named.experiment.in_steps:
         raise UserError(f"{args[0]} is fitted by one pass that counts, in one process.")
@@ -211,9 +221,11 @@ def _print_launch(
 
 def _train(args: list[str]) -> int:
     """Train, in this process or as one of several."""
+    traced, args = taken("--profile", args, _STEPS)
     named, run, dropped = resolve(args, "train")
     experiment: Any = named.experiment
     run = run or named.run
+    profile = Profile(traced, run)
     if not experiment.in_steps:
         if jax.distributed.is_initialized():
             raise UserError(
@@ -234,7 +246,7 @@ def _train(args: list[str]) -> int:
         display.message(said)
     if setup.start is not None:
         display.header("parameters", setup.start.table)
-    outcome = train_run(experiment, run, setup, display)
+    outcome = train_run(experiment, run, setup, display, profile=profile)
     if outcome.signal is not None:
         print(f"Stopped and saved at step {int(outcome.state.step)}. To go on:")
         print(f"  {called()} train {shlex.join(args)}")
@@ -316,6 +328,8 @@ def _conclude(
         what = "loss, gradient or update was not finite"
         say(f"Steps that were skipped because their {what}: {skipped}.")
     _say_published(say, experiment.published)
+    if "goodput" in (result := read_result(run)):
+        say(told(result))
     prompt = prompt_of(experiment)
     if prompt is None and "source" in experiment.objective.reads:
         prompt = "TEXT"

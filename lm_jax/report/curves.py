@@ -17,7 +17,7 @@ from lm_jax.runs.picture import Series, series, smoothed
 _FEW = 50  # points; of more, where a curve begins doesn't set how high it is drawn
 _MOST = 250  # points of a curve that is drawn: a screen shows no more
 # What says nothing of learning, or the same as the step.
-_LEFT_OUT = ("step", "data_wait", "validation_tokens", *DIGESTS)
+_LEFT_OUT = ("step", "seconds", "data_wait", "validation_tokens", *DIGESTS)
 
 Steps = Int[np.ndarray, " points"]
 Values = Float[np.ndarray, " points"]

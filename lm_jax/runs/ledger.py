@@ -61,10 +61,16 @@ class Past:
 
     Args:
         rows: of metrics.jsonl, after the checkpoint that it goes on from.
+
+    Attributes:
+        seconds: that the run had taken at the last of them; 0 where there is none.
     """
 
     def __init__(self, rows: Iterable[dict] = ()):
         self._rows = ledger(rows)
+        self.seconds = max(
+            (r.get("seconds", 0.0) for r in self._rows.values()), default=0.0
+        )
 
     def differs(self, step: int, now: Row) -> str:
         """Say where a step came out otherwise; "" where it didn't, or was said."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lm_jax.scaling.chips import Chip
+from lm_jax.chips import Chip
 from lm_jax.scaling.collectives import Collective, collectives, kind_of
 from lm_jax.scaling.hlo import (
     Array,

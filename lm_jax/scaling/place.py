@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from lm_jax.distributed import DEADLINE
 from lm_jax.errors import UserError
+from lm_jax.scaling.pods import HOST, PROCESS, PROCESSES, pod
 
 FLAGS = ("--processes", "--process", "--coordinator", "--timeout")
 PORT = 4217
@@ -66,10 +67,12 @@ class _Scheduler:
     port: str = ""
 
 
+_POD = "the TPU pod"
 # SLURM's are those of a step: the allocation's are there in a shell too.
 _SCHEDULERS = (
     _Scheduler("SLURM", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
     _Scheduler("torchrun", "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"),
+    _Scheduler(_POD, PROCESSES, PROCESS, HOST),
 )
 
 
@@ -83,6 +86,7 @@ def place_of(said: Mapping[str, str], variables: Mapping[str, str]) -> Place | N
     Raises:
         UserError: a value is none, one is missing, or they contradict each other.
     """
+    variables = {**variables, **pod(variables)}
     timeout = _timeout(said.get("--timeout"))
     many = _whole("--processes", said.get("--processes"), 1)
     which = _whole("--process", said.get("--process"), 0)
@@ -144,6 +148,8 @@ def _complete(by: _Scheduler, variables: Mapping[str, str]) -> bool:
 def _coordinator(by: _Scheduler, variables: Mapping[str, str]) -> str:
     if by.port:
         return f"{variables[by.hosts]}:{variables[by.port]}"
+    if by.name == _POD:
+        return f"{variables[by.hosts]}:{PORT}"
     # Two jobs on one machine have two ports.
     port = 61440 + int(variables.get("SLURM_JOB_ID", "0")) % 4096
     return f"{first_host(variables[by.hosts])}:{port}"

@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
+from lm_jax.chips import CHIPS, Chip
 from lm_jax.errors import UserError, nearest
 from lm_jax.platform import called, devices
-from lm_jax.scaling.chips import CHIPS, Chip
 
 CPU = "cpu"
 _FORMS = "cpu:N, " + ", ".join(

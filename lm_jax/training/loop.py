@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,77 +13,21 @@ from lm_jax.evaluation import Found
 from lm_jax.platform import give_back_memory
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.display import Display
-from lm_jax.runs.ledger import Past, digest_of_parameters
-from lm_jax.runs.metrics import MetricsLog, append_sample
+from lm_jax.runs.ledger import digest_of_parameters
 from lm_jax.runs.model import NeuralModel
-from lm_jax.runs.sinks import Sink
 from lm_jax.sharding import share_of, to_mesh
 from lm_jax.training.averaging import mean_of_checkpoints
 from lm_jax.training.beginning import first_values
 from lm_jax.training.blame import Blamed, Spikes, diverged, save_spike
+from lm_jax.training.clock import Clock
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.guards import Interrupt
-from lm_jax.training.progress import Clock, Progress
+from lm_jax.training.outputs import Outputs
+from lm_jax.training.progress import Progress
 from lm_jax.training.resolved import Setup
 from lm_jax.training.restart import rescaled, save_state
 from lm_jax.training.scoring import Scored
 from lm_jax.training.state import TrainState
-from lm_jax.training.watchdog import Watchdog
-
-SHOWN = ("loss", "bits_per_byte", "masked_accuracy", "accuracy")
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where a run writes, and what it shows.
-
-    Attributes:
-        run: its directory.
-        display, metrics, sinks: what is written to. Of several processes one has
-            metrics: it writes.
-        past: what was written of the steps that are made again.
-        watchdog: that is told what goes on.
-    """
-
-    run: Path
-    display: Display
-    metrics: MetricsLog | None
-    sinks: list[Sink]
-    past: Past
-    watchdog: Watchdog = Watchdog(None)
-
-    def write(self, step: int, values: dict[str, float], **digests: int | None) -> None:
-        """One line of metrics.jsonl, and all of it but digests to every sink."""
-        row = values | {name: d for name, d in digests.items() if d is not None}
-        if self.metrics is None:
-            return
-        self.metrics.write(step, row)
-        if values:
-            for sink in self.sinks:
-                sink.write(step, values)
-        if otherwise := self.past.differs(step, row):
-            self.display.message(otherwise)
-
-    def show(self, step: int, name: str, found: Found, best: bool) -> None:
-        """What an evaluation found, for people; texts go to samples.txt too."""
-        shown = {key: found.scores[key] for key in SHOWN if key in found.scores}
-        if shown or found.scores:
-            self.display.evaluation(step, name, shown or found.scores, best)
-        for text in found.texts:
-            if self.metrics is not None:
-                append_sample(self.run / "samples.txt", step, text)
-            self.display.sample(step, text)
-
-    def work(self, description: str, done: int, total: int) -> None:
-        """Show work that is not training."""
-        self.watchdog.now(f"{description}, {done} of {total}")
-        self.display.work(description, done, total)
-
-    def close(self) -> None:
-        """Close what is written to."""
-        for output in ([self.metrics] if self.metrics else []) + self.sinks:
-            output.close()
-
 
 Prune = Callable[[Progress], bool]
 """Told what evaluations have found, says whether to stop before the end."""
@@ -118,7 +61,6 @@ class _Inside:
     progress: Progress
     checkpoints: Checkpoints
     outputs: Outputs
-    clock: Clock
     spikes: Spikes
 
 
@@ -160,23 +102,27 @@ def train(
         Diverged: when a loss, gradient or update is not finite.
         UserError: when the disk is full.
     """
-    clock, guard = Clock(), compiled.guard()
+    clock, guard = outputs.clock, compiled.guard()
     outputs.watchdog.now("compiling the step")
-    compiled.plan(setup)
+    with clock.during("compiling"):
+        compiled.plan(setup)
     check_alike("the first step", lambda: first_values(state.params, compiled.programs))
     constants = setup.constants()
-    began = time.perf_counter() - progress.seconds
     found: dict[str, Found] = {}
     pending: Made | None = None
     spikes = Spikes(setup.experiment.execution.spikes)
-    inside = _Inside(setup, compiled, progress, checkpoints, outputs, clock, spikes)
+    inside = _Inside(setup, compiled, progress, checkpoints, outputs, spikes)
     first = int(state.step)
     pruned = first < setup.total and prune(progress)
     if pruned or _out_of_patience(setup, progress, outputs.display):
         first = setup.total
+    clock.now("step")
     for done, batch, waited, fed in _feed(setup, first):
         outputs.watchdog.now(f"step {done}")
-        state, metrics = compiled.step(state, batch, constants)
+        outputs.profile.before(done, state)
+        with jax.profiler.StepTraceAnnotation("train", step_num=done):
+            state, metrics = compiled.step(state, batch, constants)
+        outputs.profile.after(done, state, outputs.display, clock)
         if compiled.large:
             jax.block_until_ready(state)
             give_back_memory(compiled.large)
@@ -197,21 +143,22 @@ def train(
             continue
         pending = mean = None
         if due:
-            with clock.paused():
+            with clock.during("evaluation"):
                 mean = mean_of_checkpoints(setup, state, checkpoints)
                 fitted = scored(setup, compiled, state, mean)
-                found |= _evaluate(setup, fitted, progress, outputs, clock, due)
+                found |= _evaluate(setup, fitted, progress, outputs, due)
         if setup.experiment.watch in due:
             state = rescaled(setup, state, progress)
             guard.check()
         elif not stop:
             continue
-        progress.seconds = time.perf_counter() - began
-        saved = setup.to_saved(state)
-        if setup.experiment.watch in due:
-            outputs.write(done, {}, parameters=digest_of_parameters(saved.params))
-        outputs.watchdog.now(f"saving the checkpoint of step {done}")
-        save_state(done, saved, progress, checkpoints, mean)
+        progress.seconds = clock.seconds()
+        with clock.during("checkpoints"):
+            saved = setup.to_saved(state)
+            if setup.experiment.watch in due:
+                outputs.write(done, {}, parameters=digest_of_parameters(saved.params))
+            outputs.watchdog.now(f"saving the checkpoint of step {done}")
+            save_state(done, saved, progress, checkpoints, mean)
         pruned = done < setup.total and prune(progress)
         if stop or pruned or _out_of_patience(setup, progress, outputs.display):
             break
@@ -258,8 +205,9 @@ def _record(inside: _Inside, state: Any, item: Made) -> None:
     skipped = {"skipped": float(progress.skipped)} if finite and row else {}
     # A share's digest names no batch.
     digest = None if several() else fed.digest
-    outputs.write(step, values | skipped, batch=digest)
-    rate = inside.clock.steps_per_second()
+    seconds = outputs.clock.total()
+    outputs.write(step, values | skipped, batch=digest, seconds=round(seconds, 3))
+    rate = outputs.clock.steps_per_second()
     outputs.display.progress(
         step,
         values["loss"],
@@ -273,7 +221,7 @@ def _record(inside: _Inside, state: Any, item: Made) -> None:
         left = inside.compiled.taken(state)
         diverged(inside.setup, left, progress, inside.checkpoints, folder, blamed)
     if spike := "" if row else inside.spikes.told(values):
-        with inside.clock.paused():
+        with outputs.clock.during("checkpoints"):
             _save_spike(inside, spike, blamed)
 
 
@@ -318,17 +266,17 @@ def _evaluate(
     fitted: Scored,
     progress: Progress,
     outputs: Outputs,
-    clock: Clock,
     due: list[str],
 ) -> dict[str, Found]:
     """Make the evaluations that are due, write down and show what they found."""
-    step, watch = fitted.step, setup.experiment.watch
+    step, watch, clock = fitted.step, setup.experiment.watch, outputs.clock
     values: dict[str, float] = {}
     found: dict[str, Found] = {}
     for name in due:
         evaluation = setup.experiment.evaluations[name]
         outputs.watchdog.now(f"the evaluation '{name}' of step {step}")
-        made = evaluation.run(fitted, "validation", outputs.work)
+        with clock.during("evaluation" if evaluation.watched else "samples"):
+            made = evaluation.run(fitted, "validation", outputs.work)
         found[name] = made
         prefix = "validation" if name == watch else name
         values |= {f"{prefix}_{key}": value for key, value in made.scores.items()}

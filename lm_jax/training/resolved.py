@@ -61,6 +61,7 @@ class Setup:
         guided: the run that the objective reads beside the model, if it does.
         left: paths of the parameters that checkpoints leave with the run or folder
             that they come from.
+        seconds: that it took to find all this out.
     """
 
     experiment: Experiment
@@ -82,6 +83,7 @@ class Setup:
     planned: Planned
     guided: Guided | None = None
     left: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     def on_mesh(self, step: Callable) -> Callable:
         """Trace a step for these devices."""

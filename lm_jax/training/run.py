@@ -1,6 +1,7 @@
 """Start a run, or go on with it."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, to_json
 from lm_jax.files import near
 from lm_jax.runs.base import keep_base
-from lm_jax.runs.checkpoints import Checkpoints, read_progress
+from lm_jax.runs.checkpoints import Checkpoints, read_progress, steps_of
 from lm_jax.runs.claim import check_claim, keep_claim
-from lm_jax.runs.code import changed_code
+from lm_jax.runs.code import changed_code, read_starts
 from lm_jax.runs.confusion import draw_confusion
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
@@ -34,15 +35,19 @@ from lm_jax.runs.result import (
 )
 from lm_jax.runs.sinks import open_sinks
 from lm_jax.training.beginning import beginning
+from lm_jax.training.clock import Clock
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.guards import Interrupt
-from lm_jax.training.loop import Outcome, Outputs, Prune, keep_on, train
+from lm_jax.training.loop import Outcome, Prune, keep_on, train
 from lm_jax.training.memory import check_batch, is_out_of_memory, ran_out
+from lm_jax.training.outputs import Outputs
 from lm_jax.training.planned import length_of
+from lm_jax.training.profiling import Profile
 from lm_jax.training.progress import Progress
 from lm_jax.training.resolved import Setup
 from lm_jax.training.restart import lengthened, restored
 from lm_jax.training.scoring import seen_before
+from lm_jax.training.spent import spent
 from lm_jax.training.state import TrainState
 from lm_jax.training.watchdog import Watchdog
 
@@ -55,6 +60,7 @@ def train_run(
     compiled: Compiled | None = None,
     prune: Prune = keep_on,
     interrupt: Interrupt | None = None,
+    profile: Profile = Profile(None),
 ) -> Outcome:
     """Train in a run directory, from its last checkpoint if it has one.
 
@@ -66,12 +72,17 @@ def train_run(
         compiled: functions of the same recipe, if a run of another seed has them.
         prune: says whether it is stopped before its end; it has no result then.
         interrupt: that listens already; where there is none, one does.
+        profile: traces some of its steps.
 
     Raises:
         UserError: when the directory holds another experiment, is in use, has
-            a damaged checkpoint, or can't be written; a step doesn't fit into memory.
+            a damaged checkpoint, or can't be written; a step doesn't fit into memory;
+            steps that are to be traced won't be made.
     """
+    made = steps_of(run)
+    clock = Clock("restart" if made else "start", setup.seconds)
     check_batch(setup)
+    profile.check(made[-1] if made else 0, setup.total)
     compiled = compiled or Compiled(setup)
     listening = Interrupt() if interrupt is None else nullcontext(interrupt)
     opened = open_run(run) if writes() else nullcontext(run)
@@ -100,7 +111,9 @@ def train_run(
         first = int(state.step)
         if first >= setup.total:
             display.message("The run has ended: there is nothing left to train.")
-        outputs = _open(experiment, run, first, display, watchdog)
+        outputs = _open(experiment, run, first, display)
+        clock.add_past(progress.seconds, outputs.past.seconds)
+        outputs = replace(outputs, watchdog=watchdog, clock=clock, profile=profile)
         try:
             outcome = train(
                 setup,
@@ -152,17 +165,15 @@ def _check_shared(run: Path) -> None:
         )
 
 
-def _open(
-    experiment: Experiment, run: Path, first: int, display: Display, watchdog: Watchdog
-) -> Outputs:
+def _open(experiment: Experiment, run: Path, first: int, display: Display) -> Outputs:
     """Open what a run writes of its steps, cut back to the one that it goes on from."""
     if not writes():
-        return Outputs(run, display, None, [], Past(), watchdog)
+        return Outputs(run, display, None, [], Past())
     log = MetricsLog(run / "metrics.jsonl")
     past = Past(log.truncate_after(first))
     truncate_samples(run / "samples.txt", first)
     sinks = open_sinks(experiment.outputs, run, to_json(experiment), first)
-    return Outputs(run, display, log, sinks, past, watchdog)
+    return Outputs(run, display, log, sinks, past)
 
 
 def _check(before: Any, setup: Setup, checkpoints: Checkpoints) -> None:
@@ -270,7 +281,12 @@ def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
         "trained_parameters": setup.trained,
         "scores": scores,
         "best": best and {"step": best[0], evaluation.watched: sign * best[1]},
-        "seconds": outcome.progress.seconds,
+        **spent(
+            outcome.progress.seconds,
+            len(read_starts(run)),
+            rate * setup.units.flops / setup.mesh.size,
+            setup.mesh.devices.flat[0].device_kind,
+        ),
         "tokens_per_second": rate * setup.units.tokens,
         "data_wait": outcome.clock.data_wait(),
         **({"skipped_steps": outcome.progress.skipped} if skips else {}),

@@ -1,6 +1,8 @@
 """From an experiment to all that a run needs, checked before any compiling."""
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,7 @@ def set_up(
     Raises:
         UserError: for anything that the user can mend.
     """
+    began = time.perf_counter()
     check_values(experiment)
     check_model(experiment.model)
     check_objective(experiment.objective)
@@ -129,7 +132,7 @@ def set_up(
         left=() if run and _stands_alone(run) else left_of(experiment, start, params),
     )
     _check_attention(setup)
-    return setup
+    return replace(setup, seconds=time.perf_counter() - began)
 
 
 def _stands_alone(run: Path) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.scaling.chips import CHIPS
+from lm_jax.chips import CHIPS
 from lm_jax.scaling.cost import count
 from lm_jax.scaling.products import meetings
 from tests.properties import quick

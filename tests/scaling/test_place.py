@@ -4,6 +4,7 @@ import pytest
 
 from lm_jax.errors import UserError
 from lm_jax.scaling.place import Place, first_host, place_of
+from lm_jax.scaling.pods import of_metadata
 
 SLURM = {
     "SLURM_STEP_NUM_TASKS": "4",
@@ -18,6 +19,12 @@ TORCHRUN = {
     "MASTER_ADDR": "head",
     "MASTER_PORT": "29500",
 }
+POD = {"TPU_WORKER_ID": "1", "TPU_WORKER_HOSTNAMES": "t0,t1,t2,t3"}
+SLICES = {
+    "MEGASCALE_NUM_SLICES": "3",
+    "MEGASCALE_SLICE_ID": "2",
+    "MEGASCALE_COORDINATOR_ADDRESS": "s0-t0:8080",
+}
 SAID = {"--processes": "2", "--process": "1", "--coordinator": "far:4217"}
 
 
@@ -25,6 +32,10 @@ def test_one_process_where_nothing_is_said():
     assert place_of({}, {}) is None
     assert place_of({"--processes": "1"}, TORCHRUN) is None
     assert place_of({}, TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"}) is None
+
+
+def test_a_pod_of_one_host_is_one_process():
+    assert place_of({}, POD | {"TPU_WORKER_HOSTNAMES": "t0"}) is None
 
 
 def test_a_number_alone_starts_all_of_them_here():
@@ -48,6 +59,38 @@ def test_what_is_said_wins_over_a_scheduler():
     assert place.timeout == 30
     place = place_of({"--coordinator": "near:1"}, SLURM)
     assert (place.processes, place.process, place.coordinator) == (4, 2, "near:1")
+
+
+@pytest.mark.parametrize("variables", [POD, POD | SLICES])
+def test_a_pod_says_what_jax_finds_in_it(variables, monkeypatch):
+    """A stand-in for the variables of GKE, and for the metadata of a TPU VM."""
+    from jax._src.clusters import cloud_tpu_cluster as cloud
+
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cloud.BaseTpuCluster, "wait_for_coordinator", lambda *_: None)
+    theirs = cloud.GkeTpuCluster
+    place = place_of({}, variables)
+    assert place.processes == theirs.get_process_count()
+    assert place.process == theirs.get_process_id()
+    assert place.coordinator == theirs.get_coordinator_address(1, "4217")
+    assert place.source == "the TPU pod" and place.timeout == 600
+    for name in variables:
+        monkeypatch.delenv(name)
+        half = {n: value for n, value in variables.items() if n != name}
+        assert place_of({}, half) is None
+        assert place_of(SAID, half).processes == 2
+    slices = "".join(f"{n}: '{v}'\n" for n, v in SLICES.items() if n in variables)
+    metadata = {
+        "agent-worker-number": "1",
+        "worker-network-endpoints": "a:0:t0,a:1:t1,a:2:t2,a:3:t3",
+        "tpu-env": f"ZONE: 'z'\n{slices}",
+    }
+    assert of_metadata() == {}
+    monkeypatch.setattr(cloud, "running_in_cloud_tpu_vm", True)
+    monkeypatch.setattr(cloud, "get_metadata", lambda key: (metadata[key], 200))
+    monkeypatch.delenv("TPU_SKIP_MDS_QUERY", raising=False)
+    assert of_metadata() == variables
 
 
 @pytest.mark.parametrize("missing", TORCHRUN)

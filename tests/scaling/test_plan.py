@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from lm_jax.chips import CHIPS
 from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
 from lm_jax.kernels.attention_tpu import flops
-from lm_jax.scaling.chips import CHIPS
 from lm_jax.scaling.cost import Cost, count
 from lm_jax.scaling.plan import Plan, plan
 from lm_jax.scaling.topology import Topology, topologies

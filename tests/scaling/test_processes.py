@@ -1,4 +1,4 @@
-"""Two real processes: the curve of one, and an end to whatever goes wrong."""
+"""Real processes: the curve of one, and an end to whatever goes wrong."""
 
 import os
 import re
@@ -8,11 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from lm_jax.runs.checkpoints import Checkpoints, steps_of
 from lm_jax.runs.metrics import read_metrics
+from lm_jax.runs.result import read_result
 from lm_jax.scaling.launching import local_places, words_of
 from lm_jax.scaling.place import Place
 from tests.tiny import write_tiny
@@ -80,7 +82,7 @@ def two_ranks(folder, run, *words, other=(), timeout="300", code=None):
 
 def made(run):
     """All numbers of a run that must come out the same, to the bit."""
-    timed = ("tokens_per_second", "data_wait", "batch", "parameters")
+    timed = ("tokens_per_second", "data_wait", "seconds", "batch", "parameters")
     return [
         {name: value for name, value in row.items() if name not in timed}
         for row in read_metrics(run / "metrics.jsonl")
@@ -105,30 +107,55 @@ def pid_of(run, process=1):
     return int(re.findall(r"\(pid (\d+)\)", (run / "process_1.log").read_text())[-1])
 
 
-def test_two_one_and_two_processes_make_the_run_of_one(folder):
-    """4 steps by two, 4 by one, 4 by two: equal to the bit to 12 by one of two devices.
+def parameters(run):
+    return Checkpoints(run / "checkpoints").restore_params(12)
 
-    A sum over two devices has one order, wherever they are.
-    """
-    assert ended(train(folder, "one", *CONSTANT))[0] == 0
-    for budget, words in (("4", ["2"]), ("8", ["1"]), ("12", ["2"])):
-        budget = ["--budget", f"{budget} steps", "--processes", *words]
-        status, said = ended(train(folder, "parts", *CONSTANT, *budget))
+
+def test_two_processes_make_the_run_of_one(folder):
+    """Equal to the bit: a sum over two devices has one order, wherever they are."""
+    for run, words in (("one", []), ("two", ["--processes", "2"])):
+        status, said = ended(train(folder, run, *CONSTANT, *words))
         assert status == 0, said
-    one, parts = folder / "one", folder / "parts"
-    assert made(parts) == made(one)
+    one, two = folder / "one", folder / "two"
+    assert made(two) == made(one)
     assert len(made(one)) == 12 + 3
-    samples = [(run / "samples.txt").read_bytes() for run in (one, parts)]
+    samples = [(run / "samples.txt").read_bytes() for run in (one, two)]
     assert samples[0] == samples[1]
-    last = [Checkpoints(run / "checkpoints").restore_params(12) for run in (one, parts)]
-    import jax
-
-    jax.tree.map(np.testing.assert_array_equal, *map(jax.device_get, last))
+    jax.tree.map(np.testing.assert_array_equal, parameters(one), parameters(two))
     # One has written: nothing is there twice, and only a log is there besides.
-    names = [{p.name for p in run.iterdir()} for run in (one, parts)]
+    names = [{p.name for p in run.iterdir()} for run in (one, two)]
     events = {n for each in names for n in each if n.startswith("events.")}
     assert names[1] - names[0] - events == {"process_1.log"}
-    assert "process 1 of 2" in (parts / "process_1.log").read_text()
+    assert "process 1 of 2" in (two / "process_1.log").read_text()
+
+
+def test_four_one_and_two_processes_with_parts_of_the_parameters_each(folder):
+    """4 steps by four on a mesh of both axes, 4 by one, 4 by two on another."""
+    run = folder / "parts"
+    average = ["--average", "LastCheckpoints", "--average.count", "3"]
+    words = [*CONSTANT, *average]
+    assert ended(train(folder, "whole", *words, devices=4))[0] == 0
+    for budget, mesh in (
+        ("4", ["--processes", "4", "--fsdp", "2", "--tensor", "2"]),
+        ("8", ["--processes", "1"]),
+        ("12", ["--processes", "2", "--fsdp", "4", "--profile", "10:11"]),
+    ):
+        budget = ["--budget", f"{budget} steps"]
+        status, said = ended(train(folder, "parts", *words, *budget, *mesh, devices=4))
+        assert status == 0, said
+    rows, whole = made(run), made(folder / "whole")
+    assert [sorted(row) for row in rows] == [sorted(row) for row in whole]
+    for row, same in zip(rows, whole, strict=True):
+        assert row == pytest.approx(same, rel=1e-4)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+        parameters(run),
+        parameters(folder / "whole"),
+    )
+    assert (run / "samples.txt").read_text().count("--- step") == 3
+    result = read_result(run)
+    assert result["starts"] == 3 and 0 < result["goodput"] < 1
+    assert (run / "profile" / "steps_10_to_11").exists()
 
 
 def test_sigterm_to_one_saves_on_all_and_a_killed_one_ends_the_others(folder):

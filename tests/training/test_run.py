@@ -60,7 +60,7 @@ def train(run, *args, file="tiny.py"):
 def curve(run):
     """(step, name, value) of everything that must come out the same."""
     rows = read_metrics(Path(run) / "metrics.jsonl")
-    timed = ("tokens_per_second", "data_wait")
+    timed = ("tokens_per_second", "data_wait", "seconds")
     return [
         (row["step"], name, value)
         for row in rows
