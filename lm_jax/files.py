@@ -1,6 +1,7 @@
 """Files and folders that are written whole, and one message where they can't be."""
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -29,6 +30,9 @@ _NO_PLACE = {
     errno.ENOENT: "its directory does not exist: make it first",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
 }
+
+# Some network file systems have no locks.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def near(path: Path | str) -> Path:
@@ -217,6 +221,68 @@ def whole_folder(folder: Path) -> Iterator[Path]:
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def resumed_folder(folder: Path) -> Iterator[Path | None]:
+    """Give a temporary folder as `whole_folder` does, that outlives a killed process.
+
+    What that one left is there again; an error leaves nothing. Of several processes
+    one fills it, and the others wait: they are given None, for the folder is there.
+    Where the file system has no locks, each has a folder of its own.
+
+    Raises:
+        UserError: as `whole_folder`.
+    """
+    with filling(folder):
+        try:
+            claimed = _claimed(folder)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            with whole_folder(folder) as temporary:
+                yield temporary
+            return
+        if claimed is None:
+            yield None
+            return
+        path, lock = claimed
+        try:
+            yield path
+            os.rename(path, folder)
+        except Exception:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        finally:
+            os.close(lock)
+
+
+def _claimed(folder: Path) -> tuple[Path, int] | None:
+    """Wait for the folder that becomes another, alone; None where that is there.
+
+    Raises:
+        OSError: the file system has no locks, or something else is wrong.
+    """
+    path = folder.with_name(f".{folder.name}.part")
+    while not folder.is_dir():
+        with writing(folder):
+            path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Meanwhile it may have taken its place, or failed and be no more.
+            if not folder.is_dir() and os.path.samestat(os.fstat(lock), path.stat()):
+                return path, lock
+        except FileNotFoundError:
+            pass
+        except OSError:
+            os.close(lock)
+            path.rmdir()
+            raise
+        os.close(lock)
+    with suppress(OSError):  # made a moment after the other had taken its place
+        path.rmdir()
+    return None
 
 
 def _temporary(path: Path) -> Path:

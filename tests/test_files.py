@@ -1,9 +1,12 @@
 """Files and folders are whole or not there, and what hinders them is said."""
 
 import errno
+import fcntl
 import json
 import os
+import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,6 +16,7 @@ from lm_jax.files import (
     filling,
     given_path,
     neighbour,
+    resumed_folder,
     whole_folder,
     write_json,
 )
@@ -157,3 +161,40 @@ def test_the_nearest_path_that_is_there_is_named(tmp_path, monkeypatch):
         assert neighbour(Path(typed)) == f" Did you mean '{meant}'?"
     for typed in ("zzz", "runs/zzz/base", "names.txt/more"):
         assert neighbour(Path(typed)) == ""
+
+
+def test_one_process_fills_a_folder_and_the_others_wait(tmp_path):
+    place, given = tmp_path / "a", []
+
+    def wait():
+        with resumed_folder(place) as folder:
+            given.append(folder)
+
+    other = threading.Thread(target=wait)
+    with resumed_folder(place) as folder:
+        other.start()
+        other.join(0.2)
+        assert other.is_alive() and given == []
+        (folder / "x").write_text("whole")
+    other.join()
+    assert given == [None]
+    assert list(tmp_path.iterdir()) == [place] and (place / "x").exists()
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_what_a_killed_process_left_is_given_again(tmp_path, monkeypatch, locks):
+    """An error leaves nothing; nor does a kill, where no lock keeps others out."""
+    if not locks:
+        refusal = OSError(errno.ENOLCK, "No locks available")
+        monkeypatch.setattr(fcntl, "flock", Mock(side_effect=refusal))
+    place = tmp_path / "a"
+    with pytest.raises(ZeroDivisionError), resumed_folder(place) as folder:
+        (folder / "x").write_text("1")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), resumed_folder(place) as folder:
+        (folder / "x").write_text("1")
+        raise KeyboardInterrupt
+    with resumed_folder(place) as folder:
+        assert (folder / "x").exists() == locks
+    assert list(tmp_path.iterdir()) == [place]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lm_jax"
-FREE = {"bounds", "errors", "files", "platform"}
+FREE = {"bounds", "errors", "files", "platform", "processes"}
 ROOMS = ["durations", "text", "tokenizers", "data"]
 
 

@@ -8,7 +8,6 @@ from lm_jax.data.carried import CarriedStream
 from lm_jax.data.contexts import HuffmanTree, Noise, WordContexts
 from lm_jax.data.conversations import Conversations
 from lm_jax.data.cooccurrence import Cooccurrences
-from lm_jax.data.encoding import Coded
 from lm_jax.data.fields import Field
 from lm_jax.data.frame import Frame
 from lm_jax.data.kinds import Data, OwnData, giving
@@ -37,6 +36,7 @@ from lm_jax.data.text_pairs import TextPairs
 from lm_jax.data.token_labels import TokenLabels
 from lm_jax.data.tokens import Tokens, tokenize
 from lm_jax.data.vectors import read_vectors, write_vectors
+from lm_jax.tokenizers.chunks import Coded
 
 __all__ = [
     "AnswerPairs",

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from lm_jax.data.encoding import Coded
 from lm_jax.data.examples import check_lengths, read_examples
 from lm_jax.data.fields import Field, inputs, mask, targets
 from lm_jax.data.order import Buckets, bucket_windows, sort_by_length
@@ -20,6 +19,7 @@ from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus, find_pairs
 from lm_jax.tokenizers import Characters, Tokenizer, Trained
+from lm_jax.tokenizers.chunks import Coded
 from lm_jax.tokenizers.trained import beginning
 
 

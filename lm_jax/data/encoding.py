@@ -1,11 +1,10 @@
 """Pieces of text, or arrays of ids, to the ids that are written."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from itertools import islice
 
 import numpy as np
 
@@ -13,50 +12,22 @@ from lm_jax.errors import UserError
 from lm_jax.text.found import Text
 from lm_jax.text.splitting import SPLITS, Piece
 from lm_jax.tokenizers import Trained
+from lm_jax.tokenizers.chunks import Encoded, encode_chunk
+from lm_jax.tokenizers.encoders import Encoders, cores
 
 _CHUNK_CHARACTERS = 1 << 20
 _CHUNK_IDS = 1 << 22
-# Below this a pool of threads costs more than it gives.
+# Below these, threads cost more than they give, and processes more than threads.
 _POOL_BYTES = 8_000_000
-
-
-class Coded(NamedTuple):
-    """The text that tokens code: what bits per byte are divided by, and begin with.
-
-    A token <unk> that stands for something else is followed by what it stands for: 8
-    bits a byte, and 8 that end it (a byte that UTF-8 doesn't have). So the tokens, by
-    a model's probabilities, and the spelling are a code of the text.
-    """
-
-    read: int = 0
-    """Bytes of the text in UTF-8, ends of documents not counted."""
-    bytes: int = 0
-    """Of the canonical text: without what the tokens forget. 0 where ids came without
-    their text."""
-    spelling: int = 0
-    """Bits that spell what became <unk>."""
-
-    def with_more(self, other: "Coded") -> "Coded":
-        """Give the sums of both."""
-        return Coded(*map(sum, zip(self, other, strict=True)))
-
-
-class Encoded(NamedTuple):
-    """The tokens of a chunk of one split, and where in them documents end."""
-
-    split: str
-    ids: np.ndarray
-    ends: list[int]
-    unknown: int
-    coded: Coded = Coded()
-    begins: bool = False
-    """Whether a space stands before it, where it goes on with a document's words."""
-    goes_on: bool = False
-    """Whether its document goes on, after a word."""
+_PROCESSES_BYTES = 64_000_000
 
 
 def encode_text(
-    pieces: Iterable[Piece], tokenizer: Trained, dtype: str, total: int
+    pieces: Iterable[Piece],
+    tokenizer: Trained,
+    dtype: str,
+    total: int,
+    skip: int = 0,
 ) -> Iterator[Encoded]:
     """Give the ids of pieces of text, in their order.
 
@@ -64,13 +35,20 @@ def encode_text(
         pieces: of all splits.
         tokenizer: trained.
         dtype: of the ids.
-        total: bytes of the text; large ones are encoded in threads.
+        total: bytes of the text; large ones are encoded in threads, very large ones in
+            processes, one for each core.
+        skip: chunks at the beginning that are not asked for: they are read alone.
 
     Raises:
         UserError: the vocabulary lacks something.
     """
-    encode = partial(_encode, tokenizer, dtype)
-    return _in_order(encode, _chunks(pieces), total > _POOL_BYTES)
+    chunks, count = islice(_chunks(pieces), skip, None), cores()
+    if total > _PROCESSES_BYTES and count > 1:
+        with Encoders(encode_chunk, (tokenizer, dtype), count) as encode:
+            yield from _in_order(encode, chunks, count)
+        return
+    encode_here = partial(encode_chunk, tokenizer, dtype)
+    yield from _in_order(encode_here, chunks, count if total > _POOL_BYTES else 1)
 
 
 def check_arrays(text: Text, tokenizer: Trained, dtype: str) -> Iterator[Encoded]:
@@ -111,61 +89,18 @@ def _chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
     yield from (chunk for chunk in waiting.values() if chunk)
 
 
-def _encode(tokenizer: Trained, dtype: str, pieces: list[Piece]) -> Encoded:
-    split, ids, ends, count = pieces[0].split, [], [], 0
-    final = [] if tokenizer.end_id is None else [tokenizer.end_id]
-    for piece in pieces:
-        try:
-            ids.append(tokenizer.encode(piece.text).astype(dtype))
-        except UserError as error:
-            raise UserError(f"In the {split} split: {error}") from error
-        count += len(ids[-1])
-        if piece.last:
-            ids.append(np.array(final, dtype))
-            count += len(final)
-            ends.append(count)
-    joined = np.concatenate(ids)
-    unknown = tokenizer.unknown_id
-    lost = 0 if unknown is None else int(np.count_nonzero(joined == unknown))
-    texts = _documents(pieces)
-    canonical = [tokenizer.canonical(text) for text in texts]
-    spelled = [word for text in texts if lost for word in tokenizer.unspelled(text)]
-    coded = Coded(_size(texts), _size(canonical), 8 * (_size(spelled) + len(spelled)))
-    first, last = canonical[0], "" if pieces[-1].last else canonical[-1]
-    between = bool(tokenizer.joiner)
-    begins = between and first[:1] not in ("", "\n")
-    goes_on = between and last[-1:] not in ("", "\n")
-    return Encoded(split, joined, ends, lost, coded, begins, goes_on)
-
-
-def _documents(pieces: list[Piece]) -> list[str]:
-    """Join the pieces of each document: a cut is no white space."""
-    texts: list[list[str]] = [[]]
-    for piece in pieces:
-        texts[-1].append(piece.text)
-        if piece.last:
-            texts.append([])
-    return ["".join(parts) for parts in texts if parts]
-
-
-def _size(texts: list[str]) -> int:
-    return sum(len(text.encode()) for text in texts)
-
-
 def _in_order(
     encode: Callable[[list[Piece]], Encoded],
     chunks: Iterable[list[Piece]],
-    parallel: bool,
+    workers: int,
 ) -> Iterator[Encoded]:
-    """Encode chunks in their order, a few at a time in threads.
+    """Encode chunks in their order, so many at a time, each from a thread of its own.
 
-    Threads suffice: SentencePiece and numpy work outside Python's lock, and
-    nothing has to be copied to another process.
+    At most one more than that waits: what is in memory doesn't grow with the text.
     """
-    if not parallel:
+    if workers == 1:
         yield from map(encode, chunks)
         return
-    workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         running: deque[Future[Encoded]] = deque()
         for chunk in chunks:

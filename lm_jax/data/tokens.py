@@ -3,24 +3,20 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-from lm_jax.data.copies import Copies
-from lm_jax.data.encoding import Coded, Encoded, check_arrays, encode_text
+from lm_jax.data.token_files import Progress, make_tokens
 from lm_jax.errors import UserError
-from lm_jax.files import whole_folder, write_json
+from lm_jax.files import resumed_folder
 from lm_jax.text.found import Text
-from lm_jax.text.splitting import SPLITS, Piece
-from lm_jax.tokenizers import Tokenizer, Trained, load_tokenizer, save_tokenizer
+from lm_jax.tokenizers import Tokenizer, Trained, load_tokenizer
+from lm_jax.tokenizers.chunks import Coded
 from lm_jax.tokenizers.saved import describe
 from lm_jax.tokenizers.saved import digest as tokenizer_digest
 
@@ -32,11 +28,6 @@ _RUN_TOGETHER = (
     "each other with nothing between them. What parted them, such as line ends, is "
     "left out."
 )
-
-_Item = TypeVar("_Item")
-
-Progress = Callable[[str, int, int], None]
-"""Called with a description, the bytes done and the bytes in all."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +86,9 @@ def tokenize(
             statement.append(f"{folder} was damaged and made again: {error}.")
             shutil.rmtree(folder)
     if made is None:
-        with whole_folder(folder) as temporary:
-            _make(temporary, texts, tokenizer, end, not mapped, progress)
+        with resumed_folder(folder) as unfinished:
+            if unfinished is not None:
+                make_tokens(unfinished, texts, tokenizer, end, not mapped, progress)
         made = _load(folder, mapped)
     trained, splits, text, copies = made
     statement += [describe(trained), *map(_sizes, splits, splits.values()), *copies]
@@ -165,111 +157,3 @@ def _map(path: Path, dtype: str) -> np.ndarray:
     if path.stat().st_size == 0:
         return np.empty(0, dtype)
     return np.memmap(path, dtype, "r")
-
-
-def _make(
-    folder: Path,
-    texts: Sequence[Text],
-    tokenizer: Tokenizer,
-    end: bool,
-    keep_ids: bool,
-    progress: Progress | None,
-) -> None:
-    total = sum(text.bytes for text in texts)
-    report = partial(_reported, total=total, progress=progress)
-    pieces = chain.from_iterable(text.pieces() for text in texts)
-    read = report("reading", pieces, _text_bytes, 0)
-    training = (piece.text for piece in read if piece.split == "train")
-    trained = tokenizer.train(training, end=end)
-    save_tokenizer(trained, folder / "tokenizer.json")
-    dtype = _narrowest(trained.vocab_size)
-    done, copies = 0, Copies()
-    with ExitStack() as files:
-        writers = {name: _Writer(folder, name, files, keep_ids) for name in SPLITS}
-        for text in texts:
-            if text.arrays:
-                given = check_arrays(text, trained, dtype)
-                made = report("checking", given, lambda e: e.ids.nbytes, done)
-            else:
-                watched = copies.watch(text.pieces())
-                read = report("tokenizing", watched, _text_bytes, done)
-                made = encode_text(read, trained, dtype, total)
-            for encoded in made:
-                writers[encoded.split].add(encoded)
-            for writer in writers.values():
-                writer.parts.append(writer.tokens)
-            done += text.bytes
-    splits = {name: writer.meta() for name, writer in writers.items() if writer.tokens}
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    text_digest = copies.digest(text.digest for text in texts if text.arrays)
-    meta = {"dtype": dtype, "splits": splits, "text": text_digest}
-    meta |= {"copies": copies.said(), "sizes": sizes}
-    write_json(folder / "meta.json", meta)
-
-
-def _reported(
-    what: str,
-    items: Iterable[_Item],
-    size: Callable[[_Item], int],
-    done: int,
-    total: int,
-    progress: Progress | None,
-) -> Iterator[_Item]:
-    if progress is None:
-        yield from items
-        return
-    told = done
-    for item in items:
-        yield item
-        done += size(item)
-        if done - told > 1_000_000:
-            told = done
-            progress(what, min(done, total), total)
-    progress(what, min(done, total), total)
-
-
-def _text_bytes(piece: Piece) -> int:
-    return len(piece.text.encode("utf-8", "surrogatepass"))
-
-
-class _Writer:
-    """The growing files of one split."""
-
-    def __init__(
-        self, folder: Path, name: str, files: ExitStack, keep_ids: bool
-    ) -> None:
-        ids = folder / f"{name}.ids"
-        self._ids = files.enter_context(ids.open("wb")) if keep_ids else None
-        self._ends = files.enter_context((folder / f"{name}.documents").open("wb"))
-        self._ends.write(np.zeros(1, "<i8").tobytes())
-        self.tokens = self.unknown = 0
-        self.parts = [0]
-        self._coded, self._goes_on = Coded(), False
-
-    def add(self, encoded: Encoded) -> None:
-        """Append a chunk."""
-        if self._ids is not None:
-            self._ids.write(encoded.ids.data)
-        ends = np.array(encoded.ends, "<i8") + self.tokens
-        self._ends.write(ends.tobytes())
-        self.tokens += len(encoded.ids)
-        self.unknown += encoded.unknown
-        space = Coded(bytes=self._goes_on and encoded.begins)
-        self._coded = self._coded.with_more(encoded.coded).with_more(space)
-        if len(encoded.ids) or encoded.ends:
-            self._goes_on = encoded.goes_on
-
-    def meta(self) -> dict:
-        """Give what `meta.json` says of the split."""
-        return {
-            "parts": self.parts,
-            "unknown": self.unknown,
-            "coded": self._coded._asdict(),
-        }
-
-
-def _narrowest(vocab_size: int) -> str:
-    """Give the smallest unsigned type, little-endian, that holds every id."""
-    if vocab_size <= 1 << 8:
-        return "<u1"
-    return "<u2" if vocab_size <= 1 << 16 else "<u4"

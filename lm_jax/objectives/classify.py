@@ -10,13 +10,13 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.bounds import within
-from lm_jax.data.encoding import Coded
 from lm_jax.kernels.loss import smoothed
 from lm_jax.models.dropout import drops, example_keys
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.guide import Lesson
 from lm_jax.objectives.regularised import divergence, mixing, second
 from lm_jax.objectives.sums import Sums, applied, penalties
+from lm_jax.tokenizers.chunks import Coded
 
 
 @dataclass(frozen=True)

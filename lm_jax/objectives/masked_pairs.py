@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from lm_jax.data.encoding import Coded
 from lm_jax.kernels.loss import in_pieces
 from lm_jax.objectives.guide import Lesson
 from lm_jax.objectives.masked_tokens import MaskedTokens
 from lm_jax.objectives.scores import perplexity
 from lm_jax.objectives.sums import Sums, applied, penalties
+from lm_jax.tokenizers.chunks import Coded
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from lm_jax.data.encoding import Coded
 from lm_jax.objectives.over_vocabulary import OverVocabulary
 from lm_jax.objectives.scores import perplexity
+from lm_jax.tokenizers.chunks import Coded
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from lm_jax.bounds import within
-from lm_jax.data.encoding import Coded
 from lm_jax.errors import UserError
 from lm_jax.kernels.loss import nats_in_pieces
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.guide import Guide
 from lm_jax.objectives.sums import Sums, applied, penalties
+from lm_jax.tokenizers.chunks import Coded
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 
-from lm_jax.data.encoding import Coded
+from lm_jax.tokenizers.chunks import Coded
 
 
 def likelihood(nats: float, tokens: int | float, text: Coded) -> dict[str, float]:

@@ -7,10 +7,10 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from lm_jax.bounds import within
-from lm_jax.data.encoding import Coded
 from lm_jax.kernels.loss import PieceSums, cross_entropy, smoothed
 from lm_jax.objectives.over_vocabulary import OverVocabulary
 from lm_jax.objectives.scores import perplexity
+from lm_jax.tokenizers.chunks import Coded
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from lm_jax.bounds import within
-from lm_jax.data.encoding import Coded
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.sums import Sums
+from lm_jax.tokenizers.chunks import Coded
 
 _BLOCK = 32  # Words whose products with their surroundings are one small matrix.
 

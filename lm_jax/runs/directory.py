@@ -1,7 +1,6 @@
 """A run is a directory: `runs/<experiment>/<variant>/seed<k>/`."""
 
 import difflib
-import errno
 import fcntl
 import json
 import os
@@ -13,10 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.files import neighbour, writing
-
-# Some network file systems have no locks; a run there is still a run.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+from lm_jax.files import NO_LOCKS, neighbour, writing
 
 
 @contextmanager
@@ -78,7 +74,7 @@ def held(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
         yield
     finally:
@@ -96,7 +92,7 @@ def _lock_or_refuse(lock: int, path: Path, what: str) -> None:
             "Wait for it to end or stop it; nothing was changed."
         ) from None
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         warnings.warn(
             f"The file system of {path} has no locks: see to it that only one "

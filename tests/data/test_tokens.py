@@ -2,6 +2,7 @@
 
 import errno
 import json
+import operator
 import subprocess
 import sys
 import tempfile
@@ -13,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.data import Coded, TokenStream, encoding
-from lm_jax.data import tokens as tokens_module
+from lm_jax.data import Coded, TokenStream, encoding, token_files
+from lm_jax.data.tokens import tokenize
 from lm_jax.errors import UserError
-from lm_jax.text import Corpus
+from lm_jax.text import Corpus, find
 from lm_jax.text.splitting import Piece
 from lm_jax.tokenizers import Bytes, Characters, Kept, Subwords, Words, save_tokenizer
+from lm_jax.tokenizers.encoders import Encoders
 from tests.properties import quick
 
 CHINESE = "牀前明月光，疑是地上霜。\n舉頭望明月，低頭思故鄉。\n"
@@ -51,20 +53,86 @@ def test_ids_are_stored_as_narrow_as_the_vocabulary_allows(tmp_path, poem):
     assert made.splits["train"].ids.dtype == np.uint8
     made = TokenStream(poem, Subwords(300), 8).prepare(tmp_path)
     assert made.splits["train"].ids.dtype == np.uint16
-    assert tokens_module._narrowest(65_536) == "<u2"
-    assert tokens_module._narrowest(65_537) == "<u4"
+    assert token_files.narrowest(65_536) == "<u2"
+    assert token_files.narrowest(65_537) == "<u4"
 
 
-def test_threads_and_chunks_change_nothing(tmp_path, monkeypatch):
+def entry(cache):
+    (folder,) = (cache / "tokens").iterdir()
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_threads_processes_and_a_kill_change_no_byte(tmp_path, monkeypatch):
     stream = TokenStream(Corpus("tangshi300"), Subwords(3000), 32)
-    one = stream.prepare(tmp_path / "one")
+    stream.prepare(tmp_path / "one")
+    whole = entry(tmp_path / "one")
+    monkeypatch.setattr(encoding, "_CHUNK_CHARACTERS", 300)
     monkeypatch.setattr(encoding, "_POOL_BYTES", 0)
-    monkeypatch.setattr(encoding, "_CHUNK_CHARACTERS", 500)
-    many = stream.prepare(tmp_path / "many")
-    for name, split in one.splits.items():
-        np.testing.assert_array_equal(split.ids, many.splits[name].ids)
-        np.testing.assert_array_equal(split.documents, many.splits[name].documents)
-        assert split.coded == many.splits[name].coded
+    monkeypatch.setattr(encoding, "cores", lambda: 2)
+    monkeypatch.setattr(token_files, "_NOTED_CHUNKS", 8)
+    add, added, last = token_files.Writer.add, [], 1000
+
+    def counted(writer, encoded):
+        added.append(encoded)
+        if len(added) == last:
+            raise KeyboardInterrupt  # as a kill: nothing is tidied away
+        add(writer, encoded)
+
+    monkeypatch.setattr(token_files.Writer, "add", counted)
+    stream.prepare(tmp_path / "threads")
+    assert entry(tmp_path / "threads") == whole
+    many, last = len(added), 20
+    assert many > 2 * last
+    added.clear()
+    monkeypatch.setattr(encoding, "_PROCESSES_BYTES", 0)
+    with pytest.raises(KeyboardInterrupt):
+        stream.prepare(tmp_path / "killed")
+    (left,) = (tmp_path / "killed" / "tokens").iterdir()
+    for path in left.glob("train.*"):
+        path.write_bytes(path.read_bytes() + b"torn")
+    added.clear()
+    last = 1000
+    stream.prepare(tmp_path / "killed")
+    assert len(added) == many - 16
+    assert entry(tmp_path / "killed") == whole
+
+
+@pytest.mark.slow
+def test_a_mixture_goes_on_in_its_second_text(tmp_path, monkeypatch):
+    """Where each text begins and ends is known again."""
+    texts = [tmp_path / f"{name}.txt" for name in "ab"]
+    for path in texts:
+        path.write_text("\n".join(f"line {k} of a text" for k in range(300)))
+    found = [find(Corpus(str(p), separator="\n"), tmp_path / "c") for p in texts]
+    monkeypatch.setattr(encoding, "_CHUNK_CHARACTERS", 400)
+    monkeypatch.setattr(token_files, "_NOTED_CHUNKS", 4)
+    tokenize(found, Characters(), True, tmp_path / "one")
+    add, added = token_files.Writer.add, []
+
+    def killed(writer, encoded):
+        added.append(encoded)
+        if len(added) == 27:
+            raise KeyboardInterrupt
+        add(writer, encoded)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(token_files.Writer, "add", killed)
+        tokenize(found, Characters(), True, tmp_path / "two")
+    (left,) = (tmp_path / "two" / "tokens").iterdir()
+    assert len(json.loads((left / "noted.json").read_text())["chunks"]) == 2
+    tokenize(found, Characters(), True, tmp_path / "two")
+    assert entry(tmp_path / "two") == entry(tmp_path / "one")
+
+
+def test_a_process_that_encodes_answers_refuses_and_is_missed():
+    with Encoders(operator.add, (1,), 2) as encode:
+        assert [encode(number) for number in (2, 3, 4)] == [3, 4, 5]
+        for process in encode._started:
+            process.kill()
+        for _ in range(3):
+            with pytest.raises(UserError, match="is no more. It ended with signal 9"):
+                encode(5)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +179,7 @@ def test_bytes_are_those_of_what_is_decoded(texts, lowercase, chunk, data):
         pieces += [Piece("train", part, False) for part in strings[:-1]]
         pieces.append(Piece("train", strings[-1], True))
     with tempfile.TemporaryDirectory() as folder, ExitStack() as files:
-        writer = tokens_module._Writer(Path(folder), "train", files, False)
+        writer = token_files.Writer(Path(folder), "train", files, False)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(encoding, "_CHUNK_CHARACTERS", chunk)
             for made in encoding.encode_text(pieces, tokenizer, "<u2", 1):
@@ -189,7 +257,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, poem, monkeypatch):
     def full(self, encoded):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tokens_module._Writer, "add", full)
+    monkeypatch.setattr(token_files.Writer, "add", full)
     with pytest.raises(UserError, match=f"Cannot write {tmp_path}.*: the disk is full"):
         TokenStream(poem, Characters(), 8).prepare(tmp_path / "cache")
     assert list((tmp_path / "cache" / "tokens").iterdir()) == []

@@ -1,0 +1,90 @@
+"""A chunk of text to the ids that are written, and what text they code."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lm_jax.errors import UserError
+from lm_jax.text.splitting import Piece
+from lm_jax.tokenizers.trained import Trained
+
+
+class Coded(NamedTuple):
+    """The text that tokens code: what bits per byte are divided by, and begin with.
+
+    A token <unk> that stands for something else is followed by what it stands for: 8
+    bits a byte, and 8 that end it (a byte that UTF-8 doesn't have). So the tokens, by
+    a model's probabilities, and the spelling are a code of the text.
+    """
+
+    read: int = 0
+    """Bytes of the text in UTF-8, ends of documents not counted."""
+    bytes: int = 0
+    """Of the canonical text: without what the tokens forget. 0 where ids came without
+    their text."""
+    spelling: int = 0
+    """Bits that spell what became <unk>."""
+
+    def with_more(self, other: "Coded") -> "Coded":
+        """Give the sums of both."""
+        return Coded(*map(sum, zip(self, other, strict=True)))
+
+
+class Encoded(NamedTuple):
+    """The tokens of a chunk of one split, and where in them documents end."""
+
+    split: str
+    ids: np.ndarray
+    ends: list[int]
+    unknown: int
+    coded: Coded = Coded()
+    begins: bool = False
+    """Whether a space stands before it, where it goes on with a document's words."""
+    goes_on: bool = False
+    """Whether its document goes on, after a word."""
+
+
+def encode_chunk(tokenizer: Trained, dtype: str, pieces: list[Piece]) -> Encoded:
+    """Give the ids of pieces of one split, which follow each other.
+
+    Raises:
+        UserError: the vocabulary lacks something.
+    """
+    split, ids, ends, count = pieces[0].split, [], [], 0
+    final = [] if tokenizer.end_id is None else [tokenizer.end_id]
+    for piece in pieces:
+        try:
+            ids.append(tokenizer.encode(piece.text).astype(dtype))
+        except UserError as error:
+            raise UserError(f"In the {split} split: {error}") from error
+        count += len(ids[-1])
+        if piece.last:
+            ids.append(np.array(final, dtype))
+            count += len(final)
+            ends.append(count)
+    joined = np.concatenate(ids)
+    unknown = tokenizer.unknown_id
+    lost = 0 if unknown is None else int(np.count_nonzero(joined == unknown))
+    texts = _documents(pieces)
+    canonical = [tokenizer.canonical(text) for text in texts]
+    spelled = [word for text in texts if lost for word in tokenizer.unspelled(text)]
+    coded = Coded(_size(texts), _size(canonical), 8 * (_size(spelled) + len(spelled)))
+    first, last = canonical[0], "" if pieces[-1].last else canonical[-1]
+    between = bool(tokenizer.joiner)
+    begins = between and first[:1] not in ("", "\n")
+    goes_on = between and last[-1:] not in ("", "\n")
+    return Encoded(split, joined, ends, lost, coded, begins, goes_on)
+
+
+def _documents(pieces: list[Piece]) -> list[str]:
+    """Join the pieces of each document: a cut is no white space."""
+    texts: list[list[str]] = [[]]
+    for piece in pieces:
+        texts[-1].append(piece.text)
+        if piece.last:
+            texts.append([])
+    return ["".join(parts) for parts in texts if parts]
+
+
+def _size(texts: list[str]) -> int:
+    return sum(len(text.encode()) for text in texts)
