@@ -278,6 +278,23 @@ def whole_to_mesh(rows: Any, mesh: Mesh) -> Any:
     )
 
 
+def whole_to(arrays: Any, shardings: Any) -> Any:
+    """Put arrays that every process has whole where they belong.
+
+    Args:
+        arrays: a tree of them, of any device that this process has.
+        shardings: of each.
+    """
+
+    def put(array: Any, sharding: NamedSharding) -> jax.Array:
+        if sharding.is_fully_addressable:
+            return jax.device_put(array, sharding)
+        here = np.asarray(array)
+        return jax.make_array_from_callback(here.shape, sharding, here.__getitem__)
+
+    return jax.tree.map(put, arrays, shardings)
+
+
 def brought_here(arrays: Any) -> Any:
     """Arrays that this process can use alone: whole, on a device of its own.
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lm_jax.commands.help import fields_help
+from lm_jax.distributed import writes
 from lm_jax.errors import UserError, nearest
 from lm_jax.evaluation import Sample
 from lm_jax.experiment import (
@@ -46,7 +47,8 @@ from lm_jax.training.spent import told
 _STEPS = "the first and the last step to trace, FIRST:LAST,"
 USAGE = """\
 usage: ./launch.sh train FILE[:VARIANT] [--run DIRECTORY] [--from RUN]
-                         [--processes N] [--profile FIRST:LAST] [--FIELD VALUE ...]
+                         [--processes N] [--profile FIRST:LAST]
+                         [--FIELD VALUE ...]
 
 Trains the experiment of a file, or one of its variants. Any field can be
 changed by its dotted name; a run that was started before goes on. With --from,
@@ -174,7 +176,7 @@ def main(args: list[str]) -> int:
     said, args = _said(args)
     machines, args = taken("--on", args, f"one of {', '.join(JOBS)}")
     dry, args = "--dry-run" in args, [arg for arg in args if arg != "--dry-run"]
-    place = place_of(said, {**of_metadata(), **os.environ})
+    place = place_of(said, {**of_metadata(os.environ), **os.environ})
     if dry or machines is not None:
         return _print_launch(place or Place(), args, dry, machines)
     if place is not None and place.process is None:
@@ -231,6 +233,8 @@ def _train(args: list[str]) -> int:
             raise UserError(
                 f"{args[0]} is fitted by one pass that counts, in one process."
             )
+        if traced:
+            raise UserError(f"--profile: {args[0]} is fitted by counting, in no steps.")
         _count(experiment, named, run)
         return 0
     check_sinks(experiment.outputs)
@@ -328,7 +332,8 @@ def _conclude(
         what = "loss, gradient or update was not finite"
         say(f"Steps that were skipped because their {what}: {skipped}.")
     _say_published(say, experiment.published)
-    if "goodput" in (result := read_result(run)):
+    # Of several processes one has written it.
+    if writes() and "goodput" in (result := read_result(run)):
         say(told(result))
     prompt = prompt_of(experiment)
     if prompt is None and "source" in experiment.objective.reads:

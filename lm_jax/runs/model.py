@@ -319,7 +319,7 @@ def load_model(run: Path | str, step: int | None = None) -> NeuralModel | Counte
             )
         return load_counted(run, experiment, tokenizer)
     model, context, labels, frame = _read_model(run, experiment)
-    devices()
+    devices(several=True)  # each of several processes reads all of it
     left = read_left(run, experiment.initial)
     checkpoints = Checkpoints(run / "checkpoints", left=left)
     chosen = checkpoints.choose(step)

@@ -29,7 +29,8 @@ def pod(variables: Mapping[str, str]) -> dict[str, str]:
     slices, own, first = (variables.get(name, "") for name in _SLICES)
     if not (slices or own or first):
         slices, own, first = "1", "0", hosts[0]
-    if not (worker.isdigit() and slices.isdigit() and own.isdigit() and first):
+    numbers = (worker, slices, own)
+    if not (hosts[0] and first and all(number.isdigit() for number in numbers)):
         return {}
     return {
         PROCESSES: str(len(hosts) * int(slices)),
@@ -38,8 +39,14 @@ def pod(variables: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def of_metadata() -> dict[str, str]:
-    """Give what the metadata of a TPU VM say, by GKE's names; nothing elsewhere."""
+def of_metadata(variables: Mapping[str, str]) -> dict[str, str]:
+    """Give what the metadata of a TPU VM say, by GKE's names; nothing elsewhere.
+
+    Args:
+        variables: of the environment; where GKE's are there, nobody is asked.
+    """
+    if "TPU_WORKER_ID" in variables:
+        return {}
     from jax._src.clusters import cloud_tpu_cluster as cloud
 
     here = cloud.GceTpuCluster

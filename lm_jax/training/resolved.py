@@ -20,7 +20,7 @@ from lm_jax.models.stack import initialise, stack_blocks, unrolled, unstack_bloc
 from lm_jax.objectives import Guide
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted
-from lm_jax.sharding import batch_sharding, on_mesh, state_shardings
+from lm_jax.sharding import batch_sharding, on_mesh, state_shardings, whole_to
 from lm_jax.training.drawing import Draws
 from lm_jax.training.guides import Guided
 from lm_jax.training.initial import Start
@@ -189,7 +189,7 @@ class Setup:
         """The parameters of the run that the objective reads, where steps read them."""
         if self.guided is None:
             return None
-        return jax.device_put(self.guided.params, self._guide_shardings)
+        return whole_to(self.guided.params, self._guide_shardings)
 
     @property
     def _guide_shardings(self) -> Any:

@@ -62,7 +62,6 @@ def entry(cache):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.slow
 def test_threads_processes_and_a_kill_change_no_byte(tmp_path, monkeypatch):
     stream = TokenStream(Corpus("tangshi300"), Subwords(3000), 32)
     stream.prepare(tmp_path / "one")
@@ -98,7 +97,6 @@ def test_threads_processes_and_a_kill_change_no_byte(tmp_path, monkeypatch):
     assert entry(tmp_path / "killed") == whole
 
 
-@pytest.mark.slow
 def test_a_mixture_goes_on_in_its_second_text(tmp_path, monkeypatch):
     """Where each text begins and ends is known again."""
     texts = [tmp_path / f"{name}.txt" for name in "ab"]

@@ -66,6 +66,18 @@ def test_a_pod_says_what_jax_finds_in_it(variables, monkeypatch):
     """A stand-in for the variables of GKE, and for the metadata of a TPU VM."""
     from jax._src.clusters import cloud_tpu_cluster as cloud
 
+    slices = "".join(f"{n}: '{v}'\n" for n, v in SLICES.items() if n in variables)
+    metadata = {
+        "agent-worker-number": "1",
+        "worker-network-endpoints": "a:0:t0,a:1:t1,a:2:t2,a:3:t3",
+        "tpu-env": f"ZONE: 'z'\n{slices}",
+    }
+    monkeypatch.setattr(cloud, "get_metadata", lambda key: (metadata[key], 200))
+    monkeypatch.delenv("TPU_SKIP_MDS_QUERY", raising=False)
+    assert of_metadata({}) == {}  # no TPU is here
+    monkeypatch.setattr(cloud, "running_in_cloud_tpu_vm", True)
+    assert of_metadata({}) == variables and of_metadata(variables) == {}
+
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(cloud.BaseTpuCluster, "wait_for_coordinator", lambda *_: None)
@@ -76,21 +88,9 @@ def test_a_pod_says_what_jax_finds_in_it(variables, monkeypatch):
     assert place.coordinator == theirs.get_coordinator_address(1, "4217")
     assert place.source == "the TPU pod" and place.timeout == 600
     for name in variables:
-        monkeypatch.delenv(name)
         half = {n: value for n, value in variables.items() if n != name}
         assert place_of({}, half) is None
         assert place_of(SAID, half).processes == 2
-    slices = "".join(f"{n}: '{v}'\n" for n, v in SLICES.items() if n in variables)
-    metadata = {
-        "agent-worker-number": "1",
-        "worker-network-endpoints": "a:0:t0,a:1:t1,a:2:t2,a:3:t3",
-        "tpu-env": f"ZONE: 'z'\n{slices}",
-    }
-    assert of_metadata() == {}
-    monkeypatch.setattr(cloud, "running_in_cloud_tpu_vm", True)
-    monkeypatch.setattr(cloud, "get_metadata", lambda key: (metadata[key], 200))
-    monkeypatch.delenv("TPU_SKIP_MDS_QUERY", raising=False)
-    assert of_metadata() == variables
 
 
 @pytest.mark.parametrize("missing", TORCHRUN)

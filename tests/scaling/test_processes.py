@@ -107,16 +107,23 @@ def pid_of(run, process=1):
     return int(re.findall(r"\(pid (\d+)\)", (run / "process_1.log").read_text())[-1])
 
 
+@pytest.fixture(scope="module")
+def one(folder):
+    """A run of one process with two devices."""
+    status, said = ended(train(folder, "one", *CONSTANT))
+    assert status == 0, said
+    return folder / "one"
+
+
 def parameters(run):
     return Checkpoints(run / "checkpoints").restore_params(12)
 
 
-def test_two_processes_make_the_run_of_one(folder):
+def test_two_processes_make_the_run_of_one(folder, one):
     """Equal to the bit: a sum over two devices has one order, wherever they are."""
-    for run, words in (("one", []), ("two", ["--processes", "2"])):
-        status, said = ended(train(folder, run, *CONSTANT, *words))
-        assert status == 0, said
-    one, two = folder / "one", folder / "two"
+    status, said = ended(train(folder, "two", *CONSTANT, "--processes", "2"))
+    assert status == 0, said
+    two = folder / "two"
     assert made(two) == made(one)
     assert len(made(one)) == 12 + 3
     samples = [(run / "samples.txt").read_bytes() for run in (one, two)]
@@ -129,11 +136,15 @@ def test_two_processes_make_the_run_of_one(folder):
     assert "process 1 of 2" in (two / "process_1.log").read_text()
 
 
-def test_four_one_and_two_processes_with_parts_of_the_parameters_each(folder):
-    """4 steps by four on a mesh of both axes, 4 by one, 4 by two on another."""
+def test_four_one_and_two_processes_with_parts_of_the_parameters_each(folder, one):
+    """4 steps by four on a mesh of both axes, 4 by one, 4 by two on another.
+
+    They begin with what another run has learnt, and learn from it.
+    """
     run = folder / "parts"
+    taught = ["--from", "one", "--objective", "Distil", "--objective.teacher", "one"]
     average = ["--average", "LastCheckpoints", "--average.count", "3"]
-    words = [*CONSTANT, *average]
+    words = [*CONSTANT, *average, *taught]
     assert ended(train(folder, "whole", *words, devices=4))[0] == 0
     for budget, mesh in (
         ("4", ["--processes", "4", "--fsdp", "2", "--tensor", "2"]),

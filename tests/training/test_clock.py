@@ -51,10 +51,12 @@ def test_phases_are_all_the_time_there_is_and_steps_alone_have_a_rate(monkeypatc
 
 def test_goodput_and_mfu_are_shares_of_what_was_there():
     peak = PEAKS["NVIDIA H200"]
-    found = spent({"step": 30.0, "lost": 10.0}, 2, 0.4 * peak, "NVIDIA H200")
-    assert found["goodput"] == 0.75 and found["mfu"] == 0.4
+    seconds = {"start": 10.0, "step": 30.0, "lost": 10.0}
+    found = spent(seconds, 2, 0.4 * peak, "NVIDIA H200")
+    assert found["goodput"] == 0.6 and found["mfu"] == 0.4
     assert told(found) == (
-        "Time 40s over 2 starts: step 30s, lost 10s. Goodput 75.0%. MFU 40.0%."
+        "Time 50s over 2 starts: step 30s, start 10s, lost 10s. Goodput 60.0%. "
+        "MFU 40.0%."
     )
     assert "mfu" not in spent({"step": 30.0}, 1, peak, "cpu")
 
