@@ -30,8 +30,16 @@ def fields_help(named: Named, address: str, command: str) -> str:
         lines += _entry("--run DIRECTORY", f"where the run lies; {place} if not given")
         lines += _entry("--processes N", "so many processes of this machine together")
     elif command == "plan":
-        lines += [" " * 9 + "[--topology NAMES] [--from RUN] [--FIELD VALUE ...]", ""]
+        lines += [" " * 9 + "[--topology NAMES] [--slices N] [--mesh SIZES]..."]
+        lines += [" " * 9 + "[--scaling PICTURE] [--json] [--from RUN]"]
+        lines += [" " * 9 + "[--FIELD VALUE ...]", ""]
         lines += _entry("--topology NAMES", "devices to compile for: v5e:4x4,cpu:8")
+        lines += _entry("--slices N", "of each, over the data centre's network")
+        lines += _entry(
+            "--mesh SIZES", "as in data=2,fsdp=8; may be said several times"
+        )
+        lines += _entry("--scaling PICTURE", "draw computing and sending by chips")
+        lines += _entry("--json", "all figures as one object")
     else:
         lines += [" " * 9 + "[--from RUN] [--FIELD VALUE ...]", ""]
     lines += _entry("--from RUN", "begin with the parameters of another run")

@@ -1,38 +1,88 @@
 """What a step of an experiment needs of machines that are not here."""
 
+import math
 import sys
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
 
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.train import describe, mesh_of, resolve, taken
-from lm_jax.errors import UserError
-from lm_jax.experiment import Experiment
+from lm_jax.errors import UserError, nearest
+from lm_jax.experiment import Experiment, Named
+from lm_jax.files import given_path
+from lm_jax.models.config import Remat
 from lm_jax.platform import called
 from lm_jax.runs.display import Display
-from lm_jax.scaling.plan import Plan, TooLarge, plan
-from lm_jax.scaling.topology import topologies
+from lm_jax.scaling.plan import TooLarge, plan
+from lm_jax.scaling.side_by_side import Case, as_json, meshes, rows, table
+from lm_jax.scaling.topology import Topology, topologies
+from lm_jax.scaling.weak import Weak, draw_weak, weak_lines
+from lm_jax.sharding import MESH, Sharding
+from lm_jax.training.resolved import Setup
 from lm_jax.training.setup import set_up
 
 USAGE = """\
-usage: ./launch.sh plan FILE[:VARIANT] [--topology NAMES] [--FIELD VALUE]
+usage: ./launch.sh plan FILE[:VARIANT] [--topology NAMES] [--slices N]
+                        [--mesh SIZES]... [--remat NAMES] [--scaling PICTURE]
+                        [--json] [--FIELD VALUE]
 
 Compiles a step of an experiment for devices that need not be here, and says
-what each of them would hold, compute and send. Nothing is trained.
+what each of them would hold, compute and send, and how fast it could be.
+Nothing is trained. Of several topologies, meshes and ways to compute blocks
+again, each is compiled with each, and the best stands first: what fits, then
+what takes fewer seconds.
 
-  --topology NAMES   v5e:4x4, v5p:2x2x1, v6e:8x8 (TPUs: extra 'tpu'), cpu:8
-                     (virtual devices); several with commas between them. If not
-                     given: as many virtual devices as the mesh wants.
+  --topology NAMES   v5e:4x4, v5p:2x2x1, v6e:8x8 (TPUs: extra 'tpu'), h100:8
+                     (extra 'cuda'), cpu:8 (virtual devices); several with
+                     commas between them. If not given: as many virtual devices
+                     as the mesh wants.
+  --slices N         N of each topology, joined by the data centre's network
+  --mesh SIZES       a mesh, as in data=2,fsdp=8; may be said several times
+  --remat NAMES      none, full, products, projections; several with commas
+  --scaling PICTURE  as many rows a device on each topology as on the first, of
+                     which --batch is; 1024 and 4096 chips by formula. Draws
+                     what a step computes and sends into PICTURE, a PNG
+  --json             all figures, as one object
 
   ./launch.sh plan experiments/gpt_shakespeare.py --fsdp 4
-  ./launch.sh plan experiments/gpt_shakespeare.py \\
-      --topology v5e:2x2,v5p:2x2x1 \\
-      --fsdp 4 --remat full
+  ./launch.sh plan experiments/scale/llama_1b.py --topology v5e:4x4 \\
+      --mesh fsdp=16 --mesh data=4,fsdp=4 --accumulate 4 --remat full,none
+  ./launch.sh plan experiments/scale/llama_1b.py --topology v5e:4x4 \\
+      --slices 2 --fsdp 16 --accumulate 2
+  ./launch.sh plan experiments/scale/llama_1b.py --batch 128 \\
+      --topology v5e:4x4,v5e:8x8,v5e:16x16 --mesh data=1,fsdp=-1 \\
+      --scaling scaling.png
   ./launch.sh plan experiments/gpt_shakespeare.py --help    (all fields)"""
 
 LEGEND = (
     "Memory, FLOPs, bytes and collectives are counted in the compiled program, all of "
-    "one device and step. Seconds are estimated from the chip's published figures, and "
-    "are what it needs at the least."
+    "one device and step. Seconds, MFU and tokens a second are estimated from the "
+    "chip's published figures: the least that it needs, if nothing is sent while "
+    "others compute. MFU is the model's own operations, causal attention at half, by "
+    "what the chip could do meanwhile."
 )
+
+
+class Asked(NamedTuple):
+    """What a command line asks for, beside an experiment.
+
+    Attributes:
+        topology: names; None where none is said.
+        slices: of each.
+        meshes: as typed.
+        remats: by name.
+        scaling: where a picture goes; None where none is asked for.
+        json: whether figures go to another program.
+    """
+
+    topology: str | None
+    slices: int
+    meshes: list[str]
+    remats: list[Remat]
+    scaling: Path | None
+    json: bool
 
 
 def main(args: list[str]) -> int:
@@ -40,99 +90,171 @@ def main(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(USAGE.replace("./launch.sh", called()))
         return 0 if args else 2
-    names, args = taken("--topology", args, "names of topologies, as in v5e:4x4,")
+    asked, args = _asked(args)
     named, *_ = resolve(args, "plan")
-    experiment: Any = named.experiment
-    if not experiment.in_steps:
+    if not named.experiment.in_steps:
         raise UserError(
             f"{args[0]} is fitted by one pass that counts: no step to plan."
         )
-    found = topologies(names or _virtual(experiment))
-    display = Display(0)
-    setups = [
-        set_up(experiment, list(topology.devices), progress=display.work, fresh=False)
-        for topology in found
-    ]
+    ways = _ways(named.experiment, asked)
+    found = topologies(asked.topology or _virtual(ways), asked.slices)
+    display = Display(0, sys.stderr if asked.json else None)
+    setups = list(_set_up(ways, found, asked.scaling is not None, display))
     display.close()
-    rows = [row for row in describe(setups[0]) if row[0] in ("model", "step")]
-    display.header(f"{named.name}, {named.variant}", rows)
-    for topology, setup in zip(found, setups, strict=True):
-        title = f"{topology.name}, {mesh_of(setup)}"
-        try:
-            with Display(0, sys.stderr).waiting(f"compiling for {topology.name}"):
-                made = plan(setup, topology)
-        except TooLarge as error:
-            display.header(title, [("memory", f"too large: {error}")])
-        else:
-            display.header(title, _rows(made))
-    display.message(LEGEND)
+    cases = [_planned(setup, topology) for topology, setup in setups]
+    if asked.scaling is not None:
+        return _say_scaling(named, cases, asked.scaling, display)
+    cases.sort(key=lambda case: case.rank)
+    if asked.json:
+        print_json({"experiment": named.name, "variant": named.variant} | _json(cases))
+    else:
+        shown = [row for row in describe(setups[0][1]) if row[0] in ("model", "step")]
+        display.header(f"{named.name}, {named.variant}", shown)
+        _say(cases, display)
     return 0
 
 
-def _virtual(experiment: Experiment) -> str:
-    """As many devices of the CPU as the mesh wants."""
-    return f"cpu:{experiment.execution.sharding.least}"
-
-
-def _rows(made: Plan) -> list[tuple[str, str]]:
-    """The figures of a plan, as names and values."""
-    cost, chip = made.cost, made.topology.chip
-    room = f" of {_bytes(chip.memory)}" if chip else ""
-    short = ", too large" if chip and made.memory > chip.memory else ""
-    rows = [
-        (
-            "memory",
-            f"{_bytes(made.memory)}{room}{short}: {_bytes(made.arguments)} of "
-            f"arguments, {_bytes(made.temporaries)} of temporaries",
-        ),
-        (
-            "FLOPs",
-            f"{_count(cost.flops)}, {cost.flops / made.model_flops:.2f} times the "
-            f"model's own {_count(made.model_flops)}",
-        ),
-        ("bytes", _bytes(cost.bytes)),
-    ]
-    for kind, calls in sorted(cost.collectives.items()):
-        rows.append((kind, f"{calls:,} of {_bytes(cost.sizes[kind])} in all"))
-    for name, calls in cost.uncounted.items():
-        rows.append(("uncounted", f"FLOPs of {name}, {calls:,} times"))
-    if chip is None:
-        rows.append(("seconds", "none: no figures of this device are known"))
-    else:
-        rows += _seconds(made)
-    return rows + [("note", note) for note in made.notes]
-
-
-def _seconds(made: Plan) -> list[tuple[str, str]]:
-    alone = made.seconds()
-    most = max(alone, key=lambda part: alone[part])
-    each = ", ".join(f"{part} {_time(value)}" for part, value in alone.items())
-    return [
-        (
-            "seconds",
-            f"{_time(made.step)}, {_time(alone['links'])} of it on links: at most "
-            f"{made.utilization:.0%} of the chip's peak",
-        ),
-        ("each alone", f"{each}: {most} binds"),
-    ]
-
-
-def _scaled(value: float | int, base: int, units: str) -> str:
-    """A number with the unit that leaves it 1 or more."""
-    for unit in units.split(","):
-        if value < base or unit == units.split(",")[-1]:
+def _asked(args: list[str]) -> tuple[Asked, list[str]]:
+    """Take what is no field out of the arguments."""
+    topology, args = taken("--topology", args, "names of topologies, as in v5e:4x4,")
+    slices, args = taken("--slices", args, "how many slices there are,")
+    if slices is not None and not (slices.isdigit() and int(slices)):
+        raise UserError(f"--slices takes how many there are, not '{slices}'.")
+    picture, args = taken("--scaling", args, "the path of a picture, as in s.png,")
+    remats, args = taken("--remat", args, f"some of {', '.join(get_args(Remat))}")
+    sizes: list[str] = []
+    while True:
+        mesh, args = taken("--mesh", args, "a mesh, as in data=2,fsdp=8,")
+        if mesh is None:
             break
-        value /= base
-    return f"{value:,.3g} {unit}".rstrip()
+        sizes.append(mesh)
+    asked = Asked(
+        topology,
+        int(slices or 1),
+        sizes,
+        [_remat(name) for name in remats.split(",")] if remats else [],
+        given_path(picture, "--scaling") if picture else None,
+        "--json" in args,
+    )
+    return asked, [arg for arg in args if arg != "--json"]
 
 
-def _bytes(size: float | int) -> str:
-    return _scaled(size, 1024, "B,KiB,MiB,GiB,TiB")
+def _remat(name: str) -> Any:
+    if name not in get_args(Remat):
+        raise UserError(f"--remat: '{name}' is none.{nearest(name, get_args(Remat))}")
+    return name
 
 
-def _count(number: float | int) -> str:
-    return _scaled(number, 1000, ",k,M,G,T,P")
+def _ways(experiment: Any, asked: Asked) -> list[Experiment]:
+    """The experiment, computed in each way that is asked for."""
+    execution = experiment.execution
+    return [
+        replace(
+            experiment,
+            execution=replace(
+                execution,
+                sharding=sharding,
+                compute=replace(execution.compute, remat=remat),
+            ),
+        )
+        for sharding in meshes(asked.meshes, execution.sharding)
+        for remat in asked.remats or [execution.compute.remat]
+    ]
 
 
-def _time(seconds: float) -> str:
-    return _scaled(seconds * 1e6, 1000, "us,ms,s")
+def _virtual(ways: list[Experiment]) -> str:
+    """As many devices of the CPU as the meshes want."""
+
+    def wanted(mesh: Sharding) -> int:
+        return math.prod(max(1, getattr(mesh, axis)) for axis in MESH)
+
+    return f"cpu:{max(wanted(each.execution.sharding) for each in ways)}"
+
+
+def _set_up(
+    ways: list[Experiment], found: list[Topology], weak: bool, display: Display
+) -> Iterator[tuple[Topology, Setup]]:
+    """Check each way on each topology, before anything is compiled.
+
+    Args:
+        ways: to compute the experiment.
+        found: the topologies.
+        weak: whether a batch grows with the devices.
+        display: says how far it is.
+    """
+    for topology in found:
+        devices = list(topology.devices)
+        for experiment in ways:
+            changed = _filled(experiment, len(devices))
+            if weak:
+                more = len(devices) / len(found[0].devices)
+                changed = replace(changed, batch=_grown(experiment.batch, more))
+            setup = set_up(changed, devices, progress=display.work, fresh=False)
+            yield topology, setup
+
+
+def _grown(batch: int | str, more: float) -> int:
+    """So many times the rows of a batch."""
+    if isinstance(batch, str):
+        raise UserError(
+            f"--scaling: a batch of '{batch}' can't be said for each device. Give rows "
+            "(--batch 128)."
+        )
+    return round(batch * more)
+
+
+def _filled(experiment: Experiment, devices: int) -> Experiment:
+    """The same, along its one axis of -1 all the devices that are left."""
+    execution = experiment.execution
+    sizes = {axis: getattr(execution.sharding, axis) for axis in MESH}
+    rest = [axis for axis, size in sizes.items() if size == -1]
+    if len(rest) != 1 or rest == ["data"]:  # which the mesh fills by itself
+        return experiment
+    given = math.prod(size for size in sizes.values() if size > 0)
+    size: dict[str, Any] = {rest[0]: max(1, devices // given)}
+    sharding = replace(execution.sharding, **size)
+    return replace(experiment, execution=replace(execution, sharding=sharding))
+
+
+def _planned(setup: Setup, topology: Topology) -> Case:
+    """Compile a case, and say meanwhile which it is."""
+    remat = setup.experiment.execution.compute.remat
+    case = Case(topology.called, mesh_of(setup), remat)
+    said = f"compiling for {topology.called}"
+    try:
+        with Display(0, sys.stderr).waiting(said):
+            return replace(case, plan=plan(setup, topology))
+    except TooLarge as error:
+        return replace(case, why=str(error))
+
+
+def _json(cases: list[Case]) -> dict[str, Any]:
+    return {"plans": [as_json(case) for case in cases]}
+
+
+def _say(cases: list[Case], display: Display) -> None:
+    """Print a table of several cases, and all of the best, or of the only one."""
+    if len(cases) > 1:
+        display.message("\n".join(f" {line}" for line in table(cases)))
+        for case in cases:
+            if case.why:
+                display.message(f"{case.topology}, {case.mesh}: {case.why}.")
+    best = cases[0]
+    title = f"{best.topology}, {best.mesh}"
+    if best.plan is None:
+        display.header(title, [("memory", f"too large: {best.why}")])
+    else:
+        display.header(title, rows(best.plan))
+    display.message(LEGEND)
+
+
+def _say_scaling(named: Named, cases: list[Case], out: Path, display: Display) -> int:
+    """Print and draw what a step computes and sends as devices are added."""
+    made = [case.plan for case in cases if case.plan is not None]
+    if not made:
+        raise UserError(f"--scaling: too large for every topology ({cases[0].why}).")
+    found = Weak.of(made)
+    display.message("\n".join([f"{named.name}, {named.variant}", *weak_lines(found)]))
+    draw_weak(found, out)
+    display.message(f"Picture: {out}")
+    return 0

@@ -114,7 +114,7 @@ def resolve(args: list[str], command: str) -> Resolved:
         rest = ["--initial", "FromRun", f"--initial.run={source}", *rest]
     asked = {"-h", "--help"} & set(rest)
     rest = [arg for arg in rest if arg not in asked]
-    own = {"train": ["run", "profile"], "plan": ["topology"]}
+    own = {"train": ["run", "profile"], "plan": ["topology", "mesh"]}
     others = (*own.get(command, []), "from")
     program = f"{called()} {command} {address}"
     changed = override(named.experiment, rest, program, others)

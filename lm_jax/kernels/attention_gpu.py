@@ -3,12 +3,32 @@
 Compiled for an H100 (jax 0.12), and not run on one yet.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lm_jax.kernels.attention import Sight
 from lm_jax.kernels.placement import on_each_device, ways
+
+# Products in cuDNN's calls, as in `attention_tpu`: the scores and the mixed values; the
+# scores again, and the gradients of weights, values, keys and queries.
+PRODUCTS = {"__cudnn$fmhaSoftmax": 2, "__cudnn$fmhaSoftmaxBackward": 5}
+
+
+def flops(name: str, shapes: list[tuple[int, ...]]) -> float | None:
+    """Count the operations of a call in which each token sees all; None of others.
+
+    Args:
+        name: as it is called in the compiled program.
+        shapes: of its operands in floating point; the first two are the queries and
+            the keys, (batch, time, heads, dim).
+    """
+    if name not in PRODUCTS or len(shapes) < 2:
+        return None
+    query, key = shapes[:2]
+    return 2.0 * PRODUCTS[name] * math.prod(query) * key[1]
 
 
 def lacks(query: Array, key: Array, sight: Sight, softcap: float | None) -> str | None:

@@ -1,6 +1,7 @@
 """Attention on TPUs: splash attention, which keeps no weights."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,15 +36,14 @@ def flops(name: str, shapes: list[tuple[int, ...]]) -> float | None:
 
     Args:
         name: as it is called in the compiled program.
-        shapes: of its operands; the first two of four axes (batch, heads, time, dim)
-            are the queries and the keys.
+        shapes: of its operands in floating point; the first two are the queries and
+            the keys, (batch, heads, time, dim), or (heads, time, dim) of a single row.
     """
     products = next((n for each, n in PRODUCTS.items() if name.startswith(each)), None)
-    found = [shape for shape in shapes if len(shape) == 4][:2]
-    if products is None or len(found) < 2:
+    if products is None or len(shapes) < 2:
         return None
-    batch, heads, time, dim = found[0]
-    return 2.0 * products * batch * heads * time * found[1][2] * dim
+    query, key = shapes[:2]
+    return 2.0 * products * math.prod(query) * key[-2]
 
 
 def attend_splash(

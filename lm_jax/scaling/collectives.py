@@ -1,9 +1,10 @@
 """What devices send to each other: gathered, reduced and exchanged arrays."""
 
-import math
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
+
+import numpy as np
 
 from lm_jax.scaling.hlo import Computation, Instruction, Program, fused
 
@@ -17,22 +18,38 @@ KINDS = (
     "reduce-scatter",
 )
 
+Group = tuple[int, ...]
+# Of what goes between slices, each slice's program says only that it leaves.
+NETWORK: Group = ()
+
+
+class Route(NamedTuple):
+    """Which devices exchange something, and how.
+
+    Attributes:
+        kind: of `KINDS`.
+        group: the first of the groups that do it side by side, by the devices' places
+            in the mesh; `NETWORK` is one device of every slice.
+    """
+
+    kind: str
+    group: Group
+
 
 class Collective(NamedTuple):
     """One that runs.
 
     Attributes:
-        kind: of `KINDS`.
+        route: of what is sent.
         channel: a name; one that runs while others compute stands in several fusions,
             its start, they, and its end, and all name the same.
-        size: bytes of the array before it is parted, or after it is put together.
-        sent: bytes that each device sends, at the least.
+        size: bytes of the array before it is parted, or after it is put together; of
+            one over the network, of what a device hands to it.
     """
 
-    kind: str
+    route: Route
     channel: str
     size: float
-    sent: float
 
 
 def kind_of(each: Instruction) -> str | None:
@@ -53,6 +70,8 @@ def collectives(
     """
     inside = fused(program, each)
     held = inside or within
+    if leaving := _over_network(within, each):
+        yield leaving
     for found in inside.values() if inside else [each]:
         kind = kind_of(found)
         if kind is None:
@@ -60,9 +79,22 @@ def collectives(
         readers = [reader for reader in held.values() if found.name in reader.operands]
         if inside and kind == "all-reduce" and _all_slice(readers):
             kind = "reduce-scatter"
-        size, ways = _size(held, found), _ways(program, found)
         channel = found.said(r"channel_id=(\d+)") or found.name
-        yield Collective(kind, channel, size, size * _share(kind, ways))
+        route = Route(kind, _group(program, found))
+        if len(route.group) > 1:
+            yield Collective(route, channel, _size(held, found))
+
+
+def _over_network(within: Computation, each: Instruction) -> Collective | None:
+    """Find what an instruction hands to other slices, as the compiler of TPUs says."""
+    if each.op != "send":
+        return None
+    kind = each.said(r'_xla_megascale_transfer_type="(\w+)"')
+    if kind is None:
+        return None
+    channel = each.said(r'_xla_host_transfer_rendezvous="([^"]*)"') or each.name
+    size = sum(array.bytes for array in within[each.operands[0]].results)
+    return Collective(Route(kind.lower().replace("_", "-"), NETWORK), channel, size)
 
 
 def _all_slice(readers: list[Instruction]) -> bool:
@@ -78,7 +110,7 @@ def _size(within: Computation, each: Instruction) -> float:
     return max(taken, given)
 
 
-def _share(kind: str, ways: int) -> float:
+def share(kind: str, ways: int) -> float:
     """How much of an array each of several devices sends, at the least.
 
     Rings, as in Thakur et al. 2005, "Optimization of Collective Communication
@@ -89,16 +121,49 @@ def _share(kind: str, ways: int) -> float:
     return (2 if kind == "all-reduce" else 1) * (ways - 1) / ways
 
 
-def _ways(program: Program, each: Instruction) -> int:
-    """How many devices take part, in each group."""
-    mesh = each.said(r"replica_groups=mesh\[([^\]]*)\]")
-    if mesh is not None:
-        sizes = {axis: int(n) for axis, n in re.findall(r"'([^']+)'=(\d+)", mesh)}
+def _group(program: Program, each: Instruction) -> Group:
+    """Give the first group of devices that take part."""
+    if pairs := each.said(r"source_target_pairs=\{(\{[\d,{} ]*\})\}"):
+        return _ring({int(a): int(b) for a, b in re.findall(r"(\d+),\s*(\d+)", pairs)})
+    sizes = each.said(r"replica_groups=mesh\[([^\]]*)\]")
+    if sizes is not None:
         axes = each.said(r"replica_groups=mesh\[[^\]]*\] ?\{([^}]*)\}") or ""
-        parts = re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", axes)
-        return math.prod(int(part) if part else sizes[axis] for axis, part in parts)
-    groups = each.said(r"replica_groups=\[\d+,(\d+)\]")
-    if groups is not None:
-        return int(groups)
-    group = each.said(r"replica_groups=\{\{([\d, ]+)\}")
-    return len(group.split(",")) if group else program.devices
+        return _of_mesh(sizes, axes)
+    iota = re.search(
+        r"replica_groups=\[\d+,(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?",
+        each.attributes,
+    )
+    if iota is not None:
+        shape = _numbers(iota[2])
+        order = _numbers(iota[3]) if iota[3] else range(len(shape))
+        ids = np.arange(np.prod(shape)).reshape(shape).transpose(*order)
+        return tuple(ids.ravel()[: int(iota[1])].tolist())
+    listed = each.said(r"replica_groups=\{\{([\d, ]+)\}")
+    return tuple(_numbers(listed) if listed else range(program.devices))
+
+
+def _numbers(words: str) -> list[int]:
+    return [int(word) for word in words.split(",")]
+
+
+def _ring(following: dict[int, int]) -> Group:
+    """The devices that an array visits, sent on again and again from the first."""
+    first = min(following)
+    found, place = [first], following[first]
+    while place in following and place not in found:
+        found.append(place)
+        place = following[place]
+    return tuple(found if place in found else [*found, place])
+
+
+def _of_mesh(sizes: str, axes: str) -> Group:
+    """The devices along some axes of a mesh, or along parts of these: 'fsdp':(2)4."""
+    mesh = {axis: int(size) for axis, size in re.findall(r"'([^']+)'=(\d+)", sizes)}
+    ids = np.arange(np.prod(list(mesh.values()))).reshape(list(mesh.values()))
+    places: list[int | slice] = [0] * len(mesh)
+    for axis, before, size in re.findall(r"'([^']+)'(?::\((\d+)\)(\d+))?", axes):
+        whole = mesh[axis]
+        step = whole // (int(before) * int(size)) if size else 1
+        many = int(size) if size else whole
+        places[list(mesh).index(axis)] = slice(0, step * many, step)
+    return tuple(ids[tuple(places)].ravel().tolist())

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lm_jax.chips import Chip
-from lm_jax.scaling.collectives import Collective, collectives, kind_of
+from lm_jax.scaling.collectives import Collective, Route, collectives, kind_of
 from lm_jax.scaling.hlo import (
     Array,
     Computation,
@@ -29,8 +29,12 @@ Kernel = Callable[[str, list[Array]], float | None]
 _FREE = {
     *("after-all", "bitcast", "constant", "get-tuple-element", "iota", "parameter"),
     *("opt-barrier", "optimization-barrier", "partition-id", "replica-id", "tuple"),
+    *("send", "recv"),
 }
-_FREE_TARGETS = {"AllocateBuffer", "AssumeGatherIndicesInBound", "ConcatBitcast"}
+_FREE_TARGETS = {
+    *("AllocateBuffer", "AssumeGatherIndicesInBound", "ConcatBitcast", "SliceId"),
+}
+_COPIES = {"ZeroCrop"}  # they move, and compute nothing
 
 
 @dataclass
@@ -43,9 +47,8 @@ class Cost:
         bytes: read from its memory and written to it.
         seconds: of each instruction the longer of computing and moving, in sum; 0 where
             the chip's figures are not known.
-        sent: bytes that a device sends to others.
-        collectives: how many, by kind.
-        sizes: bytes of them, the whole array that is gathered or reduced, by kind.
+        collectives: how many, by what devices they are among.
+        sizes: bytes of them, of the whole array that is gathered or reduced.
         uncounted: calls whose operations are not known, by name.
     """
 
@@ -53,9 +56,8 @@ class Cost:
     passes: float = 0.0
     bytes: float = 0.0
     seconds: float = 0.0
-    sent: float = 0.0
-    collectives: Counter[str] = field(default_factory=Counter)
-    sizes: Counter[str] = field(default_factory=Counter)
+    collectives: Counter[Route] = field(default_factory=Counter)
+    sizes: Counter[Route] = field(default_factory=Counter)
     uncounted: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Cost", times: int = 1) -> None:
@@ -105,9 +107,8 @@ def _of_computation(of: _Counting, name: str) -> Cost:
         for found in collectives(of.program, within, each):
             sent.setdefault(found.channel, found)
     for found in sent.values():
-        total.sent += found.sent
-        total.collectives[found.kind] += 1
-        total.sizes[found.kind] += round(found.size)
+        total.collectives[found.route] += 1
+        total.sizes[found.route] += round(found.size)
     return total
 
 
@@ -155,7 +156,7 @@ def _of_call(of: _Counting, within: Computation, each: Instruction) -> Cost:
         return Cost()
     name = re.sub(r"[.\d]+$", "", each.name) if target == "tpu_custom_call" else target
     arrays = [array for o in each.operands for array in within[o].results]
-    flops = of.kernel(name, arrays) if of.kernel else None
+    flops = 0.0 if target in _COPIES else of.kernel and of.kernel(name, arrays)
     cost = of.timed(flops or 0.0, flops or 0.0, moved(of.program, within, each))
     if flops is None:
         cost.uncounted[name] += 1

@@ -162,7 +162,7 @@ def trips(program: Program, within: Computation, loop: Instruction) -> int | Non
     if place is None or stop is None:
         return None
     first = _constant(within, within[loop.operands[0]].operands[int(place)])
-    after = body[root(body).operands[int(place)]]
+    after = _made(body, root(body).operands[int(place)])
     steps = [_constant(body, name) for name in after.operands]
     step = next((each for each in steps if each), None)
     if first is None or after.op != "add" or step is None:
@@ -183,11 +183,17 @@ def root(computation: Computation) -> Instruction:
     return next(each for each in computation.values() if each.root)
 
 
+def _made(computation: Computation, name: str) -> Instruction:
+    """The instruction that makes a value, which others copy."""
+    found = computation[name]
+    while found.op in ("copy", "bitcast", "convert") and found.operands:
+        found = computation[found.operands[0]]
+    return found
+
+
 def _constant(computation: Computation, name: str) -> int | None:
     """The number that an instruction is, or copies."""
-    found = computation[name]
-    if found.op in ("copy", "bitcast", "convert") and found.operands:
-        return _constant(computation, found.operands[0])
+    found = _made(computation, name)
     if found.op != "constant" or not re.fullmatch(r"-?\d+", found.inside.strip()):
         return None
     return int(found.inside)

@@ -1,16 +1,45 @@
 """What a step needs of each device, as its compiler says, before there is a device."""
 
+import math
 import re
 import warnings
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from lm_jax.kernels.attention_tpu import flops
+import jax
+
+from lm_jax.kernels import attention_gpu, attention_tpu
 from lm_jax.scaling.cost import Cost, count
 from lm_jax.scaling.hlo import Array
+from lm_jax.scaling.links import Links
 from lm_jax.scaling.topology import Topology
+from lm_jax.selectors import parted
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.memory import is_out_of_memory
 from lm_jax.training.resolved import Setup
+
+
+class Traffic(NamedTuple):
+    """What a device exchanges by one kind of collective along some axes of the mesh.
+
+    Attributes:
+        kind: of collective.
+        axis: of the mesh; several with "+" between them.
+        link: that carries it: "ICI fsdp", or "DCN" between slices.
+        calls: how many.
+        size: bytes of the whole arrays.
+        sent: bytes that a device sends of them, at the least.
+        seconds: that this takes, at the least; 0 where no figures are known.
+    """
+
+    kind: str
+    axis: str
+    link: str
+    calls: int
+    size: float
+    sent: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -19,54 +48,121 @@ class Plan:
 
     Attributes:
         topology: the devices.
+        links: between them.
         arguments: bytes of the state, the batch and the seed.
         temporaries: bytes beside them that the step needs at once.
         model_flops: operations by the model's own count, for the share of a device.
+        gradients: bytes of those that it sums with other devices: of the parameters
+            that it holds, in the type to compute in, as often as they are taken.
+        tokens: of a step, on all devices.
         cost: what the compiled program does.
         notes: what the compiler or a kernel had to say.
     """
 
     topology: Topology
+    links: Links
     arguments: int
     temporaries: int
     model_flops: float
+    gradients: int
+    tokens: int
     cost: Cost
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse figures that can't be.
+
+        Raises:
+            ArithmeticError: a step would be faster than its chips.
+        """
+        if self.utilization > 1:
+            kernels = ", ".join(self.cost.uncounted)
+            why = f" Nothing is counted of {kernels}." if kernels else ""
+            raise ArithmeticError(
+                f"{self.topology.called}: an MFU of {self.utilization:.0%}. More than "
+                "all of the peak can't be: operations of the compiled step are missing "
+                f"from the count, or the model counts too many.{why}"
+            )
 
     @property
     def memory(self) -> int:
         """Bytes that a device holds."""
         return self.arguments + self.temporaries
 
+    @property
+    def fits(self) -> bool:
+        """Whether it holds as much; true where its size isn't known."""
+        chip = self.topology.chip
+        return chip is None or self.memory <= chip.memory
+
+    def traffic(self) -> list[Traffic]:
+        """Collectives by kind and axis of the mesh, those that send most first."""
+        calls: Counter[tuple[str, str, str]] = Counter()
+        sums: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0] * 3)
+        for route, size in self.cost.sizes.items():
+            sent = self.links.sent(route, size)
+            axis, link = self.links.along(route.group), self.links.link(route.group)
+            name = route.kind, axis, link
+            calls[name] += self.cost.collectives[route]
+            more = size, sent, sent / self.links.rate(route)
+            sums[name] = [a + b for a, b in zip(sums[name], more, strict=True)]
+        found = [Traffic(*name, calls[name], *sums[name]) for name in calls]
+        return sorted(found, key=lambda each: (-each.sent, each.kind, each.axis))
+
     def seconds(self) -> dict[str, float]:
         """What each part of a chip needs at the least; none where no figures are known.
 
         Returns:
-            Seconds by "compute", "memory" and "links", each were it alone.
+            Seconds by "compute", "memory" and the links that are used, each were it
+            alone.
         """
         chip = self.topology.chip
         if chip is None:
             return {}
-        return {
+        found = {
             "compute": self.cost.passes / chip.flops,
             "memory": self.cost.bytes / chip.bandwidth,
-            "links": self.cost.sent / chip.links,
         }
+        for each in self.traffic():
+            found[each.link] = found.get(each.link, 0.0) + each.seconds
+        return found
+
+    @property
+    def sending(self) -> float:
+        """Seconds that a device sends, over one link after the other."""
+        return sum((each.seconds for each in self.traffic()), 0.0)
 
     @property
     def step(self) -> float:
         """Seconds of a step at the least, if nothing is sent while others compute."""
-        return self.cost.seconds + self.seconds().get("links", 0.0)
+        return self.cost.seconds + self.sending
+
+    @property
+    def overlapped(self) -> float:
+        """Seconds of a step at the least, if all is sent while others compute."""
+        return max(self.cost.seconds, self.sending)
+
+    @property
+    def binds(self) -> str:
+        """What needs most of a step's seconds; empty where no figures are known."""
+        alone = self.seconds()
+        return max(alone, key=lambda part: alone[part]) if alone else ""
 
     @property
     def utilization(self) -> float:
-        """The model's own operations by those that the chip could do meanwhile."""
+        """MFU: the model's own operations by those that the chip could do meanwhile.
+
+        Causal attention counts at half (Chowdhery et al. 2022, appendix B, with what
+        no token sees left out); what is computed twice counts once.
+        """
         chip = self.topology.chip
-        return self.model_flops / (self.step * chip.flops) if chip else 0.0
+        if chip is None or not self.step:
+            return 0.0
+        return self.model_flops / (self.step * chip.flops)
 
 
 class TooLarge(Exception):
-    """The compiler found that a step doesn't fit into a device's memory."""
+    """A step doesn't fit into a device's memory: the compiler says so, or the state."""
 
 
 def plan(setup: Setup, topology: Topology) -> Plan:
@@ -80,14 +176,18 @@ def plan(setup: Setup, topology: Topology) -> Plan:
 
     Raises:
         TooLarge: with what the compiler says of it.
+        ArithmeticError: the figures can't be.
     """
-    shape = setup.order.shapes[-1]
-    platform = topology.devices[0].platform
+    shape, state = setup.order.shapes[-1], setup.placed_shapes()
+    chip, platform = topology.chip, topology.devices[0].platform
+    if chip is not None and _held(state) > chip.memory:
+        raise TooLarge(f"its part of the state alone is {_held(state) / 2**30:.1f} GiB")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         traced = Compiled(setup).traced(setup, shape)
+        named = "cuda" if platform == "gpu" else platform
         try:
-            compiled = traced.lower(lowering_platforms=(platform,)).compile()
+            compiled = traced.lower(lowering_platforms=(named,)).compile()
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -97,12 +197,30 @@ def plan(setup: Setup, topology: Topology) -> Plan:
     made = memory.temp_size_in_bytes + memory.output_size_in_bytes
     return Plan(
         topology=topology,
+        links=Links.of(setup.mesh, topology.chip, topology.slices),
         arguments=memory.argument_size_in_bytes,
         temporaries=made - memory.alias_size_in_bytes,
         model_flops=shape.rows * shape.length * per_token / setup.mesh.size,
+        gradients=_gradients(setup),
+        tokens=shape.rows * shape.length,
         cost=count(compiled.as_text(), topology.chip, _kernel(setup)),
         notes=tuple(dict.fromkeys(str(warning.message) for warning in said)),
     )
+
+
+def _held(arrays: Any) -> int:
+    """Bytes of a tree's arrays that one device holds."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(arrays)
+    )
+
+
+def _gradients(setup: Setup) -> int:
+    """Bytes of gradients that a device sums with others; see `Plan`."""
+    trained = _held(parted(setup.placed_shapes().params, setup.frozen)[1])
+    wide = getattr(setup.model, "dtype", "float32") != "bfloat16"
+    return trained // (1 if wide else 2) * setup.experiment.execution.accumulate
 
 
 def _kernel(setup: Setup):
@@ -110,7 +228,11 @@ def _kernel(setup: Setup):
     share = 0.5 if setup.model.causal else 1.0
 
     def of(name: str, operands: list[Array]) -> float | None:
-        found = flops(name, [array.dims for array in operands])
+        # Masks, and where blocks of them stand, are whole numbers.
+        floating = [a for a in operands if re.match(r"bf|f\d", a.kind)]
+        shapes = [array.dims for array in floating]
+        found = attention_tpu.flops(name, shapes)
+        found = attention_gpu.flops(name, shapes) if found is None else found
         return None if found is None else share * found
 
     return of

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_jax.chips import CHIPS
+from lm_jax.scaling.collectives import NETWORK, Route, share
 from lm_jax.scaling.cost import count
 from lm_jax.scaling.products import meetings
 from tests.properties import quick
@@ -84,6 +85,14 @@ def test_a_loop_counts_as_often_as_it_runs(step, runs):
     assert not cost.uncounted
 
 
+def test_a_number_that_is_copied_on_the_way_counts_a_loop():
+    text = LOOP.replace("STEP", "1").replace(
+        "  %next = s32[] add(%j, %step)\n",
+        "  %sum = s32[] add(%j, %step)\n  %next = s32[] copy(%sum)\n",
+    )
+    assert count(text).flops == 5 * PRODUCT
+
+
 def test_the_compilers_own_count_of_a_loop_is_taken():
     known = 'body=%body, backend_config={"known_trip_count":{"n":"7"}}\n'
     text = LOOP.replace("STEP", "1").replace("body=%body\n", known)
@@ -156,32 +165,72 @@ def test_a_window_meets_numbers_as_often_as_when_it_is_laid(
 
 
 @pytest.mark.parametrize(
-    ("groups", "ways"),
+    ("groups", "group"),
     [
-        ("mesh['data'=2,'fsdp'=4] {'fsdp'}", 4),
-        ("mesh['data'=2,'fsdp'=4] {'data','fsdp'}", 8),
-        ("mesh['data'=2,'fsdp'=4] {'fsdp':(2)2}", 2),
-        ("{{0,1},{2,3},{4,5},{6,7}}", 2),
-        ("[2,4]<=[8]", 4),
-        ("[4,2]<=[2,4]T(1,0)", 2),
-        ("{}", 8),
+        ("mesh['data'=2,'fsdp'=4] {'fsdp'}", (0, 1, 2, 3)),
+        ("mesh['data'=2,'fsdp'=4] {'data'}", (0, 4)),
+        ("mesh['data'=2,'fsdp'=4] {'data','fsdp'}", tuple(range(8))),
+        ("mesh['data'=2,'fsdp'=4] {'fsdp':(2)2}", (0, 1)),
+        ("mesh['data'=2,'fsdp'=4] {'fsdp':(1)2}", (0, 2)),
+        ("{{0,1},{2,3},{4,5},{6,7}}", (0, 1)),
+        ("[2,4]<=[8]", (0, 1, 2, 3)),
+        ("[4,2]<=[2,4]T(1,0)", (0, 4)),
+        ("{}", tuple(range(8))),
     ],
 )
-def test_each_device_sends_all_but_what_is_its_own(groups, ways):
+def test_who_takes_part_in_a_collective(groups, group):
     def collective(kind, line):
         text = entry("%x = f32[4]{0} parameter(0)", line, devices=8)
         found = count(text)
-        assert dict(found.collectives) == {kind: 1}
-        return found
+        assert dict(found.collectives) == {Route(kind, group): 1}
+        return found.sizes[Route(kind, group)]
 
     rest = f"channel_id=1, replica_groups={groups}, use_global_device_ids=true"
-    gathered = collective(
-        "all-gather", f"ROOT %g = f32[{4 * ways}]{{0}} all-gather(%x), {rest}"
+    ways = len(group)
+    gathered = f"ROOT %g = f32[{4 * ways}]{{0}} all-gather(%x), {rest}"
+    assert collective("all-gather", gathered) == 16 * ways
+    assert (
+        collective("all-reduce", f"ROOT %r = f32[4]{{0}} all-reduce(%x), {rest}") == 16
     )
-    assert gathered.sizes["all-gather"] == 16 * ways
-    assert gathered.sent == 16 * (ways - 1)
-    summed = collective("all-reduce", f"ROOT %r = f32[4]{{0}} all-reduce(%x), {rest}")
-    assert summed.sent == 2 * 16 * (ways - 1) / ways
+
+
+def test_each_device_sends_all_but_what_is_its_own():
+    assert share("all-gather", 4) == share("reduce-scatter", 4) == 3 / 4
+    assert share("all-reduce", 4) == 2 * 3 / 4
+    assert share("collective-permute", 4) == 1
+
+
+def test_who_sends_on_what_comes_from_a_neighbour():
+    pairs = "{{0,2},{2,4},{4,6},{6,0},{1,3},{3,5},{5,7},{7,1}}"
+    text = entry(
+        "%x = f32[4]{0} parameter(0)",
+        "ROOT %p = f32[4]{0} collective-permute(%x), channel_id=1, "
+        f"source_target_pairs={pairs}",
+    )
+    route = Route("collective-permute", (0, 2, 4, 6))
+    assert count(text).sizes == {route: 16}
+
+
+def test_what_leaves_a_slice_is_told_from_what_stays():
+    text = entry(
+        "%x = bf16[64]{0} parameter(0)",
+        "%t = token[] after-all()",
+        "%s = (bf16[64]{0}, u32[], token[]) send(%x, %t), channel_id=2, "
+        "is_host_transfer=true, frontend_attributes={"
+        '_xla_host_transfer_rendezvous="all-reduce.1_0",'
+        '_xla_megascale_transfer_type="ALL_REDUCE"}',
+        "%r = (bf16[64]{0}, u32[], token[]) recv(%t), channel_id=1, "
+        "is_host_transfer=true, frontend_attributes={"
+        '_xla_host_transfer_rendezvous="all-reduce.1_0",'
+        '_xla_megascale_transfer_type="ALL_REDUCE"}',
+        "ROOT %d = (bf16[64]{0}, token[]) recv-done(%r), channel_id=1",
+    )
+    cost = count(text)
+    assert cost.sizes == {Route("all-reduce", NETWORK): 128}
+    assert cost.bytes == 0
+
+
+FOUR = (0, 1, 2, 3)
 
 
 def test_what_runs_while_others_compute_is_counted_at_its_start():
@@ -191,7 +240,7 @@ def test_what_runs_while_others_compute_is_counted_at_its_start():
         "replica_groups={{0,1,2,3}}",
         "ROOT %g = f32[16]{0} all-gather-done(%s)",
     )
-    assert count(text).sizes == {"all-gather": 64}
+    assert count(text).sizes == {Route("all-gather", FOUR): 64}
     fused = (
         "%in_{0} (p: f32[4]) -> f32[16] {{\n  %p.{0} = f32[4]{{0}} parameter(0)\n"
         "  ROOT %g.{0} = f32[16]{{0}} all-gather(%p.{0}), channel_id=3, "
@@ -204,7 +253,8 @@ def test_what_runs_while_others_compute_is_counted_at_its_start():
         before=fused.format("a") + fused.format("b"),
     )
     cost = count(text, CHIP)
-    assert cost.collectives == {"all-gather": 1} and cost.sizes == {"all-gather": 64}
+    route = Route("all-gather", FOUR)
+    assert cost.collectives == {route: 1} and cost.sizes == {route: 64}
     assert cost.seconds == 0  # it is the links that are busy
 
 
@@ -220,8 +270,7 @@ def test_a_sum_of_which_each_keeps_a_slice_is_a_reduce_scatter():
         "ROOT %f = f32[4]{0} fusion(%x), kind=kCustom, calls=%scatter",
         before=fused,
     )
-    cost = count(text)
-    assert cost.sizes == {"reduce-scatter": 64} and cost.sent == 64 * 3 / 4
+    assert count(text).sizes == {Route("reduce-scatter", FOUR): 64}
 
 
 KERNEL = entry(

@@ -1,15 +1,21 @@
 """What a plan says of compiled steps, against the model's own count."""
 
+from collections import Counter
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from lm_jax.chips import CHIPS
 from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
+from lm_jax.kernels import attention_gpu
 from lm_jax.kernels.attention_tpu import flops
+from lm_jax.scaling.collectives import NETWORK, Route
 from lm_jax.scaling.cost import Cost, count
+from lm_jax.scaling.links import Links
 from lm_jax.scaling.plan import Plan, plan
 from lm_jax.scaling.topology import Topology, topologies
 from lm_jax.training.setup import set_up
@@ -64,7 +70,10 @@ def test_compiled_operations_are_the_models_own(unrolled):
 def test_scanned_layers_cost_what_unrolled_ones_do(unrolled, scanned):
     (_, one), (_, other) = unrolled, scanned
     assert one.cost.flops == other.cost.flops
-    gathered = [cost.sizes["all-gather"] for cost in (one.cost, other.cost)]
+    gathered = [
+        sum(each.size for each in made.traffic() if each.kind == "all-gather")
+        for made in (one, other)
+    ]
     assert gathered[0] == gathered[1] > 0
     assert one.arguments == other.arguments
 
@@ -123,26 +132,71 @@ def test_a_weight_in_parts_is_gathered_once_in_every_run_of_a_loop(pair):
     x = jax.ShapeDtypeStruct((6, 8), jnp.float32, sharding=apart)
     weights = jax.ShapeDtypeStruct((5, 8, 8), jnp.float32, sharding=parts)
     cost = count(jax.jit(step).lower(x, weights).compile().as_text())
-    assert cost.collectives == {"all-gather": 5}
-    assert cost.sizes == {"all-gather": 5 * 8 * 8 * 4}
-    assert cost.sent == 5 * 8 * 8 * 4 / 2
+    assert cost.collectives == {Route("all-gather", (0, 1)): 5}
+    assert cost.sizes == {Route("all-gather", (0, 1)): 5 * 8 * 8 * 4}
     assert cost.flops == 5 * 2 * 3 * 8 * 8
 
 
-def test_a_sum_over_devices_is_sent_twice(pair):
+def test_a_sum_over_devices_is_counted_whole(pair):
     apart, whole = pair
     x = jax.ShapeDtypeStruct((2, 50), jnp.float32, sharding=apart)
     step = jax.jit(lambda x: x.sum(0), out_shardings=whole)
     cost = count(step.lower(x).compile().as_text())
-    assert cost.sizes == {"all-reduce": 200} and cost.sent == 2 * 200 / 2
+    assert cost.sizes == {Route("all-reduce", (0, 1)): 200}
+
+
+def placed(shape):
+    """Where chips of a torus stand, the last axis first to vary."""
+    return np.array(list(np.ndindex(*shape)))
+
+
+def made_of(cost, flops=0.0, slices=1, **axes):
+    """A plan of v5p:2x2x4: of its axes only the last is a ring."""
+    links = Links(axes, CHIPS["v5p"], placed((2, 2, 4)), slices)
+    topology = Topology("v5p:2x2x4", (None,) * 16, CHIPS["v5p"], slices)
+    return Plan(topology, links, 0, 0, flops, 0, 1000, cost)
 
 
 def test_seconds_of_each_part_of_a_chip_and_of_a_step():
-    chip = CHIPS["v5p"]
-    cost = Cost(passes=459e12, bytes=2 * 2765e9, seconds=2.5, sent=300e9)
-    made = Plan(Topology("v5p:2x2x1", (), chip), 0, 0, 4.59e14, cost)
-    assert made.seconds() == {"compute": 1.0, "memory": 2.0, "links": 0.5}
-    assert made.step == 3.0 and made.utilization == 1 / 3
+    """A v5p has six links of 100 GB/s, two along each axis."""
+    routes = {
+        Route("all-gather", (0, 1, 2, 3)): 400 * 10**9,  # a ring: both ways
+        Route("all-reduce", (0, 8)): 100 * 10**9,  # two ends: one neighbour
+        Route("all-gather", tuple(range(16))): 160 * 10**9,
+    }
+    cost = Cost(
+        passes=459e12,
+        bytes=2 * 2765e9,
+        seconds=2.5,
+        collectives=Counter(dict.fromkeys(routes, 1)),
+        sizes=Counter(routes),
+    )
+    made = made_of(cost, 4.59e14, data=4, fsdp=4)
+    found = made.seconds()
+    assert found.pop("ICI data+fsdp") == pytest.approx(150 / 400)
+    assert found == {"compute": 1.0, "memory": 2.0, "ICI fsdp": 1.5, "ICI data": 1.0}
+    assert made.step == 2.5 + 2.875 and made.overlapped == 2.875
+    assert made.binds == "memory" and made.utilization == 1 / 5.375
+    assert [each.axis for each in made.traffic()] == ["fsdp", "data+fsdp", "data"]
+
+
+def test_what_goes_between_slices_goes_over_their_network():
+    route = Route("all-reduce", NETWORK)
+    cost = Cost(collectives=Counter({route: 3}), sizes=Counter({route: 8 * 10**9}))
+    made = made_of(cost, slices=4, data=4, fsdp=16)
+    (each,) = made.traffic()
+    assert each[:4] == ("all-reduce", "data", "DCN", 3)
+    assert each.sent == 2 * 3 / 4 * 8e9 and each.seconds == each.sent / 6.25e9
+    assert made.binds == "DCN"
+    gathered = Route("all-gather", NETWORK)
+    assert made.links.sent(gathered, 1e9) == 3e9
+
+
+def test_more_than_the_peak_is_an_error():
+    cost = Cost(seconds=1.0, uncounted=Counter({"a_kernel": 2}))
+    assert made_of(cost, 459e12, data=16).utilization == 1.0
+    with pytest.raises(ArithmeticError, match="MFU of 110%.* of a_kernel"):
+        made_of(cost, 1.1 * 459e12, data=16)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +209,16 @@ def test_seconds_of_each_part_of_a_chip_and_of_a_step():
     ],
 )
 def test_operations_of_attentions_kernels(name, products):
-    shapes = [(1, 4, 4), (2, 8, 512, 64), (2, 8, 256, 64), (2, 8, 256, 64), (512, 128)]
+    shapes = [(2, 8, 512, 64), (2, 4, 256, 64), (2, 4, 256, 64)]
     assert flops(name, shapes) == products * 2 * 2 * 8 * 512 * 256 * 64
+    of_one_row = [shape[1:] for shape in shapes]
+    assert flops(name, of_one_row) == products * 2 * 8 * 512 * 256 * 64
     assert flops("matmul", shapes) is None
+
+
+def test_operations_of_cudnns_attention():
+    shapes = [(2, 512, 8, 64), (2, 256, 8, 64), (2, 256, 8, 64)]
+    once = 2 * 2 * 8 * 512 * 256 * 64
+    assert attention_gpu.flops("__cudnn$fmhaSoftmax", shapes) == 2 * once
+    assert attention_gpu.flops("__cudnn$fmhaSoftmaxBackward", shapes) == 5 * once
+    assert attention_gpu.flops("__cublas$gemm", shapes) is None

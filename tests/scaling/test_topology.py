@@ -1,5 +1,6 @@
 """Which devices there are to compile for, and what is said of those that aren't."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.scaling import topology
 from lm_jax.scaling.topology import topologies
+from lm_jax.sharding import _over_slices
 from tests.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -41,10 +43,10 @@ def test_virtual_devices_have_no_figures():
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ("v5q:2x2", "Did you mean 'v5p'? There is: cpu, v5e, v5p, v6e."),
+        ("v5q:2x2", "Did you mean 'v5p'? There is: cpu, h100, v5e, v5p, v6e."),
         ("", "'' is no kind of device"),
         ("cpu:8,", "'' is no kind of device"),
-        ("v5e", "There is: cpu:N, v5e:AxB, v5p:AxBxC, v6e:AxB"),
+        ("v5e", "There is: cpu:N, v5e:AxB, v5p:AxBxC, v6e:AxB, h100:A"),
         ("v5e:4", "'v5e:4' has no form"),
         ("v5p:2x2", "'v5p:2x2' has no form"),
         ("v5e:0x2", "'v5e:0x2' has no form"),
@@ -62,6 +64,32 @@ def test_without_libtpu_it_is_said_how_to_install_it(monkeypatch):
     monkeypatch.setattr(topology, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="LM_JAX_EXTRAS=tpu ./launch.sh plan"):
         topologies("cpu:2,v5e:2x2")
+    with pytest.raises(UserError, match="LM_JAX_EXTRAS=cuda ./launch.sh plan"):
+        topologies("h100:8")
+
+
+def test_slices_are_of_tpus():
+    with pytest.raises(UserError, match="--slices 2: cpu:4 is no slice of TPUs"):
+        topologies("cpu:4", 2)
+
+
+class FakeChip:
+    """As much of a TPU as a mesh of several slices is arranged by."""
+
+    platform, device_kind, process_index, core_on_chip = "tpu", "TPU v5 lite", 0, 0
+
+    def __init__(self, slice_, x, y):
+        self.slice_index, self.coords = slice_, (x, y, 0)
+        self.id = 100 * slice_ + 2 * y + x
+
+
+def test_only_the_outermost_axis_goes_over_slices():
+    chips = [FakeChip(s, x, y) for s in (0, 1) for y in (0, 1) for x in (0, 1)]
+    found = _over_slices([2, 4, 1], 2, chips)
+    slices = [[chip.slice_index for chip in row] for row in found[:, :, 0]]
+    assert slices == [[0] * 4, [1] * 4]
+    with pytest.raises(UserError, match="sharding.fsdp=3 is the outermost axis"):
+        _over_slices([1, 3, 1], 2, chips)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +99,11 @@ def test_without_libtpu_it_is_said_how_to_install_it(monkeypatch):
         ("--topolgy cpu:8", "Did you mean --topology cpu:8?"),
         ("--topology v7:2x2", "'v7' is no kind of device"),
         ("--topology cpu:8 --fsdp 3", "the mesh data=-1, fsdp=3, tensor=1 doesn't"),
+        ("--topology cpu:8 --mesh fsdp=8 --mesh fsdp=3", "data=-1, fsdp=3, tensor=1"),
+        ("--mesh fsdq=8", "'fsdq' is no axis. Did you mean 'fsdp'?"),
+        ("--remat full,nine", "'nine' is none. Did you mean 'none'?"),
+        ("--topology cpu:8 --slices 2", "cpu:8 is no slice of TPUs"),
+        ("--topology cpu:8 --slices two", "how many there are, not 'two'"),
         ("--topology cpu:8 --batch 6", "The nearest that can: 8 (--batch)."),
         ("--topology cpu:8 --model.width 15", "divide model.width=15"),
     ],
@@ -101,11 +134,14 @@ def run(*args):
 
 @pytest.mark.slow
 def test_a_process_of_its_own_has_as_many_devices_as_it_asks_for():
-    done = run("--fsdp", "16", "--batch", "16")
+    meshes = "--mesh fsdp=16 --mesh data=2,fsdp=4,tensor=2"
+    done = run(*meshes.split(), "--batch", "16")
     assert done.returncode == 0, done.stderr
-    assert "cpu:16, 16 fsdp" in done.stdout
+    assert "cpu:16, " in done.stdout and "compiled" in done.stdout
+    for mesh in ("16 fsdp", "2 data x 4 fsdp x 2 tensor"):
+        assert f" {mesh}  " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
-    for word in ("memory", "FLOPs", "times the model's own", "all-gather", "seconds"):
+    for word in ("memory", "FLOPs", "times the model's own", "along fsdp", "seconds"):
         assert word in done.stdout
 
 
@@ -127,4 +163,21 @@ def test_a_step_is_compiled_for_tpus_that_are_not_here():
 def test_a_topology_that_libtpu_does_not_know():
     done = run("--topology", "v5e:3x3")
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "There is: cpu:N, v5e:AxB" in " ".join(done.stderr.split())
+    assert "There is: v5e:1x1, v5e:2x2, v5e:2x4" in " ".join(done.stderr.split())
+
+
+@NO_LIBTPU
+@pytest.mark.slow
+def test_two_slices_are_joined_by_the_network():
+    more = "--slices 2 --fsdp 4 --batch 16 --remat full,none --json"
+    done = run("--topology", "v5e:2x2", *more.split())
+    assert done.returncode == 0, done.stderr
+    plans = json.loads(done.stdout)["plans"]
+    assert [plan["topology"] for plan in plans] == ["2 x v5e:2x2"] * 2
+    assert {plan["remat"] for plan in plans} == {"full", "none"}
+    assert plans[0]["estimated"]["seconds"] <= plans[1]["estimated"]["seconds"]
+    for plan in plans:
+        links = {each["link"]: each["axis"] for each in plan["compiled"]["collectives"]}
+        assert links["DCN"] == "data" and links["ICI fsdp"] == "fsdp"
+        # All gradients are summed once: each chip hands over those of its part.
+        assert plan["estimated"]["alone"]["DCN"] > 0

@@ -48,7 +48,7 @@ experiment = Experiment(
     objective=NextToken(),
     optimizer=AdamW(b2=0.95, weight_decay=0.1),
     schedule=WarmupCosine(peak=3e-4, warmup="2000 steps", final=3e-5),
-    batch=32,
+    batch=512,
     budget="20B tokens",
     evaluations={"likelihood": Likelihood("1000 steps")},
     execution=Execution(compute=Compute(scan=True, remat="full")),

@@ -1,0 +1,231 @@
+"""Several ways to compute a step beside each other, the best first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lm_jax.errors import UserError, nearest
+from lm_jax.scaling.plan import Plan
+from lm_jax.sharding import MESH, Sharding
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Case:
+    """One of several ways to compute a step, and what was planned of it.
+
+    Attributes:
+        topology: the devices, by name.
+        mesh: of them: "2 data x 8 fsdp".
+        remat: what is computed again.
+        plan: of it; None where it is too large.
+        why: it is too large.
+    """
+
+    topology: str
+    mesh: str
+    remat: str
+    plan: Plan | None = None
+    why: str = ""
+
+    @property
+    def rank(self) -> tuple[int, float, int]:
+        """Less is better: what fits, then what takes fewer seconds."""
+        if self.plan is None:
+            return 2, 0.0, 0
+        return int(not self.plan.fits), self.plan.step, self.plan.memory
+
+
+def meshes(asked: Sequence[str], sharding: Sharding) -> list[Sharding]:
+    """Read meshes as they are typed: "data=2,fsdp=8".
+
+    Args:
+        asked: each of them, in which one device stands along an axis that isn't named,
+            and all that are left along data. None asks for the mesh that there is.
+        sharding: that says all else.
+
+    Raises:
+        UserError: one names no axis, or no number.
+    """
+    return [_mesh(each, sharding) for each in asked] or [sharding]
+
+
+def _mesh(asked: str, sharding: Sharding) -> Sharding:
+    sizes: dict[str, Any] = dict.fromkeys(MESH, 1) | {"data": -1}
+    for part in asked.split(","):
+        axis, _, size = part.partition("=")
+        if axis not in MESH:
+            raise UserError(
+                f"--mesh {asked}: '{axis}' is no axis.{nearest(axis, MESH)}"
+            )
+        if not size.removeprefix("-").isdigit():
+            raise UserError(
+                f"--mesh {asked}: '{part}' says not how many devices stand along "
+                f"{axis}. A mesh is typed as data=2,fsdp=8."
+            )
+        sizes[axis] = int(size)
+    return replace(sharding, **sizes)
+
+
+_HEAD = ["GiB", "of", "step", "MFU", "tokens/s", "binds"]
+_COLUMNS = 78
+
+
+def table(cases: Sequence[Case]) -> list[str]:
+    """The lines of a table of cases, in their order: of their names, what differs."""
+    words = [(case.topology, case.mesh, case.remat) for case in cases]
+    differ = [len(set(column)) > 1 for column in zip(*words, strict=True)]
+    names = [
+        ", ".join(w for w, d in zip(row, differ, strict=True) if d) for row in words
+    ]
+    cells = [_HEAD, *map(_figures, cases)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [_line(row, widths) for row in cells]
+    room = max(map(len, names))
+    marks = f"{'compiled':>{widths[0]}}{'estimated':>{sum(widths[1:4]) + 6}}"
+    if room + 2 + max(map(len, lines)) > _COLUMNS:  # names on lines of their own
+        figures = [part for pair in zip(names, lines[1:], strict=True) for part in pair]
+        return [lines[0], marks, *figures]
+    beside = ["", *names]
+    found = [f"{n:<{room}}  {f}" for n, f in zip(beside, lines, strict=True)]
+    return [found[0], f"{'':<{room}}  {marks}", *found[1:]]
+
+
+def _figures(case: Case) -> list[str]:
+    """The figures of a case; "!" stands where they are too large for a chip."""
+    made = case.plan
+    if made is None:
+        return ["too large", *[""] * 5]
+    chip, held = made.topology.chip, f"{made.memory / _GIB:.3g}"
+    if chip is None:
+        return [held, *["-"] * 4, ""]
+    room = f"{chip.memory / _GIB:.3g}{'' if made.fits else '!'}"
+    rate = count(made.tokens / made.step)
+    return [held, room, time(made.step), f"{made.utilization:.0%}", rate, made.binds]
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    """Figures below each other, to the right; the last is a word."""
+    figures = zip(cells[:-1], widths, strict=False)
+    return "  ".join([*(c.rjust(w) for c, w in figures), cells[-1]]).rstrip()
+
+
+def rows(made: Plan) -> list[tuple[str, str]]:
+    """All that is known of a plan, as names and values."""
+    cost, chip = made.cost, made.topology.chip
+    room = f" of {size(chip.memory)}" if chip else ""
+    short = "" if made.fits else ", too large"
+    found = [
+        (
+            "memory",
+            f"{size(made.memory)}{room}{short}: {size(made.arguments)} of "
+            f"arguments, {size(made.temporaries)} of temporaries",
+        ),
+        (
+            "FLOPs",
+            f"{count(cost.flops)}, {cost.flops / made.model_flops:.2f} times the "
+            f"model's own {count(made.model_flops)}",
+        ),
+        ("bytes", size(cost.bytes)),
+    ]
+    for each in made.traffic():
+        takes = f", {time(each.seconds)} on {each.link}" if chip else ""
+        found.append(
+            (
+                each.kind,
+                f"{each.calls:,} along {each.axis}, {size(each.size)} in all, "
+                f"{size(each.sent)} sent{takes}",
+            )
+        )
+    for name, calls in cost.uncounted.items():
+        found.append(("uncounted", f"FLOPs of {name}, {calls:,} times"))
+    if chip is None:
+        found.append(("seconds", "none: no figures of this device are known"))
+    else:
+        found += _seconds(made)
+    return found + [("note", note) for note in made.notes]
+
+
+def _seconds(made: Plan) -> list[tuple[str, str]]:
+    each = ", ".join(f"{part} {time(value)}" for part, value in made.seconds().items())
+    return [
+        (
+            "seconds",
+            f"{time(made.step)}, {time(made.sending)} of it sending; "
+            f"{time(made.overlapped)} if all is sent meanwhile",
+        ),
+        ("each alone", f"{each}: {made.binds} binds"),
+        (
+            "MFU",
+            f"{made.utilization:.1%}, {count(made.tokens / made.step)} tokens a second",
+        ),
+    ]
+
+
+def as_json(case: Case) -> dict[str, Any]:
+    """All that is known of a case, for other programs."""
+    said = {"topology": case.topology, "mesh": case.mesh, "remat": case.remat}
+    made = case.plan
+    if made is None:
+        return said | {"fits": False, "why": case.why}
+    chip, known = made.topology.chip, made.topology.chip is not None
+    return said | {
+        "devices": len(made.topology.devices),
+        "fits": made.fits,
+        "compiled": {
+            "arguments": made.arguments,
+            "temporaries": made.temporaries,
+            "flops": made.cost.flops,
+            "bytes": made.cost.bytes,
+            "collectives": [
+                {
+                    "kind": each.kind,
+                    "axis": each.axis,
+                    "link": each.link,
+                    "calls": each.calls,
+                    "bytes": each.size,
+                    "sent": each.sent,
+                }
+                for each in made.traffic()
+            ],
+            "uncounted": dict(made.cost.uncounted),
+        },
+        "counted": {"model_flops": made.model_flops, "tokens": made.tokens},
+        "estimated": {
+            "seconds": made.step,
+            "overlapped": made.overlapped,
+            "alone": made.seconds(),
+            "mfu": made.utilization,
+            "tokens_per_second": made.tokens / made.step,
+            "binds": made.binds,
+        }
+        if known
+        else None,
+        "published": {"memory": chip.memory, "flops": chip.flops} if chip else None,
+        "notes": list(made.notes),
+    }
+
+
+def _scaled(value: float | int, base: int, units: str) -> str:
+    """A number with the unit that leaves it 1 or more."""
+    for unit in units.split(","):
+        if value < base or unit == units.split(",")[-1]:
+            break
+        value /= base
+    return f"{value:,.3g} {unit}".rstrip()
+
+
+def size(bytes_: float | int) -> str:
+    """Bytes: 4.49 GiB."""
+    return _scaled(bytes_, 1024, "B,KiB,MiB,GiB,TiB")
+
+
+def count(number: float | int) -> str:
+    """A number: 151 T."""
+    return _scaled(number, 1000, ",k,M,G,T,P")
+
+
+def time(seconds: float) -> str:
+    """Seconds: 934 ms."""
+    return _scaled(seconds * 1e6, 1000, "us,ms,s")

@@ -1,0 +1,197 @@
+"""Weak scaling: what a step computes and sends where each further chip has its rows.
+
+To 4096 chips by formula. All that a chip computes and holds stays as it is on the
+largest topology that was compiled. What chips send each other inside a slice does so
+too, but for the part that stays at home, 1/n of n chips. Slices beyond the largest that
+there is sum gradients over the data centre's network, once a step and in float32: each
+chip those of the parameters that it holds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from lm_jax.errors import UserError
+from lm_jax.runs.overlay import COLOURS
+from lm_jax.runs.picture import framed, save
+from lm_jax.scaling.collectives import share
+from lm_jax.scaling.links import DCN
+from lm_jax.scaling.plan import Plan
+from lm_jax.scaling.side_by_side import count, time
+
+BY_FORMULA = (1024, 4096)
+COMPILED, FORMULA = "compiled", "formula"
+
+
+class Point(NamedTuple):
+    """A step on so many chips, seconds at the least.
+
+    Attributes:
+        chips: how many.
+        computing: seconds, and of reading and writing memory.
+        inside: seconds of sending inside a slice.
+        network: seconds of sending between slices.
+        memory: bytes that a chip holds.
+        tokens: of a step, on all chips.
+        by: "compiled", or "formula".
+    """
+
+    chips: int
+    computing: float
+    inside: float
+    network: float
+    memory: int
+    tokens: int
+    by: str
+
+    @property
+    def sending(self) -> float:
+        """Seconds over all links, one after the other."""
+        return self.inside + self.network
+
+
+@dataclass(frozen=True)
+class Weak:
+    """How a step grows with its devices.
+
+    Attributes:
+        points: from few to many chips.
+        room: bytes of memory of a chip.
+        rate: FLOPs that a chip makes at most, a second.
+        flops: of a step, by the model's own count, on one chip.
+    """
+
+    points: tuple[Point, ...]
+    room: int
+    rate: float
+    flops: float
+
+    @classmethod
+    def of(cls, plans: Sequence[Plan]) -> "Weak":
+        """Take what was compiled, and go on by formula.
+
+        Raises:
+            UserError: no figures of the devices are known.
+        """
+        chip = plans[0].topology.chip
+        if chip is None or len({each.topology.chip for each in plans}) > 1:
+            raise UserError("--scaling needs topologies of one chip, and its figures.")
+        compiled = sorted(map(_compiled, plans))
+        last = max(plans, key=lambda each: len(each.topology.devices))
+        more = [_further(last, n) for n in BY_FORMULA if n > compiled[-1].chips]
+        found = tuple(compiled + more)
+        return cls(found, chip.memory, chip.flops, last.model_flops)
+
+    def utilization(self, point: Point) -> float:
+        """MFU where nothing is sent while others compute."""
+        return self.flops / (self.rate * (point.computing + point.sending))
+
+    def breaks(self) -> str:
+        """What breaks first as chips are added, in words."""
+        for point in self.points:
+            if point.memory > self.room:
+                return f"memory: it doesn't fit on {point.chips:,} chips."
+            for name, seconds in (("ICI", point.inside), (DCN, point.network)):
+                if seconds > point.computing:
+                    return (
+                        f"{name}: on {point.chips:,} chips it takes {time(seconds)}, "
+                        f"and computing {time(point.computing)}: sending can't be "
+                        "hidden behind it."
+                    )
+        last = self.points[-1]
+        name = DCN if last.network > last.inside else "ICI"
+        return (
+            f"nothing up to {last.chips:,} chips. What comes nearest is {name}, "
+            f"{max(last.inside, last.network) / last.computing:.0%} of what computing "
+            f"takes; a step is {count(last.tokens)} tokens by then."
+        )
+
+
+def _compiled(made: Plan) -> Point:
+    network = made.seconds().get(DCN, 0.0)
+    return Point(
+        len(made.topology.devices),
+        made.cost.seconds,
+        made.sending - network,
+        network,
+        made.memory,
+        made.tokens,
+        COMPILED,
+    )
+
+
+def _further(made: Plan, chips: int) -> Point:
+    """A point by formula, from the largest topology that was compiled."""
+    chip, had = made.topology.chip, len(made.topology.devices)
+    assert chip is not None
+    here, slice_ = _compiled(made), min(chips, max(had, chip.largest))
+    slices = chips // slice_
+    # A ring of n sends all but 1/n of it.
+    inside = here.inside * share("all-gather", slice_) / share("all-gather", had)
+    parted = had / slice_ if made.links.axes["fsdp"] > 1 else 1.0
+    sent = made.gradients * parted * share("all-reduce", slices)
+    return here._replace(
+        chips=chips,
+        inside=inside,
+        network=sent / chip.network,
+        tokens=made.tokens * chips // had,
+        by=FORMULA,
+    )
+
+
+def weak_lines(found: Weak) -> list[str]:
+    """The lines of a table, a row for each number of chips, and what breaks first."""
+    head = ["chips", "GiB", "tokens", "computing", "ICI", DCN, "MFU", "by"]
+    cells = [head]
+    for point in found.points:
+        seconds = (point.computing, point.inside, point.network)
+        cells.append(
+            [
+                f"{point.chips:,}",
+                f"{point.memory / 2**30:.3g}",
+                count(point.tokens),
+                *map(time, seconds),
+                f"{found.utilization(point):.0%}",
+                point.by,
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    rows = [
+        "   ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    ]
+    return [*(f" {row}" for row in rows), f"What breaks first: {found.breaks()}"]
+
+
+def draw_weak(found: Weak, out: Path) -> None:
+    """Draw seconds of computing and sending by chips, as PNG.
+
+    Raises:
+        UserError: `out` can't be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    chips = [point.chips for point in found.points]
+    many = sum(point.by == COMPILED for point in found.points)
+    series = {
+        "computing": [point.computing for point in found.points],
+        "ICI: sending inside a slice": [point.inside for point in found.points],
+        f"{DCN}: sending between slices": [point.network for point in found.points],
+    }
+    for colour, (name, seconds) in zip(COLOURS, series.items(), strict=False):
+        if any(seconds):
+            axes.plot(chips[:many], seconds[:many], "o-", color=colour, label=name)
+            rest = slice(max(0, many - 1), None)
+            axes.plot(chips[rest], seconds[rest], "--", color=colour)
+            axes.plot(chips[many:], seconds[many:], "o", color=colour, mfc="white")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(chips, [f"{each:,}" for each in chips])
+    axes.set_yscale("log")
+    axes.set_xlabel("chips, each with as many rows (filled: compiled; else by formula)")
+    axes.set_ylabel("seconds of a step, each alone")
+    axes.legend(frameon=False, fontsize=8)
+    framed(axes)
+    save(figure, out)

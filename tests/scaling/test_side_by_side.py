@@ -1,0 +1,165 @@
+"""Plans beside each other: what is best stands first, and each figure says its kind."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lm_jax.chips import CHIPS
+from lm_jax.errors import UserError
+from lm_jax.scaling.collectives import NETWORK, Route
+from lm_jax.scaling.cost import Cost
+from lm_jax.scaling.links import Links
+from lm_jax.scaling.plan import Plan
+from lm_jax.scaling.side_by_side import Case, as_json, meshes, rows, table
+from lm_jax.scaling.topology import Topology
+from lm_jax.scaling.weak import Weak, draw_weak, weak_lines
+from lm_jax.sharding import Sharding
+
+V5E = CHIPS["v5e"]
+
+
+def made(width=4, seconds=1.0, memory=2**30, gathered=0, chip=V5E):
+    """A plan of a square of v5e, which gathers along its whole mesh."""
+    chips = width * width
+    places = np.array(list(np.ndindex(width, width)))
+    routes = {Route("all-gather", tuple(range(chips))): gathered} if gathered else {}
+    cost = Cost(
+        flops=1e14,
+        passes=1e14,
+        bytes=1e11,
+        seconds=seconds,
+        collectives=Counter(dict.fromkeys(routes, 1)),
+        sizes=Counter(routes),
+    )
+    return Plan(
+        topology=Topology(f"v5e:{width}x{width}", (None,) * chips, chip),
+        links=Links({"data": 1, "fsdp": chips, "tensor": 1}, chip, places),
+        arguments=memory,
+        temporaries=0,
+        model_flops=0.5e14,
+        gradients=2 * 10**9 // chips,
+        tokens=1000 * chips,
+        cost=cost,
+    )
+
+
+def case(remat, plan, why=""):
+    return Case("v5e:4x4", "16 fsdp", remat, plan, why)
+
+
+def test_what_fits_stands_first_then_what_takes_fewer_seconds():
+    cases = [
+        case("none", None, "used 50G of 16G hbm"),
+        case("products", made(seconds=0.5, memory=17 * 2**30)),
+        case("full", made(seconds=1.0)),
+        case("projections", made(seconds=0.7)),
+    ]
+    cases.sort(key=lambda each: each.rank)
+    names = [each.remat for each in cases]
+    assert names == ["projections", "full", "products", "none"]
+    lines = table(cases)
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[2:]] == names
+    assert "16!" in lines[4] and "too large" in lines[5]
+    marks = lines[1]
+    assert marks.index("compiled") < lines[0].index("step")
+    assert marks.index("estimated") < lines[0].index("tokens/s")
+    long = [
+        replace(each, topology="2 x v5e:4x4", mesh=f"{i} data x 4 fsdp x 4 tensor")
+        for i, each in enumerate(cases)
+    ]
+    lines = table(long)
+    assert max(map(len, lines)) <= 78 and len(lines) == 2 + 2 * len(cases)
+    assert lines[2] == "0 data x 4 fsdp x 4 tensor, projections"
+
+
+def test_each_figure_says_whether_it_was_compiled_or_estimated():
+    plan = made(gathered=16 * 10**9)
+    said = json.loads(json.dumps(as_json(case("full", plan))))
+    assert said["fits"] and said["devices"] == 16
+    assert said["compiled"]["collectives"] == [
+        {
+            "kind": "all-gather",
+            "axis": "fsdp",
+            "link": "ICI fsdp",
+            "calls": 1,
+            "bytes": 16e9,
+            "sent": 15e9,
+        }
+    ]
+    # Neither axis of 4 x 4 is a ring: a chip at the corner has two of the four links.
+    assert said["estimated"]["alone"]["ICI fsdp"] == 15e9 / 100e9
+    assert said["estimated"]["seconds"] == 1.15
+    assert said["estimated"]["mfu"] == 0.5e14 / (1.15 * V5E.flops)
+    assert said["estimated"]["tokens_per_second"] == 16000 / 1.15
+    assert said["estimated"]["binds"] == "compute"
+    listed = dict(rows(plan))
+    assert listed["all-gather"].startswith("1 along fsdp, 14.9 GiB in all, 14 GiB sent")
+    unknown = replace(plan, topology=replace(plan.topology, chip=None))
+    assert as_json(case("full", unknown))["estimated"] is None
+
+
+def test_meshes_as_they_are_typed():
+    rules = (("kernel$", ("tensor", "fsdp")), (".*", ()))
+    before = Sharding(data=2, fsdp=4, rules=rules)
+    assert meshes([], before) == [before]
+    one, other = meshes(["fsdp=8", "data=2,tensor=-1"], before)
+    assert one == Sharding(fsdp=8, rules=rules)
+    assert other == Sharding(data=2, tensor=-1, rules=rules)
+    for typed, words in [
+        ("fdsp=8", "'fdsp' is no axis. Did you mean 'fsdp'"),
+        ("fsdp", "'fsdp' says not how many"),
+        ("fsdp=x", "'fsdp=x' says not how many"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            meshes([typed], before)
+
+
+def test_scaling_goes_on_by_formula():
+    """Beyond 256 chips of v5e there are several slices, joined by the network."""
+    found = Weak.of([made(16, gathered=4 * 10**9), made(4, gathered=4 * 10**9)])
+    assert [point.chips for point in found.points] == [16, 256, 1024, 4096]
+    assert [point.by for point in found.points] == ["compiled"] * 2 + ["formula"] * 2
+    assert {point.computing for point in found.points} == {1.0}
+    few, many, slices, most = found.points
+    # 4 x 4 has ends; 16 x 16 has rings, and twice the links.
+    assert few.inside == pytest.approx(4e9 * 15 / 16 / 100e9)
+    assert many.inside == pytest.approx(4e9 * 255 / 256 / 200e9)
+    assert slices.inside == most.inside == many.inside
+    network = 2 * 3 / 4 * (2e9 // 256) / V5E.network
+    assert slices.network == pytest.approx(network) and many.network == 0
+    assert most.network == pytest.approx(network * (15 / 16) / (3 / 4))
+    assert most.tokens == 4096 * 1000
+    assert found.breaks().startswith("nothing up to 4,096 chips. What comes nearest")
+
+
+def test_a_slice_that_can_grow_does_so_before_there_are_several():
+    (few, further, _) = Weak.of([made(4, gathered=4 * 10**9)]).points
+    assert further.inside == pytest.approx(few.inside / (15 / 16) * (255 / 256))
+    parted = 2e9 // 16 * 16 / 256
+    assert further.network == pytest.approx(2 * 3 / 4 * parted / V5E.network)
+
+
+def test_what_breaks_first_is_said_and_drawn(tmp_path):
+    held = Weak.of([made(memory=17 * 2**30)])
+    assert held.breaks() == "memory: it doesn't fit on 16 chips."
+    sent = Weak.of([made(4, seconds=0.6, gathered=80 * 10**9)])
+    assert sent.breaks().startswith("ICI: on 16 chips it takes 750 ms, and computing")
+    plan = made(16)
+    slow = Weak.of([replace(plan, gradients=10**10)])
+    assert slow.breaks().startswith("DCN: on 1,024 chips it takes 4.8 s")
+    lines = weak_lines(slow)
+    assert max(map(len, lines[:-1])) <= 80 and "formula" in lines[-2]
+    draw_weak(slow, tmp_path / "weak.png")
+    assert (tmp_path / "weak.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match="needs topologies of one chip"):
+        Weak.of([plan, made(4, chip=CHIPS["v6e"])])
+
+
+def test_the_network_is_named_by_the_axis_that_goes_over_slices():
+    links = Links({"data": 2, "fsdp": 16, "tensor": 1}, V5E, None, 2)
+    assert links.along(NETWORK) == "data" and links.link(NETWORK) == "DCN"
+    assert links.rate(Route("all-reduce", NETWORK)) == V5E.network == 3.125e9
