@@ -16,7 +16,7 @@ experiment = Experiment(
         layers=16,
         heads=16,
         width=2048,
-        positions=Rotary(base=8_000_000.0),
+        positions=Rotary(base=500_000.0),
         norm="rms",
         feedforward=Gated(ratio=4.0),
         tied=False,

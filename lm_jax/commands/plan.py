@@ -220,7 +220,7 @@ def _planned(setup: Setup, topology: Topology) -> Case:
     """Compile a case, and say meanwhile which it is."""
     remat = setup.experiment.execution.compute.remat
     case = Case(topology.called, mesh_of(setup), remat)
-    said = f"compiling for {topology.called}"
+    said = f"compiling for {case.topology}, {case.mesh}, remat {remat}"
     try:
         with Display(0, sys.stderr).waiting(said):
             return replace(case, plan=plan(setup, topology))

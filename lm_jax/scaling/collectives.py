@@ -105,6 +105,8 @@ def _size(within: Computation, each: Instruction) -> float:
     """The bytes of the array before it is parted, or after it is put together."""
     taken = sum(array.bytes for o in each.operands for array in within[o].results)
     given = sum(array.bytes for array in each.results)
+    if each.op == "all-reduce":  # it may round its operands before it sends them
+        return given
     if each.op.endswith("-start"):  # what it took is part of what it gives
         given -= taken
     return max(taken, given)

@@ -181,7 +181,7 @@ def plan(setup: Setup, topology: Topology) -> Plan:
     shape, state = setup.order.shapes[-1], setup.placed_shapes()
     chip, platform = topology.chip, topology.devices[0].platform
     if chip is not None and _held(state) > chip.memory:
-        raise TooLarge(f"its part of the state alone is {_held(state) / 2**30:.1f} GiB")
+        raise TooLarge(f"the state alone is {_held(state) / 2**30:.1f} GiB a device")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         traced = Compiled(setup).traced(setup, shape)

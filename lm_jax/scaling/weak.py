@@ -10,7 +10,7 @@ chip those of the parameters that it holds.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lm_jax.errors import UserError
 from lm_jax.runs.overlay import COLOURS
@@ -151,7 +151,7 @@ def weak_lines(found: Weak) -> list[str]:
                 f"{point.chips:,}",
                 f"{point.memory / 2**30:.3g}",
                 count(point.tokens),
-                *map(time, seconds),
+                *(time(each) if each else "-" for each in seconds),
                 f"{found.utilization(point):.0%}",
                 point.by,
             ]
@@ -173,20 +173,11 @@ def draw_weak(found: Weak, out: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    chips = [point.chips for point in found.points]
-    many = sum(point.by == COMPILED for point in found.points)
-    series = {
-        "computing": [point.computing for point in found.points],
-        "ICI: sending inside a slice": [point.inside for point in found.points],
-        f"{DCN}: sending between slices": [point.network for point in found.points],
-    }
-    for colour, (name, seconds) in zip(COLOURS, series.items(), strict=False):
-        if any(seconds):
-            axes.plot(chips[:many], seconds[:many], "o-", color=colour, label=name)
-            rest = slice(max(0, many - 1), None)
-            axes.plot(chips[rest], seconds[rest], "--", color=colour)
-            axes.plot(chips[many:], seconds[many:], "o", color=colour, mfc="white")
+    axes, points = figure.subplots(), found.points
+    _draw(axes, COLOURS[0], "computing", [(p, p.computing) for p in points])
+    _draw(axes, COLOURS[1], "ICI: inside a slice", [(p, p.inside) for p in points])
+    _draw(axes, COLOURS[2], f"{DCN}: between slices", [(p, p.network) for p in points])
+    chips = [point.chips for point in points]
     axes.set_xscale("log", base=2)
     axes.set_xticks(chips, [f"{each:,}" for each in chips])
     axes.set_yscale("log")
@@ -195,3 +186,18 @@ def draw_weak(found: Weak, out: Path) -> None:
     axes.legend(frameon=False, fontsize=8)
     framed(axes)
     save(figure, out)
+
+
+def _draw(axes: Any, colour: str, name: str, found: list[tuple[Point, float]]) -> None:
+    """One curve, dashed from the last point that was compiled on."""
+    known = [(p.chips, seconds, p.by == COMPILED) for p, seconds in found if seconds]
+    if not known:
+        return
+    chips, seconds, compiled = zip(*known, strict=True)
+    many = sum(compiled)
+    axes.plot(chips[:many], seconds[:many], "-", color=colour)
+    rest = slice(max(0, many - 1), None)
+    axes.plot(chips[rest], seconds[rest], "--", color=colour)
+    axes.plot(chips[many:], seconds[many:], "o", color=colour, mfc="white")
+    axes.plot(chips[:many], seconds[:many], "o", color=colour)
+    axes.plot([], [], "o-", color=colour, label=name)

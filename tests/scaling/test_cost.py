@@ -194,6 +194,14 @@ def test_who_takes_part_in_a_collective(groups, group):
     )
 
 
+def test_a_sum_that_rounds_its_operands_sends_what_it_gives():
+    text = entry(
+        "%x = f32[64]{0} parameter(0)",
+        "ROOT %r = bf16[64]{0} all-reduce(%x), channel_id=1, replica_groups={{0,1}}",
+    )
+    assert count(text).sizes == {Route("all-reduce", (0, 1)): 128}
+
+
 def test_each_device_sends_all_but_what_is_its_own():
     assert share("all-gather", 4) == share("reduce-scatter", 4) == 3 / 4
     assert share("all-reduce", 4) == 2 * 3 / 4

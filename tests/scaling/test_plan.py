@@ -1,6 +1,7 @@
 """What a plan says of compiled steps, against the model's own count."""
 
 from collections import Counter
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from lm_jax.kernels.attention_tpu import flops
 from lm_jax.scaling.collectives import NETWORK, Route
 from lm_jax.scaling.cost import Cost, count
 from lm_jax.scaling.links import Links
-from lm_jax.scaling.plan import Plan, plan
+from lm_jax.scaling.plan import Plan, TooLarge, plan
 from lm_jax.scaling.topology import Topology, topologies
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny
@@ -89,6 +90,15 @@ def test_arguments_are_a_devices_part_of_the_state_and_the_batch(scanned):
     arrays = setup.placed_shapes(), batch, setup.constants()
     assert made.arguments == sum(map(held, jax.tree.leaves(arrays)))
     assert made.memory > made.arguments
+
+
+@pytest.mark.slow
+def test_a_state_that_is_too_large_is_said_without_compiling(scanned, monkeypatch):
+    setup, made = scanned
+    monkeypatch.delattr(jax.stages.Lowered, "compile")
+    small = replace(CHIPS["v5e"], memory=made.arguments // 2)
+    with pytest.raises(TooLarge, match="the state alone is 0.0 GiB a device"):
+        plan(setup, replace(made.topology, chip=small))
 
 
 def test_a_scan_costs_what_its_unrolled_steps_do():

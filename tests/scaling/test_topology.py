@@ -156,7 +156,7 @@ def test_a_step_is_compiled_for_tpus_that_are_not_here():
     assert done.returncode == 0, done.stderr
     assert "of 16 GiB" in done.stdout and "binds" in done.stdout
     # Nothing of libtpu's search for a TPU.
-    assert done.stderr == "compiling for v5e:2x2\n"
+    assert done.stderr == "compiling for v5e:2x2, 4 data, remat none\n"
 
 
 @NO_LIBTPU
