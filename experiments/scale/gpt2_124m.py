@@ -1,4 +1,26 @@
-"""GPT-2 124M"""
+"""GPT-2 of 124M parameters, on half a million tokens a step.
+
+Run:     ./launch.sh plan experiments/scale/gpt2_124m.py
+         --topology v5e:4x4
+Expect:  planned, and never trained here. Of one device, memory as compiled (jax 0.12,
+         libtpu 0.0.52); the rest is estimated from its published figures, with nothing
+         sent while others compute:
+
+           topology                                    GiB     step   MFU  tokens/s
+           v5e:4x4                              3.47 of 16   269 ms   49%    1.95 M
+           v6e:16x16                            2.04 of 32  13.8 ms   13%      38 M
+
+         It is too small for many chips: on 256 each has two rows, and the optimizer
+         moves more bytes than the rows do.
+
+Source:  Radford et al. 2019; the recipe is nanoGPT's (train_gpt2.py)
+Data:    ./tokens: train.bin and val.bin of ids below 50,257, as nanoGPT, llm.c or
+         Megatron write them. For a plan, ids drawn at random do:
+
+         mkdir -p tokens && python -c "import numpy as np; [
+           np.random.default_rng(0).integers(32000, size=5_000_000, dtype=np.uint16)
+           .tofile(f'tokens/{name}.bin') for name in ('train', 'val')]"
+"""
 
 from lm_jax.data import TokenStream
 from lm_jax.evaluation import Likelihood

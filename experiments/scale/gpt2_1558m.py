@@ -1,4 +1,23 @@
-"""GPT-2 1.5B"""
+"""GPT-2 of 1.5B parameters (XL).
+
+Run:     ./launch.sh plan experiments/scale/gpt2_1558m.py
+         --topology v5e:4x4 --fsdp 16 --accumulate 2
+Expect:  planned, and never trained here. Of one device, memory as compiled (jax 0.12,
+         libtpu 0.0.52); the rest is estimated from its published figures, with nothing
+         sent while others compute:
+
+           topology                                    GiB     step   MFU  tokens/s
+
+         25 heads are no multiple of a tensor axis: fsdp alone parts it.
+
+Source:  Radford et al. 2019, table 2; rates as Brown et al. 2020, table 2.1
+Data:    ./tokens: train.bin and val.bin of ids below 50,257, as nanoGPT, llm.c or
+         Megatron write them. For a plan, ids drawn at random do:
+
+         mkdir -p tokens && python -c "import numpy as np; [
+           np.random.default_rng(0).integers(32000, size=5_000_000, dtype=np.uint16)
+           .tofile(f'tokens/{name}.bin') for name in ('train', 'val')]"
+"""
 
 from lm_jax.data import TokenStream
 from lm_jax.evaluation import Likelihood

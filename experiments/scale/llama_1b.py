@@ -1,25 +1,43 @@
-"""A decoder of 1.2B parameters, as Llama has them: to plan a pod's step with.
+"""A decoder of 1.2B parameters, as Llama has them, on a million tokens a step.
 
-Run:     ./launch.sh plan experiments/llama_1b.py --topology v5p:2x2x1 --fsdp 4
-Expect:  temporaries a device, and seconds of a step without links and without the
-         operations of attention's kernels, as the source's were counted; `plan` adds
-         both: .379 s for v5p:2x2x1. 8 rows a device (--fsdp, and --batch 8 times the
-         devices), jax 0.12, libtpu 0.0.52. "full" computes each block again in the
-         backward pass, as below; "projections" is --remat projections:
+Run:     ./launch.sh plan experiments/scale/llama_1b.py
+         --topology v5e:4x4 --fsdp 16 --accumulate 4
+Expect:  planned, and never trained here. Of one device, memory as compiled (jax 0.12,
+         libtpu 0.0.52); the rest is estimated from its published figures, with nothing
+         sent while others compute:
 
-           topology    full                   projections
-           v5e:4x4     3.65 GiB,  .863 s
-           v5p:2x2x1   4.15 GiB,  .354 s      9.95 GiB,  .332 s
-           v5p:4x4x4   2.80 GiB,  .349 s      8.66 GiB,  .326 s
-           v6e:16x16   2.78 GiB,  .250 s      8.89 GiB,  .205 s
+           topology                                    GiB     step   MFU  tokens/s
+           v6e:16x16  --fsdp 256               0.905 of 32  84.6 ms   38%    12.4 M
 
-Source:  MaxText 0.2.5, compiled and counted alike, with full rematerialisation:
-         4.51 GiB, 1.059 s; 4.13, .351; 3.31, .345; 2.75, .248
-Data:    ./tokens: train.bin and val.bin of ids below 32,000, as nanoGPT writes them.
-         For a plan, ids drawn at random do:
+         Weak scaling on v5e, 8 rows a chip (--batch 128, --mesh data=1,fsdp=-1,
+         --topology v5e:4x4,v5e:8x8,v5e:16x16 --scaling scaling.png):
+
+            chips   GiB   computing       ICI       DCN   MFU
+               16  4.49      895 ms   79.1 ms         -   62%   compiled
+               64  2.97      894 ms    121 ms         -   59%   compiled
+              256  2.75      893 ms   61.2 ms         -   63%   compiled
+            1,024  2.75      893 ms   61.2 ms   4.52 ms   63%   formula
+            4,096  2.75      893 ms   61.2 ms   5.65 ms   63%   formula
+
+         Nothing breaks up to 4096 chips but what the field calls a batch: it is 67M
+         tokens by then. 16 and 64 chips have no rings, and 256 do.
+
+         Beside MaxText 0.2.5, compiled and counted alike with full rematerialisation:
+         temporaries, and seconds without links and without attention's kernels. 8 rows
+         a device; "projections" is --remat projections:
+
+           topology   full                 projections          MaxText
+           v5e:4x4    3.65 GiB,  .863 s                         4.51 GiB, 1.059 s
+           v5p:2x2x1  4.15 GiB,  .354 s    9.95 GiB,  .332 s    4.13 GiB,  .351 s
+           v5p:4x4x4  2.80 GiB,  .349 s    8.66 GiB,  .326 s    3.31 GiB,  .345 s
+           v6e:16x16  2.78 GiB,  .250 s    8.89 GiB,  .205 s    2.75 GiB,  .248 s
+
+Source:  MaxText 0.2.5
+Data:    ./tokens: train.bin and val.bin of ids below 32,000, as nanoGPT, llm.c or
+         Megatron write them. For a plan, ids drawn at random do:
 
          mkdir -p tokens && python -c "import numpy as np; [
-           np.random.default_rng(0).integers(32000, size=200000, dtype=np.uint16)
+           np.random.default_rng(0).integers(32000, size=5_000_000, dtype=np.uint16)
            .tofile(f'tokens/{name}.bin') for name in ('train', 'val')]"
 """
 

@@ -1,4 +1,25 @@
-"""128k"""
+"""A context of 131,072 tokens: a decoder of 1.2B parameters goes on with long texts.
+
+Run:     ./launch.sh plan experiments/scale/llama_1b_128k.py
+         --topology v5p:4x4x4 --fsdp 16 --tensor 4
+Expect:  planned, and never trained here. Of one device, memory as compiled (jax 0.12,
+         libtpu 0.0.52); the rest is estimated from its published figures, with nothing
+         sent while others compute:
+
+           topology                                    GiB     step   MFU  tokens/s
+           v5p:4x4x4  --fsdp 16 --tensor 4      14.6 of 95   4.62 s   50%     454 k
+
+         A row is on the devices of one tensor axis: each holds all of its residual
+         stream, 8 GiB in 16 blocks, and some of its heads and hidden columns.
+
+Source:  Xiong et al. 2023, the base of the positions
+Data:    ./tokens: train.bin and val.bin of ids below 32,000, as nanoGPT, llm.c or
+         Megatron write them. For a plan, ids drawn at random do:
+
+         mkdir -p tokens && python -c "import numpy as np; [
+           np.random.default_rng(0).integers(32000, size=5_000_000, dtype=np.uint16)
+           .tofile(f'tokens/{name}.bin') for name in ('train', 'val')]"
+"""
 
 from lm_jax.data import TokenStream
 from lm_jax.evaluation import Likelihood

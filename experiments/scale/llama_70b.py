@@ -1,4 +1,24 @@
-"""Llama 3 70B"""
+"""A decoder of 70B parameters, as Llama 3 has them, on 4M tokens a step.
+
+Run:     ./launch.sh plan experiments/scale/llama_70b.py
+         --topology v6e:16x16 --fsdp 256 --accumulate 2
+Expect:  planned, and never trained here. Of one device, memory as compiled (jax 0.12,
+         libtpu 0.0.52); the rest is estimated from its published figures, with nothing
+         sent while others compute:
+
+           topology                                    GiB     step   MFU  tokens/s
+           v5e:4x4    too large: the state alone is 49.3 GiB a chip
+           v6e:16x16  --fsdp 256 --accumulate 2   23.9 of 32   19.7 s   41%     213 k
+           h100:8     too large: the state alone is 98.6 GiB a GPU
+
+Source:  Grattafiori et al. 2024, table 3
+Data:    ./tokens: train.bin and val.bin of ids below 128,256, as nanoGPT, llm.c or
+         Megatron write them. For a plan, ids drawn at random do:
+
+         mkdir -p tokens && python -c "import numpy as np; [
+           np.random.default_rng(0).integers(32000, size=5_000_000, dtype=np.uint16)
+           .tofile(f'tokens/{name}.bin') for name in ('train', 'val')]"
+"""
 
 from lm_jax.data import TokenStream
 from lm_jax.evaluation import Likelihood

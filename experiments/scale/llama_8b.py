@@ -1,4 +1,22 @@
-"""Llama 3 8B"""
+"""A decoder of 8B parameters, as Llama 3 has them, on 4M tokens a step.
+
+Run:     ./launch.sh plan experiments/scale/llama_8b.py
+         --topology v5p:4x4x4 --fsdp 64 --accumulate 4
+Expect:  planned, and never trained here. Of one device, memory as compiled (jax 0.12,
+         libtpu 0.0.52); the rest is estimated from its published figures, with nothing
+         sent while others compute:
+
+           topology                                    GiB     step   MFU  tokens/s
+           v5p:4x4x4  --fsdp 64 --accumulate 4   11.9 of 95   11.7 s   63%     358 k
+
+Source:  Grattafiori et al. 2024, table 3, before the context grows
+Data:    ./tokens: train.bin and val.bin of ids below 128,256, as nanoGPT, llm.c or
+         Megatron write them. For a plan, ids drawn at random do:
+
+         mkdir -p tokens && python -c "import numpy as np; [
+           np.random.default_rng(0).integers(32000, size=5_000_000, dtype=np.uint16)
+           .tofile(f'tokens/{name}.bin') for name in ('train', 'val')]"
+"""
 
 from lm_jax.data import TokenStream
 from lm_jax.evaluation import Likelihood

@@ -1,4 +1,24 @@
-"""OLMoE"""
+"""A mixture of 64 experts, of which 8 serve a token: 6.9B parameters, 1.3B at work.
+
+Run:     ./launch.sh plan experiments/scale/olmoe_7b.py
+         --topology v5p:4x4x4 --fsdp 64 --accumulate 2
+Expect:  planned, and never trained here. Of one device, memory as compiled (jax 0.12,
+         libtpu 0.0.52); the rest is estimated from its published figures, with nothing
+         sent while others compute:
+
+           topology                                    GiB     step   MFU  tokens/s
+
+         Rows and parameters are parted by fsdp, and each device puts all experts of
+         a block together before it uses them.
+
+Source:  Muennighoff et al. 2024, OLMoE-1B-7B: sizes, rows and rates
+Data:    ./tokens: train.bin and val.bin of ids below 50,304, as nanoGPT, llm.c or
+         Megatron write them. For a plan, ids drawn at random do:
+
+         mkdir -p tokens && python -c "import numpy as np; [
+           np.random.default_rng(0).integers(32000, size=5_000_000, dtype=np.uint16)
+           .tofile(f'tokens/{name}.bin') for name in ('train', 'val')]"
+"""
 
 from lm_jax.data import TokenStream
 from lm_jax.evaluation import Likelihood
