@@ -18,7 +18,7 @@ from lm_jax.runs.display import Display
 from lm_jax.scaling.plan import TooLarge, plan
 from lm_jax.scaling.side_by_side import Case, as_json, meshes, rows, table
 from lm_jax.scaling.topology import Topology, topologies
-from lm_jax.scaling.weak import Weak, draw_weak, weak_lines
+from lm_jax.scaling.weak import Weak, draw_weak, only_chip, weak_lines
 from lm_jax.sharding import MESH, Sharding
 from lm_jax.training.resolved import Setup
 from lm_jax.training.setup import set_up
@@ -98,6 +98,8 @@ def main(args: list[str]) -> int:
         )
     ways = _ways(named.experiment, asked)
     found = topologies(asked.topology or _virtual(ways), asked.slices)
+    if asked.scaling is not None:
+        only_chip(found)
     display = Display(0, sys.stderr if asked.json else None)
     setups = list(_set_up(ways, found, asked.scaling is not None, display))
     display.close()

@@ -42,6 +42,25 @@ class Experts(NamedTuple):
     outer: Layer
 
 
+def flops(name: str, shapes: list[tuple[int, ...]]) -> float | None:
+    """Count the operations of a TPU's ragged product; None of other kernels.
+
+    Args:
+        name: as it is called in the compiled program.
+        shapes: of its operands in floating point: rows, and the experts' kernels or,
+            for the gradient of these, other rows. What only says where rows stand has
+            none.
+    """
+    if not name.startswith("ragged-dot"):
+        return None
+    if len(shapes) < 2:
+        return 0.0
+    rows, other = shapes[:2]
+    if len(other) == 3:  # each row meets the kernel of one expert
+        return 2.0 * rows[0] * other[1] * other[2]
+    return 2.0 * rows[0] * rows[1] * other[1]
+
+
 def mixture(
     x: Float[Array, "batch time width"],
     weights: Float[Array, "batch time experts"],

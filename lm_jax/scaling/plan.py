@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lm_jax.kernels import attention_gpu, attention_tpu
+from lm_jax.kernels import attention_gpu, attention_tpu, experts
 from lm_jax.scaling.cost import Cost, count
 from lm_jax.scaling.hlo import Array
 from lm_jax.scaling.links import Links
@@ -224,16 +224,17 @@ def _gradients(setup: Setup) -> int:
 
 
 def _kernel(setup: Setup):
-    """Operations of attention's kernels: causal ones at half, as the model counts."""
+    """Operations of kernels: causal attention's at half, as the model counts it."""
     share = 0.5 if setup.model.causal else 1.0
 
     def of(name: str, operands: list[Array]) -> float | None:
         # Masks, and where blocks of them stand, are whole numbers.
         floating = [a for a in operands if re.match(r"bf|f\d", a.kind)]
         shapes = [array.dims for array in floating]
-        found = attention_tpu.flops(name, shapes)
-        found = attention_gpu.flops(name, shapes) if found is None else found
-        return None if found is None else share * found
+        for seen in (attention_tpu.flops, attention_gpu.flops):
+            if (found := seen(name, shapes)) is not None:
+                return share * found
+        return experts.flops(name, shapes)
 
     return of
 

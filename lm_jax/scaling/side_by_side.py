@@ -93,7 +93,7 @@ def table(cases: Sequence[Case]) -> list[str]:
 
 
 def _figures(case: Case) -> list[str]:
-    """The figures of a case; "!" stands where they are too large for a chip."""
+    """The figures of a case: "!" is too large for a chip, "<" lacks some operations."""
     made = case.plan
     if made is None:
         return ["too large", *[""] * 5]
@@ -101,8 +101,9 @@ def _figures(case: Case) -> list[str]:
     if chip is None:
         return [held, *["-"] * 4, ""]
     room = f"{chip.memory / _GIB:.3g}{'' if made.fits else '!'}"
+    share = f"{'<' if made.cost.uncounted else ''}{made.utilization:.0%}"
     rate = count(made.tokens / made.step)
-    return [held, room, time(made.step), f"{made.utilization:.0%}", rate, made.binds]
+    return [held, room, time(made.step), share, rate, made.binds]
 
 
 def _line(cells: list[str], widths: list[int]) -> str:

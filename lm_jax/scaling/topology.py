@@ -139,6 +139,10 @@ def _ahead(name: str, kind: str, sizes: list[int], slices: int) -> list[Any]:
     """The chips of a topology that isn't here."""
     from jax.experimental.topologies import get_topology_desc
 
+    shapes = CHIPS[kind].shapes
+    there = f"There is: {', '.join(f'{kind}:{shape}' for shape in shapes)}."
+    if kind == GPU and str(sizes[0]) not in shapes:
+        raise UserError(f"--topology {name}: one machine has no so many. {there}")
     try:
         if kind == GPU:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # whether there are any or none
@@ -152,7 +156,6 @@ def _ahead(name: str, kind: str, sizes: list[int], slices: int) -> list[Any]:
             )
     except jax.errors.JaxRuntimeError as error:
         raise UserError(
-            f"--topology {name}: its compiler knows no such topology ({error}). There "
-            f"is: {', '.join(f'{kind}:{shape}' for shape in CHIPS[kind].shapes)}."
+            f"--topology {name}: its compiler knows no such topology ({error}). {there}"
         ) from error
     return list(found.devices)

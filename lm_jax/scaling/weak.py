@@ -15,13 +15,32 @@ from typing import Any, NamedTuple
 from lm_jax.errors import UserError
 from lm_jax.runs.overlay import COLOURS
 from lm_jax.runs.picture import framed, save
+from lm_jax.scaling.chips import Chip
 from lm_jax.scaling.collectives import share
 from lm_jax.scaling.links import DCN
 from lm_jax.scaling.plan import Plan
 from lm_jax.scaling.side_by_side import count, time
+from lm_jax.scaling.topology import Topology
 
 BY_FORMULA = (1024, 4096)
 COMPILED, FORMULA = "compiled", "formula"
+
+
+def only_chip(topologies: Sequence[Topology]) -> Chip:
+    """The chip that topologies are of, one slice each.
+
+    Raises:
+        UserError: they are of several kinds, or no figures are known, or of several
+            slices.
+    """
+    chip = topologies[0].chip
+    if chip is None or len({each.chip for each in topologies}) > 1:
+        raise UserError(
+            "--scaling needs topologies of one chip whose figures are known."
+        )
+    if max(each.slices for each in topologies) > 1:
+        raise UserError("--scaling adds slices by formula: leave --slices out.")
+    return chip
 
 
 class Point(NamedTuple):
@@ -69,14 +88,8 @@ class Weak:
 
     @classmethod
     def of(cls, plans: Sequence[Plan]) -> "Weak":
-        """Take what was compiled, and go on by formula.
-
-        Raises:
-            UserError: no figures of the devices are known.
-        """
-        chip = plans[0].topology.chip
-        if chip is None or len({each.topology.chip for each in plans}) > 1:
-            raise UserError("--scaling needs topologies of one chip, and its figures.")
+        """Take what was compiled, and go on by formula."""
+        chip = only_chip([each.topology for each in plans])
         compiled = sorted(map(_compiled, plans))
         last = max(plans, key=lambda each: len(each.topology.devices))
         more = [_further(last, n) for n in BY_FORMULA if n > compiled[-1].chips]

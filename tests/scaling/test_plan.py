@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from lm_jax.chips import CHIPS
 from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
-from lm_jax.kernels import attention_gpu
+from lm_jax.kernels import attention_gpu, experts
 from lm_jax.kernels.attention_tpu import flops
 from lm_jax.scaling.collectives import NETWORK, Route
 from lm_jax.scaling.cost import Cost, count
@@ -224,6 +224,18 @@ def test_operations_of_attentions_kernels(name, products):
     of_one_row = [shape[1:] for shape in shapes]
     assert flops(name, of_one_row) == products * 2 * 8 * 512 * 256 * 64
     assert flops("matmul", shapes) is None
+
+
+def test_operations_of_products_of_rows_that_are_sorted_by_their_expert():
+    once = 2 * 512 * 16 * 8
+    for shapes in [
+        [(512, 16), (4, 16, 8)],  # forward
+        [(512, 8), (4, 16, 8)],  # the gradient of the rows
+        [(512, 16), (512, 8)],  # and that of the kernels
+    ]:
+        assert experts.flops("ragged-dot-none", shapes) == once
+    assert experts.flops("ragged-dot-metadata", []) == 0
+    assert experts.flops("splash_mha_fwd", [(4, 4), (4, 4)]) is None
 
 
 def test_operations_of_cudnns_attention():

@@ -67,6 +67,8 @@ def test_what_fits_stands_first_then_what_takes_fewer_seconds():
     marks = lines[1]
     assert marks.index("compiled") < lines[0].index("step")
     assert marks.index("estimated") < lines[0].index("tokens/s")
+    lacking = replace(made(), cost=replace(made().cost, uncounted=Counter({"k": 1})))
+    assert "<25%" in table([case("full", lacking), *cases])[2]
     long = [
         replace(each, topology="2 x v5e:4x4", mesh=f"{i} data x 4 fsdp x 4 tensor")
         for i, each in enumerate(cases)
@@ -157,6 +159,8 @@ def test_what_breaks_first_is_said_and_drawn(tmp_path):
     assert (tmp_path / "weak.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match="needs topologies of one chip"):
         Weak.of([plan, made(4, chip=CHIPS["v6e"])])
+    with pytest.raises(UserError, match="leave --slices out"):
+        Weak.of([replace(plan, topology=replace(plan.topology, slices=2))])
 
 
 def test_the_network_is_named_by_the_axis_that_goes_over_slices():

@@ -68,6 +68,12 @@ def test_without_libtpu_it_is_said_how_to_install_it(monkeypatch):
         topologies("h100:8")
 
 
+def test_a_machine_of_more_gpus_than_there_are(monkeypatch):
+    monkeypatch.setattr(topology, "_find_compilers", lambda *found: None)
+    with pytest.raises(UserError, match="There is: h100:1, h100:2, h100:4, h100:8"):
+        topologies("h100:16")
+
+
 def test_slices_are_of_tpus():
     with pytest.raises(UserError, match="--slices 2: cpu:4 is no slice of TPUs"):
         topologies("cpu:4", 2)
@@ -104,6 +110,7 @@ def test_only_the_outermost_axis_goes_over_slices():
         ("--remat full,nine", "'nine' is none. Did you mean 'none'?"),
         ("--topology cpu:8 --slices 2", "cpu:8 is no slice of TPUs"),
         ("--topology cpu:8 --slices two", "how many there are, not 'two'"),
+        ("--topology cpu:8 --scaling a.png", "one chip whose figures are known"),
         ("--topology cpu:8 --batch 6", "The nearest that can: 8 (--batch)."),
         ("--topology cpu:8 --model.width 15", "divide model.width=15"),
     ],
