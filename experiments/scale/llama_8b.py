@@ -8,6 +8,7 @@ Expect:  planned, and never trained here. Of one device, memory as compiled (jax
 
            topology                                    GiB     step   MFU  tokens/s
            v5p:4x4x4  --fsdp 64 --accumulate 4   11.9 of 95   11.7 s   63%     358 k
+           h100:8     --fsdp 8 --accumulate 64  23.5 of 74.5   53.6 s   51%    78.2 k
 
 Source:  Grattafiori et al. 2024, table 3, before the context grows
 Data:    ./tokens: train.bin and val.bin of ids below 128,256, as nanoGPT, llm.c or

@@ -92,7 +92,6 @@ def test_arguments_are_a_devices_part_of_the_state_and_the_batch(scanned):
     assert made.memory > made.arguments
 
 
-@pytest.mark.slow
 def test_a_state_that_is_too_large_is_said_without_compiling(scanned, monkeypatch):
     setup, made = scanned
     monkeypatch.delattr(jax.stages.Lowered, "compile")
