@@ -58,10 +58,10 @@ what takes fewer seconds.
 
 LEGEND = (
     "Memory, FLOPs, bytes and collectives are counted in the compiled program, all of "
-    "one device and step. Seconds, MFU and tokens a second are estimated from the "
-    "chip's published figures: the least that it needs, if nothing is sent while "
-    "others compute. MFU is the model's own operations, causal attention at half, by "
-    "what the chip could do meanwhile."
+    "one device and step. What is sent of them, seconds, MFU and tokens a second are "
+    "estimated, from the chip's published figures: the least that it needs, if nothing "
+    "is sent while others compute. MFU is the model's own operations, causal attention "
+    "at half, by what the chip could do meanwhile."
 )
 
 
@@ -105,7 +105,7 @@ def main(args: list[str]) -> int:
     display.close()
     cases = [_planned(setup, topology) for topology, setup in setups]
     if asked.scaling is not None:
-        return _say_scaling(named, cases, asked.scaling, display)
+        return _say_scaling(named, cases, asked, display)
     cases.sort(key=lambda case: case.rank)
     if asked.json:
         print_json({"experiment": named.name, "variant": named.variant} | _json(cases))
@@ -250,13 +250,20 @@ def _say(cases: list[Case], display: Display) -> None:
     display.message(LEGEND)
 
 
-def _say_scaling(named: Named, cases: list[Case], out: Path, display: Display) -> int:
+def _say_scaling(
+    named: Named, cases: list[Case], asked: Asked, display: Display
+) -> int:
     """Print and draw what a step computes and sends as devices are added."""
-    made = [case.plan for case in cases if case.plan is not None]
+    made, out = [case.plan for case in cases if case.plan is not None], asked.scaling
+    assert out is not None
     if not made:
         raise UserError(f"--scaling: too large for every topology ({cases[0].why}).")
     found = Weak.of(made)
-    display.message("\n".join([f"{named.name}, {named.variant}", *weak_lines(found)]))
     draw_weak(found, out)
+    if asked.json:
+        points = [point._asdict() for point in found.points]
+        print_json({"points": points, "breaks": found.breaks(), "picture": out})
+        return 0
+    display.message("\n".join([f"{named.name}, {named.variant}", *weak_lines(found)]))
     display.message(f"Picture: {out}")
     return 0

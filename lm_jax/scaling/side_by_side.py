@@ -186,7 +186,6 @@ def as_json(case: Case) -> dict[str, Any]:
                     "link": each.link,
                     "calls": each.calls,
                     "bytes": each.size,
-                    "sent": each.sent,
                 }
                 for each in made.traffic()
             ],
@@ -197,6 +196,7 @@ def as_json(case: Case) -> dict[str, Any]:
             "seconds": made.step,
             "overlapped": made.overlapped,
             "alone": made.seconds(),
+            "sent": {f"{each.kind} {each.axis}": each.sent for each in made.traffic()},
             "mfu": made.utilization,
             "tokens_per_second": made.tokens / made.step,
             "binds": made.binds,

@@ -89,11 +89,11 @@ def test_each_figure_says_whether_it_was_compiled_or_estimated():
             "link": "ICI fsdp",
             "calls": 1,
             "bytes": 16e9,
-            "sent": 15e9,
         }
     ]
     # Neither axis of 4 x 4 is a ring: a chip at the corner has two of the four links.
     assert said["estimated"]["alone"]["ICI fsdp"] == 15e9 / 100e9
+    assert said["estimated"]["sent"] == {"all-gather fsdp": 15e9}
     assert said["estimated"]["seconds"] == 1.15
     assert said["estimated"]["mfu"] == 0.5e14 / (1.15 * V5E.flops)
     assert said["estimated"]["tokens_per_second"] == 16000 / 1.15

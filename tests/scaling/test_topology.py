@@ -188,3 +188,14 @@ def test_two_slices_are_joined_by_the_network():
         assert links["DCN"] == "data" and links["ICI fsdp"] == "fsdp"
         # All gradients are summed once: each chip hands over those of its part.
         assert plan["estimated"]["alone"]["DCN"] > 0
+
+
+@NO_LIBTPU
+@pytest.mark.slow
+def test_weak_scaling_is_drawn_and_said(place):
+    done = run("--topology", "v5e:2x2", "--scaling", "weak.png")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    chips = [line.split()[0] for line in done.stdout.splitlines() if "formula" in line]
+    assert chips == ["1,024", "4,096"] and "What breaks first: " in done.stdout
+    assert (place / "weak.png").read_bytes().startswith(b"\x89PNG")
