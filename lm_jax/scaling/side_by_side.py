@@ -214,7 +214,8 @@ def _scaled(value: float | int, base: int, units: str) -> str:
         if value < base or unit == units.split(",")[-1]:
             break
         value /= base
-    return f"{value:,.3g} {unit}".rstrip()
+    digits = ".0f" if value >= 1000 else ".3g"
+    return f"{value:,{digits}} {unit}".rstrip()
 
 
 def size(bytes_: float | int) -> str:
