@@ -11,7 +11,7 @@ Expect:  planned, and never trained here. Of one device, memory as compiled (jax
            v6e:16x16  --fsdp 256               0.905 of 32  84.6 ms   38%    12.4 M
            h100:8     --fsdp 8 --accumulate 8  5.74 of 74.5   1.67 s   57%     626 k
 
-         Weak scaling on v5e, 8 rows a chip (--batch 128, --mesh data=1,fsdp=-1,
+         Weak scaling on v5e, 8 rows a chip (--batch 128, --mesh fsdp=-1,
          --topology v5e:4x4,v5e:8x8,v5e:16x16 --scaling scaling.png; drawn in
          experiments/results/scaling_llama_1b.png):
 

@@ -1,6 +1,5 @@
 """What a step of an experiment needs of machines that are not here."""
 
-import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +18,6 @@ from lm_jax.scaling.plan import TooLarge, plan
 from lm_jax.scaling.side_by_side import Case, as_json, meshes, rows, table
 from lm_jax.scaling.topology import Topology, topologies
 from lm_jax.scaling.weak import Weak, draw_weak, only_chip, weak_lines
-from lm_jax.sharding import MESH, Sharding
 from lm_jax.training.resolved import Setup
 from lm_jax.training.setup import set_up
 
@@ -52,7 +50,7 @@ what takes fewer seconds.
   ./launch.sh plan experiments/scale/llama_1b.py --topology v5e:4x4 \\
       --slices 2 --fsdp 16 --accumulate 2
   ./launch.sh plan experiments/scale/llama_1b.py --batch 128 \\
-      --topology v5e:4x4,v5e:8x8,v5e:16x16 --mesh data=1,fsdp=-1 \\
+      --topology v5e:4x4,v5e:8x8,v5e:16x16 --mesh fsdp=-1 \\
       --scaling scaling.png
   ./launch.sh plan experiments/gpt_shakespeare.py --help    (all fields)"""
 
@@ -166,11 +164,7 @@ def _ways(experiment: Any, asked: Asked) -> list[Experiment]:
 
 def _virtual(ways: list[Experiment]) -> str:
     """As many devices of the CPU as the meshes want."""
-
-    def wanted(mesh: Sharding) -> int:
-        return math.prod(max(1, getattr(mesh, axis)) for axis in MESH)
-
-    return f"cpu:{max(wanted(each.execution.sharding) for each in ways)}"
+    return f"cpu:{max(each.execution.sharding.least for each in ways)}"
 
 
 def _set_up(
@@ -187,10 +181,10 @@ def _set_up(
     for topology in found:
         devices = list(topology.devices)
         for experiment in ways:
-            changed = _filled(experiment, len(devices))
+            changed = experiment
             if weak:
                 more = len(devices) / len(found[0].devices)
-                changed = replace(changed, batch=_grown(experiment.batch, more))
+                changed = replace(experiment, batch=_grown(experiment.batch, more))
             setup = set_up(changed, devices, progress=display.work, fresh=False)
             yield topology, setup
 
@@ -203,19 +197,6 @@ def _grown(batch: int | str, more: float) -> int:
             "(--batch 128)."
         )
     return round(batch * more)
-
-
-def _filled(experiment: Experiment, devices: int) -> Experiment:
-    """The same, along its one axis of -1 all the devices that are left."""
-    execution = experiment.execution
-    sizes = {axis: getattr(execution.sharding, axis) for axis in MESH}
-    rest = [axis for axis, size in sizes.items() if size == -1]
-    if len(rest) != 1 or rest == ["data"]:  # which the mesh fills by itself
-        return experiment
-    given = math.prod(size for size in sizes.values() if size > 0)
-    size: dict[str, Any] = {rest[0]: max(1, devices // given)}
-    sharding = replace(execution.sharding, **size)
-    return replace(experiment, execution=replace(execution, sharding=sharding))
 
 
 def _planned(setup: Setup, topology: Topology) -> Case:

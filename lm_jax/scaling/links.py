@@ -41,7 +41,8 @@ class Links:
     def along(self, group: Group) -> str:
         """Name the axes of the mesh that a group of devices stands along."""
         if group == NETWORK:
-            return next((axis for axis, size in self.axes.items() if size > 1), "")
+            parted = (a for a, n in self.axes.items() if n > 1 and n % self.slices == 0)
+            return next(parted, "")
         sizes = tuple(self.axes.values())
         places = np.array(np.unravel_index(list(group), sizes))
         varied = (places != places[:, :1]).any(1)

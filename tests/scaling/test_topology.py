@@ -14,7 +14,6 @@ from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.scaling import topology
 from lm_jax.scaling.topology import topologies
-from lm_jax.sharding import _over_slices
 from tests.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -77,25 +76,6 @@ def test_a_machine_of_more_gpus_than_there_are(monkeypatch):
 def test_slices_are_of_tpus():
     with pytest.raises(UserError, match="--slices 2: cpu:4 is no slice of TPUs"):
         topologies("cpu:4", 2)
-
-
-class FakeChip:
-    """As much of a TPU as a mesh of several slices is arranged by."""
-
-    platform, device_kind, process_index, core_on_chip = "tpu", "TPU v5 lite", 0, 0
-
-    def __init__(self, slice_, x, y):
-        self.slice_index, self.coords = slice_, (x, y, 0)
-        self.id = 100 * slice_ + 2 * y + x
-
-
-def test_only_the_outermost_axis_goes_over_slices():
-    chips = [FakeChip(s, x, y) for s in (0, 1) for y in (0, 1) for x in (0, 1)]
-    found = _over_slices([2, 4, 1], 2, chips)
-    slices = [[chip.slice_index for chip in row] for row in found[:, :, 0]]
-    assert slices == [[0] * 4, [1] * 4]
-    with pytest.raises(UserError, match="sharding.fsdp=3 is the outermost axis"):
-        _over_slices([1, 3, 1], 2, chips)
 
 
 @pytest.mark.parametrize(
