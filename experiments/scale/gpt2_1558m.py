@@ -8,6 +8,8 @@ Expect:  planned, and never trained here. Of one device, memory as compiled (jax
 
            topology                                    GiB     step   MFU  tokens/s
            v5e:4x4    --fsdp 16 --accumulate 2   6.02 of 16   2.74 s   60%     192 k
+           v5p:4x4x4  not compiled yet
+           v6e:16x16  not compiled yet
            h100:8     --fsdp 8 --accumulate 8  5.85 of 74.5   1.42 s   46%     369 k
 
          25 heads are no multiple of a tensor axis: fsdp alone parts it.

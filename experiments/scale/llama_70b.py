@@ -8,6 +8,7 @@ Expect:  planned, and never trained here. Of one device, memory as compiled (jax
 
            topology                                    GiB     step   MFU  tokens/s
            v5e:4x4    too large: the state alone is 49.3 GiB a chip
+           v5p:4x4x4  --fsdp 64 --accumulate 8   39.3 of 95    108 s   59%    38.8 k
            v6e:16x16  --fsdp 256 --accumulate 2   23.9 of 32   19.7 s   41%     213 k
            h100:8     too large: the state alone is 98.6 GiB a GPU
 
