@@ -12,7 +12,7 @@ Expect:  planned, and never trained here. Of one device, memory as compiled (jax
            v6e:16x16  not compiled yet
            h100:8     --fsdp 8 --accumulate 8  5.85 of 74.5   1.42 s   46%     369 k
 
-         25 heads are no multiple of a tensor axis: fsdp alone parts it.
+         25 heads are no multiple of a tensor axis, and 1600 columns none of fsdp 256.
 
 Source:  Radford et al. 2019, table 2; rates as Brown et al. 2020, table 2.1
 Data:    ./tokens: train.bin and val.bin of ids below 50,257, as nanoGPT, llm.c or
