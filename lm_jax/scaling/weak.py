@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lm_jax.chips import Chip
 from lm_jax.errors import UserError
 from lm_jax.runs.overlay import COLOURS
 from lm_jax.runs.picture import framed, save
-from lm_jax.scaling.chips import Chip
 from lm_jax.scaling.collectives import share
 from lm_jax.scaling.links import DCN
 from lm_jax.scaling.plan import Plan
