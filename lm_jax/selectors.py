@@ -51,7 +51,7 @@ def _check_each_matches(
     names = [
         name
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        for name in _unrolled_names(path_name(path), leaf)
+        for name in unrolled_names(path_name(path), leaf)
     ]
     for expression, _ in compiled:
         found = any(expression.search(name) for name in names)
@@ -67,7 +67,7 @@ def is_scanned(name: str) -> bool:
     return _SCANNED.search(name) is not None
 
 
-def _unrolled_names(name: str, leaf: Any) -> list[str]:
+def unrolled_names(name: str, leaf: Any) -> list[str]:
     """The names of an array of a scanned stack as if it were not scanned."""
     found = _SCANNED.search(name)
     if not found or not getattr(leaf, "shape", ()):
@@ -115,7 +115,7 @@ def select(
         )
 
     def choose(path, leaf):
-        values = [of_name(name) for name in _unrolled_names(path_name(path), leaf)]
+        values = [of_name(name) for name in unrolled_names(path_name(path), leaf)]
         if any(value != values[0] for value in values):
             raise UserError(
                 f"{what} gives the layers of '{path_name(path)}' different values, and "

@@ -19,8 +19,10 @@ from lm_jax.kernels.placement import Axes, Placement, placed
 from lm_jax.selectors import is_scanned, path_name, select
 
 # From the slowest links to the fastest: neighbours of the last axis talk most.
-MESH = ("replica", "data", "fsdp", "expert", "sequence", "tensor")
-BATCH = MESH[:4]
+MESH = ("stage", "replica", "data", "fsdp", "expert", "sequence", "tensor")
+BATCH = MESH[:5]
+# Stages split the layers of a scan alone, whatever the rules say.
+RULED = MESH[1:]
 # What splits each logical axis of an activation; all others are whole.
 ACTIVATIONS = {
     "batch": BATCH,
@@ -29,6 +31,7 @@ ACTIVATIONS = {
     "hidden": ("tensor",),
     "vocab": ("tensor",),
     "experts": ("expert",),
+    "layers": ("stage",),
 }
 COUNT = f"[-1, {2**31 - 1}]"
 RuleSet = Literal["fsdp", "zero1"]
@@ -50,6 +53,10 @@ class Sharding:
             to the experts that serve them.
         replica: devices that split the batch over slow links, slices of TPUs or
             hosts: parameters and what goes with them are whole on each side.
+        stage: devices that split the layers of a scan, and the batch outside them.
+        microbatches: parts of a batch (of each part, where it is computed in parts)
+            that go through the stages one after the other, a multiple of them; None
+            is as many.
         rule_set: what the rules split: "fsdp", all of a train state; "zero1", the
             optimizer's state and the averages alone, over data and fsdp both, while a
             step has whole parameters (Rajbhandari et al. 2020, 5.1).
@@ -65,6 +72,8 @@ class Sharding:
     sequence: int = within(COUNT, 1)
     expert: int = within(COUNT, 1)
     replica: int = within(COUNT, 1)
+    stage: int = within(COUNT, 1)
+    microbatches: int | None = within("[1, inf)", None)
     rule_set: RuleSet = "fsdp"
     rules: tuple[tuple[str, Axes], ...] = (
         ("(output|down)/kernel$", ("expert", "tensor", "fsdp")),
@@ -76,14 +85,14 @@ class Sharding:
     )
 
     def __post_init__(self) -> None:
-        """Refuse a rule for an axis that no mesh has."""
+        """Refuse a rule for an axis that splits no parameter of one layer."""
         for expression, axes in self.rules:
             for axis in axes:
-                if axis not in (None, *MESH):
-                    there = nearest(str(axis), MESH)
+                if axis not in (None, *RULED):
+                    there = nearest(str(axis), RULED)
                     raise UserError(
                         f"sharding.rules: '{expression}' names the axis {axis!r}, and "
-                        f"a mesh has {', '.join(MESH)}.{there}"
+                        f"a rule can name {', '.join(RULED)}.{there}"
                     )
 
     @property
@@ -133,7 +142,9 @@ def arranged(sizes: dict[str, int], devices: Sequence[Any]) -> Mesh:
     slices = len({getattr(device, "slice_index", 0) for device in devices})
     if slices == 1:
         return jax.make_mesh(shape, MESH, axis_types=types, devices=devices)
-    over = next((a for a in ("replica", "data", "fsdp") if sizes[a] % slices == 0), "")
+    over = next(
+        (a for a in ("replica", "stage", "data", "fsdp") if sizes[a] % slices == 0), ""
+    )
     if not over:
         raise UserError(
             f"The devices are {slices} slices with slow links between them: let "
@@ -204,7 +215,7 @@ def state_shardings(sharding: Sharding, mesh: Mesh, state: Any) -> Any:
     """A NamedSharding for each array of a train state (or of its shapes).
 
     Axes of a rule apply to the last axes of an array; the layer axis of a
-    scanned stack stays whole. Optimizer statistics of another rank than their
+    scanned stack is split over stages. Optimizer statistics of another rank than their
     parameter (Adafactor's rows and columns) are copied.
 
     Raises:
@@ -218,6 +229,8 @@ def state_shardings(sharding: Sharding, mesh: Mesh, state: Any) -> Any:
             return batch_sharding(mesh)
         axes = sharding.placed(name, array.ndim - is_scanned(name), axes)
         spec = [None] * (array.ndim - len(axes)) + list(axes)
+        if is_scanned(name) and spec:
+            spec[0] = "stage"
         for place, (size, axis) in enumerate(zip(array.shape, spec, strict=True)):
             if size % ways_of(mesh, axis) == 0:
                 continue
@@ -226,9 +239,23 @@ def state_shardings(sharding: Sharding, mesh: Mesh, state: Any) -> Any:
                 advice = "or give that parameter a rule of its own in sharding.rules"
                 check_divides(mesh, axis, size, array, advice)
             spec[place] = None
+        if re.search(r"\bblock_\d+/", name):
+            _share_layer(spec, array.shape, mesh)
         return NamedSharding(mesh, PartitionSpec(*spec))
 
     return jax.tree_util.tree_map_with_path(place, state, chosen)
+
+
+def _share_layer(spec: list[Any], shape: tuple[int, ...], mesh: Mesh) -> None:
+    """Split an array of one layer, as it is saved, over stages too, where it can be.
+
+    Else every device would need room for all layers whenever they are saved.
+    """
+    for place, (size, axis) in enumerate(zip(shape, spec, strict=True)):
+        axes = (axis,) if isinstance(axis, str) else axis or ()
+        if mesh.shape["stage"] > 1 and size % ways_of(mesh, (*axes, "stage")) == 0:
+            spec[place] = (*axes, "stage")
+            return
 
 
 def ways_of(mesh: Mesh, axes: str | tuple[str, ...] | None) -> int:
@@ -245,6 +272,18 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def batch_ways(mesh: Mesh) -> int:
     """Into how many parts the mesh splits a batch."""
     return ways_of(mesh, BATCH)
+
+
+def row_ways(sharding: Sharding, mesh: Mesh) -> int:
+    """Of what the rows of a step are a multiple, so that they go round everywhere.
+
+    Args:
+        sharding: that may ask for more microbatches than there are stages.
+        mesh: of the devices.
+    """
+    stages = mesh.shape["stage"]
+    parts = sharding.microbatches if stages > 1 else None
+    return batch_ways(mesh) * (parts or stages) // stages
 
 
 def share_of(mesh: Mesh) -> Share:
@@ -319,7 +358,7 @@ def on_mesh(step: Callable, sharding: Sharding, mesh: Mesh) -> Callable:
         rules = ((e, axes) for e, axes in sharding.rules if re.search(e, path))
         return sharding.placed(path, rank, next(rules, ("", ()))[1])
 
-    placement = Placement(mesh, ACTIVATIONS, axes_of)
+    placement = Placement(mesh, ACTIVATIONS, axes_of, sharding.microbatches)
 
     @functools.wraps(step)
     def traced(*args: Any) -> Any:

@@ -38,7 +38,7 @@ def test_more_devices_than_there_are_is_said_of_one_and_of_several():
 
 
 def test_a_rule_for_an_axis_that_no_mesh_has_is_refused():
-    with pytest.raises(UserError, match="'tensr', and a mesh has replica.*'tensor'"):
+    with pytest.raises(UserError, match="'tensr', and a rule can name .*'tensor'"):
         Sharding(rules=(("kernel$", (None, "tensr")), (".*", ())))
 
 
@@ -111,7 +111,7 @@ def is_spec(node):
     return isinstance(node, tuple)
 
 
-def test_experts_are_split_and_layers_of_a_scan_are_whole():
+def test_experts_are_split_and_layers_of_a_scan_over_stages():
     sharding = Sharding(expert=2, fsdp=2, tensor=2)
     found = {path_name(path): spec for path, spec in places(sharding, STATE).items()}
     assert found == {
@@ -119,7 +119,7 @@ def test_experts_are_split_and_layers_of_a_scan_are_whole():
         "up/bias": ("expert", None),
         "query/kernel": ("fsdp", "tensor"),
         "query/bias": (None,),
-        "blocks/up/kernel": (None, "fsdp", "tensor"),
+        "blocks/up/kernel": ("stage", "fsdp", "tensor"),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from lm_jax.commands.as_json import print_json
-from lm_jax.commands.train import describe, mesh_of, resolve, taken
+from lm_jax.commands.train import describe, mesh_of, pipeline, resolve, taken
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import Experiment, Named
 from lm_jax.files import given_path
@@ -109,7 +109,8 @@ def main(args: list[str]) -> int:
         print_json({"experiment": named.name, "variant": named.variant} | _json(cases))
     else:
         shown = [row for row in describe(setups[0][1]) if row[0] in ("model", "step")]
-        display.header(f"{named.name}, {named.variant}", shown)
+        staged = dict.fromkeys(row for _, setup in setups for row in pipeline(setup))
+        display.header(f"{named.name}, {named.variant}", [*shown, *staged])
         _say(cases, display)
     return 0
 

@@ -151,7 +151,9 @@ def _print_parameters(setup: Setup, parameters: list[Parameter]) -> None:
 
 def _print_layout(setup: Setup) -> None:
     """A line for each parameter, like layers as one: what splits it, and its share."""
-    print(f"layout: {mesh_of(setup)}")
+    stages = setup.mesh.shape["stage"]
+    also = f", and layers (block_) over {stages} stages" if stages > 1 else ""
+    print(f"layout: {mesh_of(setup)}{also}")
     print(f"  {'name':30}{'shape':>14}{'a device':>11}  split by")
     for name, shape, spec, size in layout(setup):
         if len(name) > 29:

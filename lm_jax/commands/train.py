@@ -302,6 +302,23 @@ def describe(setup: Setup) -> list[tuple[str, str]]:
         ),
         *average,
         ("devices", f"{len(devices)} {devices[0].platform} ({mesh_of(setup)})"),
+        *pipeline(setup),
+    ]
+
+
+def pipeline(setup: Setup) -> list[tuple[str, str]]:
+    """What goes through stages, and how long these stand idle while it does."""
+    stages = setup.mesh.shape["stage"]
+    if stages == 1:
+        return []
+    parts = setup.experiment.execution.sharding.microbatches or stages
+    idle = (stages - 1) / (parts + stages - 1)
+    return [
+        (
+            "pipeline",
+            f"{parts} microbatches through {stages} stages, idle for {idle:.0%} of "
+            "the time",
+        )
     ]
 
 

@@ -293,12 +293,10 @@ def _on_each_device(
         return exchanged(x, weights, k, serve, axes, placement.mesh.axis_names)[None]
 
     # What each part of the hidden columns gives is summed outside.
-    parts = jax.shard_map(
+    parts = placement.on_parts(
         run,
-        mesh=placement.mesh,
         in_specs=(tokens, tokens, specs),
         out_specs=spec(columns, *tokens),
-        check_vma=False,
     )
     own = layers._replace(outer=layers.outer._replace(bias=None))
     return parts(x, weights, own).sum(0)

@@ -32,11 +32,16 @@ class Placement:
         of_weight: mesh axes of a parameter's last axes, by its path and its rank.
             What the axes that split a batch split is put together where it is used,
             but for experts.
+        microbatches: into which rows are divided that go through layers on several
+            devices; None is as many as there are stages.
+        staged: whether what is traced is mapped over stages.
     """
 
     mesh: Mesh
     activations: Mapping[str, tuple[str, ...]]
     of_weight: Callable[[str, int], Axes]
+    microbatches: int | None = None
+    staged: bool = False
 
     def split(self, axis: str | None, size: int) -> tuple[str, ...] | None:
         """Give the mesh axes that split a logical axis; None where it stays whole."""
@@ -48,6 +53,37 @@ class Placement:
         """Ask that an array lies so."""
         place = NamedSharding(self.mesh, PartitionSpec(*axes))
         return jax.lax.with_sharding_constraint(x, place)
+
+    def on_parts(self, run: Callable, in_specs: Any, out_specs: Any) -> Callable:
+        """Run a function on each device's parts of arrays; see `jax.shard_map`.
+
+        Where stages are mapped, each device has one: its parts are handed over
+        without that axis, as not all that a kernel does can be mapped.
+        """
+        over = functools.partial(jax.shard_map, mesh=self.mesh, check_vma=False)
+        alone = over(run, in_specs=in_specs, out_specs=out_specs)
+        if not self.staged:
+            return alone
+        mapped = jax.custom_batching.custom_vmap(alone)
+
+        @mapped.def_vmap
+        def of_stages(_: int, split: Any, *arrays: Any) -> Any:
+            def of_one(*arrays: Any) -> Any:
+                own = jax.tree.map(lambda a, s: a[0] if s else a, arrays, (*split,))
+                return jax.tree.map(lambda made: made[None], run(*own))
+
+            def staged(spec: PartitionSpec, split: Any = True) -> PartitionSpec:
+                return PartitionSpec("stage", *spec) if split else spec
+
+            def is_spec(node: Any) -> bool:
+                return isinstance(node, PartitionSpec)
+
+            specs = jax.tree.map(staged, in_specs, (*split,), is_leaf=is_spec)
+            outs = jax.tree.map(staged, out_specs, is_leaf=is_spec)
+            made = over(of_one, in_specs=specs, out_specs=outs)(*arrays)
+            return made, jax.tree.map(lambda _: True, made)
+
+        return mapped
 
 
 _CURRENT: ContextVar[Placement | None] = ContextVar("placement", default=None)
@@ -207,16 +243,14 @@ def on_each_device(function: Callable, heads: int, kv_heads: int) -> Callable:
         time = placement.split("time", query.shape[2])
         of_query = PartitionSpec(rows, both, time)
         parts = NamedSharding(placement.mesh, PartitionSpec(None, time))
-        run = jax.shard_map(
+        run = placement.on_parts(
             function,
-            mesh=placement.mesh,
             in_specs=(
                 *(each.manual_sharding_spec(parts) for each in made),
                 of_query,
                 *(PartitionSpec(rows, *(both,) * (a.ndim == 4)) for a in others),
             ),
             out_specs=of_query,
-            check_vma=False,
         )
         return run(*arrays)
 

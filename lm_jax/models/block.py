@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from lm_jax.kernels.pipeline import microbatches_of, pipelined
 from lm_jax.kernels.placement import constrain
 from lm_jax.models.attention import Attention, CrossAttention
 from lm_jax.models.config import BlockConfig
@@ -121,16 +122,11 @@ def apply_blocks(
     """
     scores = Scores(config, name=f"{name.removesuffix('block')}scores")
     shared = shared._replace(bias=scores(shared))
+    if config.scan and cache is None and microbatches_of(len(x), config.layers):
+        return Pipeline(config, name=f"{name}s")(x, shared), None
     if config.scan:
-        stack = nn.scan(
-            _remembering(config),
-            variable_axes={"params": 0, "penalties": 0},
-            split_rngs={"params": True},
-            in_axes=(0, 0, nn.broadcast),
-            length=config.layers,
-        )
         indices = jnp.arange(config.layers)
-        return stack(config, name=f"{name}s")(x, indices, cache, shared)
+        return _looped(config)(config, name=f"{name}s")(x, indices, cache, shared)
     caches = []
     for index in range(config.layers):
         own = None if cache is None else cache[index]
@@ -138,6 +134,55 @@ def apply_blocks(
         x, own = block(x, index, own, shared)
         caches.append(own)
     return x, None if cache is None else tuple(caches)
+
+
+def _looped(config: BlockConfig) -> Any:
+    """Blocks as one that is scanned, with as many layers as it is given indices."""
+    return nn.scan(
+        _remembering(config),
+        variable_axes={"params": 0, "penalties": 0},
+        split_rngs={"params": True},
+        in_axes=(0, 0, nn.broadcast),
+    )
+
+
+class Pipeline(BlockPart):
+    """Scanned blocks whose layers lie on several devices; see `pipelined`.
+
+    Its parameters are those of the scan.
+    """
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch time width"], shared: Shared
+    ) -> Float[Array, "batch time width"]:
+        """Apply all of them."""
+        config, rows = self.config, len(x)
+        # Any: fields without a row for each example go to all stages as they are.
+        given: dict[str, Any] = shared._asdict()
+        beside = {
+            name: each
+            for name, each in given.items()
+            if each is not None and len(each) == rows
+        }
+        told = ["penalties"] if self.is_mutable_collection("penalties") else []
+        layers = _looped(config)(config, parent=None)
+
+        def stage(params: Any, number: Array, x: Array, beside: Any) -> Any:
+            own = jax.tree.leaves(params)[0].shape[0]
+            indices = number * own + jnp.arange(own)
+            of_rows = shared._replace(**beside)
+            (x, _), sown = layers.apply(
+                {"params": params}, x, indices, None, of_rows, mutable=told
+            )
+            return x, sown
+
+        count = microbatches_of(rows, config.layers)
+        params = self.variables["params"]
+        x, sown = pipelined(stage, params, x, beside, self.path, count)
+        for name, each in sown.get("penalties", {}).items():
+            self.put_variable("penalties", name, each)
+        return x
 
 
 def _remembering(config: BlockConfig) -> type[nn.Module]:

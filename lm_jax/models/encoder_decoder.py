@@ -241,6 +241,8 @@ class EncoderDecoder(Stack):
         yield from super().axis_sizes()
         if isinstance(own := self.encoder.feedforward, MoE):
             yield "experts", "encoder.feedforward.experts", own.experts
+        if self.scan:
+            yield "layers", "encoder.layers", self.encoder_config.layers
 
     def flops_per_token(self, context: int) -> float:
         """Floating point operations to train on a token of source and of target.

@@ -204,10 +204,12 @@ class Stack(BlockFields, Part, Model):
         yield from self.config.problems()
 
     def axis_sizes(self) -> Iterator[tuple[str, str, int]]:
-        """Name heads, and experts where there are any."""
+        """Name heads, experts where there are any, and layers if they are scanned."""
         yield "heads", "heads", self.heads
         if isinstance(self.feedforward, MoE):
             yield "experts", "feedforward.experts", self.feedforward.experts
+        if self.scan:
+            yield "layers", "layers", self.layers
 
     def flops_per_token(self, context: int) -> float:
         """Floating point operations to train on one token, forward and backward.

@@ -20,7 +20,7 @@ from lm_jax.evaluation.fitted import Planned
 from lm_jax.experiment import AnyExperiment, Compute, Experiment
 from lm_jax.kernels.attention_forms import form_problem
 from lm_jax.objectives import ObjectiveBase
-from lm_jax.sharding import ACTIVATIONS, batch_ways, check_divides, make_mesh
+from lm_jax.sharding import ACTIVATIONS, batch_ways, check_divides, make_mesh, row_ways
 
 
 def check_numbers(experiment: AnyExperiment) -> None:
@@ -91,10 +91,32 @@ def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
             f"this one uses {mesh.size}. Leave it out; `sweep --workers` gives each "
             "run devices of its own."
         )
+    check_microbatches(experiment.execution.sharding.microbatches, mesh)
     size = batch_size(experiment.batch)
     if size.rows is not None:
         check_rows(size.rows, experiment, mesh)
     return mesh
+
+
+def check_microbatches(parts: int | None, mesh: Mesh) -> None:
+    """Refuse microbatches that can't go round over the stages of a mesh.
+
+    Raises:
+        UserError: with the nearest numbers that can.
+    """
+    stages = mesh.shape["stage"]
+    if parts is not None and stages == 1:
+        raise UserError(
+            f"sharding.microbatches={parts} go through the stages of a mesh, and this "
+            "one has a single one. Leave it out, or give --stage."
+        )
+    if parts and parts % stages:
+        below = parts // stages * stages
+        near = " or ".join(str(n) for n in (below, below + stages) if n)
+        raise UserError(
+            f"sharding.microbatches={parts} is no multiple of sharding.stage={stages}. "
+            f"The nearest that are: {near}."
+        )
 
 
 def check_rows(rows: int, experiment: Experiment, mesh: Mesh) -> None:
@@ -103,14 +125,19 @@ def check_rows(rows: int, experiment: Experiment, mesh: Mesh) -> None:
     Raises:
         UserError: with the nearest that can.
     """
-    accumulate = experiment.execution.accumulate
-    ways = batch_ways(mesh) * accumulate
+    sharding, accumulate = (
+        experiment.execution.sharding,
+        experiment.execution.accumulate,
+    )
+    ways = row_ways(sharding, mesh) * accumulate
     if rows % ways:
+        parts = sharding.microbatches
+        micro = f", each of {parts} microbatches" if parts else ""
         below = rows // ways * ways
         near = " or ".join(str(n) for n in (below, below + ways) if n)
         raise UserError(
-            f"A batch of {rows} rows can't be divided among "
-            f"{batch_ways(mesh)} devices in {accumulate} parts. "
+            f"A batch of {rows} rows can't be divided among {batch_ways(mesh)} devices "
+            f"in {accumulate} parts{micro}. "
             f"The nearest that can: {near} (--batch)."
         )
 
@@ -130,6 +157,12 @@ def check_axes(mesh: Mesh, model: Any, data: Prepared, order: Order) -> None:
         raise UserError(
             f"sharding.expert={ways} splits the experts of a mixture, and {kind} has "
             "none. Leave it out, or give --model.feedforward MoE."
+        )
+    if (ways := mesh.shape["stage"]) > 1 and "layers" not in {p[0] for p in parts}:
+        raise UserError(
+            f"sharding.stage={ways} splits the layers of a scan over devices, and "
+            f"{kind} has none here. Give --scan true, where a model loops over equal "
+            "blocks, or leave it out: --fsdp splits the batch."
         )
     if (ways := mesh.shape["sequence"]) > 1 and model.sequential:
         raise UserError(

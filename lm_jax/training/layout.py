@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import NamedSharding
 
-from lm_jax.selectors import like_layers_once, path_name
+from lm_jax.selectors import (
+    is_scanned,
+    like_layers_once,
+    path_name,
+    unrolled_names,
+)
 from lm_jax.training.resolved import Setup
 
 
@@ -17,7 +22,8 @@ class Placed(NamedTuple):
     Attributes:
         name: its path.
         shape: of one layer.
-        spec: axes of the mesh that split each axis of it; "" splits none.
+        spec: axes of the mesh that split each axis of it; "" splits none. Layers of
+            a scan are split over stages besides.
         bytes: of all these layers on each device.
     """
 
@@ -29,17 +35,20 @@ class Placed(NamedTuple):
 
 def layout(setup: Setup) -> list[Placed]:
     """Give the parameters of a run, layers that lie alike as one."""
-    alike: dict[Any, list[tuple[str, int]]] = {}
-    shapes = setup.saved_shapes().params
+    alike: dict[Any, tuple[list[str], list[int]]] = {}
+    shapes = setup.placed_shapes().params
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
-        name = path_name(path)
-        kind = re.sub(r"block_\d+/", "block/", name), leaf.shape, _spec(leaf)
-        alike.setdefault(kind, []).append((name, on_device(leaf)))
-    found = []
-    for (_, shape, spec), layers in alike.items():
-        names, sizes = zip(*layers, strict=True)
-        found.append(Placed(like_layers_once(names)[0], shape, spec, sum(sizes)))
-    return found
+        layers = int(is_scanned(path_name(path)))
+        named = unrolled_names(path_name(path), leaf)
+        name = re.sub(r"block_\d+/", "block/", named[0])
+        kind = name, leaf.shape[layers:], _spec(leaf)[layers:]
+        names, sizes = alike.setdefault(kind, ([], []))
+        names += named
+        sizes.append(on_device(leaf))
+    return [
+        Placed(like_layers_once(names)[0], shape, spec, sum(sizes))
+        for (_, shape, spec), (names, sizes) in alike.items()
+    ]
 
 
 def on_device(tree: Any) -> int:

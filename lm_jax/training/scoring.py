@@ -33,10 +33,10 @@ from lm_jax.runs.model import NeuralModel
 from lm_jax.sharding import (
     Sharding,
     batch_sharding,
-    batch_ways,
     brought_here,
     make_mesh,
     on_mesh,
+    row_ways,
     whole_to_mesh,
 )
 from lm_jax.training.step import make_evaluation_step
@@ -248,7 +248,7 @@ class Scored:
         experiment, data = self.loaded.experiment, self.data
         rows = data.rows(experiment.seed_of("order"), experiment.batch)
         part = rows // experiment.execution.accumulate
-        ways = batch_ways(self.mesh)
+        ways = row_ways(experiment.execution.sharding, self.mesh)
         size = data.lanes or max(part, EVALUATION_TOKENS // data.context)
         return -(-size // ways) * ways
 

@@ -18,7 +18,7 @@ from lm_jax.platform import devices as all_devices
 from lm_jax.runs.base import read_base
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.selectors import parted
-from lm_jax.sharding import batch_ways, state_shardings
+from lm_jax.sharding import row_ways, state_shardings
 from lm_jax.training.checks import (
     check_axes,
     check_devices,
@@ -82,7 +82,8 @@ def set_up(
     check_samples(experiment, data, not experiment.objective.generates)
     held = data.evaluation("validation", data.lanes or 1)
     check_varied(data)
-    ways = batch_ways(mesh) * experiment.execution.accumulate
+    execution = experiment.execution
+    ways = row_ways(execution.sharding, mesh) * execution.accumulate
     order = data.order(experiment.seed_of("order"), experiment.batch, ways)
     check_rows(order.shapes[-1].rows, experiment, mesh)
     check_axes(mesh, model, data, order)

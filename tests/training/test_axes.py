@@ -22,6 +22,7 @@ from lm_jax.models import (
     MoE,
     NoPositions,
     Recurrent,
+    Relative,
     Rotary,
     Transformer,
 )
@@ -31,7 +32,7 @@ from lm_jax.sharding import Sharding, make_mesh, on_mesh, state_shardings, to_me
 from lm_jax.training.layout import Placed, layout
 from lm_jax.training.setup import set_up
 from lm_jax.training.state import first_state
-from lm_jax.training.step import make_train_step
+from lm_jax.training.step import make_evaluation_step, make_train_step
 from tests.first import first_params
 from tests.properties import slow_but
 from tests.tiny import write_tiny
@@ -55,6 +56,22 @@ FAMILIES = {
         ),
         NextToken(),
     ),
+    "layers": (
+        Transformer(
+            **BLOCKS | {"layers": 4},
+            positions=Rotary(),
+            attention=Alternating(window=3),
+            feedforward=MoE(experts=2, k=1, ratio=1.0),
+            scan=True,
+            remat="products",
+        ),
+        NextToken(),
+    ),
+    "scanned both": (EncoderDecoder(**BLOCKS, scan=True, remat="full"), Seq2Seq()),
+    "scanned encoder": (
+        Encoder(**BLOCKS, positions=Relative(), scan=True),
+        MaskedTokens(),
+    ),
     "encoder": (Encoder(**ONE, positions=Rotary()), MaskedTokens()),
     "both": (
         EncoderDecoder(**ONE, feedforward=MoE(experts=2, k=2, ratio=1.0)),
@@ -73,6 +90,10 @@ MESHES = {
     "replica-fsdp": ("decoder", Sharding(replica=2, fsdp=4)),
     "zero1": ("decoder", Sharding(data=4, fsdp=2, rule_set="zero1")),
     "fsdp-expert-tensor": ("experts", Sharding(fsdp=2, expert=2, tensor=2)),
+    "stage-data": ("layers", Sharding(stage=4, data=2)),
+    "stage-fsdp-expert": ("layers", Sharding(stage=2, fsdp=2, expert=2)),
+    "stage-sequence": ("scanned both", Sharding(stage=2, data=2, sequence=2)),
+    "stage-replica": ("scanned encoder", Sharding(stage=2, replica=2)),
     "encoder": ("encoder", Sharding(sequence=2, tensor=2, fsdp=-1)),
     "both": ("both", Sharding(sequence=2, expert=2)),
     "linear": ("linear", Sharding(tensor=2, replica=2)),
@@ -179,6 +200,17 @@ MIXTURE = "--model.feedforward MoE --model.feedforward.experts 4"
             "tensor=4 doesn't divide model.heads=2. The nearest that do: 2;",
         ),
         ("--expert 2", "splits the experts of a mixture, and Transformer has none"),
+        ("--stage 2", "stage=2 splits the layers of a scan .* Transformer has none"),
+        (
+            "--stage 4 --scan true --model.layers 6",
+            "stage=4 doesn't divide model.layers=6. The nearest that do: 3 or 6;",
+        ),
+        ("--microbatches 2", "one has a single one. Leave it out, or give --stage"),
+        ("--stage 2 --microbatches 3", "no multiple of sharding.stage=2. .*: 2 or 4."),
+        (
+            "--stage 2 --microbatches 4 --scan true",
+            "8 rows .* 8 devices in 1 parts, each of 4 microbatches. .* can: 16 ",
+        ),
         ("--sequence 2 --model.mixer GatedLinear", "reads them one after the other"),
     ],
 )
@@ -192,6 +224,10 @@ def test_what_an_axis_can_not_split_is_said_before_anything_compiles(
 def test_what_reads_tokens_one_after_the_other_shares_no_text(prepared):
     with pytest.raises(UserError, match="sequence=2 .* Recurrent reads them one after"):
         prepared("--sequence 2", name="tiny.py:recurrent")
+    with pytest.raises(
+        UserError, match="stage=2 splits .* and Recurrent has none here"
+    ):
+        prepared("--stage 2", name="tiny.py:recurrent")
 
 
 def test_a_layout_is_of_like_layers_once_and_of_what_a_device_has(prepared):
@@ -200,6 +236,40 @@ def test_a_layout_is_of_like_layers_once_and_of_what_a_device_has(prepared):
     up = ("block_0..2/up/kernel", (4, 16, 64), ("expert", "", "tensor"))
     assert found[up[0]] == Placed(*up, bytes=3 * 4 * 4 * 16 * 64 // 4)
     assert found["embedding"].spec == ("", "")
+
+
+def test_layers_lie_on_their_stages(prepared):
+    """Parameters and the optimizer's state of them: a half on each of two."""
+    setup = prepared("--scan true --model.layers 4 --stage 2", 2)
+    found = {each.name: each for each in layout(setup)}
+    up = ("block_0..3/up/kernel", (16, 64), ("", ""))
+    assert found[up[0]] == Placed(*up, bytes=2 * 4 * 16 * 64)
+    layers = [x for x in jax.tree.leaves(setup.placed_shapes()) if x.shape[:1] == (4,)]
+    assert len(layers) > 30
+    for each in layers:
+        assert each.sharding.shard_shape(each.shape)[0] == 2
+    saved = setup.saved_shapes().params["block_1"]["up"]["kernel"]
+    assert saved.sharding.shard_shape(saved.shape) == (8, 64)
+
+
+@pytest.mark.slow
+def test_what_was_learnt_in_stages_is_saved_and_scored_as_elsewhere(prepared):
+    """Rows go through them in microbatches, or whole where these don't divide them."""
+    args = "--scan true --model.layers 4"
+    one, many = prepared(args, 1), prepared(f"{args} --stage 2 --microbatches 4", 2)
+    step = make_evaluation_step(many.model, NextToken())
+    states = [each.first_state() for each in (one, many)]
+    saved = many.to_saved(states[1])
+    again = many.from_saved(saved).params, one.to_saved(states[0]).params
+    for both in zip(again, (states[0].params, saved.params), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, *map(jax.device_get, both))
+    for rows in (8, 6):
+        batch = {k: v[:rows] for k, v in one.order.batch(0).items()}
+        found = [
+            jax.jit(each.on_mesh(step))(state.params, to_mesh(batch, each.mesh), None)
+            for each, state in zip((one, many), states, strict=True)
+        ]
+        np.testing.assert_allclose(*(f[0]["nats"] for f in found), rtol=1e-5)
 
 
 @pytest.mark.slow

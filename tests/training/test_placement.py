@@ -114,3 +114,13 @@ def test_memory_falls_with_the_devices_that_share_a_text():
     alone = temporaries(*FAMILIES["decoder"], Sharding(), 1, rows=16)
     shared = temporaries(*FAMILIES["decoder"], Sharding(sequence=4), 4, rows=16)
     assert shared < 0.4 * alone
+
+
+@pytest.mark.slow
+def test_memory_falls_with_the_stages_that_share_the_layers():
+    """Of the same rows in all, though stages compute for those that are not there."""
+    model, objective = FAMILIES["scanned"]
+    deep = model.clone(layers=8)
+    alone = temporaries(deep, objective, Sharding(), 1, rows=16)
+    shared = temporaries(deep, objective, Sharding(stage=4), 4, rows=4)
+    assert shared < 0.5 * alone
