@@ -23,6 +23,7 @@ from lm_jax.models.stack import Stack
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW
 from lm_jax.schedules import Constant
+from lm_jax.sharding import MESH
 from lm_jax.training.checks import check_values
 
 GIVEN = {
@@ -44,7 +45,8 @@ ABSURD = (math.nan, math.inf, -math.inf, -1.0, -1e-3, 0.0, 1e-50, 1e39, 1e9, 1 -
 WHOLE = (-(2**63), -5, -1, 0, 1, 2**31, 2**63)
 # What may be negative: figures, factors on scores, and "all that are left".
 SIGNED = {
-    *("Published.value", "attention_scale", "logit_scale", "Sharding.data"),
+    *("Published.value", "attention_scale", "logit_scale"),
+    *(f"Sharding.{axis}" for axis in MESH),
     *("Sampling.frequency_penalty", "Sampling.presence_penalty"),
     "Beam.length_penalty",
 }

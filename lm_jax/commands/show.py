@@ -24,8 +24,8 @@ usage: ./launch.sh show FILE[:VARIANT] [--json] [--FIELD VALUE ...]
 
 Prints what an experiment resolves to: every field, every parameter with its
 shape, how many there are, which decay, operations and memory a step; on several
-devices, which axes of the mesh split each, and its bytes on a device. Nothing is
-trained. --json prints {"experiment": {FIELD: VALUE}, "parameters": [{"name",
+devices, which axes of the mesh split each, and its bytes on a device. Nothing
+is trained. --json prints {"experiment": {FIELD: VALUE}, "parameters": [{"name",
 "shape", "decays", "rate", "frozen", "begins"}], "layout": [{"name", "shape",
 "spec", "bytes"}], "resolved": {"steps", "tokens_per_step", "flops_per_token",
 "parameters", "memory": {NAME: BYTES}}}."""

@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing import (
     event_accumulator,
     plugin_event_accumulator,
 )
+from tensorboard.summary.writer import event_file_writer
 from tensorboard.util.tensor_util import make_ndarray
 
 from lm_jax.errors import UserError
@@ -16,6 +17,13 @@ from lm_jax.runs import sinks as module
 from lm_jax.runs.sinks import check_sinks, open_sinks
 
 EXPERIMENT = {"model": {"layers": 4}}
+
+
+@pytest.fixture(autouse=True)
+def counted_anew(monkeypatch):
+    """TensorBoard sorts files of one second and process by their number, as text."""
+    counter = event_file_writer.AtomicCounter(0)
+    monkeypatch.setattr(event_file_writer, "_global_uid", counter)
 
 
 @pytest.fixture
