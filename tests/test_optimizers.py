@@ -129,6 +129,7 @@ def grown(path, value):
     return (value + 0.01) * 5.0**layer * sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer", slow_but(ALL, Adafactor()), ids=lambda v: type(v).__name__
 )

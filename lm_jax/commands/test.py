@@ -12,9 +12,9 @@ _ROOT = Path(__file__).resolve().parents[2]
 _HELP = """usage: ./launch.sh test [--all]
        ./launch.sh test ARGUMENTS OF PYTEST
 
-Check the whole project: formatting, lint, types and tests; about ten minutes
-on two cores. What the tests compile is kept in .lm_jax/: the next time is
-shorter.
+Check the whole project: formatting, lint, types and tests; ten to fifteen
+minutes on two cores. What the tests compile is kept in .lm_jax/: the next time
+takes less.
 
   --all   the slow proofs too, each property for every family and whole runs
           that are killed and go on: about half an hour more. Nothing that was

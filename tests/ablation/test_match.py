@@ -76,6 +76,7 @@ def test_parameters_are_matched_to_a_hundredth_by_the_first_field_that_can(base)
     assert here / there - 1 == other.matched.off and abs(other.matched.off) <= 0.01
 
 
+@pytest.mark.slow
 def test_where_no_field_does_alone_the_last_is_coarse_and_the_first_is_fine(base):
     base = replace(base, model=base.model.clone(width=24, heads=4))
     by = ("model.feedforward.ratio", "model.width")

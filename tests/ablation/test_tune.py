@@ -146,6 +146,7 @@ def test_an_optimum_at_the_edge_gives_no_verdict():
     assert "no verdict. schedule.peak of wide is the largest tried: the best" in said
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_tried_and_one_that_fails_is_taken_up_again():
     def diverge(cell):
         begin(cell)

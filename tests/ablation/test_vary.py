@@ -42,6 +42,7 @@ def losses(setups):
         yield float(compiled.step(state, batch, setup.constants())[1]["loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", RANDOM)
 def test_seeds_move_the_part_that_is_asked_for_alone(part):
     planned = test_sweep.plan(Study(seeds=2, vary=part))

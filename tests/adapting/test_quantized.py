@@ -113,6 +113,7 @@ def test_a_model_reads_integers_as_the_matrices_that_they_stand_for(name):
     assert all(1 in shape[-2:] for shape in shapes if len(shape) > 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("feedforward", ["dense", "experts"])
 def test_layers_of_a_scan_have_scales_of_their_own(feedforward):
     model = FAMILIES["decoder" if feedforward == "dense" else "experts"]

@@ -188,6 +188,7 @@ def test_show_lists_every_parameter_and_whether_it_decays(folder, capsys):
     assert line.split()[-4:] == ["2.048", "kB", "(fsdp,", "None)"]
 
 
+@pytest.mark.slow
 def test_diff_of_runs_and_files(folder, capsys):
     printed(capsys, "train", "tiny.py", "--run", "other", "--model.layers", "2")
     said = printed(capsys, "diff", "run", "other")
@@ -345,6 +346,7 @@ def test_a_table_is_one_object_for_programs(folder, capsys):
     assert "one of --csv" in refused(capsys, "table", ".", "--csv", "--json")
 
 
+@pytest.mark.slow
 def test_what_an_experiment_resolves_to_is_one_object(folder, capsys):
     said = said_as_json(capsys, "show", "tiny.py", "--optimizer.weight-decay", "0.1")
     counts = [math.prod(each["shape"]) for each in said["parameters"]]

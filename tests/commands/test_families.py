@@ -173,6 +173,7 @@ def test_ids_train_and_are_continued_without_their_text(capsys, tmp_path):
     assert code == 2 and "is no id: this tokenizer knows ids alone" in error
 
 
+@pytest.mark.slow
 def test_a_neural_cache_is_for_models_that_carry_their_state(capsys):
     assert said_by(capsys, "train", "families.py", "--run", "run")[0] == 0
     code, _, error = said_by(capsys, "evaluate", "run", "--cache", "10")

@@ -82,6 +82,7 @@ def test_what_is_slow_is_for_all_and_for_those_who_name_it(project, capfd, monke
     assert "1 failed, 1 passed" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_all_runs_what_is_slow(project, capfd, monkeypatch):
     monkeypatch.setattr(command, "_CHECKS", [])
     (project / "tests/test_slow.py").write_text(SLOW.lstrip())

@@ -62,6 +62,7 @@ def test_every_place_is_left_out_as_often():
     assert np.array([kept[i] for i in range(6)]) / 2000 == pytest.approx(0.7, abs=0.04)
 
 
+@pytest.mark.slow
 def test_tokens_change_places_with_any_other_at_the_rate():
     change = Swap(0.3).change(TRAINED)
     two = [change(np.arange(2), uniform(2, k))[0] for k in range(3000)]

@@ -52,6 +52,7 @@ def plain(model, params, prompt, search, known, end=None):
     return text[len(prompt) :], log_p
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_it_is_the_equation_for_ragged_prompts_until_an_end(name):
     model, search, known = MODELS[name], Contrastive(4, 0.6), VOCAB - 1
@@ -72,6 +73,7 @@ def test_it_is_the_equation_for_ragged_prompts_until_an_end(name):
             np.testing.assert_allclose(one.log_probabilities, log_p[:stop], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", [Contrastive(1, 0.6), Contrastive(4, 0.0)])
 def test_one_candidate_or_no_alpha_is_greedy(search):
     model = MODELS["learned"]

@@ -282,6 +282,7 @@ def test_bad_input_is_refused_in_one_message(changed, words):
     assert all(word in str(caught.value) for word in words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("sampling", [GREEDY, DRAWN, Sampling(0.5, top_k=2)])
 def test_what_is_no_number_is_not_drawn_from(value, sampling):

@@ -113,6 +113,7 @@ def test_sample_draws_from_what_is_left():
             assert int(token) not in seen or len(seen) == VOCAB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(MODELS, "scanned"))
 def test_a_row_is_penalised_for_its_own_text(name):
     """Beside others or alone, over several windows."""

@@ -117,6 +117,7 @@ def test_what_the_tokenizer_lacks_is_never_written():
         assert max(one.tokens.max() for row in known for one in row) < 4
 
 
+@pytest.mark.slow
 def test_a_watch_sees_the_text_grow_and_ends_rows():
     """In pieces or at once the text is the same."""
     params, seen = parameters(MODEL), []

@@ -50,6 +50,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_token_looks_at_what_is_before_it(name):
     model = decoder(MODELS[name].clone(scan=False))

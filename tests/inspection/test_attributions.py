@@ -50,6 +50,7 @@ def logits_of(model, tokens):
     return model.model.apply({"params": model.params}, method=run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BODIES)
 def test_attributions_add_up_to_the_difference_from_the_baseline(name):
     model = classifier(BODIES[name])

@@ -46,6 +46,7 @@ def crows(path, pairs=PAIRS):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [decoder, encoder])
 def test_the_share_is_of_pairs_whose_right_sentence_is_likelier(make, tmp_path):
     model, pairs = make(), read_pairs(blimp(tmp_path / "pairs.jsonl"))

@@ -58,6 +58,7 @@ def test_a_text_is_read_after_what_it_is_read_after_in_training():
     assert found.symbols == ["c", "a", "t"] and list(found.scored) == [1, 2]
 
 
+@pytest.mark.slow
 def test_padding_and_the_rows_beside_a_text_change_nothing():
     texts = [PLAIN, "a dog", "my bird eats", PLAIN * 4]
     for make in (decoder, encoder):

@@ -126,6 +126,7 @@ def test_cudnn_is_asked_for_what_the_plain_form_does(monkeypatch, sight):
 PACKED = (jnp.floor_divide, jnp.remainder)  # by the length of a text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize(
     "pattern", [Full(), SlidingWindow(5), BlockLocal(6), Alternating(5)], ids=str

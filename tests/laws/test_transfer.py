@@ -63,6 +63,7 @@ def said(capsys, *args, code=0):
     return " ".join((found.out + found.err).split())
 
 
+@pytest.mark.slow
 def test_an_optimum_that_stays_and_one_that_moves(capsys):
     swept({16: 3e-3, 32: 3.5e-3, 64: 3e-3})
     told = said(capsys, "runs", "--out", "rates.png")
@@ -90,6 +91,7 @@ def test_an_optimum_at_the_edge_gives_no_verdict(capsys):
     assert "No verdict: the best rate of width 64 is at the edge" in told
 
 
+@pytest.mark.slow
 def test_kinds_of_model_stand_apart(capsys):
     same, both = dict.fromkeys((16, 32, 64), 2e-3), (GPT2(), MuP(16, 8))
     swept(same, initials=both, rates=RATES[:3])

@@ -45,6 +45,7 @@ def vectors(model, params, side, tokens, segments):
     return model.apply({"params": params}, tokens, segments, method=method)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("pool", [Mean(), First(), Last()])
 def test_padding_changes_no_vector(body, pool):

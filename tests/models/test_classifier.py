@@ -51,6 +51,7 @@ def drawn(model):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(BODIES, "bag", "both ways", "transformer"))
 def test_where_padding_stands_and_what_it_holds_changes_nothing(name):
     """Left, right and none agree, for every way to pool."""
@@ -88,6 +89,7 @@ def test_pools_are_their_definitions():
         assert np.isfinite(empty).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(BODIES, "recurrent", "encoder"))
 def test_the_parameters_are_those_of_the_body_and_one_layer(name):
     """The same paths and first values; nothing that only logits of tokens need."""
@@ -109,6 +111,7 @@ def test_the_parameters_are_those_of_the_body_and_one_layer(name):
     assert not any(jax.tree.leaves(unread))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(BODIES, "bag", "rotary"))
 @pytest.mark.parametrize("stride", [2, 4])
 def test_a_long_text_is_the_mean_of_its_windows(name, stride):
@@ -136,6 +139,7 @@ def test_a_long_text_is_the_mean_of_its_windows(name, stride):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(BODIES, "both ways"))
 def test_texts_of_a_pair_are_read_apart_or_as_one(name):
     rows = jnp.asarray(np.random.default_rng(3).integers(0, VOCAB, (1, 7)))

@@ -71,6 +71,7 @@ def test_what_moves_what(name):
         assert (moved[1] > 1e-4).all() if READ[1, place] else (moved[1] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_decoding_from_an_encoded_source_equals_the_whole(name):
     model = MODELS[name]

@@ -42,6 +42,7 @@ def test_the_parameters_are_those_of_the_body_and_one_layer(name):
     jax.tree.map(np.testing.assert_array_equal, params, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TYPED)
 def test_a_body_is_told_of_the_passage_and_of_words_of_the_question(name):
     """Of the kinds that it has vectors of: three, two or none."""

@@ -153,6 +153,7 @@ def test_texts_are_mixed_with_the_next_and_so_are_their_losses():
     assert loss(Classify(mixup=0.5)) == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_shares_are_drawn_as_asked_and_padding_moves_none():
     keys = example_keys(KEY, jnp.arange(4000))
     for alpha in (0.4, 3.0):

@@ -121,6 +121,7 @@ def close(found, wanted):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(CASES, "decoder"))
 def test_the_loss_and_its_gradient_are_those_of_the_whole_logits(name, monkeypatch):
     """Though these are made in four pieces."""
@@ -151,6 +152,7 @@ def test_the_divergence_is_torchs(temperature):
     close(found, (loss.item(), x.grad.numpy()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(["decoder", "classes"], "classes"))
 def test_a_student_that_is_its_teacher_learns_nothing_of_it(name):
     objective, batch, model, params, _ = made(name)
@@ -176,6 +178,7 @@ def test_at_a_high_temperature_logits_are_matched_by_their_squares():
     np.testing.assert_allclose(found[1], apart / VOCAB, rtol=2e-2, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["decoder", "classes"])
 def test_padding_counts_in_neither_part(name):
     objective, batch, *rest = made(name)

@@ -29,6 +29,7 @@ def test_the_best_span_is_the_best_of_all(longest):
     assert np.isneginf(empty[:, 1]).all()
 
 
+@pytest.mark.slow
 def test_ends_are_chosen_among_the_passage_and_no_answer():
     """Their probabilities are 1 together; the loss is that of both, of what counts."""
     objective, model, batch = CASES["find a span"]

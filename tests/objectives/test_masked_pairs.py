@@ -65,6 +65,7 @@ def test_rows_of_padding_are_no_pairs():
         assert float(value) == pytest.approx(float(two.metrics[name]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_add_up_with_dropout():
     model = Encoder(
         **{f: getattr(MODEL, f) for f in ("layers", "heads", "width", "vocab_size")},

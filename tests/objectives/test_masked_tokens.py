@@ -47,6 +47,7 @@ def parameters():
     return ENCODER.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32))["params"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", slow_but([1, 5], 5))
 def test_experts_are_balanced_alike_whatever_is_hidden(chosen):
     """The penalty is a mean over rows, of the same weight beside the nats."""

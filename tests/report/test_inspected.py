@@ -31,6 +31,7 @@ def printed(found):
     return ["".join(text for text, _ in line).rstrip() for line in lines(found)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_lines_fit_and_have_every_token(name):
     found = inspect(MODELS[name](), [TEXTS[name]])

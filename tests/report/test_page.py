@@ -112,6 +112,7 @@ def test_any_text_is_text():
     assert all(pre.get("dir") == "auto" for pre in parsed.all("pre")[:3])
 
 
+@pytest.mark.slow
 def test_a_page_of_long_runs_is_small():
     study = Study(seeds=5)
     made(study=study, steps=4000)

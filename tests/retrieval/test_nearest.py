@@ -38,6 +38,7 @@ def test_a_table_may_be_memory_mapped_and_rounded(tmp_path):
     np.testing.assert_array_equal(places, nearest_rows(QUERIES, TABLE, 7, mesh(1))[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 8])
 def test_texts_of_all_lengths_are_read_in_their_order(devices):
     body = Encoder(layers=1, heads=2, width=8, vocab_size=9, positions=Learned(32))

@@ -138,6 +138,7 @@ def test_what_can_not_be_quantized_is_refused_and_nothing_written(capsys):
     assert not Path("new").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "where"),
     [
@@ -165,6 +166,7 @@ def test_a_checkpoint_takes_less_than_a_third(tmp_path, to, share):
     assert sizes["few"] < share * sizes["whole"]
 
 
+@pytest.mark.slow
 def test_counts_are_no_weights(capsys, tmp_path):
     source = Path("tiny.py").read_text()
     count = source.split("experiment = ")[0] + (

@@ -159,6 +159,7 @@ for step in range(20):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_score_a_run_at_once_lose_nothing_of_each_other(tmp_path):
     write_result(tmp_path, {"steps": 4, "scores": []})
     processes = [

@@ -247,6 +247,7 @@ class Slow:
         return self._programs.step(rows)
 
 
+@pytest.mark.slow
 def test_whoever_leaves_frees_the_slot(small):
     """While waiting, while the prompt is read, and while the answer is written."""
     slow = Slow(Programs(small, 1))

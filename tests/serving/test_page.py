@@ -32,6 +32,7 @@ def test_the_page_makes_no_markup_and_loads_nothing_from_elsewhere():
     )
 
 
+@pytest.mark.slow
 def test_the_page_is_served_under_a_strict_policy(served):
     with served(key="secret") as (server, _):
         status, html = asked(server, "/")

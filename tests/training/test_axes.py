@@ -155,6 +155,7 @@ def alone(name):
     return trained(name, Sharding(), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", slow_but(MESHES, "recurrent"))
 def test_devices_together_learn_what_one_does_alone(case):
     """With dropout, several texts in a row, a momentum and an average."""

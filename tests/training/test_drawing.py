@@ -36,6 +36,7 @@ def over_devices(shapes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_drawn_one_by_one_equals_drawn_at_once(name):
     make, key = maker(MODELS[name]), jax.random.key(3)

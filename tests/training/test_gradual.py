@@ -68,6 +68,7 @@ def steps(optimizer, count, begin=BEGIN, **options):
     return states, metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [ADAM, SGD(), Lion(), Adadelta(), Adafactor()])
 def test_until_then_all_is_as_if_it_were_frozen(optimizer):
     """What waits and its state to the bit; the others, and the norm that clips."""
@@ -168,6 +169,7 @@ def test_times_that_can_not_be_kept_are_refused(folder, args, said, capsys):
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_what_waits_is_shown(folder, capsys):
     args = ["--frozen", "block_0/", "6 steps", ".*", "False"]
     assert main(["show", "tiny.py", *args]) == 0

@@ -119,6 +119,7 @@ def test_a_taught_run_goes_on_as_if_never_stopped_wherever_it_is(taught):
     np.testing.assert_array_equal(losses("stopped"), taught)
 
 
+@pytest.mark.slow
 def test_a_teacher_is_an_argument_of_the_step_and_in_no_checkpoint():
     setup = set_up(override(load("tiny.py").experiment, [*TAUGHT], "train"))
     held = jax.tree.leaves(setup.constants().guide)

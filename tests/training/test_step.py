@@ -82,8 +82,8 @@ def plainly(mask=False):
     return batches, *run(*parts(optimizer=PLAIN), batches)
 
 
-@pytest.mark.parametrize("mask", [False, True])
-@pytest.mark.parametrize("accumulate", [2, 8])
+@pytest.mark.parametrize("mask", slow_but([False, True], True))
+@pytest.mark.parametrize("accumulate", slow_but([2, 8], 2))
 def test_accumulated_equals_whole(mask, accumulate):
     """With dropout on, and parts whose masks have different weights."""
     batches, whole, whole_losses = plainly(mask)
@@ -122,7 +122,7 @@ def test_the_biases_of_two_heads_need_not_split_over_four_devices():
     assert not placed["embedding"].is_fully_replicated
 
 
-@pytest.mark.parametrize("how", ["accumulated", "sharded"])
+@pytest.mark.parametrize("how", slow_but(["accumulated", "sharded"], "sharded"))
 def test_a_carried_state_is_the_same_in_parts_and_on_devices(how):
     """The second and third batch go on from the first; the fourth begins anew."""
     batches = [batch(k, starts=int(k in (0, 3))) for k in range(4)]
@@ -143,6 +143,7 @@ def test_a_carried_state_is_the_same_in_parts_and_on_devices(how):
     assert others[0] == expected[0] and abs(others[1] - expected[1]) > 1e-5
 
 
+@pytest.mark.slow
 def test_the_loss_is_optaxs_mean_over_the_mask():
     made = batch(mask=True)
     step, state = parts()
@@ -186,6 +187,7 @@ def test_average_follows_the_parameters():
     assert plain.evaluated is plain.params
 
 
+@pytest.mark.slow
 def test_a_plain_average_is_the_mean_of_the_weights_since_it_began():
     step, state = parts(average=AverageAfter())
     before, _ = run(step, state, [batch(0)])
@@ -198,6 +200,7 @@ def test_a_plain_average_is_the_mean_of_the_weights_since_it_began():
     assert two.averaged == 3
 
 
+@pytest.mark.slow
 def test_scale_multiplies_the_update():
     step, state = parts(optimizer=AdamW(weight_decay=0.0))
     full, _ = run(step, state, [batch()])
