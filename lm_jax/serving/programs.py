@@ -96,7 +96,6 @@ class Rows(NamedTuple):
         """Let a slot wait, and ask for nothing that costs the others time."""
         self.writes[slot] = self.positions[slot] = 0
         self.scored[slot] = False
-        self.allowed[slot] = 255
         self.drawings.set(slot, 0, 0, Sampling(temperature=0.0), 1)
 
 

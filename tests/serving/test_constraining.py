@@ -81,10 +81,14 @@ def _is_json(text):
         return False
 
 
-def test_what_is_cut_off_ends_by_its_length(opened, programs):
+def test_what_is_cut_off_ends_by_its_length_and_leaves_its_slot_free(opened, programs):
+    plain = Job(np.array([*b"text"], np.int32), 30, Sampling(), 1)
     with Engine(programs, opened.tokenizer) as engine:
+        (before,) = answers(engine, [plain])
         ((text, reason),) = answers(engine, asked(opened, FORMAT, max_tokens=3))
+        (after,) = answers(engine, [plain])
     assert len(text) == 3 and reason == "length"
+    assert after == before
 
 
 def test_chats_have_a_format_too_without_the_templates_stops(opened, programs):
