@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from lm_jax.commands.options import read_options
-from lm_jax.commands.train import prompt_of
+from lm_jax.commands.told import prompt_of
 from lm_jax.errors import UserError
 from lm_jax.generation import (
     Beam,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from lm_jax.commands.as_json import print_json
-from lm_jax.commands.train import describe, mesh_of, pipeline, resolve, taken
+from lm_jax.commands.asked import resolve, taken
+from lm_jax.commands.told import describe, mesh_of, pipeline
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import Experiment, Named
 from lm_jax.files import given_path

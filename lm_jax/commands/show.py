@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax
 
 from lm_jax.commands.as_json import print_json
-from lm_jax.commands.train import describe, mesh_of, resolve
+from lm_jax.commands.asked import resolve
+from lm_jax.commands.told import describe, mesh_of
 from lm_jax.experiment import flatten
 from lm_jax.platform import called
 from lm_jax.runs.display import Display

@@ -2,7 +2,8 @@
 
 Python's lock lets threads share little of what tokenizers and documents cost. A chunk
 goes to a process and its tokens come back, so that as much is in memory as there are
-processes.
+processes. They are no pool of `multiprocessing`: that begins by importing the user's
+own script again in each, which would train there too unless it is guarded.
 """
 
 import os

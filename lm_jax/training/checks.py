@@ -161,7 +161,7 @@ def check_axes(mesh: Mesh, model: Any, data: Prepared, order: Order) -> None:
     if (ways := mesh.shape["stage"]) > 1 and "layers" not in {p[0] for p in parts}:
         raise UserError(
             f"sharding.stage={ways} splits the layers of a scan over devices, and "
-            f"{kind} has none here. Give --scan true, where a model loops over equal "
+            f"{kind} has none here. Give --scan True, where a model loops over equal "
             "blocks, or leave it out: --fsdp splits the batch."
         )
     if (ways := mesh.shape["sequence"]) > 1 and model.sequential:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from lm_jax.__main__ import COMMANDS, main
+from lm_jax.commands.asked import resolve
 from lm_jax.commands.inspect import _print_row
-from lm_jax.commands.train import resolve
 from lm_jax.data.texts import unpadded
 from lm_jax.experiment import load
 from lm_jax.runs.result import read_result

@@ -85,7 +85,7 @@ def test_a_tilde_is_the_home(place, capsys, tmp_path):
 
 
 def test_what_is_made_is_made_at_home(capsys, tmp_path):
-    from lm_jax.commands.train import resolve
+    from lm_jax.commands.asked import resolve
 
     assert resolve(["tiny.py", "--run", "~/x"], "train")[1] == tmp_path / "home/x"
     (tmp_path / "home").mkdir()
@@ -120,7 +120,7 @@ def test_a_run_or_text_gets_the_nearest_that_is_there(capsys, folder):
 
 
 def test_another_text_says_that_it_leaves_the_prompt_out(folder):
-    from lm_jax.commands.train import resolve
+    from lm_jax.commands.asked import resolve
 
     other = ["tiny.py", "--data.corpus.source", "vectors.txt"]
     named, _, (said,) = resolve(other, "train")

@@ -203,13 +203,13 @@ MIXTURE = "--model.feedforward MoE --model.feedforward.experts 4"
         ("--expert 2", "splits the experts of a mixture, and Transformer has none"),
         ("--stage 2", "stage=2 splits the layers of a scan .* Transformer has none"),
         (
-            "--stage 4 --scan true --model.layers 6",
+            "--stage 4 --scan True --model.layers 6",
             "stage=4 doesn't divide model.layers=6. The nearest that do: 3 or 6;",
         ),
         ("--microbatches 2", "one has a single one. Leave it out, or give --stage"),
         ("--stage 2 --microbatches 3", "no multiple of sharding.stage=2. .*: 2 or 4."),
         (
-            "--stage 2 --microbatches 4 --scan true",
+            "--stage 2 --microbatches 4 --scan True",
             "8 rows .* 8 devices in 1 parts, each of 4 microbatches. .* can: 16 ",
         ),
         ("--sequence 2 --model.mixer GatedLinear", "reads them one after the other"),
@@ -241,7 +241,7 @@ def test_a_layout_is_of_like_layers_once_and_of_what_a_device_has(prepared):
 
 def test_layers_lie_on_their_stages(prepared):
     """Parameters and the optimizer's state of them: a half on each of two."""
-    setup = prepared("--scan true --model.layers 4 --stage 2", 2)
+    setup = prepared("--scan True --model.layers 4 --stage 2", 2)
     found = {each.name: each for each in layout(setup)}
     up = ("block_0..3/up/kernel", (16, 64), ("", ""))
     assert found[up[0]] == Placed(*up, bytes=2 * 4 * 16 * 64)
@@ -256,7 +256,7 @@ def test_layers_lie_on_their_stages(prepared):
 @pytest.mark.slow
 def test_what_was_learnt_in_stages_is_saved_and_scored_as_elsewhere(prepared):
     """Rows go through them in microbatches, or whole where these don't divide them."""
-    args = "--scan true --model.layers 4"
+    args = "--scan True --model.layers 4"
     one, many = prepared(args, 1), prepared(f"{args} --stage 2 --microbatches 4", 2)
     step = make_evaluation_step(many.model, NextToken())
     states = [each.first_state() for each in (one, many)]
