@@ -56,7 +56,8 @@ def test_layers_share_their_programs(monkeypatch):
 
     monkeypatch.setattr(jax._src.compiler, "compile_or_get_cached", counted)
     programs = []
-    for layers in (2, 6):
+    # The first 2 compiles also what JAX itself needs once a process (keys, say).
+    for layers in (2, 2, 6):
         make, key = maker(Transformer(layers=layers, **SHAPE)), jax.random.key(0)
         params = Draws(make, over_devices(jax.eval_shape(make, key)))(key)
         programs.append(len(compiled))
@@ -65,7 +66,7 @@ def test_layers_share_their_programs(monkeypatch):
         first, second = (np.asarray(jax.tree.leaves(b)[-1]) for b in blocks[:2])
         assert (first != second).any()
     # GPT2's projections are as small as there are layers: other numbers, as many.
-    assert programs[0] == programs[1] < len(jax.tree.leaves(params)) / 4
+    assert programs[1] == programs[2] < len(jax.tree.leaves(params)) / 4
 
 
 class Constants(nn.Module):
