@@ -46,6 +46,8 @@ COMMANDS = {
 
 # What these find is in files: to have it is enough.
 KEPT = (["train"], ["sweep"], ["evaluate"], ["contest"])
+# These compute nothing, and don't wait for jax; doctor says what is wrong with it.
+READING = ("runs", "table", "test", "doctor")
 
 
 def _usage() -> str:
@@ -82,7 +84,7 @@ def main(args: list[str]) -> int:
             raise UserError(
                 f"There is no command '{args[0]}'.{nearest(args[0], COMMANDS)}"
             )
-        if args[0] not in ("test", "doctor"):  # doctor says what is wrong with it
+        if args[0] not in READING:
             configure(ahead=args[0] == "plan")
         command = importlib.import_module(f"lm_jax.commands.{args[0]}")
         return command.main(args[1:]) or 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lm_jax.commands.help import fields_help
+from lm_jax.commands.fields_help import fields_help
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Sample
 from lm_jax.experiment import Named, load

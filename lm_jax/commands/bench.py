@@ -11,6 +11,7 @@ BENCHES = {
     "ngram": "n-gram models: fitting and scoring, against NLTK",
     "vectors": "word vectors, against gensim",
     "data": "tokenizing, in MB/s",
+    "start": "how long commands take to begin, for each family",
     "generate": "writing with a cache, against transformers in PyTorch",
     "serve": "clients of a server at once, beside one by one",
     "seeds": "seeds that one program trains together, beside one after another",

@@ -25,7 +25,8 @@ from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.items import keep_items
 from lm_jax.runs.model import load_model
-from lm_jax.runs.result import add_scores, corpus_of, entries
+from lm_jax.runs.result import add_scores
+from lm_jax.runs.scored import corpus_of, entries
 from lm_jax.training.fitting import (
     Elsewhere,
     check_finite,

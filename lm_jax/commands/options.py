@@ -8,8 +8,8 @@ import tyro
 
 from lm_jax.commands.help import tyro_help
 from lm_jax.errors import UserError, nearest
-from lm_jax.experiment.words import flag_of, split, take
 from lm_jax.platform import called
+from lm_jax.words import flag_of, split, take
 
 Options = TypeVar("Options")
 

@@ -24,7 +24,10 @@ _NOTED_CHUNKS = 32  # after so many it is noted how far the files are whole
 _Item = TypeVar("_Item")
 
 Progress = Callable[[str, int, int], None]
-"""Called with a description, the bytes done and the bytes in all."""
+"""Called with a description, the bytes done and the bytes in all; -1 in all as what has
+no measure begins (0 done), and as it ends (1)."""
+# A tokenizer learns from less in no time.
+_MUCH = 2_000_000  # bytes
 
 
 def make_tokens(
@@ -54,7 +57,8 @@ def make_tokens(
     """
     total = sum(text.bytes for text in texts)
     report = partial(_reported, total=total, progress=progress)
-    trained = _trained(folder, texts, tokenizer, end, report)
+    learning = progress if progress and total > _MUCH else _untold
+    trained = _trained(folder, texts, tokenizer, end, report, learning)
     dtype = narrowest(trained.vocab_size)
     done, copies, noted = 0, Copies(), _Noted(folder)
     with ExitStack() as files:
@@ -93,17 +97,31 @@ def _trained(
     tokenizer: Tokenizer,
     end: bool,
     report: Callable,
+    learning: Progress,
 ) -> Trained:
-    """The tokenizer that lies there, or one that is trained and put there."""
+    """The tokenizer that lies there, or one that is trained and put there.
+
+    Those that learn (SentencePiece) read all before they do.
+    """
     path = folder / "tokenizer.json"
     if path.exists():
         return load_tokenizer(path)
     pieces = chain.from_iterable(text.pieces() for text in texts)
-    read = report("reading", pieces, _text_bytes, 0)
-    training = (piece.text for piece in read if piece.split == "train")
-    trained = tokenizer.train(training, end=end)
+    what = f"learning a vocabulary of {type(tokenizer).__name__}"
+
+    def training() -> Iterator[str]:
+        read = report("reading", pieces, _text_bytes, 0)
+        yield from (piece.text for piece in read if piece.split == "train")
+        learning(what, 0, -1)
+
+    trained = tokenizer.train(training(), end=end)
+    learning(what, 1, -1)
     save_tokenizer(trained, path)
     return trained
+
+
+def _untold(what: str, done: int, total: int) -> None:
+    """Say nothing."""
 
 
 def _reported(

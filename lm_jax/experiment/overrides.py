@@ -17,7 +17,7 @@ from lm_jax.experiment.kinds import (
 )
 from lm_jax.experiment.leaves import fields
 from lm_jax.experiment.value import AnyExperiment
-from lm_jax.experiment.words import (
+from lm_jax.words import (
     Flag,
     as_words,
     described,

@@ -10,7 +10,7 @@ from lm_jax.experiment import read, watched_as
 from lm_jax.report.gathered import Gathered, Member, Progress, Variant, members
 from lm_jax.report.lone import lone_runs, of_lone
 from lm_jax.runs.directory import find_run, runs_below
-from lm_jax.runs.result import corpus_of
+from lm_jax.runs.scored import corpus_of
 from lm_jax.statistics.report import Report, read_report
 
 

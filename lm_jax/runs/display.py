@@ -158,8 +158,12 @@ class Display:
         """Show work that is not training, such as reading a corpus.
 
         Call it as often as you like, and with `done` equal to `total` at the
-        end. Nothing is shown of what takes less than two seconds.
+        end. Nothing is shown of what takes less than two seconds. A `total` of
+        -1: how much it is, nobody knows, and it is said at once; 1 is done then.
         """
+        if total < 0:
+            self._stop(keep=False) if done else self._begin_waiting(description)
+            return
         now = monotonic()
         if self._work is None or self._work[0] != description:
             self._work, self._work_shown = (description, now), False
@@ -182,15 +186,18 @@ class Display:
     @contextlib.contextmanager
     def waiting(self, description: str) -> Iterator[None]:
         """Say what is done meanwhile, at once: how long it takes, nobody knows."""
+        self._begin_waiting(description)
+        try:
+            yield
+        finally:
+            self._stop(keep=False)
+
+    def _begin_waiting(self, description: str) -> None:
         name = self._harmless(description)
         if self._terminal:
             self._draw(name, 0, 1, [])
         else:
             self._print(Text(name))
-        try:
-            yield
-        finally:
-            self._stop(keep=False)
 
     def close(self) -> None:
         """Leave the terminal as it was; the last line stays."""

@@ -1,6 +1,8 @@
 """What a sweep shows while it runs: a row for each cell, and those that train."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,11 @@ class CellDisplay(Display):
     def begin(self) -> None:
         """Say that the cell is set up and compiled: seconds without a step."""
         self._draw(f"{self._title} 0/{self._total}", 0, self._total, ["compiling"])
+
+    @contextmanager
+    def waiting(self, description: str) -> Iterator[None]:
+        """Nothing more than `begin` says."""
+        yield
 
     def progress(
         self,

@@ -13,8 +13,8 @@ import os
 import queue
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,11 @@ class Told(Display):
     def __init__(self, tell: Tell):
         super().__init__(0)
         self._tell, self._last = tell, 0.0
+
+    @contextmanager
+    def waiting(self, description: str) -> Iterator[None]:
+        """Nothing: whose line it is says that the cell begins."""
+        yield
 
     def progress(
         self,

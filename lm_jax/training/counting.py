@@ -24,12 +24,8 @@ from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.metrics import append_sample, truncate_samples
 from lm_jax.runs.model import COUNTS, NGRAM, CountedModel, keep_tokenizer, load_counted
-from lm_jax.runs.result import (
-    about,
-    corpus_of,
-    end_run,
-    entries,
-)
+from lm_jax.runs.result import end_run
+from lm_jax.runs.scored import about, corpus_of, entries
 from lm_jax.tokenizers.trained import boundary_ids
 from lm_jax.training.checks import check_evaluations, check_numbers, check_samples
 from lm_jax.training.counted import UNCACHED, Counted

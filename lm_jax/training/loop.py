@@ -104,7 +104,7 @@ def train(
     """
     clock, guard = outputs.clock, compiled.guard()
     outputs.watchdog.now("compiling the step")
-    with clock.during("compiling"):
+    with clock.during("compiling"), outputs.display.waiting("compiling the step"):
         compiled.plan(setup)
     check_alike("the first step", lambda: first_values(state.params, compiled.programs))
     constants = setup.constants()

@@ -27,12 +27,8 @@ from lm_jax.runs.ledger import Past
 from lm_jax.runs.metrics import MetricsLog, truncate_samples
 from lm_jax.runs.model import keep_model
 from lm_jax.runs.picture import Measured, Reference, draw_run
-from lm_jax.runs.result import (
-    about,
-    corpus_of,
-    end_run,
-    entries,
-)
+from lm_jax.runs.result import end_run
+from lm_jax.runs.scored import about, corpus_of, entries
 from lm_jax.runs.sinks import open_sinks
 from lm_jax.training.beginning import beginning
 from lm_jax.training.clock import Clock
@@ -248,7 +244,8 @@ def _start(
         )
     if not steps:
         seed = setup.experiment.seed_of("initial")
-        return compiled.first_state(seed), Progress()
+        with display.waiting("drawing the first parameters"):
+            return compiled.first_state(seed), Progress()
     state, progress = restored(setup, checkpoints, steps[-1])
     if before is not None and before.budget != setup.experiment.budget:
         state = lengthened(setup, state, progress, steps[-1])

@@ -91,6 +91,14 @@ def test_help_names_every_command(capsys):
         assert max(map(len, said.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("command", ["runs", "table"])
+def test_what_only_reads_does_not_wait_for_jax(command, folder):
+    """jax takes a second to import, and these compute nothing."""
+    said = "import sys, lm_jax.__main__ as m; code = m.main(sys.argv[1:]); "
+    said += "sys.exit(code or 'jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", said, command, "."], check=True)
+
+
 def test_generate_writes_one_of_some_choices(folder, capsys):
     pytest.importorskip("llguidance")
     asked = ("--prompt", "the ", "--choices", "mouse", "moon")

@@ -5,8 +5,9 @@ import re
 import pytest
 
 from lm_jax.commands.evaluate import Options as Evaluate
+from lm_jax.commands.fields_help import fields_help
 from lm_jax.commands.generate import Options as Generate
-from lm_jax.commands.help import fields_help, tyro_help
+from lm_jax.commands.help import tyro_help
 from lm_jax.commands.report import Options as Report
 from lm_jax.commands.runs import Options as Runs
 from lm_jax.commands.watch import Options as Watch

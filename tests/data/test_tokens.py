@@ -310,6 +310,24 @@ def test_progress_reaches_its_total(tmp_path):
 
 
 @pytest.mark.slow
+def test_learning_a_vocabulary_is_said_between_reading_and_tokenizing(
+    tmp_path, monkeypatch, poem
+):
+    """SentencePiece reads all, and then is silent for long."""
+    monkeypatch.setattr(token_files, "_MUCH", 0)
+    told = []
+    text = find(poem, tmp_path / "cache")
+    tokenize([text], Words(), False, tmp_path, lambda *what: told.append(what))
+    what = "learning a vocabulary of Words"
+    size = text.bytes
+    assert told == [
+        ("reading", size, size),
+        (what, 0, -1),
+        (what, 1, -1),
+        ("tokenizing", size, size),
+    ]
+
+
 def test_a_warm_start_imports_no_heavy_library(tmp_path):
     TokenStream(Corpus("names"), Characters(), 32).prepare(tmp_path)
     code = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from lm_jax.commands.help import fields_help
+from lm_jax.commands.fields_help import fields_help
 from lm_jax.data import Cooccurrences, PackedDocuments, TokenStream
 from lm_jax.errors import UserError
 from lm_jax.experiment import (

@@ -257,6 +257,17 @@ def test_work_of_no_size_is_no_error(clock):
     assert stream.getvalue() == ""
 
 
+def test_work_that_nobody_can_measure_is_said_at_once(clock, terminal):
+    file = io.StringIO()
+    for stream in (file, terminal):
+        display = Display(0, stream)
+        display.work("learning a vocabulary", 0, -1)
+        assert "learning a vocabulary" in stream.getvalue()
+        display.work("learning a vocabulary", 1, -1)
+        assert display._live is None
+    assert file.getvalue() == "learning a vocabulary\n"
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [

@@ -15,11 +15,11 @@ from lm_jax.evaluation import Found
 from lm_jax.runs.result import (
     add_scores,
     end_run,
-    entries,
     find_scores,
     read_result,
     write_result,
 )
+from lm_jax.runs.scored import entries
 
 values = (
     st.floats(allow_nan=False, allow_infinity=False)
@@ -151,7 +151,8 @@ APPENDS = """
 import sys
 from pathlib import Path
 from lm_jax.evaluation import Found
-from lm_jax.runs.result import add_scores, entries
+from lm_jax.runs.result import add_scores
+from lm_jax.runs.scored import entries
 run, name = Path(sys.argv[1]), sys.argv[2]
 where = {"split": "test", "corpus": "ptb", "text": "t", "policy": "windows of 8"}
 for step in range(20):
