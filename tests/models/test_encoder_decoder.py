@@ -12,6 +12,7 @@ from lm_jax.models import EncoderDecoder, EncoderFields, Gated, Learned, Relativ
 from lm_jax.models.dropout import example_keys
 from lm_jax.models.stack import initialise, stack_blocks
 from tests.first import first_params
+from tests.properties import slow_but
 
 TIME, SOURCE = 6, 5
 MODEL = EncoderDecoder(
@@ -54,7 +55,7 @@ def logits(model, params, tokens, source, **more):
     return model.apply({"params": params}, tokens, source=source, **more)[0]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", slow_but(MODELS, "t5"))
 def test_what_moves_what(name):
     """Later target tokens nothing, source tokens all, padding nothing."""
     model = MODELS[name]

@@ -19,6 +19,7 @@ from lm_jax.scaling.plan import plan
 from lm_jax.scaling.topology import topologies
 from lm_jax.selectors import path_name
 from lm_jax.training.setup import set_up
+from tests.properties import slow_but
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -63,7 +64,7 @@ def found(name, folder):
     return {"jax": jax.__version__, "layout": layout, "collectives": collectives}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", slow_but(CASES, "olmoe_7b"))
 def test_layout_and_collectives_are_those_that_were_agreed_on(name, tmp_path):
     agreed = json.loads((GOLDEN / f"{name}.json").read_text())
     now = found(name, tmp_path)

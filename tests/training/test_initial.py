@@ -18,6 +18,7 @@ from lm_jax.selectors import path_name
 from lm_jax.tokenizers import Characters
 from lm_jax.training.initial import find_start
 from lm_jax.training.setup import set_up
+from tests.properties import slow_but
 from tests.tiny import write_tiny
 
 
@@ -151,6 +152,7 @@ def test_what_differs_is_named_or_refused(source, capsys):
     assert begin(*deeper, "--initial.new", "block_1", "lm_head") == 0
 
 
+@pytest.mark.slow
 def test_parameters_are_renamed_resized_and_dropped(source):
     there = paths(source)
     args = ["--initial", "FromRun", "--initial.run", "source"]
@@ -181,7 +183,9 @@ def test_rows_of_other_tokens_are_not_taken(source, capsys):
     assert begin("--initial.new", "^embedding") == 0
 
 
-@pytest.mark.parametrize("average", ["MovingAverage", "None"])
+@pytest.mark.parametrize(
+    "average", slow_but(["MovingAverage", "None"], "MovingAverage")
+)
 def test_what_is_frozen_stays_and_has_no_state(source, average):
     """Bit for bit; and clipping is as if it did not exist."""
     frozen = ["--frozen", "^embedding$|up/", "True", ".*", "False"]

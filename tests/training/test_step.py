@@ -358,6 +358,7 @@ def test_an_update_that_is_not_finite_is_not_made(rule, form):
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
 
 
+@pytest.mark.slow
 def test_an_update_in_place_is_the_update():
     step, state = parts(MovingAverage(0.5), model=MODEL.clone(layers=1))
     chosen, losses = run(step, state, [batch(k) for k in range(2)])
