@@ -51,14 +51,23 @@ class Watchdog:
     def _end(self, seconds: float) -> None:
         doing, own = self._doing, jax.process_index()
         faulthandler.dump_traceback(2)
-        with suppress(jax.errors.JaxRuntimeError):
-            publish("stuck", doing)
-            time.sleep(_GRACE)
-        told = published("stuck")
-        for process in range(jax.process_count()):
-            what = told.get(process, "says nothing: it ended, or can't answer")
-            print(f"  process {process}: {what}", file=sys.stderr)
-        said = f"Process {own} is stuck: {doing} took over {seconds:g} s."
-        print(said, file=sys.stderr, flush=True)
-        time.sleep(_GRACE if own == 0 else 0)  # the others ask it
-        os._exit(1)
+        try:
+            _say_of_all(doing)
+        finally:  # whatever goes wrong with that
+            said = f"Process {own} is stuck: {doing} took over {seconds:g} s."
+            print(said, file=sys.stderr, flush=True)
+            time.sleep(_GRACE if own == 0 else 0)  # the others ask it
+            os._exit(1)
+
+
+def _say_of_all(doing: str) -> None:
+    """Tell the other processes what this one does, and print what each told."""
+    if jax.process_count() == 1:
+        return
+    with suppress(jax.errors.JaxRuntimeError):
+        publish("stuck", doing)
+        time.sleep(_GRACE)
+    told = published("stuck")
+    for process in range(jax.process_count()):
+        what = told.get(process, "says nothing: it ended, or can't answer")
+        print(f"  process {process}: {what}", file=sys.stderr)
