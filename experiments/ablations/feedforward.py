@@ -1,7 +1,10 @@
 """What bends a feed-forward layer, at the same number of parameters.
 
 Run:     ./launch.sh sweep experiments/ablations/feedforward.py
-Expect:  not run yet
+Expect:  8 seeds, one rate for all, nats/char: GELU 1.9074, ReLU 1.8236, squared ReLU
+         1.8047, SwiGLU 1.8028, GEGLU 1.7943; each better than GELU (p 0.008, the least
+         that 8 pairs can reach; experiments/results/ablation_feedforward.md). 40 runs
+         of some 120 seconds on a shared core
 Source:  Shazeer 2020 (gated); So et al. 2021 (squared ReLU)
 """
 
