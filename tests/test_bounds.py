@@ -187,6 +187,7 @@ REFUSED = {
         {"evaluations": {"likelihood": Likelihood("0 steps")}},
         "evaluations.likelihood.every: '0 steps' is nothing",
     ),
+    "nothing to train": ({"budget": "0 epochs"}, "budget: '0 epochs' is nothing"),
     "none of another evaluation": (
         {
             "evaluations": {

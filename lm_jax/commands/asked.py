@@ -72,8 +72,8 @@ def _dropped(before: Any, after: Any, args: list[str]) -> list[str]:
         if typed or not known.prompt or evaluation.prompt == known.prompt:
             continue
         found.append(
-            f"{flag} {shlex.quote(known.prompt)} belongs to the text that was there "
-            "before, and is left out: samples begin as the new text does."
+            f"The file's {flag} {shlex.quote(known.prompt)} belongs to the text that "
+            "was there before, and is left out: samples begin as the new text does."
         )
     return found
 

@@ -103,8 +103,11 @@ def main(args: list[str]) -> None:
         streams = sys.stdout.isatty() if options.stream is None else options.stream
         alone = len(prompts) == 1 and beam is None and options.draft is None
         streams = streams and alone and not as_json
+        unknown = _unknown(model, prompts)
         if not streams:
             found = _written(model, prompts, options, how)
+    if unknown:
+        Display(0, sys.stderr).message(unknown)
     if streams:
         _stream(model, prompts, options, how)
     elif as_json:
@@ -159,6 +162,25 @@ def _written(
         write: Callable = write_all
         return write(model, prompts, *_drawn(options), **how)
     return model.write(prompts, *_drawn(options), **how)
+
+
+def _unknown(model: Texts, prompts: Sequence[str | None]) -> str:
+    """Say where the model reads something else than was typed; "" where it doesn't."""
+    lost = model.tokenizer.unknown_id
+    texts = dict(enumerate(prompts, 1)) if lost is not None else {}
+    counts = {
+        number: int((model.tokenizer.encode(text) == lost).sum())
+        for number, text in texts.items()
+        if text
+    }
+    which = [str(number) for number, count in counts.items() if count]
+    if lost is None or not which:
+        return ""
+    where = f" of prompts {', '.join(which[:5])}" if len(prompts) > 1 else ""
+    return (
+        f"{sum(counts.values())} tokens{where} are not in its vocabulary: it reads "
+        f"{model.tokenizer.symbols([lost])[0]} there."
+    )
 
 
 def _drawn(options: Options) -> tuple[int, Sampling, int]:

@@ -118,7 +118,7 @@ def _look_at_batch(options: Options, run: Path) -> None:
     last = max((row["step"] for row in log), default=0)
     if step > last:
         print(
-            f"The run is at step {last}; this is what a later step sees.",
+            f"The run is at step {last}; this is what step {step} would see.",
             file=sys.stderr if options.json else None,
         )
     data = experiment.data.prepare(CACHE)

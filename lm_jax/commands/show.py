@@ -1,5 +1,6 @@
 """What an experiment resolves to, before it runs."""
 
+import ast
 import math
 import sys
 import textwrap
@@ -66,7 +67,7 @@ def main(args: list[str]) -> int:
         data = experiment.data.prepare(CACHE, aside.work)
         aside.close()
         if as_json:
-            print_json({"experiment": dict(fields), "resolved": {}})
+            print_json({"experiment": _values(fields), "resolved": {}})
             return 0
         Display(0).header("experiment", fields)
         Display(0).header("resolved", [("data", data.statement)])
@@ -97,7 +98,7 @@ def _object(
 ) -> dict[str, Any]:
     """All of it, for other programs."""
     return {
-        "experiment": dict(fields),
+        "experiment": _values(fields),
         "parameters": [each._asdict() for each in parameters],
         "layout": [each._asdict() for each in layout(setup)],
         "resolved": {
@@ -108,6 +109,18 @@ def _object(
             "memory": memory,
         },
     }
+
+
+def _values(fields: list[tuple[str, str]]) -> dict[str, Any]:
+    """Fields as JSON has them: numbers, texts, null; kinds by their names."""
+
+    def value(text: str) -> Any:
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            return text
+
+    return {name: value(text) for name, text in fields}
 
 
 def _parameters(setup: Setup) -> list[Parameter]:

@@ -99,7 +99,7 @@ def _swept(options: Options, args: list[str]) -> tuple[int, Report | None]:
     )
     if options.preview:
         print("\n".join(lines(plan, preview(plan, display))))
-        print("Time: steps and what is watched; samples and the like come on top.")
+        print("Time: steps and what is watched; compiling and samples come on top.")
         if plan.workers is not None or plan.together is not None:
             print("It is measured one run after another, on the whole machine.")
         return 0, None

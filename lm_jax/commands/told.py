@@ -93,7 +93,7 @@ def conclude(experiment: Experiment, run: Path, setup: Setup, outcome: Outcome) 
     prompt = prompt_of(experiment)
     if prompt is None and "source" in experiment.objective.reads:
         prompt = "TEXT"
-    say_next(say, run, prompt, experiment.objective.generates)
+    say_next(say, run, prompt, experiment.objective.generates, experiment.published)
     if experiment.objective.learns_vectors:
         say(f"  {called()} vectors {shlex.quote(str(run))} --out vectors.txt")
     say(f"  {_beside_python('tensorboard')} --logdir {shlex.quote(str(run))}")
@@ -131,16 +131,22 @@ def say_published(say: Callable[[str], None], published: Published | None) -> No
 
 
 def say_next(
-    say: Callable[[str], None], run: Path, prompt: str | None, generates: bool = True
+    say: Callable[[str], None],
+    run: Path,
+    prompt: str | None,
+    generates: bool = True,
+    published: Published | None = None,
 ) -> None:
-    """Say where the run lies, and what to type next."""
+    """Say where the run lies, and what to type next, on a published split too."""
     say(f"The run is in {run}: result.json and what led to it.")
     say("Next:")
     place = shlex.quote(str(run))
     if generates:
         begun = "" if prompt is None else f" --prompt {shlex.quote(prompt)}"
         say(f"  {called()} generate {place}{begun}")
-    say(f"  {called()} evaluate {place}")
+    split = published.split if published else "validation"
+    more = "" if split == "validation" else f" --split {split}"
+    say(f"  {called()} evaluate {place}{more}")
 
 
 def _beside_python(program: str) -> str:

@@ -179,4 +179,10 @@ def _count(experiment: CountExperiment, named: Named, run: Path) -> None:
     scores = find_scores(read_result(run), "validation", "end")
     say_scores(display.message, scores)
     say_published(display.message, experiment.published)
-    say_next(display.message, run, prompt_of(experiment), counted.writes)
+    say_next(
+        display.message,
+        run,
+        prompt_of(experiment),
+        counted.writes,
+        experiment.published,
+    )

@@ -165,8 +165,19 @@ def _refuse_whole(flag: str, held: Any, words: tuple[str, ...]) -> None:
             f"{flag} holds a {type(held).__name__}, whose fields are changed one by "
             f"one: {', '.join(names[:5])}{', ...' if names[5:] else '.'}"
             + ("" if names else " It has none.")
+            + _first_field(flag, held, words)
             + _in_the_file(flag, words)
         )
+
+
+def _first_field(flag: str, held: Any, words: tuple[str, ...]) -> str:
+    """Say how one word is given to the first field, where that is a text."""
+    first = fields(held)[0].name if fields(held) else ""
+    if len(words) != 1 or not first or not isinstance(getattr(held, first), str):
+        return ""
+    if words[0][:1].isupper():  # the name of a kind
+        return ""
+    return f" Did you mean {flag}.{first} {shlex.quote(words[0])}?"
 
 
 def _in_the_file(flag: str, words: tuple[str, ...]) -> str:

@@ -268,6 +268,7 @@ class Experiment:
         held = tuple(part for part in RANDOM if part in self.held)
         object.__setattr__(self, "held", held)  # one recipe, one name
         check_watched(self.evaluations, self.watch)
+        parse_duration(self.budget, "budget", positive=True)
         for _, until in self.frozen:
             if isinstance(until, str):
                 parse_duration(until, "frozen", positive=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lm_jax.runs.directory import title_of
 from lm_jax.runs.picture import save
 
 _MOST = 20  # Classes whose counts can be read as numbers.
@@ -45,6 +46,5 @@ def draw_confusion(run: Path, found: Mapping[str, Any], split: str) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
-    where = " / ".join(run.absolute().parts[-3:])
-    axes.set_title(f"{where}, {split}: {counts.sum():,} texts", fontsize=9)
+    axes.set_title(f"{title_of(run)}, {split}: {counts.sum():,} texts", fontsize=9)
     save(figure, run / f"confusion_{split}.png")

@@ -4,6 +4,7 @@ import difflib
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 import warnings
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.files import NO_LOCKS, neighbour, writing
+from lm_jax.files import NO_LOCKS, near, neighbour, writing
 
 
 @contextmanager
@@ -142,6 +143,19 @@ def folders_with(name: str, root: Path) -> list[Path]:
         below.sort()
         seen.add(real)
     return sorted(found)
+
+
+def title_of(run: Path) -> str:
+    """What a run is called where it is shown: "gpt/base/seed0".
+
+    One that lies elsewhere than runs do is called by its path from here, or by its own
+    name; the folders above it are nobody's business.
+    """
+    run = run.absolute()
+    if re.fullmatch(r"seed\d+", run.name):
+        return "/".join(run.parts[-3:])
+    seen = near(run)
+    return run.name if seen.is_absolute() else str(seen)
 
 
 def seed_of(run: Path) -> int | None:

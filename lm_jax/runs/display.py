@@ -62,13 +62,14 @@ class Display:
         self._live: Live | None = None
         self._drawn = -self._interval
         self._pace: deque[tuple[float, int]] = deque()  # (time, step), the last while
+        self._longest = 0.0  # seconds between two steps
         self._work: tuple[str, float] | None = None  # description, time of its start
         self._work_shown = False
 
     def header(self, title: str, rows: list[tuple[str, str]]) -> None:
         """A title and a listing of names and values; long values are wrapped."""
         self._print(Text(self._harmless(title), style="bold"))
-        indent = min(max((cell_len(name) for name, _ in rows), default=0), 44) + 2
+        indent = min(max((cell_len(name) for name, _ in rows), default=0), 50) + 2
         for name, value in rows:
             name = set_cell_size(self._harmless(name), indent)
             lines = [
@@ -248,10 +249,17 @@ class Display:
         self._console.print(line, soft_wrap=True)
 
     def _time_left(self, now: float, step: int) -> float | None:
-        """Seconds, at the pace of the last two minutes; None before there is one."""
+        """Seconds, at the pace of the last two minutes; None before there is one.
+
+        An evaluation that took long lengthens them: by that and one step there would be
+        no end to see.
+        """
         if not self._pace or now - self._pace[-1][0] >= 0.1:
+            if self._pace:
+                self._longest = max(self._longest, now - self._pace[-1][0])
             self._pace.append((now, step))
-            while len(self._pace) > 2 and now - self._pace[0][0] > _PACE_SECONDS:
+            looked = max(_PACE_SECONDS, 4 * self._longest)
+            while len(self._pace) > 2 and now - self._pace[0][0] > looked:
                 self._pace.popleft()
         since, first = self._pace[0]
         if step <= first:

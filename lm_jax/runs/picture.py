@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
+from lm_jax.runs.directory import title_of
 from lm_jax.runs.lettering import in_legend, letter
 from lm_jax.runs.metrics import read_metrics
 
@@ -91,7 +92,7 @@ def draw_run(
     if len(heights) > len(panels):
         _draw_optimizer(axes[-1], rate, norm)
     axes[-1].set_xlabel("step")
-    figure.suptitle(" / ".join(run.absolute().parts[-3:]), fontsize=10)
+    figure.suptitle(title_of(run), fontsize=10)
 
     save(figure, out)
 

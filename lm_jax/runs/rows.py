@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.runs.directory import folders_with
+from lm_jax.runs.directory import folders_with, seed_of
 from lm_jax.runs.result import At, own_entries, read_result
 
 # (split, score): what the figures of a table are.
@@ -161,8 +161,14 @@ def results_below(folder: Path) -> tuple[list[Ended], list[str]]:
             problems.append(str(error))
             continue
         lacking = sorted(_NEEDED - result.keys())
-        if not lacking:
-            runs.append(Ended(path, result))
+        run = Ended(path, result)
+        if None not in (run.seed, own := seed_of(path)) and own != run.seed:
+            problems.append(
+                f"{path} has seed {own} in its experiment.json: a copy is no further "
+                "seed. Left out."
+            )
+        elif not lacking:
+            runs.append(run)
         elif "corpus" in result:  # Other programs write files of this name too.
             lacks = f"{path / 'result.json'} lacks {', '.join(lacking)}"
             problems.append(f"{lacks}: left out.")

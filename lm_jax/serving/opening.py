@@ -6,7 +6,7 @@ from pathlib import Path
 from lm_jax.data import AnswerPairs, Answers, Conversations
 from lm_jax.data.template import Template, plain_template
 from lm_jax.errors import UserError
-from lm_jax.runs.directory import find_run
+from lm_jax.runs.directory import find_run, title_of
 from lm_jax.runs.model import CountedModel, NeuralModel, load_model
 from lm_jax.serving.programs import narrowed
 from lm_jax.tokenizers import Trained
@@ -70,8 +70,7 @@ def open_model(path: Path, step: int | None = None) -> Opened:
             f"{run} was trained by {objective}: it doesn't continue text. `evaluate` "
             "scores it."
         )
-    name = "/".join(run.absolute().parts[-3:])
-    return opened(name, narrowed(fitted))
+    return opened(title_of(run), narrowed(fitted))
 
 
 def opened(name: str, fitted: NeuralModel) -> Opened:

@@ -136,8 +136,8 @@ def compare_folders(
     seeds = sorted(scores[0].keys() & scores[1].keys())
     if not 2 <= len(seeds) <= _MOST:
         raise UserError(
-            f"{a} and {b} have {len(seeds)} seeds in common: 2 to {_MOST} can be "
-            f"compared ({_seeds(scores[0])} there, {_seeds(scores[1])} here)."
+            f"{a} has seeds {_seeds(scores[0])}, {b} has {_seeds(scores[1])}: they "
+            f"are compared by 2 to {_MOST} that both have."
         )
     first, second = (tuple(found[seed] for seed in seeds) for found in scores)
     differences = np.array([second]) - np.array([first])
@@ -205,7 +205,8 @@ def _scores(row: Row, measure: Measure) -> dict[int, float]:
         if run.seed is None:
             raise UserError(
                 f"{run.path} is called otherwise than by its seed: runs are paired by "
-                "the names of their folders, seed0, seed1, ..."
+                "the names of their folders. Train with --run FOLDER/seed0, "
+                "FOLDER/seed1, ..."
             )
         if run.seed not in found:
             names = [" ".join(each) for each in all_measures([row])]
@@ -236,7 +237,14 @@ def _check_alike(a: Path, b: Path, rows: tuple[Row, Row], bytewise: bool) -> Non
     there, here = (_scored(row) for row in rows)
     known = [what for what, value in there.items() if None not in (value, here[what])]
     one, other = ({what: str(of[what]) for what in known} for of in (there, here))
-    if different := unlike(one, other, bytewise):
+    different = unlike(one, other, bytewise)
+    if different and different.name == TOKENS:
+        raise UserError(
+            f"{b} can't be compared with {a} by what it is scored: their tokens are "
+            "others, by their tokenizers or by how the text was split. `--measure "
+            "bits_per_byte` depends on no tokens."
+        )
+    if different:
         raise UserError(
             f"{b} can't be compared with {a}: {different.name}: {different.a} there, "
             f"{different.b} here. The difference of their scores would be one of the "

@@ -17,7 +17,7 @@ from lm_jax.evaluation import Likelihood
 from lm_jax.runs.figures import short, size
 from lm_jax.statistics.paired import smallest_p
 from lm_jax.statistics.verdicts import PERMUTATION_PAIRS, T_PAIRS
-from lm_jax.training.alike import measured, unlike
+from lm_jax.training.alike import TOKENS, measured, unlike
 from lm_jax.training.resolved import Setup
 from lm_jax.training.scoring import seen_before
 from lm_jax.training.setup import set_up
@@ -171,6 +171,13 @@ def _check_alike(variant: Variant, found: dict[str, Resolved], bytewise: bool) -
     here, there = found[variant.name], found[str(variant.against)]
     if different := unlike(here.scored, there.scored, bytewise):
         what, value, other = different
+        if what == TOKENS:
+            raise UserError(
+                f"'{variant.name}' can't be compared with '{variant.against}' by what "
+                "it is scored: their tokens are others, by their tokenizers or by how "
+                'the text was split. Study(measure="bits_per_byte") depends on no '
+                "tokens; or leave it out (--variants)."
+            )
         raise UserError(
             f"'{variant.name}' can't be compared with '{variant.against}': {what}: "
             f"{other} there, {value} here. The difference of their scores would be "

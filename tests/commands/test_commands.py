@@ -357,6 +357,9 @@ def test_a_table_is_one_object_for_programs(folder, capsys):
 @pytest.mark.slow
 def test_what_an_experiment_resolves_to_is_one_object(folder, capsys):
     said = said_as_json(capsys, "show", "tiny.py", "--optimizer.weight-decay", "0.1")
+    values = said["experiment"]
+    assert values["data.context"] == 16 and values["data.corpus.source"] == "text.txt"
+    assert values["average"] is None and values["model"] == "Transformer"
     counts = [math.prod(each["shape"]) for each in said["parameters"]]
     assert sum(counts) == said["resolved"]["parameters"]
     assert said["resolved"]["memory"]["parameters"] == 4 * sum(counts)

@@ -96,6 +96,27 @@ def test_what_is_scored_otherwise_is_refused(changed, told, capsys):
     assert told in " ".join(capsys.readouterr().err.split())
 
 
+def test_other_tokens_are_compared_by_what_depends_on_none(capsys):
+    write("a", BASE[:5])
+    write("b", BASE[:5])
+    for folder in ("a", "b"):
+        own = json.dumps({"digest": folder})
+        (Path(folder) / "seed0" / "data.json").write_text(own)
+    assert main(["compare", "a", "b"]) == 2
+    assert "--measure bits_per_byte" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_copy_is_no_further_seed(capsys):
+    write("a", BASE)
+    write("b", BASE)
+    own = json.dumps({"experiment": {"seed": 0}})
+    (Path("b") / "seed0" / "experiment.json").write_text(own)
+    (Path("b") / "seed1" / "experiment.json").write_text(own)
+    assert main(["compare", "a", "b"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "b/seed1 has seed 0" in said and "b/seed0" not in said
+
+
 def test_what_has_not_ended_is_refused(capsys):
     write("a", BASE)
     write("b", BASE)
@@ -119,7 +140,7 @@ def test_what_patience_ended_is_refused(capsys):
         ("a b --measure los", "Did you mean 'validation loss'?"),
         ("a b --split test", "evaluate"),
         ("a .", "holds runs of 2 recipes"),
-        ("a a/seed0", "1 seeds in common"),
+        ("a a/seed0", "a has seeds 0, 1, 2, 3, 4, a/seed0 has 0: they"),
         ("a c", "no results below c"),
         ("a b --level 2", "level"),
     ],

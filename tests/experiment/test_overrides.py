@@ -219,7 +219,7 @@ def test_an_unknown_name_is_answered_with_what_works(typed, advice):
         ),
         ("--model.positions.base 5", "--model.positions Rotary has it"),
         ("--average.decay 0.9", "--average is None now; --average MovingAverage has"),
-        ("--data.corpus ptb", "one by one: --data.corpus.source"),
+        ("--data.corpus ptb", "Did you mean --data.corpus.source ptb?"),
         ("--evaluations sample", "by name: --evaluations."),
         ("--model Recurrent", "--model holds a Transformer"),
         ("5", "'5' is no option"),

@@ -11,7 +11,14 @@ from threading import Thread
 import pytest
 
 from lm_jax.errors import UserError
-from lm_jax.runs.directory import find_run, held, in_use, open_run, runs_below
+from lm_jax.runs.directory import (
+    find_run,
+    held,
+    in_use,
+    open_run,
+    runs_below,
+    title_of,
+)
 
 HOLD = """
 import sys, time
@@ -159,3 +166,11 @@ def test_what_is_held_is_waited_for(tmp_path):
         thread.join()
     assert len(made) == 120
     assert all(a == b for a, b in zip(made[::2], made[1::2], strict=True))
+
+
+def test_a_run_is_called_as_it_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert title_of(Path("runs/gpt/base/seed0")) == "gpt/base/seed0"
+    assert title_of(Path("/elsewhere/gpt/base/seed12")) == "gpt/base/seed12"
+    assert title_of(Path("runs/deeper")) == "runs/deeper"
+    assert title_of(Path("/elsewhere/deeper")) == "deeper"

@@ -85,6 +85,17 @@ def test_the_time_left_follows_the_last_two_minutes(clock):
     assert stream.getvalue().splitlines()[-1].endswith("2:30:09 left")
 
 
+def test_the_time_left_is_not_that_of_one_long_evaluation(clock):
+    """200 steps of a second, and two minutes and a half after every 100th."""
+    stream = io.StringIO()
+    display = Display(1000, stream)
+    for step in range(1, 202):
+        clock.now += 151.0 if step in (101, 201) else 1.0
+        display.progress(step, 1.0)
+    minutes, seconds = stream.getvalue().split()[-2].split(":")
+    assert 0.7 < (60 * int(minutes) + int(seconds)) / (799 * 2.5) < 1.4
+
+
 def test_a_terminal_is_redrawn_ten_times_a_second_in_place(clock, terminal):
     display = Display(1000, terminal)
     display.progress(1, 2.0)
