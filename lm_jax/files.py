@@ -169,6 +169,23 @@ def _written_beside(path: Path, content: str | bytes) -> Iterator[Path]:
             temporary.unlink()
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside a file that takes its place when all went well.
+
+    Raises:
+        UserError: where `path` cannot be written; nothing is left of it.
+    """
+    temporary = _temporary(path)
+    try:
+        with writing(path):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
 def exclusive_write(path: Path, content: str) -> bool:
     """Write a whole file where there is none: of several processes, one does.
 

@@ -181,8 +181,8 @@ def _values(run: Path) -> Iterator[tuple[str, Any]]:
 
 def _parameters(run: Path, step: int) -> Iterator[tuple[str, np.ndarray]]:
     if (run / NGRAM).exists():
-        with np.load(run / NGRAM) as arrays:
-            yield from arrays.items()
+        for file in sorted((run / NGRAM).glob("*.npy")):
+            yield file.name, np.load(file)
         return
     model: Any = load_model(run, step)
     for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):

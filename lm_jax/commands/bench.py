@@ -8,7 +8,7 @@ from lm_jax.platform import called
 BENCHES = {
     "train": "training steps, against the same model in PyTorch",
     "speedrun": "seconds to nanoGPT's loss, beside nanoGPT's own",
-    "ngram": "n-gram models: fitting and scoring, against NLTK",
+    "ngram": "n-gram models: fitting and scoring, against KenLM and NLTK",
     "vectors": "word vectors, against gensim",
     "data": "tokenizing, in MB/s",
     "start": "how long commands take to begin, for each family",

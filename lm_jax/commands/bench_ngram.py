@@ -1,4 +1,4 @@
-"""Measure how fast an n-gram model is fitted and scores a text, beside NLTK's."""
+"""Measure how fast an n-gram model is fitted and scores, beside KenLM's and NLTK's."""
 
 import importlib.util
 import json
@@ -14,20 +14,29 @@ from pathlib import Path
 
 import numpy as np
 
+from lm_jax.bench.kenlm import (
+    MEMORY,
+    as_lines,
+    check_programs,
+    measure_kenlm,
+    megabytes,
+)
 from lm_jax.commands.options import read_options
-from lm_jax.counting import NGram
+from lm_jax.counting import NGram, Scratch, load
 from lm_jax.data import Prepared, TokenStream
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Words
+from lm_jax.tokenizers.trained import boundary_ids
 
 
 @dataclass(frozen=True)
 class Options:
-    """Fit Kneser-Ney models of the words of a corpus; print seconds and memory.
+    """Fit Kneser-Ney models of the words of a corpus; print words/s and memory.
 
-    The whole corpus is for lm_jax alone. NLTK looks through all its n-grams for
-    each token it scores, so both are then compared on a short piece.
+    The whole corpus is for lm_jax, and for KenLM where its programs are given. NLTK
+    looks through all its n-grams for each token it scores, so it is compared with
+    lm_jax on a short piece.
     """
 
     corpus: str = "ptb"
@@ -35,42 +44,67 @@ class Options:
     order: int = 5
     """Tokens of the longest n-gram."""
     piece: int = 20_000
-    """Training tokens of the short piece, from the start."""
+    """Training tokens of the short piece, from the start; 0 leaves it out."""
     scored: int = 100
     """Tokens that are scored after training on the short piece."""
+    kenlm: Path | None = None
+    """Folder of KenLM's lmplz, build_binary and query, to be measured too."""
 
 
 def main(args: list[str]) -> None:
-    """Print seconds, rates and peak memory, each from a process of its own.
+    """Print rates and peak memory, each from a process of its own.
 
     Raises:
         UserError: for options that can't be met.
     """
     options = read_options(Options, "bench ngram", args)
-    if options.piece < options.order or options.order < 1 or options.scored < 2:
+    too_short = 0 < options.piece < options.order
+    if too_short or options.order < 1 or options.scored < 2:
         raise UserError(
-            "--order must be 1 or more, --piece no less than it and --scored 2 or more."
+            "--order must be 1 or more, --piece no less than it (or 0) and --scored 2 "
+            "or more."
         )
+    if options.kenlm is not None:
+        check_programs(options.kenlm)
     with tempfile.TemporaryDirectory() as cache:
-        made = _stream(options.corpus).prepare(Path(cache))
-        sizes = len(made.splits["train"].ids), len(made.splits[_split(made)].ids)
-        piece = min(options.piece, sizes[0]), min(options.scored, sizes[1])
-        print(made.statement)
-        print(f"\nKneser-Ney of order {options.order}; the text scored: {_split(made)}")
-        print(
-            f"{'':<9}{'fitted':>11}{'fit s':>9}{'scored':>10}{'score s':>9}"
-            f"{'tokens/s':>12}{'peak MB':>9}{'perplexity':>12}"
-        )
-        floor = measure("nothing", options, cache, *piece)["peak"]
-        print(_line("lm_jax", measure("lm_jax", options, cache, *sizes)))
-        print(_line("lm_jax", measure("lm_jax", options, cache, *piece)), flush=True)
-        if importlib.util.find_spec("nltk") is not None:
-            print(_line("NLTK", measure("NLTK", options, cache, *piece)))
-            print("\nNLTK has one discount, 0.1, and unseen words have probability 0,")
-            print("hence no perplexity. Its time per token grows with the text fitted.")
-        else:
-            print("\nNLTK isn't installed: pip install nltk")
-        print(f"The imports and the tokens alone take {floor:.0f} MB.")
+        _print_table(options, cache)
+
+
+def _print_table(options: Options, cache: str) -> None:
+    made = _stream(options.corpus).prepare(Path(cache))
+    train, text = made.splits["train"].ids, made.splits[_split(made)].ids
+    sizes = len(train), len(text)
+    print(made.statement)
+    print(f"\nKneser-Ney of order {options.order}; the text scored: {_split(made)}")
+    print(
+        f"{'':<8}{'fitted':>12}{'words/s':>11}{'scored':>10}{'words/s':>12}"
+        f"{'peak MB':>9}{'perplexity':>12}"
+    )
+    floor = measure("nothing", options, cache, 1, 2)["peak"]
+    print(_line("lm_jax", measure("lm_jax", options, cache, *sizes)), flush=True)
+    if options.kenlm is not None:
+        known = bool((train == made.tokenizer.unknown_id).any())
+        lines, asked = (as_lines(ids, made.tokenizer, known) for ids in (train, text))
+        found = measure_kenlm(options.kenlm, lines, asked, options.order, Path(cache))
+        found |= {"fitted": sizes[0], "scored": sizes[1]}
+        print(_line("KenLM", found), flush=True)
+    if options.piece:
+        _compare_piece(options, cache, sizes)
+    print(f"lm_jax's imports and the tokens alone take {floor:.0f} MB.")
+    print("It fits tokens, and writes its tables.")
+    if options.kenlm is not None:
+        print(f"KenLM reads text, and writes an ARPA file; lmplz had -S {MEMORY}.")
+
+
+def _compare_piece(options: Options, cache: str, sizes: tuple[int, int]) -> None:
+    piece = min(options.piece, sizes[0]), min(options.scored, sizes[1])
+    print(_line("lm_jax", measure("lm_jax", options, cache, *piece)), flush=True)
+    if importlib.util.find_spec("nltk") is not None:
+        print(_line("NLTK", measure("NLTK", options, cache, *piece)))
+        print("\nNLTK has one discount, 0.1, and unseen words have probability 0,")
+        print("hence no perplexity. Its time per token grows with the text fitted.")
+    else:
+        print("\nNLTK isn't installed: pip install nltk")
 
 
 def measure(
@@ -95,27 +129,26 @@ def child(
     lm_jax. "nothing" is the library that does nothing.
     """
     made = _stream(corpus).prepare(Path(cache))
-    train = np.array(made.splits["train"].ids[:fitted])
-    text = np.array(made.splits[_split(made)].ids[:scored])
-    end_id = made.tokenizer.end_id
-    if end_id is None:
-        end_id = int(made.tokenizer.encode("\n")[0])
+    train = made.splits["train"].ids[:fitted]
+    text = made.splits[_split(made)].ids[:scored]
     score: Callable[[np.ndarray], np.ndarray] = np.zeros_like
     start = time.perf_counter()
     if library == "NLTK":
         score = _fit_nltk(train, order)
     elif library == "lm_jax":
-        score = NGram(order).fit(train, made.vocab_size, end_id).log_probabilities
+        ends = boundary_ids(made.tokenizer) or None
+        scratch, path = Scratch(Path(cache)), Path(cache) / f"ngram{fitted}"
+        NGram(order).fit(train, made.vocab_size, ends, scratch=scratch).save(path)
+        score = load(path).log_probabilities
     middle = time.perf_counter()
     log_probabilities = score(text)
     end = time.perf_counter()
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # macOS counts bytes, Linux KB.
     figures = {
         "fitted": len(train),
         "scored": len(log_probabilities),
         "fit": middle - start,
         "score": end - middle,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit,
+        "peak": megabytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss),
         "perplexity": math.nan,
     }
     if library == "lm_jax":
@@ -157,7 +190,7 @@ def _line(library: str, found: dict[str, float]) -> str:
     perplexity = found["perplexity"]
     shown = "" if math.isnan(perplexity) else f"{perplexity:.2f}"
     return (
-        f"{library:<9}{found['fitted']:>11,}{found['fit']:>9.2f}"
-        f"{found['scored']:>10,}{found['score']:>9.3f}"
-        f"{found['scored'] / found['score']:>12,.0f}{found['peak']:>9.0f}{shown:>12}"
+        f"{library:<8}{found['fitted']:>12,}{found['fitted'] / found['fit']:>11,.0f}"
+        f"{found['scored']:>10,}{found['scored'] / found['score']:>12,.0f}"
+        f"{found['peak']:>9.0f}{shown:>12}"
     )

@@ -1,4 +1,4 @@
-"""A run becomes a Hugging Face checkpoint."""
+"""A run becomes a Hugging Face checkpoint, or an ARPA file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,14 @@ class Options:
     """Write a run as a folder that transformers loads: its model and its tokenizer.
 
     A model that no architecture of theirs holds is refused, with the field that is in
-    the way.
+    the way. A run of n-grams becomes an ARPA file, which KenLM and SRILM read: a line
+    for each n-gram, compressed if PATH ends in .gz.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
     path: Annotated[Path, tyro.conf.Positional]
-    """A new folder."""
+    """A new folder; of n-grams a new file."""
     step: int | None = None
     """Checkpoint to write; the best one if not given."""
     architecture: str = ""
@@ -33,7 +34,11 @@ class Options:
 def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "export", args)
-    made = export_run(options.run, options.path, options.step, options.architecture)
+    display = Display(0)
+    made = export_run(
+        *(options.run, options.path, options.step, options.architecture), display.work
+    )
+    display.close()
     rows = [("architecture", made.architecture)]
     rows += [("note", note) for note in made.notes]
-    Display(0).header(str(options.path), rows)
+    display.header(str(options.path), rows)

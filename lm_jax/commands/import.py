@@ -1,4 +1,4 @@
-"""A Hugging Face checkpoint becomes a run."""
+"""A Hugging Face checkpoint, or an ARPA file, becomes a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,22 +7,23 @@ from typing import Annotated
 import tyro
 
 from lm_jax.commands.options import read_options
-from lm_jax.exchange import import_checkpoint
+from lm_jax.exchange import import_arpa, import_checkpoint
 from lm_jax.runs.display import Display
 from lm_jax.tokenizers.saved import describe
 
 
 @dataclass(frozen=True)
 class Options:
-    """Write a run of a Hugging Face folder, which all other commands read.
+    """Write a run of a Hugging Face folder or an ARPA file, which all commands read.
 
     The folder has config.json, model.safetensors (or its parts and their index) and
     tokenizer.json. Each array is taken once and none is made anew; what our models
-    don't know is refused by name. Pickles are not read.
+    don't know is refused by name. Pickles are not read. An ARPA file has the n-grams of
+    KenLM, SRILM and others.
     """
 
     path: Annotated[Path, tyro.conf.Positional]
-    """The folder."""
+    """The folder, or the file."""
     run: Path
     """A new directory for the run."""
     corpus: str = "tinyshakespeare"
@@ -32,6 +33,9 @@ class Options:
 def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "import", args)
+    if options.path.is_file():
+        _arpa(options)
+        return
     found = import_checkpoint(options.path, options.run, options.corpus)
     checkpoint = found.checkpoint
     rows = [
@@ -43,3 +47,17 @@ def main(args: list[str]) -> None:
         *(("not taken", note) for note in checkpoint.notes),
     ]
     Display(0).header(str(options.run), rows)
+
+
+def _arpa(options: Options) -> None:
+    display = Display(0)
+    path, run, corpus = options.path, options.run, options.corpus
+    found = import_arpa(path, run, corpus, display.work)
+    display.close()
+    rows = [
+        ("architecture", f"n-grams of order {found.fitted.order}"),
+        ("parameters", f"{found.fitted.parameters:,} n-grams"),
+        ("tokenizer", describe(found.tokenizer)),
+        *(("note", note) for note in found.notes),
+    ]
+    display.header(str(run), rows)

@@ -5,8 +5,10 @@ from lm_jax.counting.fitted import FittedNGram, load
 from lm_jax.counting.fitted_classes import FittedClasses, load_classes
 from lm_jax.counting.naive_bayes import NaiveBayes
 from lm_jax.counting.ngram import NGram
+from lm_jax.counting.scratch import Scratch
 from lm_jax.counting.smoothing import (
     AddK,
+    Given,
     KneserNey,
     MaximumLikelihood,
     Smoothing,
@@ -22,10 +24,12 @@ __all__ = [
     "FittedBM25",
     "FittedClasses",
     "FittedNGram",
+    "Given",
     "KneserNey",
     "MaximumLikelihood",
     "NGram",
     "NaiveBayes",
+    "Scratch",
     "Smoothing",
     "StupidBackoff",
     "load",

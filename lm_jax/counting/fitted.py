@@ -1,20 +1,21 @@
 """A fitted n-gram model: sorted tables, and what they say of a text."""
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
-from lm_jax.counting.tables import Ends, Progress, before, context_lengths
+from lm_jax.counting.scratch import Progress
+from lm_jax.counting.tables import Ends, before, context_lengths
 from lm_jax.errors import UserError
-from lm_jax.files import atomic_write
+from lm_jax.files import whole_folder, write_json
 
+ABOUT = "about.json"
 _BLOCK = 1 << 18
 
 
@@ -147,58 +148,94 @@ class FittedNGram:
         for length, table in enumerate(self.tables):
             inside = lengths >= length
             contexts = np.where(inside, contexts, -1)
-            wanted = contexts * self.vocab_size + ids
-            grams = np.searchsorted(table.keys, wanted)
-            grams = np.where(table.keys[grams] == wanted, grams, -1)
+            grams = np.full(ids.shape, -1)
+            known = contexts >= 0
+            wanted = contexts[known] * self.vocab_size + ids[known]
+            grams[known] = find(table.keys, wanted)
             yield _Step(table, contexts, grams, inside)
             contexts = before(grams)
 
     def save(self, path: Path) -> None:
-        """Write all to one .npz file, whole or not at all.
+        """Write a folder, whole or not at all: each array a file, which can be mapped.
 
         Raises:
-            UserError: the file cannot be written.
+            UserError: the folder cannot be written.
         """
         about = {
             "vocab_size": self.vocab_size,
             "end_id": self.end_id,
             "backs_off": self.backs_off,
             "statement": self.statement,
+            "order": self.order,
         }
-        arrays = {
-            f"{name}{order}": array
-            for order, table in enumerate(self.tables, 1)
-            for name, array in table._asdict().items()
-        }
-        file = io.BytesIO()
-        np.savez(file, about=np.array(json.dumps(about)), **arrays)
-        atomic_write(path, file.getvalue())
+        with whole_folder(path) as folder:
+            for order, table in enumerate(self.tables, 1):
+                for name, array in table._asdict().items():
+                    np.save(folder / f"{name}{order}.npy", array)
+            write_json(folder / ABOUT, about)
 
 
 def load(path: Path) -> FittedNGram:
-    """Read what `FittedNGram.save` wrote.
+    """Map what `FittedNGram.save` wrote; what is looked up is read, and no more.
+
+    Earlier versions wrote one file, ``path`` with the suffix .npz; it is read whole.
 
     Raises:
-        UserError: there is no such file, or it holds no n-gram model.
+        UserError: there is no such folder, or it holds no n-gram model.
     """
-    if not path.is_file():
-        raise UserError(f"There is no {path}.")
+    earlier = path.with_suffix(".npz")
     try:
-        with np.load(path) as file:
-            about = json.loads(str(file["about"]))
-            if isinstance(about["end_id"], list):
-                about["end_id"] = tuple(about["end_id"])
-            orders = sum(name.startswith("keys") for name in file.files)
-            tables = tuple(
-                Table(*(file[f"{name}{order}"] for name in Table._fields))
-                for order in range(1, orders + 1)
-            )
-        return FittedNGram(**about, tables=tables)
+        if not path.exists() and earlier.exists():
+            path = earlier
+            return _earlier(path)
+        about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+        tables = tuple(
+            Table(*(_mapped(path / f"{name}{order}.npy") for name in Table._fields))
+            for order in range(1, about.pop("order") + 1)
+        )
+        return _fitted(about, tables)
+    except FileNotFoundError as error:
+        raise UserError(f"There is no {error.filename}.") from error
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise UserError(
             f"{path} is damaged, or no n-gram model: {error}. Move it away and fit the "
             "model again."
         ) from error
+
+
+def _fitted(about: dict[str, Any], tables: tuple[Table, ...]) -> FittedNGram:
+    if isinstance(about["end_id"], list):
+        about["end_id"] = tuple(about["end_id"])
+    return FittedNGram(**about, tables=tables)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    return np.asarray(np.load(path, mmap_mode="r"))
+
+
+def _earlier(path: Path) -> FittedNGram:
+    with np.load(path) as file:
+        orders = sum(name.startswith("keys") for name in file.files)
+        tables = tuple(
+            Table(*(file[f"{name}{order}"] for name in Table._fields))
+            for order in range(1, orders + 1)
+        )
+        return _fitted(json.loads(str(file["about"])), tables)
+
+
+def find(
+    keys: Int64[np.ndarray, " grams"], wanted: Int64[np.ndarray, " _"]
+) -> Int64[np.ndarray, " _"]:
+    """Give the places of keys, -1 of those that aren't there.
+
+    They are sought in their order: neighbours lie in memory that was just read.
+    """
+    order = np.argsort(wanted)
+    ascending = wanted[order]
+    places = np.searchsorted(keys, ascending)
+    found = np.empty_like(places)
+    found[order] = np.where(keys[places] == ascending, places, -1)
+    return found
 
 
 def check_ids(ids: Integer[np.ndarray, " tokens"], vocab_size: int) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64, Int
 from lm_jax.bounds import check, within
 from lm_jax.counting.bags import Sparse, bags, learn_grams
 from lm_jax.counting.fitted_classes import FittedClasses
-from lm_jax.counting.tables import Progress
+from lm_jax.counting.scratch import Progress
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ import numpy as np
 from jaxtyping import Integer
 
 from lm_jax.counting.fitted import FittedNGram, Table, check_ids
-from lm_jax.counting.smoothing import KneserNey, Smoothing
-from lm_jax.counting.tables import Counts, Ends, Progress, count
+from lm_jax.counting.scratch import Progress, Scratch, pieces, telling
+from lm_jax.counting.smoothing import GIVEN, Given, KneserNey, Smoothing
+from lm_jax.counting.tables import NEVER, Ends, count
 from lm_jax.errors import UserError
-
-_NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class NGram:
         vocab_size: int,
         end_id: Ends = None,
         progress: Progress | None = None,
+        scratch: Scratch = Scratch(),
     ) -> FittedNGram:
         """Count the n-grams of a stream of tokens and weigh them.
 
@@ -50,21 +50,24 @@ class NGram:
             vocab_size: number of ids.
             end_id: the token, or the tokens, that end sentences and documents,
                 if any does.
-            progress: told (description, orders done, orders in all).
+            progress: told (description, what is done, what there is in all).
+            scratch: where arrays lie that are large.
 
         Raises:
             UserError: too few tokens or words, or ids beyond the vocabulary.
         """
         self.check(len(ids), vocab_size)
-        ids = np.asarray(ids, np.int64)
-        check_ids(ids, vocab_size)
+        for part in pieces(len(ids)):
+            check_ids(ids[part], vocab_size)
         end_id = end_id if self.reset else None
-        levels = count(ids, self.order, vocab_size, end_id, progress)
-        tables = tuple(
-            _table(level, *weights)
-            for level, weights in zip(levels, self.smoothing.weigh(levels), strict=True)
-        )
+        levels = count(ids, self.order, vocab_size, end_id, progress, scratch)
         grams = sum(len(level.keys) for level in levels)
+        told = telling(progress, "weighing", grams)
+        weighed = self.smoothing.weigh(levels, scratch, told)
+        tables = tuple(
+            Table(level.table, *weights)
+            for level, weights in zip(levels, weighed, strict=True)
+        )
         statement = (
             f"{self.smoothing} of order {self.order}: {self.smoothing.statement}. "
             f"{grams:,} n-grams of {len(ids):,} tokens"
@@ -78,8 +81,11 @@ class NGram:
         """Refuse a stream of so many tokens that can't be counted.
 
         Raises:
-            UserError: too few tokens or words, or too many to be numbered.
+            UserError: too few tokens or words, or too many to be numbered; no smoothing
+                that can be fitted.
         """
+        if isinstance(self.smoothing, Given):
+            raise UserError(GIVEN)
         if vocab_size < 2:
             raise UserError(
                 f"vocab_size={vocab_size}: there is nothing to predict with fewer "
@@ -90,17 +96,8 @@ class NGram:
                 f"NGram(order={self.order}): the text has {tokens:,} tokens, fewer "
                 "than one n-gram. Use a lower order or a longer text."
             )
-        if (tokens + 1) * vocab_size >= _NEVER:
+        if (tokens + 1) * (vocab_size + 1) >= NEVER:
             raise UserError(
                 f"{tokens:,} tokens of a vocabulary of {vocab_size:,} are too many: "
                 "the n-grams could not be numbered in 63 bits."
             )
-
-
-def _table(level: Counts, probabilities: np.ndarray, rest: np.ndarray) -> Table:
-    """Add the last entries: what was never seen."""
-    return Table(
-        np.append(level.keys, _NEVER),
-        np.append(probabilities, np.nan),
-        np.append(rest, 1.0),
-    )

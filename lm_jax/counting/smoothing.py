@@ -8,25 +8,56 @@ probability, and the others share what is left in their context,
 
 where h' is the context h without its first token, and an unseen context has
 rest 1. So `weigh` gives p and rest, two arrays for each order, once and for all.
+Each is filled piece by piece: the n-grams may be more than the memory has room for.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from lm_jax.counting.scratch import Scratch, Told, pieces
 from lm_jax.counting.tables import Counts
 from lm_jax.errors import UserError
 
 
 class Weights(NamedTuple):
-    """The probabilities of one order."""
+    """The probabilities of one order; the last entries are of what was never seen."""
 
-    probabilities: Float64[np.ndarray, " grams"]
+    probabilities: Float64[np.ndarray, " grams+1"]
     """p[hw] of each n-gram seen."""
-    rest: Float64[np.ndarray, " contexts"]
+    rest: Float64[np.ndarray, " contexts+1"]
     """Of each context; 1 where nothing followed it."""
+
+
+def in_pieces(
+    level: Counts,
+    weigh: Callable[[Counts, slice], tuple[np.ndarray, ...]],
+    scratch: Scratch,
+    told: Told,
+) -> list[Float64[np.ndarray, " _"]]:
+    """Put together what is found of the pieces of an order.
+
+    Args:
+        level: of the order.
+        weigh: of a piece and the ids of its contexts, as many arrays of its n-grams as
+            of its contexts, in turn.
+        scratch: where large arrays lie.
+        told: of the n-grams of each piece.
+    """
+    sizes = len(level.keys) + 1, level.contexts_below + 1
+    made: list[np.ndarray] = []
+    for grams, contexts, piece in level.pieces():
+        found = weigh(piece, contexts)
+        if not made:
+            made = [scratch.array(sizes[i % 2], np.float64) for i in range(len(found))]
+        for i, (whole, part) in enumerate(zip(made, found, strict=True)):
+            whole[(grams, contexts)[i % 2]] = part
+            whole[-1] = (np.nan, 1.0)[i % 2]
+        told(len(piece.keys))
+    return made
 
 
 @dataclass(frozen=True)
@@ -41,14 +72,18 @@ class MaximumLikelihood:
     backs_off: ClassVar[bool] = True
     statement: ClassVar[str] = "relative frequencies after the longest context seen"
 
-    def weigh(self, levels: list[Counts]) -> list[Weights]:
+    def weigh(
+        self, levels: list[Counts], scratch: Scratch, told: Told
+    ) -> Iterator[Weights]:
         """Give the weights of each order."""
-        weights = []
-        for level in levels:
-            totals = level.totals(level.counts)
+
+        def weigh(piece: Counts, contexts: slice) -> tuple[np.ndarray, ...]:
+            totals = piece.totals(piece.counts)
             rest = np.where(totals > 0, 0.0, 1.0)
-            weights.append(Weights(level.counts / totals[level.contexts], rest))
-        return weights
+            return piece.counts / totals[piece.contexts], rest
+
+        for level in levels:
+            yield Weights(*in_pieces(level, weigh, scratch, told))
 
 
 @dataclass(frozen=True)
@@ -73,15 +108,18 @@ class AddK:
                 "MaximumLikelihood() adds nothing."
             )
 
-    def weigh(self, levels: list[Counts]) -> list[Weights]:
+    def weigh(
+        self, levels: list[Counts], scratch: Scratch, told: Told
+    ) -> Iterator[Weights]:
         """Give the weights of each order; the rest is spread evenly."""
-        weights = []
+
+        def weigh(piece: Counts, contexts: slice) -> tuple[np.ndarray, ...]:
+            added = self.k * piece.vocab_size
+            totals = piece.totals(piece.counts) + added
+            return (piece.counts + self.k) / totals[piece.contexts], added / totals
+
         for level in levels:
-            added = self.k * level.vocab_size
-            totals = level.totals(level.counts) + added
-            probabilities = (level.counts + self.k) / totals[level.contexts]
-            weights.append(Weights(probabilities, added / totals))
-        return weights
+            yield Weights(*in_pieces(level, weigh, scratch, told))
 
 
 @dataclass(frozen=True)
@@ -109,22 +147,31 @@ class KneserNey:
                 "Kneser-Ney) or 1 (the same for all counts)."
             )
 
-    def weigh(self, levels: list[Counts]) -> list[Weights]:
+    def weigh(
+        self, levels: list[Counts], scratch: Scratch, told: Told
+    ) -> Iterator[Weights]:
         """Give the weights of each order."""
-        weights: list[Weights] = []
         shorter = np.array([1.0 / levels[0].vocab_size])
         for level in levels:
-            # The highest order has its occurrences there.
-            counts = level.continuations
-            discount = self.estimate(counts)[np.minimum(counts, 3)]
-            totals = level.totals(counts)
-            rest = _divide(level.totals(discount), totals)
-            contexts = level.contexts
-            shorter = (counts - discount) / totals[contexts] + (
-                rest[contexts] * shorter[level.suffixes]
-            )
-            weights.append(Weights(shorter, rest))
-        return weights
+            discounts = self.estimate(level.continuations)
+
+            def weigh(
+                piece: Counts,
+                contexts: slice,
+                shorter: np.ndarray = shorter,
+                discounts: np.ndarray = discounts,
+            ) -> tuple[np.ndarray, ...]:
+                # The highest order has its occurrences there.
+                counts, own = piece.continuations, piece.contexts
+                discount = discounts[np.minimum(counts, 3)]
+                totals = piece.totals(counts)
+                rest = _divide(piece.totals(discount), totals)
+                below = rest[own] * shorter[piece.suffixes]
+                return (counts - discount) / totals[own] + below, rest
+
+            weights = Weights(*in_pieces(level, weigh, scratch, told))
+            yield weights
+            shorter = weights.probabilities
 
     def estimate(
         self, counts: Int64[np.ndarray, " grams"]
@@ -136,13 +183,15 @@ class KneserNey:
         one of few symbols, has too few n-grams for that, or D would be 0 or less:
         then D is 1/2, 1 and 3/2, or 1/2 for all.
         """
-        n = np.bincount(counts[counts <= 4], minlength=5).astype(np.float64)
+        n = np.zeros(6)
+        for part in pieces(len(counts)):
+            n += np.bincount(np.minimum(counts[part], 5), minlength=6)
         y = n[1] / max(n[1] + 2 * n[2], 1)
         if self.discounts == 1:
             return np.array([0, 1, 1, 1]) * (y if 0 < y < 1 else 0.5)
         if n[1:4].all():
             i = np.arange(1, 4)
-            found = i - (i + 1) * y * n[2:] / n[1:4]
+            found = i - (i + 1) * y * n[2:5] / n[1:4]
             if (found > 0).all():
                 return np.concatenate([[0.0], found])
         return np.array([0.0, 0.5, 1.0, 1.5])
@@ -173,27 +222,63 @@ class StupidBackoff:
                 "most 1; Brants et al. use 0.4."
             )
 
-    def weigh(self, levels: list[Counts]) -> list[Weights]:
+    def weigh(
+        self, levels: list[Counts], scratch: Scratch, told: Told
+    ) -> Iterator[Weights]:
         """Give the weights of each order.
 
         After h, tokens that were seen have scores that sum to 1, and the others
         alpha times all scores after h' but those of the tokens seen after h.
         """
-        weights: list[Weights] = []
         # Below the unigrams every score is 0.
         shorter, sums_below, suffixes = np.zeros(1), np.zeros(1), np.zeros(1, np.int64)
         for level in levels:
-            totals = level.totals(level.counts)
-            scores = level.counts / totals[level.contexts]
-            below = sums_below[suffixes]
-            sums = 1.0 + self.alpha * (below - level.totals(shorter[level.suffixes]))
-            rest = np.where(totals > 0, self.alpha * below / sums, 1.0)
-            weights.append(Weights(scores / sums[level.contexts], rest))
-            shorter, sums_below, suffixes = scores, sums, level.suffixes
-        return weights
+
+            def weigh(
+                piece: Counts,
+                contexts: slice,
+                shorter: np.ndarray = shorter,
+                sums_below: np.ndarray = sums_below,
+                suffixes: np.ndarray = suffixes,
+            ) -> tuple[np.ndarray, ...]:
+                totals, own = piece.totals(piece.counts), piece.contexts
+                scores = piece.counts / totals[own]
+                below = sums_below[suffixes[contexts]]
+                more = below - piece.totals(shorter[piece.suffixes])
+                sums = 1.0 + self.alpha * more
+                rest = np.where(totals > 0, self.alpha * below / sums, 1.0)
+                return scores / sums[own], rest, scores, sums
+
+            *weights, shorter, sums_below = in_pieces(level, weigh, scratch, told)
+            yield Weights(*weights)
+            suffixes = level.suffixes
 
 
-Smoothing = MaximumLikelihood | AddK | KneserNey | StupidBackoff
+@dataclass(frozen=True)
+class Given:
+    """Probabilities and back-offs as a file gave them: nothing is counted."""
+
+    backs_off: ClassVar[bool] = True
+    statement: ClassVar[str] = "as a file gave them"
+
+    def weigh(
+        self, levels: list[Counts], scratch: Scratch, told: Told
+    ) -> Iterator[Weights]:
+        """Refuse: counts say nothing of them.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(GIVEN)
+
+
+GIVEN = (
+    "Given() is the smoothing of n-grams that were imported: to count a text use "
+    "another, such as KneserNey()."
+)
+
+
+Smoothing = MaximumLikelihood | AddK | KneserNey | StupidBackoff | Given
 
 
 def _divide(

@@ -7,27 +7,34 @@ stay small whatever the order, and the n-grams that share a context lie together
 The one n-gram of order 0 is empty and has id 0.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64, Int64, Real
+from jaxtyping import Bool, Float64, Int64, Integer, Real
 
-Progress = Callable[[str, int, int], None]
-"""Called with a description, what is done and what there is in all."""
+from lm_jax.counting.scratch import Progress, Scratch, Told, pieces, telling
+from lm_jax.counting.sorting import Rows, changes
+
 Ends = int | tuple[int, ...] | None
 """The token, or the tokens, that end a sentence or document; None where none does."""
+
+NEVER = np.iinfo(np.int64).max
+"""The last key of a table: of what was never seen."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The n-grams of one order, and how often each occurred."""
+    """The n-grams of one order, or a piece of them, and how often each occurred."""
 
     vocab_size: int
+    first_context: int
     contexts_below: int
-    """How many n-grams the order below has: each is a context here."""
-    keys: Int64[np.ndarray, " grams"]
-    """Sorted; see the top of this file."""
+    """From the first on, how many n-grams the order below has: each is a context
+    here."""
+    table: Int64[np.ndarray, "..."]
+    """The key of each n-gram, sorted, and one more, `NEVER` after the last; see the
+    top of this file."""
     suffixes: Int64[np.ndarray, " grams"]
     """Id of each n-gram without its first token, in the order below."""
     counts: Int64[np.ndarray, " grams"]
@@ -38,9 +45,14 @@ class Counts:
     highest order: the occurrences."""
 
     @property
+    def keys(self) -> Int64[np.ndarray, " grams"]:
+        """Give the key of each n-gram."""
+        return self.table[:-1]
+
+    @property
     def contexts(self) -> Int64[np.ndarray, " grams"]:
-        """Give the id of each n-gram's context."""
-        return self.keys // self.vocab_size
+        """Give the id of each n-gram's context, from the first on."""
+        return self.keys // self.vocab_size - self.first_context
 
     def totals(
         self, values: Real[np.ndarray, " grams"]
@@ -50,51 +62,192 @@ class Counts:
         sums = np.bincount(self.contexts, values, self.contexts_below)
         return sums.astype(np.float64, copy=False)
 
+    def pieces(self) -> Iterator[tuple[slice, slice, "Counts"]]:
+        """Give whole contexts, about as many n-grams at once as a piece has.
+
+        Each comes with the places of its n-grams and of its contexts.
+        """
+        first, start, last = 0, 0, -1
+        while last < self.contexts_below:
+            stop = start + next(pieces(len(self.keys) - start), slice(0)).stop
+            last = self.contexts_below
+            if stop < len(self.keys):
+                last = int(self.keys[stop - 1]) // self.vocab_size + 1
+                stop = int(np.searchsorted(self.keys, last * self.vocab_size))
+            grams = slice(start, stop)
+            yield (
+                grams,
+                slice(first, last),
+                Counts(
+                    self.vocab_size,
+                    first,
+                    last - first,
+                    self.table[start : stop + 1],
+                    self.suffixes[grams],
+                    self.counts[grams],
+                    self.continuations[grams],
+                ),
+            )
+            first, start = last, stop
+
 
 def count(
-    ids: Int64[np.ndarray, " tokens"],
+    ids: Integer[np.ndarray, " tokens"],
     order: int,
     vocab_size: int,
     end_id: Ends,
     progress: Progress | None = None,
+    scratch: Scratch = Scratch(),
 ) -> list[Counts]:
     """Count the n-grams of the orders 1 to ``order``.
 
-    Time grows as tokens * log(tokens), memory in step with the tokens.
+    Time grows as tokens * log(tokens). Arrays in step with the tokens lie in files
+    where they are large.
 
     Args:
         ids: the stream.
         order: the highest order.
         vocab_size: number of ids.
         end_id: see `context_lengths`.
-        progress: told of each order.
+        progress: told of the rows that are sorted, then of the n-grams.
+        scratch: where large arrays lie.
     """
-    lengths = context_lengths(ids, end_id, order - 1)
-    contexts = np.zeros(len(ids), np.int64)
-    suffixes = contexts  # Of each token: the id of its n-gram of the order below.
-    below = 1
+    ends = [] if end_id is None else np.atleast_1d(end_id).tolist()
+    rows = Rows(ids, order, vocab_size, tuple(ends))
+    sorted_rows = _sorted(rows, scratch, progress)
+    told = telling(progress, "counting", sum(found.size for found in sorted_rows))
     levels: list[Counts] = []
-    for length in range(order):
-        inside = lengths >= length
-        keys, grams, counts = np.unique(
-            contexts[inside] * vocab_size + ids[inside],
-            return_inverse=True,
-            return_counts=True,
-        )
-        shorter = np.empty(len(keys), np.int64)
-        shorter[grams] = suffixes[inside]
-        if levels:
-            first = suffixes[lengths == length - 1]  # Nothing comes before these.
-            follows = np.bincount(np.concatenate([shorter, first]), minlength=below)
-            levels[-1] = replace(levels[-1], continuations=follows)
-        levels.append(Counts(vocab_size, below, keys, shorter, counts, counts))
-        below = len(keys)
-        suffixes = np.full(len(ids), -1)
-        suffixes[inside] = grams
-        contexts = before(suffixes)
-        if progress is not None:
-            progress("counting", length + 1, order)
+    for found in sorted_rows:
+        table, counts = found.whole()
+        below = len(levels[-1].keys) if levels else 1
+        suffixes = scratch.array(found.size)
+        _fill_suffixes(suffixes, table, levels[-1] if levels else None, told)
+        levels.append(Counts(vocab_size, 0, below, table, suffixes, counts, counts))
+    firsts, anew = _first(levels, rows), _anew(levels, rows)
+    for place, above in enumerate(levels[1:]):
+        follows = scratch.array(len(levels[place].keys))
+        _fill_continuations(follows, levels[place], above, next(firsts), next(anew))
+        levels[place] = replace(levels[place], continuations=follows)
     return levels
+
+
+@dataclass
+class _Found:
+    """The n-grams of one order that were found so far; the last may go on."""
+
+    counts: Int64[np.ndarray, " most"]
+    table: Int64[np.ndarray, " most+1"]
+    size: int = 0
+    before: int = -1
+    """The last row up to this order."""
+
+    def whole(self) -> tuple[np.ndarray, np.ndarray]:
+        """Give the table, closed by `NEVER`, and the counts."""
+        self.table[self.size] = NEVER
+        return self.table[: self.size + 1], self.counts[: self.size]
+
+    def add(
+        self,
+        contexts: Int64[np.ndarray, " rows"],
+        words: Int64[np.ndarray, " rows"],
+        new: Bool[np.ndarray, " rows"],
+        vocab_size: int,
+    ) -> Int64[np.ndarray, " rows"]:
+        """Add sorted rows.
+
+        Args:
+            contexts: id of each row's context.
+            words: its last token; -1 where it has none.
+            new: whether it is another row than the one before.
+            vocab_size: number of ids.
+
+        Returns:
+            The id of the n-gram of each row that has a last token.
+        """
+        starts = np.flatnonzero(new)
+        counts = np.diff(starts, append=len(new))
+        if words[0] >= 0:  # Rows before the first new one belong to the last n-gram.
+            self.counts[self.size - 1 : self.size] += len(new) - counts.sum()
+        there = words[starts] >= 0
+        starts, counts = starts[there], counts[there]
+        added = slice(self.size, self.size + len(starts))
+        self.table[added] = contexts[starts] * vocab_size + words[starts]
+        self.counts[added] = counts
+        numbers = np.cumsum(new & (words >= 0)) + (self.size - 1)
+        self.size = added.stop
+        return numbers
+
+
+def _sorted(rows: Rows, scratch: Scratch, progress: Progress | None) -> list[_Found]:
+    """Sort the rows of a stream and find the n-grams of each order in them."""
+    size = len(rows.ids)
+    found = [
+        _Found(scratch.array(size), scratch.array(size + 1)) for _ in range(rows.order)
+    ]
+    told = telling(progress, "sorting the n-grams", size)
+    for keys in rows.ranges(scratch):
+        ids = np.zeros(len(keys[0]), np.int64)
+        new = np.zeros(len(ids), bool)
+        for each, values in zip(found, rows.prefixes(keys), strict=True):
+            new = new | changes(values, each.before)
+            ids = each.add(ids, values % rows.base - 1, new, rows.vocab_size)
+            each.before = int(values[-1])
+        told(len(ids))
+    return found
+
+
+def _fill_suffixes(
+    suffixes: Int64[np.ndarray, " grams"],
+    table: Int64[np.ndarray, " _"],
+    below: Counts | None,
+    told: Told,
+) -> None:
+    """Find each n-gram without its first token in the order below."""
+    for part in pieces(len(suffixes)):
+        if below is None:
+            suffixes[part] = 0
+        else:
+            contexts = table[part] // below.vocab_size
+            words = table[part] - contexts * below.vocab_size
+            # Of n-grams that begin alike they ascend: the search stays near the last.
+            keys = below.suffixes[contexts] * below.vocab_size + words
+            suffixes[part] = np.searchsorted(below.keys, keys)
+        told(part.stop - part.start)
+
+
+def _first(levels: list[Counts], rows: Rows) -> Iterator[slice]:
+    """Give the id of the n-gram that begins the stream, order by order."""
+    place, there = 0, True
+    for level, word in zip(levels, rows.ids[: rows.order], strict=True):
+        key = place * level.vocab_size + int(word)
+        place = int(np.searchsorted(level.keys, key))
+        there = there and level.table[place] == key
+        yield slice(place, place + there)
+
+
+def _anew(levels: list[Counts], rows: Rows) -> Iterator[list[slice]]:
+    """Give the ids of the n-grams that begin with an end: nothing comes before it."""
+    spans = np.array([[end, end + 1] for end in rows.ends], np.int64).reshape(-1, 2)
+    for order, level in enumerate(levels, 1):
+        spans = np.searchsorted(level.keys, spans)
+        yield [slice(*span) for span in spans] if order > 1 else []
+        spans = spans * level.vocab_size
+
+
+def _fill_continuations(
+    follows: Int64[np.ndarray, " grams"],
+    level: Counts,
+    above: Counts,
+    first: slice,
+    anew: list[slice],
+) -> None:
+    """Count the different tokens before each n-gram, and the times there is none."""
+    follows[:] = 0
+    for part in pieces(len(above.keys)):
+        np.add.at(follows, above.suffixes[part], 1)
+    follows[first] += 1
+    for part in anew:
+        follows[part] = level.counts[part]
 
 
 def context_lengths(

@@ -1,6 +1,7 @@
-"""Checkpoints of other libraries, in and out: Hugging Face's folders."""
+"""Models of other libraries, in and out: Hugging Face's folders, ARPA files."""
 
+from lm_jax.exchange.arpa_importing import import_arpa
 from lm_jax.exchange.exporting import export_run
 from lm_jax.exchange.importing import import_checkpoint
 
-__all__ = ["export_run", "import_checkpoint"]
+__all__ = ["export_run", "import_arpa", "import_checkpoint"]

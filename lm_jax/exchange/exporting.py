@@ -1,4 +1,4 @@
-"""A run becomes a Hugging Face folder."""
+"""A run becomes a Hugging Face folder, or an ARPA file where it has n-grams."""
 
 import json
 from collections.abc import Mapping
@@ -11,9 +11,12 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 from lm_jax.adapting import dequantized, is_quantized
+from lm_jax.counting import FittedNGram
+from lm_jax.counting.scratch import Progress
 from lm_jax.data import Frame
 from lm_jax.errors import UserError, nearest
 from lm_jax.exchange.architecture import Architecture, Shapes, canonical, shapes_of
+from lm_jax.exchange.arpa_writing import write_arpa
 from lm_jax.exchange.fields import Unheld
 from lm_jax.exchange.files import WHOLE
 from lm_jax.exchange.known import ARCHITECTURES
@@ -37,7 +40,7 @@ class Exported(NamedTuple):
     """What was written.
 
     Attributes:
-        architecture: the class of transformers.
+        architecture: the class of transformers, or ARPA.
         notes: what differs from the run's own parameters, in sentences.
     """
 
@@ -46,16 +49,21 @@ class Exported(NamedTuple):
 
 
 def export_run(
-    run: Path | str, path: Path | str, step: int | None = None, architecture: str = ""
+    run: Path | str,
+    path: Path | str,
+    step: int | None = None,
+    architecture: str = "",
+    progress: Progress | None = None,
 ) -> Exported:
-    """Write a run as a folder that transformers loads.
+    """Write a run as a folder that transformers loads; n-grams as an ARPA file.
 
     Args:
         run: its directory.
-        path: a new folder.
+        path: a new folder, or a new file.
         step: of the checkpoint; None takes the best one.
         architecture: "model_type" of transformers; the first that holds the model, if
             not given.
+        progress: told (description, n-grams written, n-grams in all).
 
     Raises:
         UserError: no architecture of transformers holds the model; with the field. A
@@ -65,6 +73,9 @@ def export_run(
     check_new(path, "The folder")
     loaded = load_model(find_run(given_path(run, "The run's directory")), step)
     if isinstance(loaded, CountedModel):
+        if isinstance(loaded.fitted, FittedNGram):
+            write_arpa(loaded.fitted, loaded.tokenizer, path, progress)
+            return Exported("ARPA", [])
         raise UserError(
             f"{run} was fitted by counting: transformers has no such model."
         )

@@ -42,7 +42,7 @@ from lm_jax.runs.writing import Texts
 from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.specials import WithSpecials, spelled
 
-NGRAM, CLASSES, RANKS = "ngram.npz", "naive_bayes.npz", "bm25.npz"
+NGRAM, CLASSES, RANKS = "ngram", "naive_bayes.npz", "bm25.npz"
 MODEL, TOKENIZER = "model.json", "tokenizer.json"
 # Tokens that stand for no text of their own have no word vector.
 SPECIAL = ("<unk>", "<eos>", "<|end|>")

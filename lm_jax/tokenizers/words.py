@@ -65,7 +65,12 @@ def _words(text: str, lowercase: bool) -> list[str]:
     return text.replace("\n", f" {END_OF_SENTENCE} ").split()
 
 
-def _as_written(word: str) -> str:
+def as_token(word: str) -> str:
+    """Give the name that a word of a text has in a vocabulary."""
+    return _WRITTEN.sub(r"\\", word)
+
+
+def as_written(word: str) -> str:
     """Give what stands in the text for a word of the vocabulary."""
     if word == END_OF_SENTENCE:
         return "\n"
@@ -135,12 +140,12 @@ class WordTokenizer:
         """
         known = self._id_of_word
         words = _words(text, self.lowercase)
-        return [_as_written(word) for word in words if word not in known]
+        return [as_written(word) for word in words if word not in known]
 
     def decode(self, ids: Ids) -> str:
         """Join the words by spaces; <eos> becomes a line end."""
         words = [self.words[i] for i in map(index, ids) if i != self.end_id]
-        text = " ".join(map(_as_written, words))
+        text = " ".join(map(as_written, words))
         return text.replace(" \n", "\n").replace("\n ", "\n")
 
     def symbols(self, ids: Ids) -> list[str]:
@@ -150,5 +155,5 @@ class WordTokenizer:
     def spellings(self) -> list[bytes]:
         """Give each word after a space; line ends, which take none, spell nothing."""
         silent = (self.unknown_id, self.sentence_end_id, self.end_id)
-        spelled = (f" {_as_written(word)}".encode() for word in self.words)
+        spelled = (f" {as_written(word)}".encode() for word in self.words)
         return [b"" if i in silent else text for i, text in enumerate(spelled)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from lm_jax.counting import FittedNGram, NGram
+from lm_jax.counting import FittedNGram, NGram, Scratch
 from lm_jax.data import Prepared
 from lm_jax.data.prepared import check_varied
 from lm_jax.errors import UserError
@@ -58,7 +58,8 @@ class ScoredCounts(Counted):
         """Count the training split."""
         assert isinstance(experiment.model, NGram)
         ids, ends = data.splits["train"].ids, boundary_ids(data.tokenizer) or None
-        return experiment.model.fit(ids, data.vocab_size, ends, progress)
+        given = ids, data.vocab_size, ends, progress
+        return experiment.model.fit(*given, Scratch(CACHE))
 
     @classmethod
     def planned(cls, data: Prepared) -> Planned:
@@ -128,7 +129,7 @@ def count_run(
     check_evaluations(experiment, kind.planned(data))
     with open_run(run):
         claim(experiment, data, run)
-        if (run / kind.file).exists() and (run / "result.json").exists():
+        if _there(run / kind.file) and (run / "result.json").exists():
             display.message("The run has ended: there is nothing left to count.")
             counted = load_counted(run, experiment, data.tokenizer)
             begin(kind(counted, data))
@@ -145,6 +146,11 @@ def count_run(
         begin(scored)
         _conclude(experiment, scored, run, seconds, display)
     return scored
+
+
+def _there(path: Path) -> bool:
+    """Whether there is a model; n-grams of earlier versions were one file."""
+    return path.exists() or path.with_suffix(".npz").exists()
 
 
 def kind_of(experiment: CountExperiment) -> type[Scores]:

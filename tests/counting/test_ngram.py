@@ -1,6 +1,7 @@
 """Probabilities are what the definitions say, and they sum to one."""
 
 import itertools
+import json
 import math
 from functools import partial
 
@@ -17,6 +18,8 @@ from lm_jax.counting import (
     StupidBackoff,
     fitted,
     load,
+    scratch,
+    sorting,
 )
 from lm_jax.data import TokenStream
 from lm_jax.errors import UserError
@@ -116,6 +119,39 @@ def test_blocks_change_nothing(corpus, block):
     assert told[-1] == ("scoring", len(ids), len(ids))
 
 
+@every_smoothing
+@quick
+@given(corpora(), st.integers(1, 9), st.integers(1, 9), st.sampled_from([90, None]))
+def test_parts_and_files_change_nothing(smoothing, corpus, rows, piece, most):
+    """A stream that is dealt into ranges, worked on in pieces and kept in files."""
+    ids, vocab_size, order, end_id = corpus
+    whole = NGram(order, smoothing).fit(ids, vocab_size, end_id)
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorting, "_RANGE", rows)
+        patch.setattr(sorting, "_MOST", most or sorting._MOST)
+        patch.setattr(scratch, "_PIECE", piece)
+        patch.setattr(scratch, "_KEPT", 0)
+        parts = NGram(order, smoothing).fit(
+            ids, vocab_size, end_id, lambda *report: told.append(report)
+        )
+    for one, other in zip(whole.tables, parts.tables, strict=True):
+        for array, mapped in zip(one, other, strict=True):
+            np.testing.assert_array_equal(array, mapped)
+    done = {what: (last, total) for what, last, total in told}
+    assert all(last == total for last, total in done.values())
+    assert set(done) == {"sorting the n-grams", "counting", "weighing"}
+
+
+def test_nothing_is_left_of_large_arrays(tmp_path, monkeypatch):
+    monkeypatch.setattr(scratch, "_KEPT", 0)
+    folder = tmp_path / "new"
+    array = scratch.Scratch(folder).array(5)
+    array[:] = np.arange(5)
+    assert list(folder.iterdir()) == []
+    np.testing.assert_array_equal(array, np.arange(5))
+
+
 def test_a_bag_of_words_is_their_frequencies():
     ids = np.array([0, 1, 1, 3, 1, 0], np.uint8)
     model = NGram(1, MaximumLikelihood()).fit(ids, 4)
@@ -184,19 +220,52 @@ def test_save_and_load(tmp_path, smoothing):
     )
 
 
-def test_files_that_hold_no_model(tmp_path):
-    path = tmp_path / "model.npz"
+def test_a_loaded_model_is_mapped_from_its_files(tmp_path):
+    NGram(2).fit(np.arange(4), 4).save(tmp_path / "model")
+    table = load(tmp_path / "model").tables[0]
+    place = np.load(tmp_path / "model/probabilities1.npy", mmap_mode="r+")
+    place[2] = 0.625
+    place.flush()
+    assert table.probabilities[2] == 0.625
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path):
+    model = NGram(2).fit(np.array([0, 1, 2, 0]), 4, end_id=(0, 2))
+    arrays = {
+        f"{name}{order}": array
+        for order, table in enumerate(model.tables, 1)
+        for name, array in table._asdict().items()
+    }
+    names = ("vocab_size", "end_id", "backs_off", "statement")
+    about = json.dumps({name: getattr(model, name) for name in names})
+    np.savez(tmp_path / "model.npz", about=np.array(about), **arrays)
+    again = load(tmp_path / "model")
+    assert again.end_id == (0, 2)
+    ids = np.array([0, 1, 2, 1])
+    np.testing.assert_array_equal(
+        again.log_probabilities(ids), model.log_probabilities(ids)
+    )
+    (tmp_path / "model.npz").write_bytes(b"text")
+    with pytest.raises(UserError, match="model.npz is damaged, or no n-gram model"):
+        load(tmp_path / "model")
+
+
+def test_folders_that_hold_no_model(tmp_path):
+    path = tmp_path / "model"
     with pytest.raises(UserError, match=f"There is no {path}"):
         load(path)
     NGram(2).fit(np.arange(4), 4).save(path)
-    whole = path.read_bytes()
-    for content in (b"", b"text", whole[: len(whole) // 2]):
-        path.write_bytes(content)
-        with pytest.raises(UserError, match="Move it away and fit the model again"):
+    for file in sorted(path.iterdir()):
+        whole = file.read_bytes()
+        for content in (b"", b"text", whole[: len(whole) // 2]):
+            file.write_bytes(content)
+            with pytest.raises(UserError, match="Move it away and fit the model again"):
+                load(path)
+        file.unlink()
+        with pytest.raises(UserError, match=f"There is no {file}"):
             load(path)
-    np.savez(path, a=np.arange(3))
-    with pytest.raises(UserError, match="no n-gram model"):
-        load(path)
+        file.write_bytes(whole)
+    assert load(path).order == 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def in_folder(tmp_path, monkeypatch):
 def test_a_run_that_has_ended_keeps_its_scores(capsys):
     count_run(EXPERIMENT, Path("run"), Display(0))
     assert main(["evaluate", "run", "--split", "test"]) == 0
-    before = {path: path.read_bytes() for path in Path("run").iterdir()}
+    files = [path for path in Path("run").rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
     result = read_result(Path("run"))
     splits = [entry["split"] for entry in result["scores"]]
     assert splits == ["validation", "test"]
@@ -64,10 +66,10 @@ def test_a_run_stopped_before_its_result_is_counted_again():
     count_run(EXPERIMENT, Path("run"), Display(0))
     found = find_scores(read_result(Path("run")), "validation", "end")
     assert found == whole.score("validation")
-    Path("run/ngram.npz").write_bytes(b"damaged")
+    Path("run/ngram/about.json").write_bytes(b"damaged")
     with pytest.raises(UserError, match="Move it away"):
         count_run(EXPERIMENT, Path("run"), Display(0))
-    Path("run/ngram.npz").unlink()
+    shutil.rmtree("run/ngram")
     again = count_run(EXPERIMENT, Path("run"), Display(0))
     assert again.loaded.fitted.parameters == whole.loaded.fitted.parameters
 
