@@ -17,6 +17,7 @@ from lm_jax.files import (
     given_path,
     neighbour,
     resumed_folder,
+    whole_file,
     whole_folder,
     write_json,
 )
@@ -82,6 +83,19 @@ def test_a_folder_that_fails_is_not_there(tmp_path):
         (folder / "half").touch()
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
+    place = tmp_path / "a"
+    with pytest.raises(ZeroDivisionError), whole_file(place) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    with whole_file(place) as temporary:
+        temporary.write_text("whole")
+        assert not place.exists()
+    assert place.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [place]
 
 
 def test_the_first_of_two_writers_stays(tmp_path):

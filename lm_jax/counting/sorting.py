@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
-from lm_jax.counting.scratch import Scratch, pieces
+from lm_jax.counting.scratch import Progress, Scratch, pieces, telling
 
 # Rows that are sorted at once, and those that tell where ranges are to begin.
 _RANGE = 1 << 17
@@ -84,11 +84,13 @@ class Rows:
             keys.append(key)
         return keys
 
-    def ranges(self, scratch: Scratch) -> Iterator[Keys]:
-        """Give all rows, sorted, in parts."""
-        yield from (self._sorted(keys) for keys in self._dealt(scratch) if len(keys[0]))
+    def ranges(self, scratch: Scratch, progress: Progress | None) -> Iterator[Keys]:
+        """Give all rows, sorted, in parts; `progress` is told of what comes before."""
+        for keys in self._dealt(scratch, progress):
+            if len(keys[0]):
+                yield self._sorted(keys)
 
-    def _dealt(self, scratch: Scratch) -> Iterator[Keys]:
+    def _dealt(self, scratch: Scratch, progress: Progress | None) -> Iterator[Keys]:
         """Give the rows in parts: those of a part come before those of the next."""
         rows = len(self.ids)
         if rows <= _RANGE:
@@ -96,7 +98,7 @@ class Rows:
             return
         limits = self._limits()
         dealt = [scratch.array(rows) for _ in self.digits]
-        bounds = []
+        bounds, told = [], telling(progress, "reading the n-grams", rows)
         for part in pieces(rows, _DEALT):
             keys = self.keys(part)
             numbers = np.searchsorted(limits, keys[0], "right").astype(np.uint16)
@@ -105,6 +107,7 @@ class Rows:
                 place[part] = key[order]
             counts = np.bincount(numbers, minlength=len(limits) + 1)
             bounds.append(part.start + np.append(0, np.cumsum(counts)))
+            told(part.stop - part.start)
         for parts in pairwise(np.stack(bounds, axis=1)):
             cuts = [slice(*both) for both in zip(*parts, strict=True)]
             yield [np.concatenate([place[cut] for cut in cuts]) for place in dealt]

@@ -185,7 +185,7 @@ def _sorted(rows: Rows, scratch: Scratch, progress: Progress | None) -> list[_Fo
         _Found(scratch.array(size), scratch.array(size + 1)) for _ in range(rows.order)
     ]
     told = telling(progress, "sorting the n-grams", size)
-    for keys in rows.ranges(scratch):
+    for keys in rows.ranges(scratch, progress):
         ids = np.zeros(len(keys[0]), np.int64)
         new = np.zeros(len(ids), bool)
         for each, values in zip(found, rows.prefixes(keys), strict=True):

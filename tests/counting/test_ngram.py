@@ -140,7 +140,8 @@ def test_parts_and_files_change_nothing(smoothing, corpus, rows, piece, most):
             np.testing.assert_array_equal(array, mapped)
     done = {what: (last, total) for what, last, total in told}
     assert all(last == total for last, total in done.values())
-    assert set(done) == {"sorting the n-grams", "counting", "weighing"}
+    assert set(done) >= {"sorting the n-grams", "counting", "weighing"}
+    assert ("reading the n-grams" in done) == (len(ids) > rows)
 
 
 def test_nothing_is_left_of_large_arrays(tmp_path, monkeypatch):
