@@ -119,7 +119,7 @@ def test_blocks_change_nothing(corpus, block):
     assert told[-1] == ("scoring", len(ids), len(ids))
 
 
-@every_smoothing
+@pytest.mark.parametrize("smoothing", [KneserNey(), StupidBackoff()], ids=repr)
 @quick
 @given(corpora(), st.integers(1, 9), st.integers(1, 9), st.sampled_from([90, None]))
 def test_parts_and_files_change_nothing(smoothing, corpus, rows, piece, most):
