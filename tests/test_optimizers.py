@@ -84,6 +84,35 @@ def test_equals_optaxs_own(value, reference):
     same(walk(ours(value)), walk(reference))
 
 
+@pytest.mark.parametrize("square", ["float32", "bfloat16"])
+def test_moments_in_bfloat16_cost_an_update_their_rounding_alone(square):
+    """Each rounding is of 2^-9 at most, and the mean holds ten steps of them."""
+    wide = AdamW(b2=0.95, clip=None, weight_decay=0.0)
+    half = replace(wide, mean_dtype="bfloat16", square_dtype=square)
+    rules = [ours(optimizer, lambda step: 1.0) for optimizer in (half, wide)]
+    states = [rule.init(PARAMS) for rule in rules]
+    for step in range(6):
+        found = [
+            rule.update(gradients(step), state, PARAMS)
+            for rule, state in zip(rules, states, strict=True)
+        ]
+        (updates, wanted), states = zip(*found, strict=True)
+        apart = max(
+            float(jnp.abs(a - b).max())
+            for a, b in zip(*map(jax.tree.leaves, (updates, wanted)), strict=True)
+        )
+        assert apart == 0.0 if step == 0 else 0.0 < apart < 10 * 2.0**-9
+        (moments,) = (part for part in states[0] if hasattr(part, "mu"))
+        assert {leaf.dtype.name for leaf in jax.tree.leaves(moments.mu)} == {"bfloat16"}
+        assert {leaf.dtype.name for leaf in jax.tree.leaves(moments.nu)} == {square}
+
+
+def test_a_mean_of_squares_that_could_never_fall_is_refused():
+    with pytest.raises(UserError, match="needs optimizer.b2 of 0.996 or less"):
+        AdamW(square_dtype="bfloat16")
+    assert AdamW(b2=0.996, square_dtype="bfloat16").b2 == 0.996
+
+
 def test_each_update_has_the_rate_of_its_own_step():
     """The first has that of step 0."""
     rule = ours(SGD(momentum=0.0, clip=None), lambda step: 0.5 / (step + 1))

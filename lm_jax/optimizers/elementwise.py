@@ -1,11 +1,16 @@
 """Optimizers that look at each number of a parameter alone."""
 
 from dataclasses import KW_ONLY, dataclass
+from typing import Literal
 
 import optax
 
 from lm_jax.bounds import within
+from lm_jax.errors import UserError
 from lm_jax.optimizers.base import OptimizerBase
+from lm_jax.optimizers.rounded import rounded
+
+Kept = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,11 @@ class AdamW(OptimizerBase):
         b1: decay of the mean of gradients.
         b2: decay of the mean of squared gradients.
         epsilon: added to the root of the mean square.
+        mean_dtype: type that the mean is kept in between steps; an update is made of
+            what it was before it is rounded.
+        square_dtype: the same of the mean of squares. "bfloat16" needs a ``b2`` of
+            0.996 or less: nearer to 1, what a step takes off is rounded away, and a
+            mean that was once large stays so.
     """
 
     b1: float = within("[0, 1)", 0.9)
@@ -42,10 +52,25 @@ class AdamW(OptimizerBase):
     epsilon: float = within("(0, inf)", 1e-8)
     _: KW_ONLY
     weight_decay: float = within("[0, inf)", 0.01)
+    mean_dtype: Kept = "float32"
+    square_dtype: Kept = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse a mean of squares that could never fall."""
+        super().__post_init__()
+        if self.square_dtype == "bfloat16" and 1 - self.b2 < 2.0**-8:
+            raise UserError(
+                f"optimizer.square_dtype='bfloat16' needs optimizer.b2 of 0.996 or "
+                f"less, and it is {self.b2}: bfloat16 has 8 bits, and would round away "
+                "what a step takes off. Give a smaller b2, or leave square_dtype out."
+            )
 
     def direction(self) -> optax.GradientTransformation:
         """Gradients to an uphill direction of unit learning rate."""
-        return optax.scale_by_adam(self.b1, self.b2, self.epsilon)
+        rule = optax.scale_by_adam(self.b1, self.b2, self.epsilon)
+        if self.mean_dtype == self.square_dtype == "float32":
+            return rule
+        return rounded(rule, mu=self.mean_dtype, nu=self.square_dtype)
 
 
 @dataclass(frozen=True)
