@@ -17,6 +17,7 @@ class Chip:
         links: bytes that it sends to other chips, a second, over all its links.
         wire: what those are called.
         network: bytes that it sends over the data centre's network, a second.
+        host: bytes that it reads from its host's memory, or writes to it, a second.
         axes: numbers that a topology of such chips is given by.
         wraps: an axis of so many chips, or a multiple of it, is a ring: others have two
             ends. None where a switch connects every chip with every other.
@@ -29,6 +30,7 @@ class Chip:
     links: float
     wire: str
     network: float
+    host: float
     axes: int
     wraps: int | None
     shapes: tuple[str, ...]
@@ -53,10 +55,12 @@ _CUBES = (
 # configurations: docs.cloud.google.com/tpu/docs/{v5e,v5p,v6e}. Their figure of the
 # links counts both directions. The network: 6.4 and 25.6 Tbit/s for 256 chips of v5e
 # and v6e, 50 Gbit/s for one of v5p. Which axes are rings: Austin et al. 2025, "How to
-# Scale Your Model", part 2: those of 16 chips, and on v5p those of cubes of 4 x 4 x 4.
+# Scale Your Model", part 2: those of 16 chips, and on v5p those of cubes of 4 x 4 x 4;
+# and how fast PCIe is, which is about as much on v5e and v5p.
 #
 # H100: NVIDIA, "H100 Tensor Core GPU", SXM5: dense products, and NVLink in one of its
-# two directions; "DGX H100": a ConnectX-7 of 400 Gbit/s for each GPU.
+# two directions; PCIe of generation 5, as well; "DGX H100": a ConnectX-7 of 400 Gbit/s
+# for each GPU.
 CHIPS = {
     "v5e": Chip(
         flops=197e12,
@@ -65,6 +69,7 @@ CHIPS = {
         links=400e9 / 2,
         wire="ICI",
         network=6.4e12 / 8 / 256,
+        host=15e9,
         axes=2,
         wraps=16,
         shapes=_FLAT,
@@ -76,6 +81,7 @@ CHIPS = {
         links=1200e9 / 2,
         wire="ICI",
         network=50e9 / 8,
+        host=15e9,
         axes=3,
         wraps=4,
         shapes=_CUBES,
@@ -87,6 +93,7 @@ CHIPS = {
         links=800e9 / 2,
         wire="ICI",
         network=25.6e12 / 8 / 256,
+        host=32e9,
         axes=2,
         wraps=16,
         shapes=_FLAT,
@@ -98,6 +105,7 @@ CHIPS = {
         links=900e9 / 2,
         wire="NVLink",
         network=400e9 / 8,
+        host=128e9 / 2,
         axes=1,
         wraps=None,
         shapes=("1", "2", "4", "8"),

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 import jax
@@ -15,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from lm_jax.bounds import within
 from lm_jax.data import WHOLE, Share
 from lm_jax.errors import UserError, nearest
-from lm_jax.kernels.placement import Axes, Placement, placed
+from lm_jax.kernels.placement import HOST, Axes, Placement, placed
 from lm_jax.selectors import is_scanned, path_name, select
 
 # From the slowest links to the fastest: neighbours of the last axis talk most.
@@ -35,6 +36,7 @@ ACTIVATIONS = {
 }
 COUNT = f"[-1, {2**31 - 1}]"
 RuleSet = Literal["fsdp", "zero1"]
+Memory = Literal["device", "host"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Sharding:
             first expression found in the path of a parameter or of its
             optimizer state decides. () keeps a copy on each device. A first axis
             "expert" is that of stacked experts, and left out where there are none.
+        optimizer_memory: where the optimizer's arrays lie between steps: "device", or
+            "host": in the memory of the host, from which a step fetches them.
     """
 
     data: int = within(COUNT, -1)
@@ -83,6 +87,7 @@ class Sharding:
         ("embedding$", (None, "fsdp")),
         (".*", ()),
     )
+    optimizer_memory: Memory = "device"
 
     def __post_init__(self) -> None:
         """Refuse a rule for an axis that splits no parameter of one layer."""
@@ -141,7 +146,10 @@ def arranged(sizes: dict[str, int], devices: Sequence[Any]) -> Mesh:
     shape, types = tuple(sizes.values()), (jax.sharding.AxisType.Auto,) * len(MESH)
     slices = len({getattr(device, "slice_index", 0) for device in devices})
     if slices == 1:
-        return jax.make_mesh(shape, MESH, axis_types=types, devices=devices)
+        try:
+            return jax.make_mesh(shape, MESH, axis_types=types, devices=devices)
+        except NotImplementedError as error:
+            raise _across_chips(sizes, devices) from error
     over = next(
         (a for a in ("replica", "stage", "data", "fsdp") if sizes[a] % slices == 0), ""
     )
@@ -154,6 +162,22 @@ def arranged(sizes: dict[str, int], devices: Sequence[Any]) -> Mesh:
     within_one = tuple(n // m for n, m in zip(shape, between, strict=True))
     placed = create_hybrid_device_mesh(within_one, between, devices)
     return Mesh(placed, MESH, axis_types=types)
+
+
+def _across_chips(sizes: dict[str, int], devices: Sequence[Any]) -> UserError:
+    """Say which axis of a mesh would take a part of an axis of the chips."""
+    places = zip(*(device.coords for device in devices), strict=True)
+    own = [max(along) - min(along) + 1 for along in places]
+    whole = sorted(
+        {math.prod(n) for some in range(1 + len(own)) for n in combinations(own, some)}
+    )
+    parted = {axis: n for axis, n in sizes.items() if n not in whole} or sizes
+    axis = max(parted, key=lambda axis: parted[axis])
+    return UserError(
+        f"sharding.{axis}={sizes[axis]}: the chips stand {' x '.join(map(str, own))}, "
+        "and an axis of the mesh takes whole axes of theirs. Sizes that can be had: "
+        f"{', '.join(map(str, whole))}."
+    )
 
 
 def _sizes(sharding: Sharding, devices: int) -> dict[str, int]:
@@ -239,9 +263,11 @@ def state_shardings(sharding: Sharding, mesh: Mesh, state: Any) -> Any:
                 advice = "or give that parameter a rule of its own in sharding.rules"
                 check_divides(mesh, axis, size, array, advice)
             spec[place] = None
+        away = sharding.optimizer_memory == "host" and name.startswith("opt_state/")
         if re.search(r"\bblock_\d+/", name):
             _share_layer(spec, array.shape, mesh)
-        return NamedSharding(mesh, PartitionSpec(*spec))
+        memory = HOST if away and array.ndim else None
+        return NamedSharding(mesh, PartitionSpec(*spec), memory_kind=memory)
 
     return jax.tree_util.tree_map_with_path(place, state, chosen)
 
@@ -349,6 +375,11 @@ def brought_here(arrays: Any) -> Any:
         return array.addressable_data(0)
 
     return jax.tree.map(whole, arrays)
+
+
+def fetched(arrays: Any) -> Any:
+    """Arrays of a host's memory in that of its devices, inside what is jitted."""
+    return jax.tree.map(lambda x: jax.device_put(x, jax.memory.Space.Device), arrays)
 
 
 def on_mesh(step: Callable, sharding: Sharding, mesh: Mesh) -> Callable:

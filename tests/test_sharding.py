@@ -81,6 +81,28 @@ class Chip:
     platform: str = "gpu"
     device_kind: str = "made up"
     process_index: int = 0
+    coords: tuple[int, ...] = ()
+    core_on_chip: int = 0
+
+
+def test_a_mesh_that_would_cut_an_axis_of_chips_says_which_sizes_can_be_had():
+    chips = [
+        Chip(number, 0, "tpu", "TPU v6 lite", coords=(number % 8, number // 8, 0))
+        for number in range(64)
+    ]
+    with pytest.raises(UserError, match="fsdp=16: the chips stand 8 x 8.* 1, 8, 64"):
+        arranged(dict.fromkeys(MESH, 1) | {"data": 4, "fsdp": 16}, chips)
+
+
+def test_the_optimizers_arrays_can_wait_in_the_memory_of_the_host():
+    sharding = Sharding(fsdp=2, optimizer_memory="host")
+    arrays = {"kernel": jnp.zeros((4, 4))}
+    state = {"params": arrays, "opt_state": {"mu": arrays, "count": jnp.zeros(())}}
+    mesh = make_mesh(sharding, jax.devices()[:2])
+    found = state_shardings(sharding, mesh, state)
+    kinds = jax.tree.map(lambda place: place.memory_kind, found)
+    assert kinds["params"] == {"kernel": "device"}
+    assert kinds["opt_state"] == {"mu": {"kernel": "pinned_host"}, "count": "device"}
 
 
 def test_slow_links_between_slices_are_crossed_by_one_axis_alone():

@@ -39,7 +39,8 @@ what takes fewer seconds.
                      as the mesh wants.
   --slices N         N of each topology, joined by the data centre's network
   --mesh SIZES       a mesh, as in data=2,fsdp=8; may be said several times
-  --remat NAMES      none, full, products, projections; several with commas
+  --remat NAMES      none, full, products, projections, offload; several with
+                     commas
   --scaling PICTURE  as many rows a device on each topology as on the first, of
                      which --batch is; 1024 and 4096 chips by formula. Draws
                      what a step computes and sends into PICTURE, a PNG

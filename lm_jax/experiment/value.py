@@ -138,15 +138,19 @@ class Compute:
         remat: what of a block is computed again in the backward pass, so that it
             needs less memory: "none"; "full", all of it; "products" keeps the results
             of matrix products; "projections" keeps those of projections, and the
-            mixed values.
+            mixed values; "offload" keeps what "full" does, a block's input, in the
+            memory of the host.
         attention: the form of softmax attention: "auto" takes what the devices have;
             "plain" keeps all weights; "blocks" of queries keep none, nor do "splash"
             on TPUs and "cudnn" on GPUs.
+        compiler: options of XLA, "name=value", that a step of training is compiled
+            with; they go before what `lm_jax.compiler` has for the devices.
     """
 
     scan: bool = False
     remat: Remat = "none"
     attention: Form = "auto"
+    compiler: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 Axes = tuple[str | None, ...]
+HOST = "pinned_host"
+"""What jax calls the memory of a host that its devices read and write."""
 Use = Literal["product", "lookup", "whole"]
 Weight = Float[Array | np.ndarray, "..."]
 

@@ -9,7 +9,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from lm_jax.kernels.pipeline import microbatches_of, pipelined
-from lm_jax.kernels.placement import constrain
+from lm_jax.kernels.placement import HOST, constrain
 from lm_jax.models.attention import Attention, CrossAttention
 from lm_jax.models.config import BlockConfig
 from lm_jax.models.dropout import dropout, part_keys
@@ -21,7 +21,10 @@ KEPT: dict[str, tuple[str, ...]] = {
     "full": (),
     "products": ("product", "mixed"),
     "projections": ("query", "key", "value", "mixed", "attention", "feedforward"),
+    "offload": (),
 }
+# What of it waits for the backward pass in the host's memory.
+AWAY: dict[str, tuple[str, ...]] = {"offload": ("block",)}
 
 
 class Block(BlockPart):
@@ -44,7 +47,7 @@ class Block(BlockPart):
             shared: what all blocks share.
         """
         config = self.config
-        x = constrain(x, "batch", "time", "width")
+        x = checkpoint_name(constrain(x, "batch", "time", "width"), "block")
         shared = shared._replace(dropout_keys=part_keys(shared.dropout_keys, index))
         own = cache["own"] if config.cross and cache else cache
         ready = self._before(x, "attention")
@@ -189,10 +192,16 @@ def _remembering(config: BlockConfig) -> type[nn.Module]:
     """The block, or one that computes some of its parts again in the backward pass."""
     if config.remat == "none":
         return Block
+    policy = jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=KEPT[config.remat],
+        names_which_can_be_offloaded=AWAY.get(config.remat, ()),
+        offload_src="device",
+        offload_dst=HOST,
+    )
     # Nothing of a scan's step is there to be shared with its backward pass.
     return nn.remat(
         Block,
-        policy=jax.checkpoint_policies.save_only_these_names(*KEPT[config.remat]),
+        policy=policy,
         prevent_cse=not config.scan,
         static_argnums=() if config.scan else (2,),
     )

@@ -22,7 +22,7 @@ NormAt = Literal["pre", "post", "both", "after"]
 QKNorm = Literal["none", "head", "width"]
 Mixer = Softmax | GatedLinear
 FeedForward = MLP | Gated | MoE
-Remat = Literal["none", "full", "products", "projections"]
+Remat = Literal["none", "full", "products", "projections", "offload"]
 
 
 @dataclass(unsafe_hash=True, repr=False)

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lm_jax.compiler import options_of
 from lm_jax.files import atomic_write
 from lm_jax.platform import devices as all_devices
 from lm_jax.platform import precision_of
@@ -46,6 +47,7 @@ def environment() -> dict:
         "cores": _cores(),
         "backend": jax.default_backend(),
         "devices": [device.device_kind for device in devices],
+        "compiler": options_of(devices[0].device_kind),
         "processes": jax.process_count(),
         "versions": {"python": platform.python_version()}
         | {name: _version(package) for name, package in _PACKAGES.items()},

@@ -21,7 +21,7 @@ from lm_jax.scaling.hlo import (
     trips,
 )
 from lm_jax.scaling.products import products
-from lm_jax.scaling.traffic import moved
+from lm_jax.scaling.traffic import moved, on_chip, on_host
 
 Kernel = Callable[[str, list[Array]], float | None]
 
@@ -34,6 +34,7 @@ _FREE = {
 _FREE_TARGETS = {
     *("AllocateBuffer", "AssumeGatherIndicesInBound", "ConcatBitcast", "SliceId"),
 }
+_COMPUTES = {"convolution", "custom-call", "dot", "fusion", "reduce", "while"}
 _COPIES = {"ZeroCrop"}  # they move, and compute nothing
 
 
@@ -45,19 +46,23 @@ class Cost:
         flops: additions and multiplications of products of matrices.
         passes: the same, float32 products counted as the bfloat16 ones that make them.
         bytes: read from its memory and written to it.
+        host: bytes read from the memory of its host and written to it.
         seconds: of each instruction the longer of computing and moving, in sum; 0 where
             the chip's figures are not known.
         collectives: how many, by what devices they are among.
         sizes: bytes of them, of the whole array that is gathered or reduced.
+        meanwhile: how many collectives run while the device computes.
         uncounted: calls whose operations are not known, by name.
     """
 
     flops: float = 0.0
     passes: float = 0.0
     bytes: float = 0.0
+    host: float = 0.0
     seconds: float = 0.0
     collectives: Counter[Route] = field(default_factory=Counter)
     sizes: Counter[Route] = field(default_factory=Counter)
+    meanwhile: int = 0
     uncounted: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Cost", times: int = 1) -> None:
@@ -91,25 +96,44 @@ class _Counting:
     chip: Chip | None
     kernel: Kernel | None
 
-    def timed(self, flops: float, passes: float, size: float) -> Cost:
-        """Give the cost of one instruction that moves so many bytes."""
+    def timed(
+        self, within: Computation, each: Instruction, flops: float, passes: float
+    ) -> Cost:
+        """Give the cost of one instruction, with what it moves."""
+        size, host = self.moved(within, each)
         seconds = 0.0
         if self.chip is not None:
             seconds = max(passes / self.chip.flops, size / self.chip.bandwidth)
-        return Cost(flops, passes, size, seconds)
+        return Cost(flops, passes, size, host, seconds)
+
+    def moved(self, within: Computation, each: Instruction) -> tuple[float, float]:
+        """Bytes that an instruction moves of the device's memory and of the host's."""
+        size = moved(self.program, within, each, on_chip)
+        return size, moved(self.program, within, each, on_host)
 
 
 def _of_computation(of: _Counting, name: str) -> Cost:
     total, within = Cost(), of.program.computations[name]
-    sent: dict[str, Collective] = {}
+    sent: dict[str, list[tuple[Instruction, Collective]]] = {}
     for each in within.values():
         total.add(_of_instruction(of, within, each))
         for found in collectives(of.program, within, each):
-            sent.setdefault(found.channel, found)
-    for found in sent.values():
+            sent.setdefault(found.channel, []).append((each, found))
+    for runs in sent.values():
+        each, found = runs[0]
         total.collectives[found.route] += 1
         total.sizes[found.route] += round(found.size)
+        total.meanwhile += len(runs) > 1 or _beside(within, each)
     return total
+
+
+def _beside(within: Computation, start: Instruction) -> bool:
+    """Whether something is computed between the start of an instruction and its end."""
+    order = list(within.values())
+    after = order[order.index(start) + 1 :]
+    ends = (i for i, each in enumerate(after) if start.name in each.operands)
+    between = after[: next(ends, 0)] if start.op.endswith("-start") else []
+    return any(each.op in _COMPUTES for each in between)
 
 
 def _of_instruction(of: _Counting, within: Computation, each: Instruction) -> Cost:
@@ -129,15 +153,15 @@ def _of_instruction(of: _Counting, within: Computation, each: Instruction) -> Co
         return total
     if each.op == "custom-call":
         return _of_call(of, within, each)
-    size = moved(of.program, within, each)
     if each.op.endswith("-start"):  # moved while others compute
-        return Cost(bytes=size)
+        size, host = of.moved(within, each)
+        return Cost(bytes=size, host=host)
     found = list(products(of.program, within, each))
     if not found and any(map(kind_of, fused(of.program, each).values())):
         return Cost()
     flops = sum((flops for flops, _ in found), 0.0)
     passes = sum((flops * passes for flops, passes in found), 0.0)
-    return of.timed(flops, passes, size)
+    return of.timed(within, each, flops, passes)
 
 
 def _of_loop(of: _Counting, within: Computation, each: Instruction) -> Cost:
@@ -157,7 +181,7 @@ def _of_call(of: _Counting, within: Computation, each: Instruction) -> Cost:
     name = re.sub(r"[.\d]+$", "", each.name) if target == "tpu_custom_call" else target
     arrays = [array for o in each.operands for array in within[o].results]
     flops = 0.0 if target in _COPIES else of.kernel and of.kernel(name, arrays)
-    cost = of.timed(flops or 0.0, flops or 0.0, moved(of.program, within, each))
+    cost = of.timed(within, each, flops or 0.0, flops or 0.0)
     if flops is None:
         cost.uncounted[name] += 1
     return cost

@@ -14,11 +14,13 @@ class Array(NamedTuple):
         dims: its axes.
         near: whether it lies in a memory beside the chip's large one, for a TPU to
             compute from: what is read and written there costs nothing here.
+        away: whether it lies in the memory of the host.
     """
 
     kind: str
     dims: tuple[int, ...]
     near: bool
+    away: bool = False
 
     @property
     def bytes(self) -> float:
@@ -27,6 +29,7 @@ class Array(NamedTuple):
         return math.prod(self.dims) * (int(bits[0]) / 8 if bits else _WIDTHS[self.kind])
 
 
+_HOST = "5"  # what XLA numbers its memory
 _WIDTHS = {"pred": 1.0, "token": 0.0, "opaque": 0.0}
 _ARRAY = re.compile(r"\b(pred|token|opaque|[a-z]+\d\w*)\[([\d,]*)\](\{[^{}]*\})?")
 
@@ -137,7 +140,9 @@ def _parted(rest: str) -> tuple[str, str]:
 def _arrays(shape: str) -> Iterator[Array]:
     for kind, dims, layout in _ARRAY.findall(shape):
         sizes = tuple(int(size) for size in dims.split(",") if size)
-        yield Array(kind, sizes, bool(re.search(r"S\([1-9]", layout)))
+        place = re.search(r"S\(([1-9])", layout)
+        away = bool(place) and place[1] == _HOST
+        yield Array(kind, sizes, bool(place) and not away, away)
 
 
 def trips(program: Program, within: Computation, loop: Instruction) -> int | None:

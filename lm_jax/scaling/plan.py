@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from lm_jax.compiler import compiled
 from lm_jax.kernels import attention_gpu, attention_tpu, experts
+from lm_jax.kernels.placement import HOST
 from lm_jax.scaling.cost import Cost, count
 from lm_jax.scaling.hlo import Array
 from lm_jax.scaling.links import Links
@@ -56,6 +58,7 @@ class Plan:
             that it holds, in the type to compute in, as often as they are taken.
         tokens: of a step, on all devices.
         cost: what the compiled program does.
+        host: bytes of all that in the host's memory, which are none of the device's.
         notes: what the compiler or a kernel had to say.
     """
 
@@ -67,6 +70,7 @@ class Plan:
     gradients: int
     tokens: int
     cost: Cost
+    host: int = 0
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -125,12 +129,18 @@ class Plan:
         }
         for each in self.traffic():
             found[each.link] = found.get(each.link, 0.0) + each.seconds
-        return found
+        return found | ({"PCIe": self.fetching} if self.cost.host else {})
+
+    @property
+    def fetching(self) -> float:
+        """Seconds that arrays go between device and host, one after the other."""
+        chip = self.topology.chip
+        return 0.0 if chip is None else self.cost.host / chip.host
 
     @property
     def sending(self) -> float:
         """Seconds that a device sends, over one link after the other."""
-        return sum((each.seconds for each in self.traffic()), 0.0)
+        return sum((each.seconds for each in self.traffic()), self.fetching)
 
     @property
     def step(self) -> float:
@@ -187,32 +197,34 @@ def plan(setup: Setup, topology: Topology) -> Plan:
         traced = Compiled(setup).traced(setup, shape)
         named = "cuda" if platform == "gpu" else platform
         try:
-            compiled = traced.lower(lowering_platforms=(named,)).compile()
+            made = compiled(traced.lower(lowering_platforms=(named,)))
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             raise TooLarge(_why(error)) from error
-    memory = compiled.memory_analysis()
+    memory = made.memory_analysis()
     per_token = setup.units.flops / setup.units.tokens
-    made = memory.temp_size_in_bytes + memory.output_size_in_bytes
+    used = memory.temp_size_in_bytes + memory.output_size_in_bytes
     return Plan(
         topology=topology,
         links=Links.of(setup.mesh, topology.chip, topology.slices),
         arguments=memory.argument_size_in_bytes,
-        temporaries=made - memory.alias_size_in_bytes,
+        temporaries=used - memory.alias_size_in_bytes,
         model_flops=shape.rows * shape.length * per_token / setup.mesh.size,
         gradients=_gradients(setup),
         tokens=shape.rows * shape.length,
-        cost=count(compiled.as_text(), topology.chip, _kernel(setup)),
+        cost=count(made.as_text(), topology.chip, _kernel(setup)),
+        host=memory.host_argument_size_in_bytes + memory.host_temp_size_in_bytes,
         notes=tuple(dict.fromkeys(str(warning.message) for warning in said)),
     )
 
 
 def _held(arrays: Any) -> int:
-    """Bytes of a tree's arrays that one device holds."""
+    """Bytes of a tree's arrays that one device holds in its own memory."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(arrays)
+        if leaf.sharding.memory_kind != HOST
     )
 
 

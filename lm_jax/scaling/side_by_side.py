@@ -130,6 +130,11 @@ def rows(made: Plan) -> list[tuple[str, str]]:
         ),
         ("bytes", size(cost.bytes)),
     ]
+    if made.host:
+        takes = f", {time(made.fetching)} on PCIe" if chip else ""
+        found.append(
+            ("host", f"{size(made.host)} held, {size(cost.host)} moved{takes}")
+        )
     for each in made.traffic():
         takes = f", {time(each.seconds)} on {each.link}" if chip else ""
         found.append(
@@ -139,6 +144,9 @@ def rows(made: Plan) -> list[tuple[str, str]]:
                 f"{size(each.sent)} sent{takes}",
             )
         )
+    if calls := cost.collectives.total():
+        said = f"{cost.meanwhile:,} of {calls:,} run while it computes"
+        found.append(("overlap", said))
     for name, calls in cost.uncounted.items():
         found.append(("uncounted", f"FLOPs of {name}, {calls:,} times"))
     if chip is None:
@@ -179,6 +187,7 @@ def as_json(case: Case) -> dict[str, Any]:
             "temporaries": made.temporaries,
             "flops": made.cost.flops,
             "bytes": made.cost.bytes,
+            "host": {"held": made.host, "moved": made.cost.host},
             "collectives": [
                 {
                     "kind": each.kind,
@@ -189,6 +198,7 @@ def as_json(case: Case) -> dict[str, Any]:
                 }
                 for each in made.traffic()
             ],
+            "meanwhile": made.cost.meanwhile,
             "uncounted": dict(made.cost.uncounted),
         },
         "counted": {"model_flops": made.model_flops, "tokens": made.tokens},

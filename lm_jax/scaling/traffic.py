@@ -1,14 +1,28 @@
-"""The bytes that an instruction reads from a device's memory, and writes to it."""
+"""The bytes that an instruction reads from a memory, and writes to it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from lm_jax.scaling.hlo import Array, Computation, Instruction, Program, fused, root
 
 _SLICES = ("dynamic-slice", "slice", "gather")
 _UPDATE = "dynamic-update-slice"
 
+Lies = Callable[[Array], bool]
 
-def moved(program: Program, within: Computation, each: Instruction) -> float:
+
+def on_chip(array: Array) -> bool:
+    """Whether an array lies in the chip's large memory."""
+    return not array.near and not array.away
+
+
+def on_host(array: Array) -> bool:
+    """Whether an array lies in the memory of the host."""
+    return array.away
+
+
+def moved(
+    program: Program, within: Computation, each: Instruction, lies: Lies = on_chip
+) -> float:
     """Count what an instruction moves: operands once, and results once.
 
     Of an array that it takes slices of, the slices; of one that it changes in place,
@@ -18,39 +32,43 @@ def moved(program: Program, within: Computation, each: Instruction) -> float:
         program: it is of.
         within: the computation that it stands in.
         each: the instruction.
+        lies: whether an array lies in the memory that is looked at.
     """
     operands = [within[name].results for name in each.operands]
     if inside := fused(program, each):
-        return _read(inside, operands) + _written(inside, each.results)
+        read, written = _read(inside, operands, lies), _written(inside, each, lies)
+        return read + written
     if each.op in _SLICES:
-        read = 0.0 if operands[0][0].near else _size(each.results)
-        return read + _far(each.results)
+        read = _size(each.results) if lies(operands[0][0]) else 0.0
+        return read + _there(each.results, lies)
     if each.op == _UPDATE:
-        written = 0.0 if each.results[0].near else _size(operands[1])
-        return _far(operands[1]) + written
+        written = _size(operands[1]) if lies(each.results[0]) else 0.0
+        return _there(operands[1], lies) + written
     if each.op.endswith("-start"):  # from the one to the other
-        ends = each.results[:2]
+        arrays = [array for array in each.results if array.dims]
+        ends = arrays[:2] or each.results[:2]  # indices of a slice aside
         smaller = min(array.bytes for array in ends)
-        return smaller * sum(not array.near for array in ends)
-    return sum(map(_far, operands), _far(each.results))
+        return smaller * sum(map(lies, ends))
+    read = sum((_there(arrays, lies) for arrays in operands), 0.0)
+    return read + _there(each.results, lies)
 
 
 def _size(arrays: Iterable[Array]) -> float:
     return sum((array.bytes for array in arrays), 0.0)
 
 
-def _far(arrays: Iterable[Array]) -> float:
-    """The bytes of those that lie in the large memory."""
-    return _size(array for array in arrays if not array.near)
+def _there(arrays: Iterable[Array], lies: Lies) -> float:
+    """The bytes of those that lie in a memory."""
+    return _size(filter(lies, arrays))
 
 
-def _read(inside: Computation, operands: list[tuple[Array, ...]]) -> float:
+def _read(inside: Computation, operands: list[tuple[Array, ...]], lies: Lies) -> float:
     """What a fusion reads of its operands."""
     total = 0.0
     for each in inside.values():
         if each.op != "parameter":
             continue
-        whole = _far(operands[int(each.inside)])
+        whole = _there(operands[int(each.inside)], lies)
         readers = list(_readers(inside, each.name))
         if readers and all(_reads_part(reader, place) for reader, place in readers):
             slices = [r for r, _ in readers if r.op in _SLICES]
@@ -73,17 +91,17 @@ def _reads_part(reader: Instruction, place: int) -> bool:
     return place == 0 and (reader.op in _SLICES or reader.op == _UPDATE)
 
 
-def _written(inside: Computation, results: tuple[Array, ...]) -> float:
+def _written(inside: Computation, fusion: Instruction, lies: Lies) -> float:
     """What a fusion writes of its results."""
-    last = root(inside)
+    last, results = root(inside), fusion.results
     names = last.operands if last.op == "tuple" else (last.name,)
     if len(names) != len(results):  # a tuple in a tuple
-        return _far(results)
+        return _there(results, lies)
     total = 0.0
     for name, result in zip(names, results, strict=True):
         made = inside[name]
         while made.op == "bitcast":
             made = inside[made.operands[0]]
         changed = inside[made.operands[1]].results if made.op == _UPDATE else (result,)
-        total += 0.0 if result.near else _size(changed)
+        total += _size(changed) if lies(result) else 0.0
     return total

@@ -17,8 +17,9 @@ from lm_jax.durations import parse_duration
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Sample
 from lm_jax.evaluation.fitted import Planned
-from lm_jax.experiment import AnyExperiment, Compute, Experiment
+from lm_jax.experiment import AnyExperiment, Compute, Execution, Experiment
 from lm_jax.kernels.attention_forms import form_problem
+from lm_jax.kernels.placement import HOST
 from lm_jax.objectives import ObjectiveBase
 from lm_jax.sharding import ACTIVATIONS, batch_ways, check_divides, make_mesh, row_ways
 
@@ -77,6 +78,8 @@ def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
     asked = experiment.execution.compute.attention
     if problem := form_problem(asked, devices[0].platform):
         raise UserError(problem)
+    memories = [memory.kind for memory in devices[0].addressable_memories()]
+    check_host(experiment.execution, devices[0].platform, memories)
     meet = experiment.objective.across_rows
     if meet and experiment.execution.accumulate > 1:
         raise UserError(
@@ -96,6 +99,39 @@ def check_devices(experiment: Experiment, devices: list[jax.Device]) -> Mesh:
     if size.rows is not None:
         check_rows(size.rows, experiment, mesh)
     return mesh
+
+
+def check_host(execution: Execution, platform: str, memories: list[str]) -> None:
+    """Refuse to keep in a host's memory what jax can't keep there.
+
+    Args:
+        execution: that may ask for it.
+        platform: of the devices.
+        memories: that they have, as jax names them; it knows none of GPUs that aren't
+            here.
+
+    Raises:
+        UserError: naming the field.
+    """
+    compute, sharding = execution.compute, execution.sharding
+    asked = {
+        "compute.remat='offload'": compute.remat == "offload",
+        "sharding.optimizer_memory='host'": sharding.optimizer_memory == "host",
+    }
+    field = next((name for name, wanted in asked.items() if wanted), None)
+    if field is None:
+        return
+    if HOST not in memories:
+        where = "" if memories else " that aren't here"
+        raise UserError(
+            f"execution.{field} keeps arrays in the host's memory, and jax knows no "
+            f"such memory ({HOST}) of {platform} devices{where}. Leave it out."
+        )
+    if sharding.optimizer_memory == "host" and execution.together > 1:
+        raise UserError(
+            f"execution.{field} is of one run, and execution.together="
+            f"{execution.together} computes several at once. Leave one of them out."
+        )
 
 
 def check_microbatches(parts: int | None, mesh: Mesh) -> None:

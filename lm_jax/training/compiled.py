@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lm_jax.averages import running
+from lm_jax.compiler import compiled, options_of
 from lm_jax.data import Shape
 from lm_jax.distributed import several
 from lm_jax.training.guards import CompileGuard
@@ -52,16 +53,22 @@ class Compiled:
     def __init__(self, setup: Setup):
         sharding = setup.experiment.execution.sharding
         self._together = setup.experiment.execution.together
+        kind = setup.mesh.devices.flat[0].device_kind
+        more = setup.experiment.execution.compute.compiler
+        options = options_of(kind, more) or None
         self.taken: Callable[[Any], TrainState] = _as_it_is
         if self._together == 1:
             self.step = self._program = jax.jit(
                 setup.on_mesh(_step_of(setup)),
                 donate_argnums=0,
                 out_shardings=(setup.shardings, None),
+                compiler_options=options,
             )
         else:
             step = jax.vmap(setup.on_mesh(_step_of(setup)), in_axes=_AXES)
-            self.rows = self._program = jax.jit(step, donate_argnums=0)
+            self.rows = self._program = jax.jit(
+                step, donate_argnums=0, compiler_options=options
+            )
             self.step = self._alone
         what = setup.model, setup.experiment.objective, sharding, setup.mesh
         guided = setup.guided if setup.experiment.objective.guided_scores else None
@@ -97,7 +104,7 @@ class Compiled:
             if several():
                 text = lowered.as_text().encode()
                 self.programs.append(hashlib.sha256(text).hexdigest()[:12])
-            analysis = lowered.compile().memory_analysis()
+            analysis = compiled(lowered).memory_analysis()
             check_plan(setup, analysis)
             self.large = max(self.large, temporary_if_large(setup, analysis))
         self._planned = True
@@ -171,4 +178,4 @@ def _step_of(setup: Setup) -> Callable:
             guide=setup.guide(constants.guide),
         )(state, batch)
 
-    return step
+    return setup.near(step)

@@ -20,7 +20,13 @@ from lm_jax.models.stack import initialise, stack_blocks, unrolled, unstack_bloc
 from lm_jax.objectives import Guide
 from lm_jax.schedules import Curve
 from lm_jax.selectors import parted
-from lm_jax.sharding import batch_sharding, on_mesh, state_shardings, whole_to
+from lm_jax.sharding import (
+    batch_sharding,
+    fetched,
+    on_mesh,
+    state_shardings,
+    whole_to,
+)
 from lm_jax.training.drawing import Draws
 from lm_jax.training.guides import Guided
 from lm_jax.training.initial import Start
@@ -88,6 +94,16 @@ class Setup:
     def on_mesh(self, step: Callable) -> Callable:
         """Trace a step for these devices."""
         return on_mesh(step, self.experiment.execution.sharding, self.mesh)
+
+    def near(self, change: Callable) -> Callable:
+        """Let a function of a state, and more, have all of it on the devices."""
+        if self.experiment.execution.sharding.optimizer_memory == "device":
+            return change
+
+        def changed(state: TrainState, *more: Any) -> Any:
+            return change(state.replace(opt_state=fetched(state.opt_state)), *more)
+
+        return changed
 
     def first_state(self) -> TrainState:
         """The state before the first step, made where it will lie.
@@ -158,13 +174,13 @@ class Setup:
         if not self.experiment.execution.compute.scan:
             return state
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.saved_shapes())
-        return jax.jit(unstack_blocks, out_shardings=shardings)(state)
+        return jax.jit(self.near(unstack_blocks), out_shardings=shardings)(state)
 
     def from_saved(self, state: TrainState) -> TrainState:
         """The state of a checkpoint as it is trained."""
         if not self.experiment.execution.compute.scan:
             return state
-        return jax.jit(stack_blocks, out_shardings=self.shardings)(state)
+        return jax.jit(self.near(stack_blocks), out_shardings=self.shardings)(state)
 
     def weights_from_saved(self, params: Any) -> Any:
         """Parameters of a checkpoint as they are trained."""

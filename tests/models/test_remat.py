@@ -77,6 +77,13 @@ def test_numbers_stay_and_memory_shrinks(name, scan, remats):
         assert sizes == sorted(sizes)
 
 
+def test_offload_lets_the_input_of_each_block_wait_in_the_hosts_memory():
+    for remat, moves in (("full", 0), ("offload", 2 * 2)):  # there and back
+        step, params = step_of("decoder", False, remat)
+        lowered = step.trace(params).lower(lowering_platforms=("tpu",))
+        assert lowered.as_text().count("annotate_device_placement") == moves
+
+
 def test_what_cannot_be_computed_again_is_refused():
     with pytest.raises(ValueError, match="remat computes blocks again, and Recurrent"):
         laid_out(Recurrent(), False, "full")

@@ -249,6 +249,9 @@ def test_what_runs_while_others_compute_is_counted_at_its_start():
         "ROOT %g = f32[16]{0} all-gather-done(%s)",
     )
     assert count(text).sizes == {Route("all-gather", FOUR): 64}
+    assert count(text).meanwhile == 0  # it is waited for at once
+    beside = "%d = f32[] dot(%x, %x), lhs_contracting_dims={0}\n  ROOT %g"
+    assert count(text.replace("ROOT %g", beside)).meanwhile == 1
     fused = (
         "%in_{0} (p: f32[4]) -> f32[16] {{\n  %p.{0} = f32[4]{{0}} parameter(0)\n"
         "  ROOT %g.{0} = f32[16]{{0}} all-gather(%p.{0}), channel_id=3, "
@@ -264,6 +267,7 @@ def test_what_runs_while_others_compute_is_counted_at_its_start():
     route = Route("all-gather", FOUR)
     assert cost.collectives == {route: 1} and cost.sizes == {route: 64}
     assert cost.seconds == 0  # it is the links that are busy
+    assert cost.meanwhile == 1
 
 
 def test_a_sum_of_which_each_keeps_a_slice_is_a_reduce_scatter():
@@ -330,6 +334,24 @@ def test_a_copy_that_runs_beside_takes_no_time_of_its_own():
     )
     cost = count(text, CHIP)
     assert cost.bytes == 256 and cost.seconds == 0
+    assert cost.host == 0
+
+
+def test_what_lies_in_the_memory_of_the_host_is_counted_apart():
+    text = entry(
+        "%x = f32[64]{0} parameter(0)",
+        "%h = f32[10,64]{1,0:S(5)} parameter(1)",
+        "%i = s32[] constant(3)",
+        "%c = (f32[64]{0:T(128)S(5)}, f32[64]{0}, u32[]{:S(2)}) copy-start(%x)",
+        "%d = f32[64]{0:T(128)S(5)} copy-done(%c)",
+        "%b = ((f32[10,64]{1,0:S(5)}, s32[], s32[]), f32[1,64]{1,0}, u32[]{:S(2)}) "
+        "dynamic-slice-start(%h, %i, %i), dynamic_slice_sizes={1,64}",
+        "%s = f32[1,64]{1,0} dynamic-slice-done(%b)",
+        "ROOT %u = f32[10,64]{1,0:S(5)} dynamic-update-slice(%h, %s, %i, %i)",
+    )
+    cost = count(text, CHIP)
+    # Of the device's: the copy's source; the slice, written and read again.
+    assert (cost.host, cost.bytes) == (3 * 256, 3 * 256)
 
 
 def test_bytes_of_every_type():
