@@ -140,8 +140,9 @@ def _parted(rest: str) -> tuple[str, str]:
 def _arrays(shape: str) -> Iterator[Array]:
     for kind, dims, layout in _ARRAY.findall(shape):
         sizes = tuple(int(size) for size in dims.split(",") if size)
-        place = re.search(r"S\(([1-9])", layout)
-        away = bool(place) and place[1] == _HOST
+        found = re.search(r"S\(([1-9])", layout)
+        place = found[1] if found else ""
+        away = place == _HOST
         yield Array(kind, sizes, bool(place) and not away, away)
 
 
