@@ -23,7 +23,9 @@ KEPT: dict[str, tuple[str, ...]] = {
     "projections": ("query", "key", "value", "mixed", "attention", "feedforward"),
     "offload": (),
 }
-# What of it waits for the backward pass in the host's memory.
+# What of it waits for the backward pass in the host's memory. Of four layers of
+# experiments/scale/llama_1b.py, 8 rows a chip (v5e:2x2, compiled): 0.25 GiB, moved
+# there and back in 36 ms of 280; temporaries of 2.42 GiB become 2.37.
 AWAY: dict[str, tuple[str, ...]] = {"offload": ("block",)}
 
 
