@@ -36,6 +36,7 @@ def losses(run):
     return [row["loss"] for row in rows if "loss" in row]
 
 
+@pytest.mark.slow
 def test_a_run_whose_state_waits_elsewhere_is_the_same_and_goes_on(
     tmp_path, monkeypatch
 ):
