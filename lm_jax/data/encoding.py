@@ -1,8 +1,6 @@
 """Pieces of text, or arrays of ids, to the ids that are written."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 
@@ -14,6 +12,7 @@ from lm_jax.text.splitting import SPLITS, Piece
 from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.chunks import Encoded, encode_chunk
 from lm_jax.tokenizers.encoders import Encoders, cores
+from lm_jax.tokenizers.threads import in_order
 
 _CHUNK_CHARACTERS = 1 << 20
 _CHUNK_IDS = 1 << 22
@@ -45,10 +44,10 @@ def encode_text(
     chunks, count = islice(_chunks(pieces), skip, None), cores()
     if total > _PROCESSES_BYTES and count > 1:
         with Encoders(encode_chunk, (tokenizer, dtype), count) as encode:
-            yield from _in_order(encode, chunks, count)
+            yield from in_order(encode, chunks, count)
         return
     encode_here = partial(encode_chunk, tokenizer, dtype)
-    yield from _in_order(encode_here, chunks, count if total > _POOL_BYTES else 1)
+    yield from in_order(encode_here, chunks, count if total > _POOL_BYTES else 1)
 
 
 def check_arrays(text: Text, tokenizer: Trained, dtype: str) -> Iterator[Encoded]:
@@ -87,25 +86,3 @@ def _chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
             yield waiting[piece.split]
             waiting[piece.split], sizes[piece.split] = [], 0
     yield from (chunk for chunk in waiting.values() if chunk)
-
-
-def _in_order(
-    encode: Callable[[list[Piece]], Encoded],
-    chunks: Iterable[list[Piece]],
-    workers: int,
-) -> Iterator[Encoded]:
-    """Encode chunks in their order, so many at a time, each from a thread of its own.
-
-    At most one more than that waits: what is in memory doesn't grow with the text.
-    """
-    if workers == 1:
-        yield from map(encode, chunks)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        running: deque[Future[Encoded]] = deque()
-        for chunk in chunks:
-            running.append(pool.submit(encode, chunk))
-            if len(running) > workers:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()

@@ -15,7 +15,7 @@ from lm_jax.data.copies import Copies
 from lm_jax.data.encoding import check_arrays, encode_text
 from lm_jax.files import write_json
 from lm_jax.text.found import Text
-from lm_jax.text.splitting import SPLITS, Piece
+from lm_jax.text.splitting import SPLITS, Piece, size_of
 from lm_jax.tokenizers import Tokenizer, Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.chunks import Coded, Encoded
 
@@ -74,7 +74,7 @@ def make_tokens(
                 made = iter(islice(made, skip, None))
             else:
                 watched = copies.watch(text.pieces())
-                read = report("tokenizing", watched, _text_bytes, done)
+                read = report("tokenizing", watched, _piece_size, done)
                 made = encode_text(read, trained, dtype, total, skip)
             for number, encoded in enumerate(made, skip + 1):
                 writers[encoded.split].add(encoded)
@@ -110,7 +110,7 @@ def _trained(
     what = f"learning a vocabulary of {type(tokenizer).__name__}"
 
     def training() -> Iterator[str]:
-        read = report("reading", pieces, _text_bytes, 0)
+        read = report("reading", pieces, _piece_size, 0)
         yield from (piece.text for piece in read if piece.split == "train")
         learning(what, 0, -1)
 
@@ -145,8 +145,8 @@ def _reported(
     progress(what, min(done, total), total)
 
 
-def _text_bytes(piece: Piece) -> int:
-    return len(piece.text.encode("utf-8", "surrogatepass"))
+def _piece_size(piece: Piece) -> int:
+    return size_of(piece.text)
 
 
 class _Noted:

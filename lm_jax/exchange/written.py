@@ -167,7 +167,7 @@ def _subwords(tokenizer: SubwordTokenizer) -> Tokenizer:
     pieces = tokenizer._pieces
     names = [pieces.id_to_piece(i) for i in range(len(pieces))]
     scores = [pieces.get_score(i) for i in range(len(pieces))]
-    if _unigram(pieces):
+    if not tokenizer.merged:
         scored = list(zip(names, scores, strict=True))
         model: Any = models.Unigram(scored, pieces.unk_id(), byte_fallback=True)
     else:
@@ -191,17 +191,6 @@ def _subwords(tokenizer: SubwordTokenizer) -> Tokenizer:
         ]
     )
     return made
-
-
-def _unigram(pieces: Any) -> bool:
-    """Whether pieces have logarithms of chances; those of merges are their ranks."""
-    plain = [
-        pieces.get_score(i)
-        for i in range(len(pieces))
-        if not (pieces.is_byte(i) or pieces.is_unknown(i) or pieces.is_control(i))
-    ]
-    ranks = [score for score in plain if score]
-    return any(score != int(score) for score in ranks)
 
 
 def _merges(vocab: dict[str, int], scores: dict[str, float]) -> list[tuple[str, str]]:

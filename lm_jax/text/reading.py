@@ -16,6 +16,7 @@ import numpy as np
 from lm_jax.errors import UserError
 from lm_jax.files import write_json
 from lm_jax.text.opening import check_regular, opened, reading, what_it_is
+from lm_jax.text.splitting import size_of
 
 BLOCK_BYTES = 1 << 20
 # A text with no line end and no space in so many characters is cut anywhere.
@@ -33,7 +34,7 @@ def blocks(path: Path, watch: Callable[[bytes], None] | None = None) -> Iterator
     """
     utf8 = codecs.getincrementaldecoder("utf-8-sig")()
     lines = io.IncrementalNewlineDecoder(None, translate=True)
-    offset = 0
+    offset, held = 0, False
     with closing(_binary_blocks(path)) as source:
         for block in source:
             if watch:
@@ -44,7 +45,10 @@ def blocks(path: Path, watch: Callable[[bytes], None] | None = None) -> Iterator
             except UnicodeDecodeError as error:
                 raise _not_utf8(path, offset - len(pending) + error.start) from error
             offset += len(block)
-            yield lines.decode(text)
+            # Most texts have no line end to be changed; the decoder is slow to see it.
+            changed = held or "\r" in text
+            held = text.endswith("\r") if text else held
+            yield lines.decode(text) if changed else text
     try:
         utf8.decode(b"", final=True)
     except UnicodeDecodeError as error:
@@ -220,7 +224,7 @@ def _measure(path: Path, text: bool) -> dict:
 
     result: dict[str, str | int] = {}
     if text:
-        sizes = [[len(block), len(block.encode())] for block in blocks(path, watch)]
+        sizes = [[len(b), size_of(b)] for b in blocks(path, watch)]
         characters, kept = np.sum(sizes, axis=0).tolist()
         result = {"characters": characters, "dropped": size - kept}
     else:

@@ -78,6 +78,11 @@ def by_digest(documents: Iterator[str], own: str, shares: Shares) -> Iterator[Pi
         yield Piece(share(digest_of(document), shares, own), document, True)
 
 
+def size_of(text: str) -> int:
+    """Give the bytes of a text in UTF-8; one of ASCII needn't be encoded."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 def digest_of(document: str) -> str:
     """Give the digest that a document is split by."""
     return sha256(document.encode("utf-8", "surrogatepass")).hexdigest()

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lm_jax.errors import UserError
-from lm_jax.text.splitting import Piece
-from lm_jax.tokenizers.trained import Trained
+from lm_jax.text.splitting import Piece, size_of
+from lm_jax.tokenizers.trained import Canonical, Measured, Trained, encode_all
 
 
 class Coded(NamedTuple):
@@ -50,14 +50,16 @@ def encode_chunk(tokenizer: Trained, dtype: str, pieces: list[Piece]) -> Encoded
     Raises:
         UserError: the vocabulary lacks something.
     """
-    split, ids, ends, count = pieces[0].split, [], [], 0
+    split = pieces[0].split
+    try:
+        found = encode_all(tokenizer, [piece.text for piece in pieces])
+    except UserError as error:
+        raise UserError(f"In the {split} split: {error}") from error
     final = [] if tokenizer.end_id is None else [tokenizer.end_id]
-    for piece in pieces:
-        try:
-            ids.append(tokenizer.encode(piece.text).astype(dtype))
-        except UserError as error:
-            raise UserError(f"In the {split} split: {error}") from error
-        count += len(ids[-1])
+    ids, ends, count = list[np.ndarray](), list[int](), 0
+    for own, piece in zip(found, pieces, strict=True):
+        ids.append(own.astype(dtype))
+        count += len(own)
         if piece.last:
             ids.append(np.array(final, dtype))
             count += len(final)
@@ -66,14 +68,25 @@ def encode_chunk(tokenizer: Trained, dtype: str, pieces: list[Piece]) -> Encoded
     unknown = tokenizer.unknown_id
     lost = 0 if unknown is None else int(np.count_nonzero(joined == unknown))
     texts = _documents(pieces)
-    canonical = [tokenizer.canonical(text) for text in texts]
     spelled = [word for text in texts if lost for word in tokenizer.unspelled(text)]
-    coded = Coded(_size(texts), _size(canonical), 8 * (_size(spelled) + len(spelled)))
-    first, last = canonical[0], "" if pieces[-1].last else canonical[-1]
+    canonical = None
+    if isinstance(tokenizer, Measured):
+        canonical = tokenizer.canonical_of(joined, ends, spelled)
+    if canonical is None:
+        canonical = _measured(tokenizer, texts, pieces[-1].last)
+    bits = 8 * (_size(spelled) + len(spelled))
+    coded = Coded(_size(texts), canonical.size, bits)
+    return Encoded(split, joined, ends, lost, coded, *canonical[1:])
+
+
+def _measured(tokenizer: Trained, texts: list[str], last: bool) -> Canonical:
+    """Measure the canonical text of documents; `last` where the last has ended."""
+    if tokenizer.forgets:
+        texts = [tokenizer.canonical(text) for text in texts]
     between = bool(tokenizer.joiner)
-    begins = between and first[:1] not in ("", "\n")
-    goes_on = between and last[-1:] not in ("", "\n")
-    return Encoded(split, joined, ends, lost, coded, begins, goes_on)
+    begins = between and texts[0][:1] not in ("", "\n")
+    goes_on = between and not last and texts[-1][-1:] not in ("", "\n")
+    return Canonical(_size(texts), begins, goes_on)
 
 
 def _documents(pieces: list[Piece]) -> list[str]:
@@ -87,4 +100,4 @@ def _documents(pieces: list[Piece]) -> list[str]:
 
 
 def _size(texts: list[str]) -> int:
-    return sum(len(text.encode()) for text in texts)
+    return sum(map(size_of, texts))

@@ -7,9 +7,8 @@ encoding: Sennrich et al., 2016 (arXiv 1508.07909); unigram: Kudo, 2018
 
 import base64
 import io
-import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -20,6 +19,8 @@ import numpy as np
 from jaxtyping import Int32
 
 from lm_jax.errors import UserError
+from lm_jax.tokenizers.distinct import distinct, gathered, groups
+from lm_jax.tokenizers.sampling import sample
 from lm_jax.tokenizers.trained import END_OF_DOCUMENT, Ids, visible
 from lm_jax.tokenizers.utf8 import utf8
 
@@ -34,6 +35,8 @@ _LINE_CHARACTERS = 2000
 # The 256 bytes, and room for some characters.
 _LEAST = 300
 _SAFE_CUT = re.compile(r"(?<! )(?= )")
+# Words that are remembered, and the characters of the longest: about 40 MB.
+_REMEMBERED, _LONG = 1 << 17, 64
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Subwords:
         import sentencepiece
 
         cased = (text.lower() if self.lowercase else text for text in texts)
-        lines = sample(_sentences(cased), self.sample_bytes)
+        lines = sample(map(_sentences, groups(cased)), self.sample_bytes)
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -122,35 +125,36 @@ class Subwords:
         return UserError(f"Subwords cannot be trained on this text: {reason}")
 
 
-def _sentences(texts: Iterable[str]) -> Iterator[str]:
-    for text in texts:
-        for line in text.split("\n"):
-            for start in range(0, len(line), _SENTENCE_CHARACTERS):
-                yield line[start : start + _SENTENCE_CHARACTERS]
+def _sentences(texts: list[str]) -> list[str]:
+    """Give the lines of texts; long ones are cut, empty ones left out."""
+    lines = [line for text in texts for line in text.split("\n") if line]
+    if max(map(len, lines), default=0) <= _SENTENCE_CHARACTERS:
+        return lines
+    return [
+        line[start : start + _SENTENCE_CHARACTERS]
+        for line in lines
+        for start in range(0, len(line), _SENTENCE_CHARACTERS)
+    ]
 
 
-def sample(texts: Iterable[str], budget: int) -> list[str]:
-    """Keep an even sample of texts, in their order, of at most `budget` bytes.
+class _Remembered(dict[str, bytes]):
+    """The ids of words as int32, each with the sign before it.
 
-    Each text draws a number once; those below a threshold are kept, and the
-    threshold falls whenever they grow over the budget. So it takes one reading,
-    memory for the budget only, and gives the same sample every time.
+    That is a line end or a sign of its own; before all others there is a space,
+    which isn't written.
     """
-    draw = random.Random(0).random
-    kept: list[tuple[float, int, str]] = []
-    threshold, total = 1.0, 0
-    for text in texts:
-        number = draw()
-        if number >= threshold:
-            continue
-        size = len(text.encode())
-        kept.append((number, size, text))
-        total += size
-        while total > budget:
-            threshold *= 0.9
-            kept = [entry for entry in kept if entry[0] < threshold]
-            total = sum(size for _, size, _ in kept)
-    return [text for _, _, text in kept]
+
+    def __init__(self, encode: Callable[[str], Int32[np.ndarray, " _"]]):
+        self._encode = encode
+
+    def __missing__(self, word: str) -> bytes:
+        own = word[:1] in ("\n", _SPACE_SIGN) and word
+        found = self._encode(word if own else f" {word}").tobytes()
+        if len(word) <= _LONG:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[word] = found
+        return found
 
 
 @dataclass(frozen=True)
@@ -189,14 +193,47 @@ class SubwordTokenizer:
 
     def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
         """Give the ids of a text; `decode` gives its canonical text back."""
-        utf8(text)  # It says what is wrong with text that is no Unicode.
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:
+        """Give the ids of each text."""
+        for text in texts:
+            utf8(text)  # It says what is wrong with text that is no Unicode.
+        cased = map(self.canonical, texts)
+        if not self._cut_at_spaces:
+            return list(map(self._by_lines, cased))
+        # As if after a line end, so that each word has a sign before it.
+        found = distinct([_signed(f"\n{text}") for text in cased], " ")
+        ids = gathered([self._remembered[word] for word in found.words], found)
+        return [own[1:] for own in ids]
+
+    def _by_lines(self, text: str) -> Int32[np.ndarray, " tokens"]:
         parts: list[list[int]] = []
-        for k, clean in enumerate(self.canonical(text).split(_SPACE_SIGN)):
+        for k, clean in enumerate(text.split(_SPACE_SIGN)):
             if k:
                 parts.append(self._bytes_of(_SPACE_SIGN))
             lines = list(_short_lines(clean))
             parts.extend(self._pieces.encode(lines, num_threads=1))
         return np.fromiter(chain.from_iterable(parts), np.int32)
+
+    @cached_property
+    def _remembered(self) -> _Remembered:
+        return _Remembered(self._by_lines)
+
+    @cached_property
+    def merged(self) -> bool:
+        """Whether pieces are merged by rank; else they have logarithms of chances."""
+        ranks = self.scores().values()
+        return all(score == int(score) for score in ranks)
+
+    @cached_property
+    def _cut_at_spaces(self) -> bool:
+        """Whether ids are the same when each word is encoded alone.
+
+        Not those of chances: their sums over a line are rounded, and may be ties.
+        """
+        apart = not any(_SPACE_SIGN in piece[1:] for piece in self.pieces())
+        return self.merged and apart and len(self._by_lines("\n")) == 1
 
     def canonical(self, text: str) -> str:
         """Give the text itself, or its small letters."""
@@ -240,6 +277,11 @@ class SubwordTokenizer:
             else:
                 spelled.append(piece.replace(_SPACE_SIGN, " ").encode())
         return spelled
+
+
+def _signed(text: str) -> str:
+    """Put a space before each line end and sign, so that all words have one alike."""
+    return text.replace("\n", " \n").replace(_SPACE_SIGN, f" {_SPACE_SIGN}")[1:]
 
 
 def _short_lines(text: str) -> Iterator[str]:

@@ -5,12 +5,12 @@ the training split and gives a trained tokenizer: a frozen value that a run
 keeps as JSON. Ids are int32 arrays of shape (tokens,).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import index
-from typing import Protocol, SupportsIndex, runtime_checkable
+from typing import NamedTuple, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, Integer
 
 from lm_jax.errors import UserError
 
@@ -70,6 +70,48 @@ class Trained(Protocol):
 
     def spellings(self) -> list[bytes]:
         """Give what each id adds to a text before it, in UTF-8; b"" spells nothing."""
+
+
+@runtime_checkable
+class Together(Protocol):
+    """What a tokenizer offers that is faster with many texts than with each alone."""
+
+    def encode_all(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:
+        """Give the ids of each text, as `encode` does."""
+
+
+class Canonical(NamedTuple):
+    """What is known of the canonical text of documents that follow each other."""
+
+    size: int
+    """Bytes in UTF-8."""
+    begins: bool
+    """Whether the first begins with a word."""
+    goes_on: bool
+    """Whether the last has not ended, and stops after a word."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """What a tokenizer offers whose ids tell how long its canonical text is."""
+
+    def canonical_of(
+        self, ids: Integer[np.ndarray, " tokens"], ends: list[int], lost: list[str]
+    ) -> Canonical | None:
+        """Measure `canonical` of documents; None where ids don't tell."""
+
+
+def encode_all(
+    tokenizer: Trained, texts: Sequence[str]
+) -> list[Int32[np.ndarray, " _"]]:
+    """Give the ids of each text.
+
+    Raises:
+        UserError: the vocabulary lacks something and has no unknown token.
+    """
+    if isinstance(tokenizer, Together):
+        return tokenizer.encode_all(texts)
+    return [tokenizer.encode(text) for text in texts]
 
 
 def boundary_ids(tokenizer: Trained) -> tuple[int, ...]:

@@ -2,17 +2,26 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
 from operator import index
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Bool, Int32, Int64, Integer
 
 from lm_jax.errors import UserError
-from lm_jax.tokenizers.trained import END_OF_DOCUMENT, UNKNOWN, Ids
+from lm_jax.text.splitting import size_of
+from lm_jax.tokenizers.distinct import Distinct, distinct, groups
+from lm_jax.tokenizers.encoders import cores
+from lm_jax.tokenizers.threads import in_order
+from lm_jax.tokenizers.trained import (
+    END_OF_DOCUMENT,
+    UNKNOWN,
+    Canonical,
+    Ids,
+    boundary_ids,
+)
 
 END_OF_SENTENCE = "<eos>"
 # A word of the text that is written as one of these has a backslash before it in the
@@ -20,6 +29,11 @@ END_OF_SENTENCE = "<eos>"
 _NAMES = f"(?:{re.escape(END_OF_SENTENCE)}|{re.escape(END_OF_DOCUMENT)})"
 _WRITTEN = re.compile(rf"(?<!\S)(?=\\*{_NAMES}(?!\S))")
 _KEPT = re.compile(rf"\\\\*{_NAMES}")
+# White space that Arrow doesn't cut at.
+_BLANKS = (
+    "\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
+    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
 
 
 @dataclass(frozen=True)
@@ -46,8 +60,14 @@ class Words:
         the end of a document.
         """
         counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(_words(text, self.lowercase))
+
+        def cut(group: list[str]) -> Distinct:
+            return distinct([_ready(text, self.lowercase) for text in group])
+
+        for found in in_order(cut, groups(texts), cores()):
+            for word, count in zip(found.words, found.counts().tolist(), strict=True):
+                counts[word] += count
+        del counts[""]  # the word of a text that has none
         special = [UNKNOWN] * (UNKNOWN not in counts) + [END_OF_DOCUMENT] * end
         words = sorted(counts, key=lambda word: (-counts[word], word))
         if self.size is not None:
@@ -57,12 +77,16 @@ class Words:
         return WordTokenizer((*words, *special), self.lowercase, end)
 
 
-def _words(text: str, lowercase: bool) -> list[str]:
+def _ready(text: str, lowercase: bool) -> str:
+    """Write line ends as words, and all white space as ASCII has it."""
     if lowercase:
         text = text.lower()
+    for blank in _BLANKS[:4] if text.isascii() else _BLANKS:
+        if blank in text:
+            text = text.replace(blank, " ")
     if END_OF_SENTENCE in text or END_OF_DOCUMENT in text:
         text = _WRITTEN.sub(r"\\", text)
-    return text.replace("\n", f" {END_OF_SENTENCE} ").split()
+    return text.replace("\n", f" {END_OF_SENTENCE} ")
 
 
 def as_token(word: str) -> str:
@@ -124,23 +148,69 @@ class WordTokenizer:
 
     def encode(self, text: str) -> Int32[np.ndarray, " tokens"]:
         """Give the ids of the words and line ends of a text."""
-        words = _words(text, self.lowercase)
-        ids = map(self._id_of_word.get, words, repeat(self.unknown_id))
-        return np.fromiter(ids, np.int32, len(words))
+        return self.encode_all([text])[0]
+
+    def encode_all(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:
+        """Give the ids of each text."""
+        found = distinct([_ready(text, self.lowercase) for text in texts])
+        known, unknown = self._id_of_word, self.unknown_id
+        ids = np.array([known.get(w, unknown) for w in found.words], np.int32)
+        return np.split(ids[found.places], np.cumsum(found.lengths)[:-1])
 
     def canonical(self, text: str) -> str:
         """Give the words of a text with one space between them, and its line ends."""
         lines = (text.lower() if self.lowercase else text).split("\n")
         return "\n".join(" ".join(line.split()) for line in lines)
 
+    def canonical_of(
+        self, ids: Integer[np.ndarray, " tokens"], ends: list[int], lost: list[str]
+    ) -> Canonical | None:
+        """Measure `canonical` of documents by their ids alone.
+
+        Args:
+            ids: of all, the end of each included.
+            ends: where in `ids` each ends; the last may go on.
+            lost: what became <unk>, which a text may spell too.
+
+        Returns:
+            None where a line end is among them.
+        """
+        if "\n" in lost:
+            return None
+        word = self._is_word[ids]
+        spaces = word[:-1] & word[1:]
+        spaces[[end - 1 for end in ends if 0 < end < len(ids)]] = False
+        spelled = int(np.count_nonzero(ids == self.unknown_id)) - len(lost)
+        size = int(self._sizes[ids].sum()) + int(np.count_nonzero(spaces))
+        size += len(UNKNOWN) * spelled + sum(map(size_of, lost))
+        begins = len(ids) > 0 and ends[:1] != [0] and bool(word[0])
+        goes_on = len(ids) > max(ends, default=0) and bool(word[-1])
+        return Canonical(size, begins, goes_on)
+
+    @cached_property
+    def _is_word(self) -> Bool[np.ndarray, " vocab"]:
+        word = np.ones(self.vocab_size, bool)
+        word[list(boundary_ids(self))] = False
+        return word
+
+    @cached_property
+    def _sizes(self) -> Int64[np.ndarray, " vocab"]:
+        """The bytes of each word as it stands in a text; none of <unk> and the end."""
+        written = (size_of(_as_written(word)) for word in self.words)
+        sizes = np.fromiter(written, np.int64, self.vocab_size)
+        sizes[self.unknown_id] = 0
+        if self.end:
+            sizes[-1] = 0
+        return sizes
+
     def unspelled(self, text: str) -> list[str]:
         """Give the words that become <unk>, and line ends where none was trained on.
 
         An <unk> that the text itself spells is a word like others.
         """
-        known = self._id_of_word
-        words = _words(text, self.lowercase)
-        return [as_written(word) for word in words if word not in known]
+        words, places, _ = distinct([_ready(text, self.lowercase)])
+        lost = np.array([word not in self._id_of_word for word in words], bool)
+        return [as_written(words[i]) for i in places[lost[places]].tolist()]
 
     def decode(self, ids: Ids) -> str:
         """Join the words by spaces; <eos> becomes a line end."""

@@ -1,7 +1,9 @@
 """Subwords give back every text, wherever it is cut."""
 
+import random
 import re
 from collections import Counter
+from itertools import chain
 
 import pytest
 from hypothesis import example, given
@@ -10,8 +12,9 @@ from hypothesis import strategies as st
 from lm_jax.errors import UserError
 from lm_jax.text.known import SHIPPED
 from lm_jax.text.reading import blocks
-from lm_jax.tokenizers import Subwords
-from lm_jax.tokenizers.subwords import sample
+from lm_jax.tokenizers import Subwords, distinct
+from lm_jax.tokenizers import subwords as remembering
+from lm_jax.tokenizers.sampling import sample
 from tests.properties import quick
 from tests.tokenizers import ENGLISH, anything, texts
 
@@ -45,6 +48,29 @@ def test_subwords_can_be_cut_at_line_ends_and_before_spaces(subwords, a, b):
         left, right = (a + "\n", b) if start == "\n" else (a + "x", " " + b)
         parts = [*subwords.encode(left), *subwords.encode(right)]
         assert subwords.encode(left + right).tolist() == parts
+
+
+@quick
+@given(st.lists(anything, min_size=1, max_size=4))
+@example(["", "\n", "a▁ b", "  ▁\n\n x"])
+def test_words_that_are_remembered_have_sentencepieces_ids(subwords, parts):
+    """As many texts together, by either way to cut them, as line by line."""
+    for few in (1, 1 << 20):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(distinct, "_FEW", few)
+            patched.setattr(remembering, "_REMEMBERED", 3)
+            found = subwords.encode_all(parts)
+        assert [each.tolist() for each in found] == [
+            list(chain.from_iterable(plainly(subwords, text))) for text in parts
+        ]
+
+
+def plainly(subwords, text):
+    """What SentencePiece gives for each line, and the bytes of its own space sign."""
+    for k, clean in enumerate(text.split("▁")):
+        if k:
+            yield [subwords._pieces.piece_to_id(f"<0x{b:02X}>") for b in "▁".encode()]
+        yield from subwords._pieces.encode(re.findall("[^\n]*\n|[^\n]+", clean))
 
 
 def test_long_lines_are_cut_without_effect(subwords):
@@ -112,11 +138,12 @@ def test_no_text_is_told(text):
 
 
 @quick
-@given(st.lists(st.text(max_size=9)), st.integers(0, 60))
-def test_the_sample_keeps_its_budget_and_order(lines, budget):
-    kept = sample(lines, budget)
+@given(st.lists(st.text(max_size=9)), st.integers(0, 60), st.integers(1, 4))
+def test_the_sample_keeps_its_budget_and_order(lines, budget, size):
+    kept = sample([lines], budget)
     assert sum(len(line.encode()) for line in kept) <= budget
-    assert kept == sample(lines, budget)
+    groups = [lines[i : i + size] for i in range(0, len(lines), size)]
+    assert kept == sample(groups, budget)
     rest = iter(lines)
     assert all(line in rest for line in kept)
     if sum(len(line.encode()) for line in lines) <= budget:
@@ -125,7 +152,11 @@ def test_the_sample_keeps_its_budget_and_order(lines, budget):
 
 def test_the_sample_uses_its_budget_evenly():
     lines = [f"{i:09d}" for i in range(20_000)]
-    kept = sample(lines, 18_000)
+    kept = sample([lines[:7_000], lines[7_000:]], 18_000)
     assert sum(map(len, kept)) > 15_000
     places = Counter(int(line) // 5000 for line in kept)
     assert min(places.values()) > 0.2 * len(kept)
+    draw = random.Random(0).random
+    numbers = {line: draw() for line in lines}
+    left = numbers.keys() - set(kept)
+    assert max(map(numbers.get, kept)) < min(map(numbers.get, left))

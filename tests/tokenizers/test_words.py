@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_jax.errors import UserError
-from lm_jax.tokenizers import Words
+from lm_jax.text.splitting import Piece
+from lm_jax.tokenizers import Words, distinct
+from lm_jax.tokenizers.chunks import _documents, encode_chunk
 from tests.properties import quick
 
 
@@ -40,6 +42,53 @@ def test_what_no_word_spells_is_counted():
     words = Words(size=2).train(["a a b"])
     assert words.unspelled("a b\n<unk> 春\n") == ["b", "\n", "春", "\n"]
     assert Words().train(["a\nb"]).unspelled("a\nb") == []
+
+
+BLANKS = "".join(chr(i) for i in range(0x110000) if chr(i).isspace())
+spaced = st.text(st.sampled_from("ab春\\" + BLANKS), max_size=12) | st.sampled_from(
+    ["<eos>", "a <|end|>", "\\<eos>\n", "b\\<eos> <eos>b", "<unk>", " ", ""]
+)
+
+
+@quick
+@given(st.lists(spaced, min_size=1, max_size=4), st.booleans())
+def test_words_are_what_stands_between_white_space(texts, lowercase):
+    """As Python's own split has them, by either way to cut texts."""
+    for few in (1, 1 << 20):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(distinct, "_FEW", few)
+            tokenizer = Words(lowercase=lowercase).train(texts)
+            found = tokenizer.encode_all(texts)
+        for text, ids in zip(texts, found, strict=True):
+            lines = [line.split() for line in text.split("\n")]
+            assert tokenizer.canonical(text) == "\n".join(map(" ".join, lines))
+            assert tokenizer.decode(ids) == tokenizer.canonical(text)
+            assert len(ids) == sum(map(len, lines)) + len(lines) - 1
+            assert tokenizer.unspelled(f"{text} c\n") == ["c"] + ["\n"] * (
+                tokenizer.sentence_end_id is None
+            )
+
+
+@quick
+@given(
+    st.lists(st.tuples(spaced, st.booleans()), min_size=1, max_size=6), st.booleans()
+)
+def test_ids_tell_how_long_the_canonical_text_is(drawn, end):
+    """Of pieces of documents, some words of which are unknown, as the text itself."""
+    tokenizer = Words(size=4).train(["a a\n\n <unk> b春", "\\<eos>"], end=end)
+    pieces = [Piece("train", f"{text} ", last) for text, last in drawn]
+    found = encode_chunk(tokenizer, "<u1", pieces)
+    texts = [tokenizer.canonical(text) for text in _documents(pieces)]
+    assert found.coded.bytes == len("".join(texts).encode())
+    assert found.begins == (texts[0][:1] not in ("", "\n"))
+    assert found.goes_on == (not drawn[-1][1] and texts[-1][-1:] not in ("", "\n"))
+    lost = [word for text in texts for word in tokenizer.unspelled(text)]
+    assert found.coded.spelling == 8 * len("\0".join([*lost, ""]).encode())
+
+
+def test_half_a_character_is_a_word_like_others():
+    text = "a \ud800 b " * 2000
+    assert Words().train([text]).encode(text)[:3].tolist() == [0, 2, 1]
 
 
 def test_words_in_lower_case():
