@@ -20,20 +20,22 @@ from lm_jax.evaluation import Likelihood
 from lm_jax.experiment import Experiment
 from lm_jax.models import GlobalVectors, WordVectors
 from lm_jax.objectives import BagOfWords, GloVe, SkipGram
-from lm_jax.optimizers import AdamW
+from lm_jax.optimizers import AdamW, RMSProp
 from lm_jax.schedules import WarmupLinear
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Words
 
 corpus, words = Corpus("text8"), Words(size=15_000)
 contexts = WordContexts(corpus, words, window=5, targets=Noise(5, shared=32))
+adam = AdamW(weight_decay=0.0, clip=None)
 experiment = Experiment(
     data=contexts,
     model=WordVectors(width=100),
     objective=SkipGram(),
-    # Adam, because the gradients of a batch of thousands of words are added up at
-    # one place: word2vec's rate of 0.025 is for one word at a time.
-    optimizer=AdamW(weight_decay=0.0, clip=None),
+    # Adam's rates, because the gradients of a batch of thousands of words are added up
+    # at one place: word2vec's rate of 0.025 is for one word at a time. Without a mean
+    # of gradients, a step touches the words of its batch alone.
+    optimizer=RMSProp(clip=None),
     schedule=WarmupLinear(peak=1e-2),
     batch=4,
     budget="15 epochs",
@@ -41,12 +43,15 @@ experiment = Experiment(
 )
 variants = {
     "cbow": replace(experiment, objective=BagOfWords()),
-    "tree": replace(experiment, data=replace(contexts, targets=HuffmanTree())),
+    "tree": replace(
+        experiment, data=replace(contexts, targets=HuffmanTree()), optimizer=adam
+    ),
     "glove": replace(
         experiment,
         data=Cooccurrences(corpus, words, window=10),
         model=GlobalVectors(width=100),
         objective=GloVe(),
+        optimizer=adam,
         batch=2,
     ),
 }

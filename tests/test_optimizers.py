@@ -16,11 +16,12 @@ from lm_jax.optimizers import (
     AdamW,
     Lion,
     Muon,
+    RMSProp,
     transformation,
 )
 from tests.properties import slow_but
 
-ALL = [SGD(), AdamW(), Adadelta(), Adafactor(), Lion(), Muon()]
+ALL = [SGD(), AdamW(), RMSProp(), Adadelta(), Adafactor(), Lion(), Muon()]
 PARAMS = {
     "block_0": {"kernel": jnp.arange(12.0).reshape(3, 4) / 10, "scale": jnp.ones(3)},
     "embedding": -jnp.ones((5, 3)),
@@ -76,6 +77,7 @@ REFERENCES = [
         optax.lion(0.01, weight_decay=0.2, mask=MASK),
     ),
     (Adafactor(), optax.adafactor(0.01)),
+    (RMSProp(0.9, clip=None), optax.adam(0.01, 0.0, 0.9)),
 ]
 
 
@@ -246,6 +248,32 @@ def test_muon_is_jordans(iterations):
             x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
         found = -updates["block_0"]["kernel"] / (0.2 * max(kernel.shape) ** 0.5)
         np.testing.assert_allclose(found, x, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        SGD(),
+        RMSProp(),
+        SGD(momentum=0.0),
+        RMSProp(weight_decay=0.1),
+        RMSProp(l1=0.1),
+        RMSProp(towards_initial=0.1),
+    ],
+    ids=repr,
+)
+def test_what_is_still_stays_where_no_gradient_is(optimizer):
+    """And what isn't moves: by its momentum, or by what draws weights."""
+    rule = ours(optimizer)
+    updates, state = rule.update(gradients(), rule.init(PARAMS), PARAMS)
+    params = optax.apply_updates(PARAMS, updates)
+    none = jax.tree.map(jnp.zeros_like, PARAMS)
+    updates, after = rule.update(none, state, params)
+    moved = jax.tree.leaves(updates)
+    if not optimizer.still:
+        was, now = jax.tree.leaves(state), jax.tree.leaves(after)
+        moved += [a - b for a, b in zip(was, now, strict=True) if a.ndim]
+    assert optimizer.still != any(np.any(each) for each in moved)
 
 
 def test_adadelta_is_zeilers():

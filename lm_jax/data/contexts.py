@@ -315,10 +315,15 @@ def context_row(
     kept = np.flatnonzero(chosen)[:words]
     inputs = np.zeros(words, np.int32)
     inputs[: len(kept)] = ids[kept]
-    # Around the row, and behind its last word, there is no sentence.
-    sentence = np.full(words + 2 * window, -1)
-    sentence[window : window + len(kept)] = np.cumsum(ends[ids])[kept]
-    around = np.lib.stride_tricks.sliding_window_view(sentence, 2 * window + 1)
-    own, distance = around[:, [window]], np.abs(np.arange(-window, window + 1))
-    near = (around == own) & (own >= 0) & (distance <= reach[:, None]) & (distance > 0)
+    sentence = np.cumsum(ends[ids])[kept]
+    place, own = np.arange(len(kept)), reach[: len(kept)]
+    first = np.searchsorted(sentence, sentence) - place
+    last = np.searchsorted(sentence, sentence, "right") - 1 - place
+    distance = np.arange(-window, window + 1)
+    # Behind its last word, a row has nothing near.
+    near = np.zeros((words, len(distance)), bool)
+    near[: len(kept)] = (distance >= np.maximum(first, -own)[:, None]) & (
+        distance <= np.minimum(last, own)[:, None]
+    )
+    near[:, window] = False
     return {"inputs": inputs, "near": near}

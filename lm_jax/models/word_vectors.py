@@ -34,6 +34,7 @@ class WordVectors(Model):
     """
 
     causal: ClassVar[None] = None
+    tables: ClassVar[bool] = True
 
     width: int = within(SIZES, 100)
 
@@ -75,6 +76,7 @@ class GlobalVectors(Model):
     """
 
     causal: ClassVar[None] = None
+    tables: ClassVar[bool] = True
 
     width: int = within(SIZES, 100)
 

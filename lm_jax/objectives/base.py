@@ -24,6 +24,8 @@ class ObjectiveBase:
             where it doesn't matter.
         generates: whether a model that has learnt it writes text.
         learns_vectors: whether what is learnt are the vectors of words.
+        names: fields whose numbers are tokens or outputs that it looks up in a model of
+            tables alone.
         weighs: the field of the examples that is 0 wherever nothing counts; "" where
             no field tells.
         nothing: why a split may have no target that counts, and what to do then.
@@ -43,6 +45,7 @@ class ObjectiveBase:
     causal: ClassVar[bool | None] = None
     generates: ClassVar[bool] = False
     learns_vectors: ClassVar[bool] = False
+    names: ClassVar[tuple[str, ...]] = ()
     weighs: ClassVar[str] = ""
     nothing: ClassVar[str] = "no target of it counts. Use a longer text"
     tells: ClassVar[str] = ""

@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from lm_jax.bounds import within
 from lm_jax.objectives.base import ObjectiveBase
@@ -23,6 +23,7 @@ class _Neighbours(ObjectiveBase):
     may_read = ("noise", "noise_weight", "nodes", "turns")
     calls = {"__call__": (), "outputs": (), "vectors": ()}
     learns_vectors = True
+    names = ("inputs", "noise", "nodes")
     weighs = "near"
     nothing = (
         "no two known words of it stand in one line or document, near each other "
@@ -80,7 +81,9 @@ class SkipGram(_Neighbours):
         near = batch["near"]
         vectors = _apply(model, params, batch["inputs"])
         outputs, turns = _answers(model, params, batch)
-        products = banded_products(outputs, vectors, near.shape[-1] // 2)
+        reach = near.shape[-1] // 2
+        around = _apply(model, params, surroundings(batch["inputs"], reach))
+        products = banded_products(outputs, around, reach)
         decisions = (
             jax.nn.softplus(-turns[..., None] * products) * (turns != 0)[..., None]
         )
@@ -114,15 +117,16 @@ class BagOfWords(_Neighbours):
             Nats, over the number of words.
         """
         near = batch["near"]
-        vectors = _apply(model, params, batch["inputs"])
-        around = near.sum(-1, keepdims=True)
-        mean = banded_sums(near / jnp.maximum(around, 1), vectors)
+        ids = surroundings(batch["inputs"], near.shape[-1] // 2)
+        count = near.sum(-1, keepdims=True)
+        around = _apply(model, params, ids)
+        mean = banded_sums(near / jnp.maximum(count, 1), around)
         outputs, turns = _answers(model, params, batch)
         products = (outputs * mean[:, :, None]).sum(-1)
         nats = (jax.nn.softplus(-turns * products) * (turns != 0)).sum(-1)
         if "noise" in batch:
             nats += _noise_nats(model, params, batch, mean)
-        predicted = around[..., 0] > 0
+        predicted = count[..., 0] > 0
         total, weight = (nats * predicted).sum(), predicted.sum().astype(jnp.float32)
         return Sums(total, weight, {"nats": total}, carry)
 
@@ -142,6 +146,7 @@ class GloVe(ObjectiveBase):
     reads = ("inputs", "contexts", "counts")
     calls = {"log_counts": (), "vectors": ()}
     learns_vectors = True
+    names = ("inputs", "contexts")
     weighs = "counts"
     nothing = (
         "no two known words of it meet in one line or document (data.window). Use a "
@@ -229,54 +234,61 @@ def _pairs(
     return sum(shifted, start=jnp.zeros(near.shape[:2]))
 
 
+def surroundings(
+    ids: Int[Array, "batch words"], reach: int
+) -> Int[Array, "batch k seen"]:
+    """Give each block of words with `reach` words before and after it.
+
+    Beyond the row stands some word. Vectors are looked up of these: to cut them out of
+    those of the row takes longer than to look up a few of them again.
+    """
+    words = ids.shape[1]
+    missing = -words % _BLOCK
+    padded = jnp.pad(ids, ((0, 0), (reach, missing + reach)))
+    begins = jnp.arange(0, words + missing, _BLOCK)
+    return padded[:, begins[:, None] + jnp.arange(_BLOCK + 2 * reach)]
+
+
 def banded_products(
     outputs: Float[Array, "batch words depth width"],
-    vectors: Float[Array, "batch words width"],
+    around: Float[Array, "batch k seen width"],
     reach: int,
 ) -> Float[Array, "batch words depth around"]:
     """Multiply the outputs of each word i with the vectors from i - reach to i + reach.
 
-    Beyond the row, products are 0. Blocks of words meet all vectors that any
-    of them needs in one product of matrices, and the band is cut out of it: a
-    third of the time of as many shifted products (two CPU cores, jax 0.12).
+    Blocks of words meet all vectors that any of them needs in one product of matrices,
+    and the band is cut out of it: a third of the time of as many shifted products (two
+    CPU cores, jax 0.12).
+
+    Args:
+        outputs: of the words of a row.
+        around: the vectors of their `surroundings`.
+        reach: how far they look.
     """
     batch, words, depth, width = outputs.shape
     blocks = _blocks(outputs.reshape(batch, words, -1))
     blocks = blocks.reshape(*blocks.shape[:2], _BLOCK * depth, width)
-    products = jnp.einsum("bksw,bktw->bkst", blocks, _surroundings(vectors, reach))
+    products = jnp.einsum("bksw,bktw->bkst", blocks, around)
     products = products.reshape(*products.shape[:2], _BLOCK, depth, -1)
     band = _band(jnp.swapaxes(products, 2, 3), reach)
     return jnp.moveaxis(band, 3, 2).reshape(batch, -1, depth, 2 * reach + 1)[:, :words]
 
 
 def banded_sums(
-    weights: Float[Array, "batch words around"],
-    vectors: Float[Array, "batch words width"],
+    weights: Float[Array, "batch words near"],
+    around: Float[Array, "batch k seen width"],
 ) -> Float[Array, "batch words width"]:
-    """Add the vectors around each word, weighted."""
-    reach = weights.shape[-1] // 2
-    matrix = _unband(_blocks(weights), reach)
-    sums = jnp.einsum("bkst,bktw->bksw", matrix, _surroundings(vectors, reach))
-    return sums.reshape(vectors.shape[0], -1, vectors.shape[-1])[:, : vectors.shape[1]]
+    """Add the vectors around each word, weighted; see `banded_products`."""
+    batch, words, near = weights.shape
+    matrix = _unband(_blocks(weights), near // 2)
+    sums = jnp.einsum("bkst,bktw->bksw", matrix, around)
+    return sums.reshape(batch, -1, around.shape[-1])[:, :words]
 
 
 def _blocks(rows: Float[Array, "batch words n"]) -> Float[Array, "batch k block n"]:
     missing = -rows.shape[1] % _BLOCK
     padded = jnp.pad(rows, ((0, 0), (0, missing), (0, 0)))
     return padded.reshape(rows.shape[0], -1, _BLOCK, rows.shape[-1])
-
-
-def _surroundings(
-    vectors: Float[Array, "batch words width"], reach: int
-) -> Float[Array, "batch k seen width"]:
-    """Give each block with `reach` vectors before and after it, zeros beyond."""
-    beside = -(-reach // _BLOCK)  # Whole blocks, of which the nearest part is kept.
-    margin = beside * _BLOCK
-    own = _blocks(vectors)
-    padded = jnp.pad(own, ((0, 0), (beside, beside), (0, 0), (0, 0)))
-    parts = [padded[:, i : i + own.shape[1]] for i in range(2 * beside + 1)]
-    joined = jnp.concatenate(parts, axis=2)
-    return joined[:, :, margin - reach : margin + _BLOCK + reach]
 
 
 def _band(

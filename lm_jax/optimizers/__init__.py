@@ -2,12 +2,12 @@
 
 from lm_jax.optimizers.adafactor import Adafactor
 from lm_jax.optimizers.base import OptimizerBase
-from lm_jax.optimizers.elementwise import SGD, Adadelta, AdamW, Lion
+from lm_jax.optimizers.elementwise import SGD, Adadelta, AdamW, Lion, RMSProp
 from lm_jax.optimizers.gradual import begun
 from lm_jax.optimizers.muon import Muon
 from lm_jax.optimizers.rule import transformation
 
-Optimizer = SGD | AdamW | Adadelta | Adafactor | Lion | Muon
+Optimizer = SGD | RMSProp | AdamW | Adadelta | Adafactor | Lion | Muon
 
 __all__ = [
     "SGD",
@@ -18,6 +18,7 @@ __all__ = [
     "Muon",
     "Optimizer",
     "OptimizerBase",
+    "RMSProp",
     "begun",
     "transformation",
 ]

@@ -49,6 +49,14 @@ class OptimizerBase:
     direction: ClassVar[Any]
     products: ClassVar[bool] = False
     """Whether a direction multiplies matrices."""
+    rests: ClassVar[Any] = False
+    """Whether a gradient of 0 has no direction, and leaves statistics as they are."""
+
+    @property
+    def still(self) -> bool:
+        """Whether a gradient of 0 leaves weights and statistics as they are."""
+        draws = self.weight_decay or self.towards_initial or self.l1
+        return self.rests and not draws and self.max_norms == FREE
 
     def __post_init__(self) -> None:
         """Refuse numbers that train nothing or climb."""

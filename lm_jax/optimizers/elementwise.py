@@ -1,13 +1,14 @@
 """Optimizers that look at each number of a parameter alone."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import optax
 
 from lm_jax.bounds import within
 from lm_jax.errors import UserError
 from lm_jax.optimizers.base import OptimizerBase
+from lm_jax.optimizers.mean_squares import by_rows
 from lm_jax.optimizers.rounded import rounded
 
 Kept = Literal["float32", "bfloat16"]
@@ -30,6 +31,11 @@ class SGD(OptimizerBase):
         if self.momentum == 0.0:
             return optax.identity()
         return optax.trace(self.momentum, self.nesterov)
+
+    @property
+    def rests(self) -> bool:
+        """Without momentum, it has no statistics."""
+        return self.momentum == 0.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,28 @@ class Adadelta(OptimizerBase):
     def direction(self) -> optax.GradientTransformation:
         """Gradients to an uphill direction of unit learning rate."""
         return optax.scale_by_adadelta(self.rho, self.epsilon)
+
+
+@dataclass(frozen=True)
+class RMSProp(OptimizerBase):
+    """Gradients over the root of their mean square: Adam without a mean of gradients.
+
+    Hinton 2012, with Adam's correction of the first steps. The mean of a row whose
+    gradient is 0 waits, and decays all at once when there is one: so a step over the
+    rows of a table that a batch names is a step over all of them.
+
+    Attributes:
+        decay: of the mean of squared gradients.
+        epsilon: added to its root.
+    """
+
+    decay: float = within("(0, 1)", 0.999)
+    epsilon: float = within("(0, inf)", 1e-8)
+    rests: ClassVar[bool] = True
+
+    def direction(self) -> optax.GradientTransformation:
+        """Gradients to an uphill direction of unit learning rate."""
+        return by_rows(self.decay, self.epsilon)
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,7 @@ class WordTokenizer:
     @cached_property
     def _sizes(self) -> Int64[np.ndarray, " vocab"]:
         """The bytes of each word as it stands in a text; none of <unk> and the end."""
-        written = (size_of(_as_written(word)) for word in self.words)
+        written = (size_of(as_written(word)) for word in self.words)
         sizes = np.fromiter(written, np.int64, self.vocab_size)
         sizes[self.unknown_id] = 0
         if self.end:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -14,6 +15,7 @@ from lm_jax.distributed import several
 from lm_jax.training.guards import CompileGuard
 from lm_jax.training.memory import check_plan, temporary_if_large
 from lm_jax.training.resolved import Setup
+from lm_jax.training.rows import on_rows
 from lm_jax.training.scoring import compile_evaluation, compile_told
 from lm_jax.training.state import TrainState
 from lm_jax.training.step import Constants, make_train_step
@@ -159,23 +161,39 @@ def _as_it_is(params: Any) -> Any:
 
 def _step_of(setup: Setup) -> Callable:
     experiment = setup.experiment
+    together, rows = experiment.execution.together > 1, _by_rows(setup)
 
     def step(state: TrainState, batch: dict, constants: Constants):
-        return make_train_step(
-            setup.model,
-            experiment.objective,
-            setup.transformation,
-            setup.curve,
-            seed=constants.seed,
-            accumulate=experiment.execution.accumulate,
-            average=running(experiment.average),
-            frozen=setup.frozen,
-            begins=setup.begins,
-            view=setup.view,
-            # Of several states a condition computes both sides.
-            products=experiment.optimizer.products or experiment.execution.together > 1,
-            skip=experiment.skip_bad_steps,
-            guide=setup.guide(constants.guide),
-        )(state, batch)
+        def make(model: nn.Module) -> Callable:
+            return make_train_step(
+                model,
+                experiment.objective,
+                setup.transformation,
+                setup.curve,
+                seed=constants.seed,
+                accumulate=experiment.execution.accumulate,
+                average=running(experiment.average),
+                frozen=setup.frozen,
+                begins=setup.begins,
+                view=setup.view,
+                # Of several states a condition computes both sides; and of a few rows
+                # it costs more than it saves.
+                products=experiment.optimizer.products or together or rows,
+                skip=experiment.skip_bad_steps,
+                guide=setup.guide(constants.guide),
+            )
+
+        if rows:
+            names = experiment.objective.names
+            return on_rows(make, setup.model, names)(state, batch)
+        return make(setup.model)(state, batch)
 
     return setup.near(step)
+
+
+def _by_rows(setup: Setup) -> bool:
+    """Whether a step over the rows that a batch names is one over the whole tables."""
+    others = (running(setup.experiment.average), setup.begins, setup.view)
+    plain = all(each is None for each in others)
+    whole = plain and not any(jax.tree.leaves(setup.frozen)) and setup.mesh.size == 1
+    return whole and setup.model.tables and setup.experiment.optimizer.still

@@ -18,6 +18,7 @@ from lm_jax.objectives.word_vectors import (
     SkipGram,
     banded_products,
     banded_sums,
+    surroundings,
 )
 from tests.properties import quick
 
@@ -141,10 +142,14 @@ def test_bands_equal_a_loop(words, reach):
     weights = rng.normal(size=(2, words, 2 * reach + 1)).astype("f4")
     padded = np.pad(vectors, ((0, 0), (reach, reach), (0, 0)))
     around = np.stack([padded[:, i : i + 2 * reach + 1] for i in range(words)], 1)
-    found = banded_products(jnp.array(outputs), jnp.array(vectors), reach)
+    # Beyond the row stands word 0, which is nothing here.
+    table = np.concatenate([np.zeros((1, WIDTH), "f4"), *vectors])
+    ids = jnp.arange(1, 2 * words + 1).reshape(2, words)
+    seen = jnp.array(table)[surroundings(ids, reach)]
+    found = banded_products(jnp.array(outputs), seen, reach)
     expected = np.einsum("bidw,bikw->bidk", outputs, around)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    summed = banded_sums(jnp.array(weights), jnp.array(vectors))
+    summed = banded_sums(jnp.array(weights), seen)
     expected = np.einsum("bik,bikw->biw", weights, around)
     np.testing.assert_allclose(summed, expected, atol=1e-4)
 
