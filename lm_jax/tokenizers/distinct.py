@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 # Of a group: more of the words have then been seen before.
-_CHARACTERS = 1 << 22
+_CHARACTERS = 1 << 21
 # Below this, Arrow's calls cost more than they give.
 _FEW = 1 << 12
 

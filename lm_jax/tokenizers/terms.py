@@ -2,12 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
 from operator import index
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
@@ -21,6 +20,7 @@ _STOPWORDS = (
 )
 STOPWORDS = frozenset(_STOPWORDS.split())
 """Those of Lucene's EnglishAnalyzer."""
+_POSSESSIVE = re.compile("['\u2019]s$")
 # Marks inside a word are of it (3.5, u.s.a), as in Unicode's rules for words (UAX 29).
 _WORD = re.compile(r"\w+(?:['\u2019.]\w+|(?<=\d),(?=\d)\w+)*")
 
@@ -73,28 +73,12 @@ class TermTokenizer:
 
     def terms(self, text: str) -> list[str]:
         """Give the terms of a text, known or not."""
-        words = (re.sub("['\u2019]s$", "", w) for w in _WORD.findall(text.lower()))
-        kept = (w for w in words if self.stopwords or w not in STOPWORDS)
-        return [self._stems(w) for w in kept] if self.stem else list(kept)
+        words = _WORD.findall(text.lower())
+        return [term for term in map(self._terms.__getitem__, words) if term]
 
     @cached_property
-    def _stems(self) -> Any:
-        try:
-            from nltk.stem.porter import PorterStemmer
-        except ImportError as error:
-            raise UserError(
-                "Terms(stem=True) needs nltk: pip install 'lm-jax[retrieval]'. Or use "
-                "Terms(stem=False)."
-            ) from error
-        stem, known = PorterStemmer(PorterStemmer.ORIGINAL_ALGORITHM).stem, {}
-
-        def stemmed(word: str) -> str:
-            if word not in known:
-                # Words of one or two letters have no ending (Porter's own program).
-                known[word] = stem(word) if len(word) > 2 else word
-            return known[word]
-
-        return stemmed
+    def _terms(self) -> "_Terms":
+        return _Terms(self.stopwords, _stemmer() if self.stem else None)
 
     @property
     def vocab_size(self) -> int:
@@ -153,3 +137,31 @@ class TermTokenizer:
         silent = (self.unknown_id, self.end_id)
         spelled = (f" {word}".encode() for word in self.words)
         return [b"" if i in silent else text for i, text in enumerate(spelled)]
+
+
+class _Terms(dict[str, str]):
+    """The term of each word that was met; "" is none."""
+
+    def __init__(self, stopwords: bool, stem: Callable[[str], str] | None):
+        self._stopwords, self._stem = stopwords, stem
+
+    def __missing__(self, word: str) -> str:
+        term = _POSSESSIVE.sub("", word)
+        if term in STOPWORDS and not self._stopwords:
+            term = ""
+        # Words of one or two letters have no ending (Porter's own program).
+        elif self._stem is not None and len(term) > 2:
+            term = self._stem(term)
+        self[word] = term
+        return term
+
+
+def _stemmer() -> Callable[[str], str]:
+    try:
+        from nltk.stem.porter import PorterStemmer
+    except ImportError as error:
+        raise UserError(
+            "Terms(stem=True) needs nltk: pip install 'lm-jax[retrieval]'. Or use "
+            "Terms(stem=False)."
+        ) from error
+    return PorterStemmer(PorterStemmer.ORIGINAL_ALGORITHM).stem
