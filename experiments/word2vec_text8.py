@@ -6,8 +6,8 @@ Run:     ./launch.sh train experiments/word2vec_text8.py
 Expect:  a minute or two each on two CPU cores. `bench vectors` trains much the
          same on the first 5 MB beside gensim: words that come 5 times or more,
          and GloVe's weights full from a count of 10, not 100. WordSim-353
-         there, 3 seeds: skip-gram 0.499 +- 0.020 (gensim 0.493 +- 0.012), CBOW
-         0.469 +- 0.003 (gensim 0.370 +- 0.006), GloVe 0.335 +- 0.029
+         there, 3 seeds: skip-gram 0.503 +- 0.017 (gensim 0.493 +- 0.012), CBOW
+         0.473 +- 0.010 (gensim 0.370 +- 0.006), GloVe 0.335 +- 0.029
          (experiments/results/bench_vectors.txt)
 Source:  Mikolov et al. 2013a and b; Pennington et al. 2014
 Data:    $LM_JAX_DATA/text8 (text8.prefix.gz: the first 6.9 MB of text8)

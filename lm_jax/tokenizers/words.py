@@ -35,6 +35,9 @@ _BLANKS = (
     "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
 
+# More are not kept busy by one that reads.
+_THREADS = 4
+
 
 @dataclass(frozen=True)
 class Words:
@@ -64,7 +67,7 @@ class Words:
         def cut(group: list[str]) -> Distinct:
             return distinct([_ready(text, self.lowercase) for text in group])
 
-        for found in in_order(cut, groups(texts), cores()):
+        for found in in_order(cut, groups(texts), min(cores(), _THREADS)):
             for word, count in zip(found.words, found.counts().tolist(), strict=True):
                 counts[word] += count
         del counts[""]  # the word of a text that has none
