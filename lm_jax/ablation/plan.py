@@ -111,6 +111,7 @@ class Plan:
             None runs one after another on all of it.
         together: seeds of a variant that one program trains at once; None trains each
             alone.
+        on: the kind of cluster that trains each cell as a job; None trains them here.
     """
 
     folder: Path
@@ -118,6 +119,7 @@ class Plan:
     variants: tuple[Variant, ...]
     workers: int | None = None
     together: int | None = None
+    on: str | None = None
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:

@@ -40,6 +40,7 @@ def written(plan: Plan) -> dict[str, Any]:
         "study": plan.study.written(),
         "workers": plan.workers,
         "together": plan.together,
+        "on": plan.on,
         "variants": variants,
         "points": list(plan.points),
         "cells": cells,
@@ -81,7 +82,7 @@ def check_same(plan: Plan, any_code: bool = False) -> None:
     changes = list(_changes(before, now))
     if not any_code:
         changes += _changed_code(before["code"], now["code"])
-        for name in ("workers", "together"):
+        for name in ("workers", "together", "on"):
             there, here = before.get(name), now[name]
             if there != here:
                 changes += [f"--{name}: {there} there, {here} now"]

@@ -18,6 +18,7 @@ Word = Literal[
     "missing",
     "stopped",
     "running",
+    "queued",
     "failed",
     "diverged",
     "pruned",
@@ -32,7 +33,7 @@ class State(NamedTuple):
     Attributes:
         word: "ended" is the only one that counts: with the recipe, the seed and the
             code of the plan, to its last step. "diverged" and "pruned", by halving, are
-            said of trials alone.
+            said of trials alone; "queued" of what a cluster has, or will be sent.
         told: what more is to be said, or "".
     """
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -23,12 +23,16 @@ from lm_jax.files import given_path
 from lm_jax.platform import called
 from lm_jax.report.objects import as_object
 from lm_jax.runs.display import Display
+from lm_jax.scaling.needs import Needs
+from lm_jax.scaling.slurm import check_here
 from lm_jax.statistics import words
 from lm_jax.statistics.report import Report
 from lm_jax.sweeping.checks import check_together
 from lm_jax.sweeping.preview import lines, preview
 from lm_jax.sweeping.shares import shares
-from lm_jax.sweeping.sweep import carry_out
+from lm_jax.sweeping.submitted import Submitted
+from lm_jax.sweeping.sweep import carry_out, to_submit
+from lm_jax.words import flag_of
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,14 @@ class Options:
     together: int | None = None
     """Seeds of a variant that one program trains at once: faster where a step is too
     small for the machine (`bench seeds` measures it); each alone if not given."""
+    on: Literal["slurm", "kubernetes"] | None = None
+    """Train each cell as a job of a cluster: a task of an array, or an index of a Job.
+    None is waited for: the same command gathers, and submits again what failed."""
+    at_once: int | None = None
+    """Cells that may be trained at once; the cluster's limit if not given."""
+    needs: Annotated[Needs, tyro.conf.arg(name="")] = Needs()
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print what --on would submit, and submit nothing."""
     preview: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Say what it will cost, by a few measured steps; nothing is trained."""
     json: AsJson = False
@@ -92,6 +104,12 @@ def _swept(options: Options, args: list[str]) -> tuple[int, Report | None]:
     display = Display(0)
     plan = matched(planned(options), display.work)
     display.close()
+    submitted = None
+    if options.on is not None:
+        submitted = Submitted(plan, options.needs, options.at_once)
+    if submitted is not None and options.dry_run:
+        print(to_submit(plan, submitted), end="")
+        return 0, None
     trials = f" after {len(plan.trials)} trials" if plan.trials else ""
     display.header(
         f"{plan.folder}: {len(plan.cells)} runs{trials}",
@@ -103,13 +121,17 @@ def _swept(options: Options, args: list[str]) -> tuple[int, Report | None]:
         if plan.workers is not None or plan.together is not None:
             print("It is measured one run after another, on the whole machine.")
         return 0, None
-    report = carry_out(plan, display)
+    report = carry_out(plan, display, submitted)
     if report.signal is not None:
         print("Stopped and saved. To go on:")
         print(f"  {called()} sweep {shlex.join(args)}")
         return (130 if report.signal == signal.SIGINT else 0), report
     print()
     print("\n".join(words.lines(report)))
+    if report.lacking and submitted is not None:
+        print("The same command gathers what ended, and submits again what failed.")
+        failed = [run for run in report.lacking if report.states[run].word == "failed"]
+        return (1 if failed else 0), report
     if report.lacking:
         print("What failed or is missing is taken up again by the same command.")
     return (1 if report.lacking else 0), report
@@ -135,6 +157,7 @@ def planned(options: Options) -> Plan:
         UserError: it isn't sound.
     """
     check_together(options.workers, options.together)
+    _check_cluster(options)
     if options.workers is not None:
         shares(options.workers)  # refuses what can't be divided
     file = load_file(options.file)
@@ -149,7 +172,38 @@ def planned(options: Options) -> Plan:
     experiments, against = over_grid(chosen, options.grid, program)
     known = {k: v for k, v in study.published.items() if k in against}
     plan = make_plan(experiments, folder, replace(study, published=known), against)
-    return replace(plan, workers=options.workers, together=options.together)
+    if study.search == "halving" and options.on is not None:
+        raise UserError(
+            "study.search='halving' stops trials by those before them, and --on begins "
+            'all at once. Leave out --on, or let the study search at "random".'
+        )
+    return replace(
+        plan, workers=options.workers, together=options.together, on=options.on
+    )
+
+
+def _check_cluster(options: Options) -> None:
+    """Refuse what means nothing on a cluster, or nothing without one.
+
+    Raises:
+        UserError: saying which.
+    """
+    cluster = ("at_once", "needs", "dry_run")
+    said = [name for name in cluster if getattr(options, name) not in (None, False)]
+    said = [name for name in said if getattr(options, name) != Needs()]
+    if options.on is None and said:
+        raise UserError(
+            f"{flag_of([said[0]])} is for cells that a cluster trains: give --on too."
+        )
+    if options.on is not None and (options.workers or options.together):
+        raise UserError(
+            "--workers and --together share this machine, and --on takes others: give "
+            "one of them."
+        )
+    if options.at_once is not None and options.at_once < 1:
+        raise UserError(f"--at-once {options.at_once}: give 1 or more.")
+    if options.on == "slurm" and not options.dry_run:
+        check_here()
 
 
 def _study(file: File) -> Study:

@@ -26,8 +26,10 @@ from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.sinks import check_sinks
 from lm_jax.scaling.jobs import JOBS
 from lm_jax.scaling.launching import described, launch
+from lm_jax.scaling.needs import Needs
 from lm_jax.scaling.place import FLAGS, Place, place_of
 from lm_jax.scaling.pods import of_metadata
+from lm_jax.scaling.slurm import submit
 from lm_jax.scaling.taking_part import taking_part
 from lm_jax.training.counting import count_run
 from lm_jax.training.profiling import Profile
@@ -64,7 +66,9 @@ tell it by themselves, and what is said here wins:
   --coordinator HOST:PORT   where process 0 waits for the others
   --timeout SECONDS         that any wait may take, a step too; 600 if not given
   --dry-run                 print what would be run, and run nothing
-  --on slurm|tpu|kubernetes with --dry-run: a text that starts it there
+  --on slurm                submit it as a job of SLURM, one process a machine;
+                            with --slurm "partition=a100 time=12:00:00", --gpus N
+  --on slurm|tpu|kubernetes with --dry-run: print the text that starts it there
 
 --profile FIRST:LAST traces these steps, as in --profile 10:13, for XProf and
 Perfetto: the trace lies in the run, and what shows it is said. It waits for the
@@ -80,8 +84,11 @@ def main(args: list[str]) -> int:
     machines, args = taken("--on", args, f"one of {', '.join(JOBS)}")
     dry, args = "--dry-run" in args, [arg for arg in args if arg != "--dry-run"]
     place = place_of(said, {**of_metadata(os.environ), **os.environ})
-    if dry or machines is not None:
-        return _print_launch(place or Place(), args, dry, machines)
+    if machines is not None:
+        return _start_elsewhere(place or Place(), args, dry, machines)
+    if dry:
+        print("\n".join(described(place or Place(), ["train", *args], _run_of(args))))
+        return 0
     if place is not None and place.process is None:
         return launch(place, ["train", *args], _run_of(args))
     with taking_part(place):
@@ -106,22 +113,34 @@ def _run_of(args: list[str]) -> Path:
     return run or named.run
 
 
-def _print_launch(
-    place: Place, args: list[str], dry: bool, machines: str | None
-) -> int:
-    """Print what would be run, here or on machines of others."""
-    words, run = ["train", *args], _run_of(args)
-    if machines is None:
-        print("\n".join(described(place, words, run)))
-        return 0
+def _start_elsewhere(place: Place, args: list[str], dry: bool, machines: str) -> int:
+    """Start a run on machines of others, or print what would."""
+    needs, args = _needs(args)
+    run = _run_of(args)
     if machines not in JOBS:
         raise UserError(f"--on {machines} is none of those.{nearest(machines, JOBS)}")
-    if not dry:
+    text = JOBS[machines](place, ["train", *args], run, needs)
+    if dry:
+        print(text, end="")
+    elif machines == "slurm":
+        print(f"SLURM has {run} as job {submit(text)}.")
+    else:
         raise UserError(
             f"--on {machines} only prints what starts a run: add --dry-run."
         )
-    print(JOBS[machines](place, words, run), end="")
     return 0
+
+
+def _needs(args: list[str]) -> tuple[Needs, list[str]]:
+    """What is said of the machines, and the other arguments."""
+    gpus, args = taken("--gpus", args, "a number")
+    slurm, args = taken("--slurm", args, "options of sbatch")
+    image, args = taken("--image", args, "a container image")
+    if gpus is not None and not gpus.isdigit():
+        raise UserError(f"--gpus {gpus}: give a whole number.")
+    said = {"gpus": gpus and int(gpus), "slurm": slurm, "image": image}
+    given: dict[str, Any] = {k: v for k, v in said.items() if v is not None}
+    return Needs(**given), args
 
 
 def _train(args: list[str]) -> int:

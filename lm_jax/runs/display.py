@@ -66,6 +66,10 @@ class Display:
         self._work: tuple[str, float] | None = None  # description, time of its start
         self._work_shown = False
 
+    def expect(self, total_steps: int) -> None:
+        """Say how long the training is, where that is known only now."""
+        self._total = total_steps
+
     def header(self, title: str, rows: list[tuple[str, str]]) -> None:
         """A title and a listing of names and values; long values are wrapped."""
         self._print(Text(self._harmless(title), style="bold"))

@@ -16,6 +16,7 @@ from lm_jax.training.resolved import Setup
 from lm_jax.training.run import train_run
 from lm_jax.training.setup import set_up
 
+FAILED = "failed.log"
 # Runs a cell in its directory, to its end or until a signal, which it gives.
 Launch = Callable[[Cell, Display], int | None]
 
@@ -52,6 +53,7 @@ def run_cell(cell: Cell, display: Display, warm: Warm | None = None) -> int | No
     """
     fresh = not has_checkpoint(cell.run)
     setup = set_up(cell.experiment, progress=display.work, fresh=fresh, run=cell.run)
+    display.expect(setup.total)
     compiled = None if warm is None else warm.compiled(cell, setup)
     prune = pruner_of(cell)
     return train_run(cell.experiment, cell.run, setup, display, compiled, prune).signal
@@ -63,10 +65,12 @@ class Tried(NamedTuple):
     Attributes:
         signal: that stopped it, if one did.
         failed: why it came to nothing; "" where it didn't.
+        kept: whether the run keeps more about that.
     """
 
     signal: int | None
     failed: str = ""
+    kept: bool = False
 
 
 def attempt(run: Path, launch: Callable[[], int | None]) -> Tried:
@@ -82,12 +86,12 @@ def attempt(run: Path, launch: Callable[[], int | None]) -> Tried:
         return Tried(None, str(error))
     except Exception as error:  # a fault of ours
         log = keep_log(run, "".join(traceback.format_exception(error)))
-        return Tried(None, f"{type(error).__name__}: {error} ({log})")
+        return Tried(None, f"{type(error).__name__}: {error} ({log})", kept=True)
 
 
 def keep_log(run: Path, text: str) -> Path:
     """Keep in a run what is known of a fault of ours; gives the file."""
-    log = run / "failed.log"
+    log = run / FAILED
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(text, "utf-8")
     return log

@@ -13,6 +13,7 @@ from lm_jax.ablation.plan_file import PLAN, check_same, claim_plan, read_plan
 from lm_jax.ablation.states import State, state_of
 from lm_jax.ablation.study import Study
 from lm_jax.ablation.tune import Chosen, choose, keep_chosen, trial_state, tuned
+from lm_jax.errors import UserError
 from lm_jax.files import given_path
 from lm_jax.platform import devices as all_devices
 from lm_jax.runs.code import own_code
@@ -31,6 +32,7 @@ from lm_jax.sweeping.checks import (
 from lm_jax.sweeping.live import Board, row
 from lm_jax.sweeping.shares import Share, shares
 from lm_jax.sweeping.side_by_side import SideBySide
+from lm_jax.sweeping.submitted import Submitted
 from lm_jax.sweeping.together import Together
 from lm_jax.sweeping.work import TO_RUN, Work, one_after_another
 from lm_jax.training.guards import Interrupt
@@ -70,7 +72,11 @@ def sweep(
     return carry_out(matched(plan, display.work), display)
 
 
-def carry_out(plan: Plan, display: Display, launch: Launch | None = None) -> Report:
+def carry_out(
+    plan: Plan,
+    display: Display,
+    launch: Launch | Submitted | None = None,
+) -> Report:
     """Do what is left of a plan, and report.
 
     What is tuned is tuned first; then all variants are trained with what was best.
@@ -78,7 +84,8 @@ def carry_out(plan: Plan, display: Display, launch: Launch | None = None) -> Rep
     Args:
         plan: of the sweep.
         display: what a person sees.
-        launch: trains a cell; `run_cell`, if none is given. One after another only.
+        launch: trains a cell, one after another only; or has all of them trained
+            elsewhere, and waits for none. `run_cell`, if none is given.
 
     Raises:
         UserError: as `sweep`.
@@ -106,12 +113,35 @@ def carry_out(plan: Plan, display: Display, launch: Launch | None = None) -> Rep
     return make_report(plan, states, chosen, stopped)
 
 
+def to_submit(plan: Plan, submitted: Submitted) -> str:
+    """What `carry_out` would submit now; nothing is changed.
+
+    Raises:
+        UserError: nothing is left to be submitted.
+    """
+    states, chosen = look(plan, _sources(plan))
+    tuning = chosen is None and bool(plan.trials)
+    left = [
+        cell
+        for cell, state in states.items()
+        if state.word in TO_RUN and (cell.trial is not None or not tuning)
+    ]
+    if not (cells := submitted.left(left)):
+        raise UserError(f"{plan.folder}: nothing is left to submit.")
+    return submitted.text(cells)
+
+
 @contextmanager
 def _doing(
-    plan: Plan, launch: Launch | None, given: list[Share], display: Display
+    plan: Plan,
+    launch: Launch | Submitted | None,
+    given: list[Share],
+    display: Display,
 ) -> Iterator[Callable[[Work, tuple[Cell, ...]], int | None]]:
     """What runs some cells of a plan: here, or in processes that end with this one."""
-    if isinstance(display, Board) and plan.together:
+    if isinstance(launch, Submitted):
+        yield launch.do
+    elif isinstance(display, Board) and plan.together:
         yield Together(plan.together, display).do
     elif isinstance(display, Board):
         with SideBySide(plan.folder, given, display) as processes:
@@ -139,22 +169,29 @@ def _begin(
         UserError: the folder holds another sweep, or other runs; the disk is too small.
     """
     new = not (plan.folder / PLAN).exists()
-    states = {c: trial_state(c, state_of(c, sources)) for c in plan.trials}
-    chosen = choose(plan, states) if plan.trials else None
-    if chosen is not None:
-        states |= _at_best(plan, chosen, sources)
-    elif plan.trials:
-        # Their recipes are not known yet.
-        states |= {cell: State("missing") for cell in plan.cells}
-    else:
-        states |= {cell: state_of(cell, sources) for cell in plan.cells}
+    states, chosen = look(plan, sources)
     left = [cell for cell, state in states.items() if state.word in TO_RUN]
     if not new:
         check_same(plan, any_code=not left)
     check_folder(states, new)
     check_disk(plan, left, resolved, existing(plan.folder))
     claim_plan(plan, any_code=not left)
+    if chosen is not None:
+        keep_chosen(tuned(plan, chosen), chosen)
     return states, chosen
+
+
+def look(
+    plan: Plan, sources: str
+) -> tuple[dict[Cell, State], dict[str, Chosen] | None]:
+    """The states of all cells, and what was tuned already; nothing is changed."""
+    states = {c: trial_state(c, state_of(c, sources)) for c in plan.trials}
+    chosen = choose(plan, states) if plan.trials else None
+    if plan.trials and chosen is None:
+        # Their recipes are not known yet.
+        return states | {cell: State("missing") for cell in plan.cells}, None
+    cells = plan.cells if chosen is None else tuned(plan, chosen).cells
+    return states | {cell: state_of(cell, sources) for cell in cells}, chosen
 
 
 def _at_best(plan: Plan, chosen: dict[str, Chosen], sources: str) -> dict[Cell, State]:

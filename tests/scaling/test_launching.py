@@ -3,12 +3,14 @@
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from lm_jax.scaling.jobs import kubernetes, slurm, tpu
 from lm_jax.scaling.launching import variables_of, words_of
+from lm_jax.scaling.needs import STOPPED, Needs
 from lm_jax.scaling.place import Place, place_of
 
 RUN = Path("runs/gpt/base/seed0")
@@ -49,37 +51,71 @@ def test_gpus_are_dealt_out():
 @pytest.mark.skipif(shutil.which("bash") is None, reason="it checks a script of bash")
 @pytest.mark.parametrize("write", [slurm, tpu])
 def test_scripts_are_scripts(write):
-    script = write(Place(4, None, "", 90.0), WORDS, RUN)
+    script = write(Place(4, None, "", 90.0), WORDS, RUN, Needs(gpus=2))
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     assert "--timeout 90" in script
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="it runs a script of bash")
-@pytest.mark.parametrize(("ended", "again"), [(False, True), (True, False)])
-def test_a_slurm_job_submits_itself_until_the_run_has_ended(tmp_path, ended, again):
+@pytest.mark.parametrize(
+    ("ended", "state", "again"),
+    [(False, "RUNNING", True), (True, "RUNNING", False), (False, "COMPLETING", False)],
+)
+def test_a_slurm_job_submits_itself_until_the_run_has_ended(
+    tmp_path, ended, state, again
+):
+    """But not where scancel has ended it."""
     run = tmp_path / "run"
     run.mkdir()
     if ended:
         (run / "result.json").write_text("{}")
-    for name in ("srun", "sbatch"):
-        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> said\n')
+    for name in ("srun", "sbatch", "scontrol"):
+        say = f"echo JobState={state}" if name == "scontrol" else ""
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> said\n{say}\n')
         (tmp_path / name).chmod(0o755)
-    (tmp_path / "job.sh").write_text(slurm(Place(4), WORDS, run))
+    needs = Needs(slurm="partition=a100 exclusive")
+    (tmp_path / "job.sh").write_text(slurm(Place(4), WORDS, run, needs))
     subprocess.run(
         ["bash", str(tmp_path / "job.sh")],
         cwd=tmp_path,
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "5"},
         check=True,
     )
     said = (tmp_path / "said").read_text().splitlines()
     assert said[0].startswith("srun --kill-on-bad-exit=1") and "it's a" in said[0]
-    assert (said[1:] == [f"sbatch {tmp_path}/job.sh"]) == again
+    assert said[1] == "scontrol show job 5"
+    assert (said[2:] == [f"sbatch {tmp_path}/job.sh"]) == again
+    head = (tmp_path / "job.sh").read_text()
+    assert "#SBATCH --partition=a100\n#SBATCH --exclusive\n" in head
 
 
 def test_pods_are_replaced_when_they_are_gone_and_fail_together():
-    spec = json.loads(kubernetes(Place(16), WORDS, RUN))["spec"]
+    spec = json.loads(kubernetes(Place(16), WORDS, RUN, Needs()))["spec"]
     job = spec["replicatedJobs"][0]["template"]["spec"]
     assert job["podReplacementPolicy"] == "Failed" and job["backoffLimit"] == 0
     assert job["completions"] == job["parallelism"] == 16
     command = job["template"]["spec"]["containers"][0]["command"][-1]
     assert '--process "$JOB_COMPLETION_INDEX" --coordinator lm-jax-train-0-0' in command
+
+
+def test_a_pod_that_was_stopped_has_not_succeeded(tmp_path):
+    """It hands SIGTERM on, waits for what is saved, and tells that it isn't the end."""
+    (tmp_path / "python").write_text(
+        "#!/bin/sh\ntrap 'sleep 0.3; touch saved; exit 0' TERM\ntouch up\n"
+        "while [ ! -e go ]; do sleep 0.05; done\n"
+    )
+    (tmp_path / "python").chmod(0o755)
+    spec = json.loads(kubernetes(Place(2), WORDS, Path("run"), Needs()))["spec"]
+    job = spec["replicatedJobs"][0]["template"]["spec"]
+    command = job["template"]["spec"]["containers"][0]["command"]
+    variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "JOB_COMPLETION_INDEX": "0"}
+    pod = subprocess.Popen(command, cwd=tmp_path, env=variables)
+    while not (tmp_path / "up").exists():
+        time.sleep(0.02)
+    pod.terminate()
+    assert pod.wait() == STOPPED and (tmp_path / "saved").exists()
+    (tmp_path / "go").touch()
+    assert subprocess.run(command, cwd=tmp_path, env=variables).returncode == STOPPED
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/result.json").touch()
+    assert subprocess.run(command, cwd=tmp_path, env=variables).returncode == 0

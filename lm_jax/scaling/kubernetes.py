@@ -1,0 +1,125 @@
+"""Jobs of Kubernetes: manifests as JSON, which kubectl takes, for a run and a sweep."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_jax.scaling.needs import STOPPED, Needs
+from lm_jax.scaling.place import PORT, Place
+
+# Of a pod that is moved away; its process saves in the time that it is given.
+_MOVED = [{"type": "DisruptionTarget", "status": "True"}]
+_GRACE = 180  # seconds
+
+
+def kubernetes(place: Place, words: list[str], run: Path, needs: Needs) -> str:
+    """A JobSet: one pod a process.
+
+    A pod that failed ends its job, which the JobSet then begins anew as a whole; none
+    is replaced before it is gone, because two would be one process.
+    """
+    name, many = "lm-jax", place.processes
+    begin = f"{name}-train-0-0.{name}:{PORT}"
+    command = f"python -m lm_jax {shlex.join(words)} --timeout {place.timeout:g}"
+    told = f'--processes {many} --process "$JOB_COMPLETION_INDEX" --coordinator {begin}'
+    job = {
+        "parallelism": many,
+        "completions": many,
+        "completionMode": "Indexed",
+        "backoffLimit": 0,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "FailJob", "onPodConditions": _MOVED},
+                {"action": "FailJob", "onExitCodes": _codes()},
+            ]
+        },
+        "template": {"spec": _pod(_until_result(f"{command} {told}", run), needs)},
+    }
+    moved = {
+        "name": "moved",
+        "action": "RestartJobSetAndIgnoreMaxRestarts",
+        "onJobFailureReasons": ["PodFailurePolicy"],
+    }
+    spec = {
+        "failurePolicy": {"maxRestarts": 10, "rules": [moved]},
+        "network": {"enableDNSHostnames": True, "subdomain": name},
+        "replicatedJobs": [{"name": "train", "replicas": 1, "template": {"spec": job}}],
+    }
+    return _manifest("jobset.x-k8s.io/v1alpha2", "JobSet", name, spec)
+
+
+def kubernetes_array(
+    name: str, numbers: Sequence[int], at_once: int | None, folder: Path, needs: Needs
+) -> str:
+    """An indexed Job: one index a cell, as `lm_jax.scaling.slurm.slurm_array`.
+
+    A cell that failed doesn't end the others, which backoffLimit 0 would do: its own
+    index has failed (Kubernetes 1.29 or later). One that was moved away comes again.
+    """
+    chosen = f'set -- {" ".join(map(str, numbers))}; shift "$JOB_COMPLETION_INDEX"'
+    task = f'python -m lm_jax.sweeping.task {shlex.quote(str(folder))} "$1"'
+    spec = {
+        "completions": len(numbers),
+        "parallelism": min(at_once or len(numbers), len(numbers)),
+        "completionMode": "Indexed",
+        "backoffLimitPerIndex": 0,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "Ignore", "onPodConditions": _MOVED},
+                {"action": "Ignore", "onExitCodes": _codes()},
+            ]
+        },
+        "template": {"spec": _pod(f"{chosen}; exec {task}", needs)},
+    }
+    return _manifest("batch/v1", "Job", name, spec)
+
+
+def _codes() -> dict[str, Any]:
+    """Of a process that was stopped, after it has saved or before it could."""
+    return {"containerName": "train", "operator": "In", "values": [STOPPED, 143]}
+
+
+def _until_result(command: str, run: Path) -> str:
+    """A command in a shell that hands on SIGTERM, and tells a run that isn't through.
+
+    A process that was stopped ends with 0, which a Job would take for its end.
+    """
+    result = shlex.quote(str(run / "result.json"))
+    return f"""\
+{command} & child=$!
+trap 'kill -TERM $child' TERM
+wait $child; status=$?
+while [ $status -gt 128 ] && kill -0 $child 2>/dev/null; do
+  wait $child; status=$?
+done
+[ "$JOB_COMPLETION_INDEX" != 0 ] || [ $status -ne 0 ] || [ -e {result} ] ||
+  status={STOPPED}
+exit $status"""
+
+
+def _pod(script: str, needs: Needs) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": "train",
+        "image": needs.image,
+        "command": ["sh", "-c", script],
+        "ports": [{"containerPort": PORT}],
+        "volumeMounts": [{"name": "runs", "mountPath": "/runs"}],
+    }
+    if needs.gpus:
+        container["resources"] = {"limits": {"nvidia.com/gpu": needs.gpus}}
+    return {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": _GRACE,
+        "containers": [container],
+        "volumes": [{"name": "runs", "persistentVolumeClaim": {"claimName": "runs"}}],
+    }
+
+
+def _manifest(version: str, kind: str, name: str, spec: dict[str, Any]) -> str:
+    metadata = {"name": name}
+    whole = {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+    return json.dumps(whole, indent=2) + "\n"

@@ -1,0 +1,51 @@
+"""What a job on machines of others asks for: said once, for runs and for sweeps."""
+
+import shlex
+from dataclasses import dataclass
+
+from lm_jax.errors import UserError
+
+# A process that was stopped, has saved and is to be begun again ends so: it is
+# EX_TEMPFAIL of sysexits.h, and no error's.
+STOPPED = 75
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a job asks of a cluster, beside what it runs."""
+
+    gpus: int = 0
+    """GPUs of each machine; with --on."""
+    slurm: str = ""
+    """What else sbatch is told, without dashes: "partition=a100 time=12:00:00"."""
+    image: str = "IMAGE"
+    """Container image that has lm_jax; for Kubernetes."""
+
+    def __post_init__(self) -> None:
+        """Refuse what sbatch would read otherwise, or we say ourselves."""
+        if self.gpus < 0:
+            raise UserError(f"--gpus {self.gpus}: give 0 or more.")
+        for option in self.options:
+            name = option.partition("=")[0]
+            if not name or name.startswith("-"):
+                raise UserError(
+                    f"--slurm '{option}': leave out the dashes, as in "
+                    '--slurm "partition=a100 time=12:00:00".'
+                )
+            if name == "array":
+                raise UserError(
+                    "--slurm 'array': its indices are the cells of a sweep. How many "
+                    "run at once is --at-once."
+                )
+
+    @property
+    def options(self) -> list[str]:
+        """What else sbatch is told, one by one.
+
+        Raises:
+            UserError: a quote is left open.
+        """
+        try:
+            return shlex.split(self.slurm)
+        except ValueError as error:
+            raise UserError(f"--slurm '{self.slurm}': {error}.") from error
