@@ -107,9 +107,14 @@ def test_the_optimizers_arrays_can_wait_in_the_memory_of_the_host():
 
 def test_slow_links_between_slices_are_crossed_by_one_axis_alone():
     chips = [Chip(number, slice_index=number % 2) for number in range(8)]
-    for sizes, over in (({"replica": 2, "fsdp": 4}, 0), ({"fsdp": 8}, 2)):
+    meshes = {
+        "replica": {"replica": 2, "stage": 2, "fsdp": 2},
+        "stage": {"stage": 4, "data": 2},  # neighbours of a slice hand over within it
+        "fsdp": {"fsdp": 8},
+    }
+    for over, sizes in meshes.items():
         mesh = arranged(dict.fromkeys(MESH, 1) | sizes, chips)
-        halves = np.moveaxis(mesh.devices, over, 0).reshape(2, -1)
+        halves = np.moveaxis(mesh.devices, MESH.index(over), 0).reshape(2, -1)
         assert [{chip.slice_index for chip in half} for half in halves] == [{0}, {1}]
     with pytest.raises(UserError, match="2 slices .* let sharding.replica be 2"):
         arranged(dict.fromkeys(MESH, 1) | {"tensor": 8}, chips)

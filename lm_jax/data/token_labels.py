@@ -1,7 +1,6 @@
 """Sentences whose words have a label each: what a tagger learns from."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,6 +25,7 @@ from lm_jax.text.folders import files_of, own_splits
 from lm_jax.text.found import Text
 from lm_jax.text.reading import measure
 from lm_jax.text.splitting import Piece, digest_of, share
+from lm_jax.text.stores import where
 from lm_jax.tokenizers import Tokenizer, Words
 
 
@@ -105,7 +105,7 @@ def _read(corpus: Corpus, cache: Path) -> tuple[Text, dict[str, list[Sentence]]]
     Raises:
         UserError: there are none, or they can't be read.
     """
-    path = Path(os.path.expanduser(corpus.source))
+    path = where(corpus.source, cache)
     if not path.exists():
         raise UserError(f"There is no file or folder {path} of labelled words.")
     files = files_of(path, cache)

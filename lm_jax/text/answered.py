@@ -1,6 +1,5 @@
 """Pairs of texts: of a corpus that has them, or of questions and their answers."""
 
-import os
 import re
 from collections.abc import Iterator
 from hashlib import sha256
@@ -17,6 +16,7 @@ from lm_jax.text.pieces import Columns
 from lm_jax.text.reading import blocks
 from lm_jax.text.splitting import Piece
 from lm_jax.text.squad import QUESTIONS, Question
+from lm_jax.text.stores import where
 
 # How a file of SQuAD's form begins, and a table of JSON doesn't.
 _BEGINS = re.compile(r'\s*\{\s*"(data|version)"\s*:')
@@ -71,7 +71,7 @@ def _has_questions(corpus: Corpus, cache: Path) -> bool:
     """Say whether a corpus is questions on passages."""
     if known := KNOWN.get(corpus.source):
         return known.form in QUESTIONS
-    path = Path(os.path.expanduser(corpus.source))
+    path = where(corpus.source, cache)
     if not path.exists():
         return False
     first = files_of(path, cache).paths[0]

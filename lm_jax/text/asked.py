@@ -1,7 +1,6 @@
 """Which questions train, and which are held out: whole articles are."""
 
 import json
-import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +14,7 @@ from lm_jax.text.known import KNOWN
 from lm_jax.text.reading import check_unchanged, measure
 from lm_jax.text.splitting import share
 from lm_jax.text.squad import QUESTIONS, Passage
+from lm_jax.text.stores import where
 
 
 class Asked(NamedTuple):
@@ -57,7 +57,7 @@ def find_questions(corpus: Corpus, fold: int | None, folds: int, cache: Path) ->
             f"The corpus '{corpus.source}' has no questions. "
             f"{' and '.join(_asked_of())} have, and files in SQuAD's form."
         )
-    path = Path(os.path.expanduser(corpus.source))
+    path = where(corpus.source, cache)
     if not known and not path.exists():
         raise UserError(f"There is no file or folder {path} of questions.")
     files = known_files(known, corpus, cache) if known else files_of(path, cache)

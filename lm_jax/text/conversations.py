@@ -1,7 +1,6 @@
 """Which conversations train, and which are held out."""
 
 import json
-import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +14,7 @@ from lm_jax.text.folders import files_of, own_splits
 from lm_jax.text.known import KNOWN
 from lm_jax.text.reading import check_unchanged, measure
 from lm_jax.text.splitting import digest_of, share
+from lm_jax.text.stores import where
 
 
 class Talks(NamedTuple):
@@ -54,7 +54,7 @@ def find_conversations(corpus: Corpus, cache: Path) -> Talks:
             'has, and jsonl files with lists of {"role", "content"} in the column '
             "that data.corpus.column names."
         )
-    path = Path(os.path.expanduser(corpus.source))
+    path = where(corpus.source, cache)
     if not known and not path.exists():
         raise UserError(f"There is no file or folder {path} of conversations.")
     files = known_files(known, corpus, cache) if known else files_of(path, cache)

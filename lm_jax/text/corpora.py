@@ -19,6 +19,7 @@ from lm_jax.text.opening import suffix
 from lm_jax.text.pieces import Columns, digest, read_files
 from lm_jax.text.reading import measure
 from lm_jax.text.splitting import Piece, Shares, by_digest
+from lm_jax.text.stores import where
 
 
 def find(corpus: Corpus, cache: Path, label: Columns = Columns()) -> Text:
@@ -35,15 +36,16 @@ def find(corpus: Corpus, cache: Path, label: Columns = Columns()) -> Text:
     known = KNOWN.get(corpus.source)
     if known:
         return _find_known(known, corpus, cache, label)
-    path = Path(os.path.expanduser(corpus.source))
+    path = where(corpus.source, cache)
     if _exists(path):
         files = files_of(path, cache)
+        title = corpus.source if "://" in corpus.source else str(path)
         if is_arrays(files.paths):
             splits = own_splits(files.paths, corpus.validation)
             return find_arrays(
-                files.paths, splits, corpus.dtype, corpus.shares, str(path), cache
+                files.paths, splits, corpus.dtype, corpus.shares, title, cache
             )
-        return read_files(files, corpus, "text", str(path), cache, label)
+        return read_files(files, corpus, "text", title, cache, label)
     if _looks_like_path(corpus.source):
         above = path.parent
         more = "" if above.is_dir() else f" There is no folder {above} either."

@@ -17,7 +17,8 @@ class Corpus:
     """A shipped name, a known name below $LM_JAX_DATA, the path of a text,
     jsonl, csv, tsv, parquet or arrow file (.gz, .bz2, .xz, .zst too) or folder, a
     Hugging Face id, or the path of arrays of ids (.bin, as nanoGPT, llm.c and
-    Megatron write them)."""
+    Megatron write them). Files and folders may lie in an object store (gs://, s3://):
+    they are copied into the cache."""
     column: str = "text"
     """Column of the text in jsonl, csv, tsv, parquet and Hugging Face data."""
     config: str = ""

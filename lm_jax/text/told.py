@@ -1,7 +1,6 @@
 """Which stories train, and which are held out: each is whole in one split."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +16,7 @@ from lm_jax.text.known import KNOWN
 from lm_jax.text.opening import suffix
 from lm_jax.text.reading import check_unchanged, measure
 from lm_jax.text.splitting import Piece, digest_of, share
+from lm_jax.text.stores import where
 
 
 class Told(NamedTuple):
@@ -71,7 +71,7 @@ def find_stories(corpus: Corpus, cache: Path) -> Told:
             f"The corpus '{corpus.source}' has no stories. 'babi' has, and files in "
             "bAbI's form."
         )
-    path = Path(os.path.expanduser(corpus.source))
+    path = where(corpus.source, cache)
     if not known and not path.exists():
         raise UserError(f"There is no file or folder {path} of stories.")
     files = known_files(known, corpus, cache) if known else files_of(path, cache)
