@@ -20,6 +20,7 @@ COMMANDS = {
     "index": "documents become an index, by a run that finds them",
     "search": "the documents of an index that answer a query best",
     "show": "what an experiment resolves to, before it runs",
+    "tokenize": "make the tokens of a text, on one machine or on several",
     "plan": "what a step needs of machines that are not here",
     "diff": "what differs between two experiments or runs",
     "report": "a page of a sweep or of runs, or tables for a paper",

@@ -67,7 +67,7 @@ tell it by themselves, and what is said here wins:
   --timeout SECONDS         that any wait may take, a step too; 600 if not given
   --dry-run                 print what would be run, and run nothing
   --on slurm                submit it as a job of SLURM, one process a machine;
-                            with --slurm "partition=a100 time=12:00:00", --gpus N
+                            --slurm "partition=a100 time=12:00:00" and --gpus N
   --on slurm|tpu|kubernetes with --dry-run: print the text that starts it there
 
 --profile FIRST:LAST traces these steps, as in --profile 10:13, for XProf and

@@ -1,11 +1,12 @@
 """Pieces of text, or arrays of ids, to the ids that are written."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 
 import numpy as np
 
+from lm_jax.data.shards import Shards, Share
 from lm_jax.errors import UserError
 from lm_jax.text.found import Text
 from lm_jax.text.splitting import SPLITS, Piece
@@ -20,12 +21,15 @@ _CHUNK_IDS = 1 << 22
 _POOL_BYTES = 8_000_000
 _PROCESSES_BYTES = 64_000_000
 
+Numbered = tuple[int, list[Piece]]
+
 
 def encode_text(
     pieces: Iterable[Piece],
     tokenizer: Trained,
     dtype: str,
     total: int,
+    shards: Shards,
     skip: int = 0,
 ) -> Iterator[Encoded]:
     """Give the ids of pieces of text, in their order.
@@ -36,18 +40,67 @@ def encode_text(
         dtype: of the ids.
         total: bytes of the text; large ones are encoded in threads, very large ones in
             processes, one for each core.
+        shards: chunks that were encoded before, perhaps by other machines.
         skip: chunks at the beginning that are not asked for: they are read alone.
 
     Raises:
         UserError: the vocabulary lacks something.
     """
-    chunks, count = islice(_chunks(pieces), skip, None), cores()
+    chunks = islice(enumerate(_chunks(pieces)), skip, None)
+    for _, encoded in _encoded(chunks, tokenizer, dtype, total, shards):
+        yield encoded
+
+
+def encode_share(
+    pieces: Iterable[Piece],
+    tokenizer: Trained,
+    dtype: str,
+    total: int,
+    shards: Shards,
+    share: Share,
+) -> None:
+    """Encode the chunks of a share, and keep them; those that are kept stay.
+
+    Args:
+        pieces, tokenizer, dtype, total, shards: as of `encode_text`.
+        share: which.
+
+    Raises:
+        UserError: as `encode_text`.
+    """
+    chunks = (
+        (number, chunk)
+        for number, chunk in enumerate(_chunks(pieces))
+        if share.has(number)
+    )
+    for number, encoded in _encoded(chunks, tokenizer, dtype, total, shards):
+        shards.keep(number, encoded)
+
+
+def _encoded(
+    chunks: Iterable[Numbered],
+    tokenizer: Trained,
+    dtype: str,
+    total: int,
+    shards: Shards,
+) -> Iterator[tuple[int, Encoded]]:
+    """Encode numbered chunks in as many threads or processes as are worth it."""
+    count = cores()
     if total > _PROCESSES_BYTES and count > 1:
         with Encoders(encode_chunk, (tokenizer, dtype), count) as encode:
-            yield from in_order(encode, chunks, count)
+            yield from in_order(partial(_made, encode, shards), chunks, count)
         return
     encode_here = partial(encode_chunk, tokenizer, dtype)
-    yield from in_order(encode_here, chunks, count if total > _POOL_BYTES else 1)
+    workers = count if total > _POOL_BYTES else 1
+    yield from in_order(partial(_made, encode_here, shards), chunks, workers)
+
+
+def _made(
+    encode: Callable[[list[Piece]], Encoded], shards: Shards, numbered: Numbered
+) -> tuple[int, Encoded]:
+    """A chunk as it was encoded before, or is now."""
+    number, chunk = numbered
+    return number, shards.kept(number) or encode(chunk)
 
 
 def check_arrays(text: Text, tokenizer: Trained, dtype: str) -> Iterator[Encoded]:

@@ -2,8 +2,9 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -12,13 +13,16 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from lm_jax.data.copies import Copies
-from lm_jax.data.encoding import check_arrays, encode_text
-from lm_jax.files import write_json
+from lm_jax.data.encoding import check_arrays, encode_share, encode_text
+from lm_jax.data.shards import Shards, Share
+from lm_jax.files import resumed_folder, write_json
 from lm_jax.text.found import Text
 from lm_jax.text.splitting import SPLITS, Piece, size_of
 from lm_jax.tokenizers import Tokenizer, Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.chunks import Coded, Encoded
 
+TOKENIZER = "tokenizer.json"
+_TRAINED = "trained"  # the folder of it, among shards
 _NOTED_CHUNKS = 32  # after so many it is noted how far the files are whole
 
 _Item = TypeVar("_Item")
@@ -36,6 +40,7 @@ def make_tokens(
     tokenizer: Tokenizer,
     end: bool,
     keep_ids: bool,
+    shards: Path,
     progress: Progress | None,
 ) -> None:
     """Fill a folder with the tokens of texts.
@@ -50,11 +55,14 @@ def make_tokens(
         tokenizer: trained on the training split of all of them.
         end: whether a token ends each document.
         keep_ids: whether the ids are written; else they lie elsewhere.
+        shards: folder of chunks that `make_share` encoded, and of its tokenizer.
         progress: told how far it is.
 
     Raises:
         UserError: the text does not fit the tokenizer.
     """
+    with suppress(FileNotFoundError):
+        shutil.copy(shards / _TRAINED / TOKENIZER, folder / TOKENIZER)
     total = sum(text.bytes for text in texts)
     report = partial(_reported, total=total, progress=progress)
     learning = progress if progress and total > _MUCH else _untold
@@ -75,7 +83,9 @@ def make_tokens(
             else:
                 watched = copies.watch(text.pieces())
                 read = report("tokenizing", watched, _piece_size, done)
-                made = encode_text(read, trained, dtype, total, skip)
+                made = encode_text(
+                    read, trained, dtype, total, Shards(shards, place), skip
+                )
             for number, encoded in enumerate(made, skip + 1):
                 writers[encoded.split].add(encoded)
                 noted.note(place, number, writers)
@@ -91,6 +101,39 @@ def make_tokens(
     write_json(folder / "meta.json", meta)
 
 
+def make_share(
+    shards: Path,
+    texts: Sequence[Text],
+    tokenizer: Tokenizer,
+    end: bool,
+    share: Share,
+    progress: Progress | None,
+) -> None:
+    """Encode a share of texts, for `make_tokens` to join with the others.
+
+    Args:
+        shards: folder that all who have a share see.
+        texts, tokenizer, end, progress: as of `make_tokens`.
+        share: which chunks.
+
+    Raises:
+        UserError: as `make_tokens`.
+    """
+    total = sum(text.bytes for text in texts)
+    report = partial(_reported, total=total, progress=progress)
+    learning = progress if progress and total > _MUCH else _untold
+    with resumed_folder(shards / _TRAINED) as unfinished:  # one does, the others wait
+        if unfinished is not None:
+            _trained(unfinished, texts, tokenizer, end, report, learning)
+    trained = load_tokenizer(shards / _TRAINED / TOKENIZER)
+    dtype, done = narrowest(trained.vocab_size), 0
+    for place, text in enumerate(texts):
+        if not text.arrays:
+            read = report("tokenizing", text.pieces(), _piece_size, done)
+            encode_share(read, trained, dtype, total, Shards(shards, place), share)
+        done += text.bytes
+
+
 def _trained(
     folder: Path,
     texts: Sequence[Text],
@@ -103,7 +146,7 @@ def _trained(
 
     Those that learn (SentencePiece) read all before they do.
     """
-    path = folder / "tokenizer.json"
+    path = folder / TOKENIZER
     if path.exists():
         return load_tokenizer(path)
     pieces = chain.from_iterable(text.pieces() for text in texts)

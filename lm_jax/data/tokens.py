@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lm_jax.data.token_files import Progress, make_tokens
+from lm_jax.data.shards import Shared, own_share
+from lm_jax.data.token_files import Progress, make_share, make_tokens
 from lm_jax.errors import UserError
 from lm_jax.files import resumed_folder
 from lm_jax.text.found import Text
@@ -73,6 +74,7 @@ def tokenize(
 
     Raises:
         UserError: the text does not fit the tokenizer, or the disk is full.
+        Shared: they are not in the cache, and a share of them is encoded.
     """
     digest = _digest(texts, tokenizer, end)
     folder = cache / "tokens" / f"{digest}-{FORMAT}"
@@ -86,9 +88,16 @@ def tokenize(
             statement.append(f"{folder} was damaged and made again: {error}.")
             shutil.rmtree(folder)
     if made is None:
+        shards = folder.with_name(f".{folder.name}.shards")
+        if (share := own_share()) is not None:
+            make_share(shards, texts, tokenizer, end, share, progress)
+            raise Shared
         with resumed_folder(folder) as unfinished:
             if unfinished is not None:
-                make_tokens(unfinished, texts, tokenizer, end, not mapped, progress)
+                make_tokens(
+                    unfinished, texts, tokenizer, end, not mapped, shards, progress
+                )
+        shutil.rmtree(shards, ignore_errors=True)
         made = _load(folder, mapped)
     trained, splits, text, copies = made
     statement += [describe(trained), *map(_sizes, splits, splits.values()), *copies]

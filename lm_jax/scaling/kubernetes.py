@@ -52,15 +52,21 @@ def kubernetes(place: Place, words: list[str], run: Path, needs: Needs) -> str:
 
 
 def kubernetes_array(
-    name: str, numbers: Sequence[int], at_once: int | None, folder: Path, needs: Needs
+    name: str,
+    words: list[str],
+    numbers: Sequence[int],
+    at_once: int | None,
+    log: Path,
+    needs: Needs,
 ) -> str:
-    """An indexed Job: one index a cell, as `lm_jax.scaling.slurm.slurm_array`.
+    """An indexed Job: one index a part, as `lm_jax.scaling.slurm.slurm_array`.
 
-    A cell that failed doesn't end the others, which backoffLimit 0 would do: its own
+    One that failed doesn't end the others, which backoffLimit 0 would do: its own
     index has failed (Kubernetes 1.29 or later). One that was moved away comes again.
+    What they say is the cluster's to keep, and `log` is not written.
     """
     chosen = f'set -- {" ".join(map(str, numbers))}; shift "$JOB_COMPLETION_INDEX"'
-    task = f'python -m lm_jax.sweeping.task {shlex.quote(str(folder))} "$1"'
+    task = f'python {shlex.join(words)} "$1"'
     spec = {
         "completions": len(numbers),
         "parallelism": min(at_once or len(numbers), len(numbers)),

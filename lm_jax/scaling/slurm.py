@@ -34,24 +34,29 @@ srun --kill-on-bad-exit=1 --output={where}/process_%t.log --open-mode=append \\
 
 
 def slurm_array(
-    name: str, numbers: Sequence[int], at_once: int | None, folder: Path, needs: Needs
+    name: str,
+    words: list[str],
+    numbers: Sequence[int],
+    at_once: int | None,
+    log: Path,
+    needs: Needs,
 ) -> str:
-    """A script that trains cells of a sweep, each in a task of an array.
+    """A script whose tasks each do a part of something, such as a cell of a sweep.
 
     Args:
-        name: of the sweep's jobs, and of no other's.
-        numbers: of the cells, in the plan of the sweep.
+        name: of its jobs, and of no others.
+        words: what Python is given, before the number of a part.
+        numbers: of the parts.
         at_once: how many tasks may run; None leaves it to SLURM.
-        folder: of the plan.
+        log: of a task, with %a for its number.
         needs: of each task.
     """
-    where = shlex.quote(str(folder))
     limit = f"%{at_once}" if at_once else ""
     options = [
         *("nodes=1", "ntasks=1", f"array={_ranges(numbers)}{limit}"),
-        f"output={folder}/cell_%a.log",
+        f"output={log}",
     ]
-    steps = f"srun {_python()} -m lm_jax.sweeping.task {where} $SLURM_ARRAY_TASK_ID"
+    steps = f"srun {_python()} {shlex.join(words)} $SLURM_ARRAY_TASK_ID"
     stopped = f"[[ $status -eq {STOPPED} || $status -eq 143 || $job == *{_PREEMPTED} ]]"
     job = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
     again = "--array=$SLURM_ARRAY_TASK_ID "

@@ -42,8 +42,9 @@ class Submitted:
     def text(self, cells: Sequence[Cell]) -> str:
         """What would be sent for some cells."""
         folder, numbers = self._plan.folder, [self._numbers[c.name] for c in cells]
-        write = CLUSTERS[str(self._plan.on)]
-        return write(job_name(folder), numbers, self._at_once, folder, self._needs)
+        words = ["-m", "lm_jax.sweeping.task", str(folder)]
+        log, write = folder / "cell_%a.log", CLUSTERS[str(self._plan.on)]
+        return write(job_name(folder), words, numbers, self._at_once, log, self._needs)
 
     def left(self, work_left: Sequence[Cell]) -> list[Cell]:
         """Those of some cells that no task waits for or trains.

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_jax.data import Coded, TokenStream, encoding, token_files
+from lm_jax.data.shards import Shards, Share, Shared, encoding_share
 from lm_jax.data.tokens import tokenize
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus, find
@@ -95,6 +96,54 @@ def test_threads_processes_and_a_kill_change_no_byte(tmp_path, monkeypatch):
     stream.prepare(tmp_path / "killed")
     assert len(added) == many - 16
     assert entry(tmp_path / "killed") == whole
+
+
+def test_machines_that_share_a_text_make_what_one_makes(tmp_path, monkeypatch):
+    """Two of three encode their shares, one of them in two goes; the rest is made."""
+    texts = [tmp_path / f"{name}.txt" for name in "ab"]
+    for path in texts:
+        path.write_text("\n".join(f"{path.name} line {k} of it" for k in range(300)))
+    found = [find(Corpus(str(p), separator="\n"), tmp_path / "c") for p in texts]
+    monkeypatch.setattr(encoding, "_CHUNK_CHARACTERS", 400)
+    tokenize(found, Words(), True, tmp_path / "one")
+    encode, encoded = encoding.encode_chunk, []
+
+    def counted(*args):
+        encoded.append(args)
+        if len(encoded) == 4:
+            raise KeyboardInterrupt
+        return encode(*args)
+
+    monkeypatch.setattr(encoding, "encode_chunk", counted)
+
+    def share(number):
+        with pytest.raises(Shared), encoding_share(Share(number, 3)):
+            tokenize(found, Words(), True, tmp_path / "many")
+
+    with pytest.raises(KeyboardInterrupt):
+        share(0)
+    share(0)
+    first = len(encoded)
+    share(2)
+    whole = 3 * (first - 1)  # as near as two texts let shares be
+    (shards,) = (tmp_path / "many" / "tokens").iterdir()
+    next(shards.glob("1-*.npz")).write_bytes(b"torn")
+    encoded[4:] = []
+    tokenize(found, Words(), True, tmp_path / "many")
+    assert len(encoded) - 4 == pytest.approx(whole / 3 + 1, abs=2)
+    assert entry(tmp_path / "many") == entry(tmp_path / "one")
+    share_again = TokenStream(Corpus(str(texts[0])), Words(), 8)
+    with encoding_share(Share(0, 1)), pytest.raises(Shared):
+        share_again.prepare(tmp_path / "x")
+    made = share_again.prepare(tmp_path / "x")
+    with encoding_share(Share(0, 1)):
+        assert share_again.prepare(tmp_path / "x").digest == made.digest
+
+
+@pytest.mark.parametrize("asked", [("1", None), (None, "2"), ("2", "2"), ("0", "x")])
+def test_a_share_is_one_of_several(asked):
+    with pytest.raises(UserError, match="give --shares N"):
+        Share.read(*asked)
 
 
 def test_a_mixture_goes_on_in_its_second_text(tmp_path, monkeypatch):
@@ -180,7 +229,9 @@ def test_bytes_are_those_of_what_is_decoded(texts, lowercase, chunk, data):
         writer = token_files.Writer(Path(folder), "train", files, False)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(encoding, "_CHUNK_CHARACTERS", chunk)
-            for made in encoding.encode_text(pieces, tokenizer, "<u2", 1):
+            for made in encoding.encode_text(
+                pieces, tokenizer, "<u2", 1, Shards(Path(folder), 0)
+            ):
                 writer.add(made)
         coded = writer.meta()["coded"]
     decoded = [tokenizer.decode(tokenizer.encode(text)) for text in texts]

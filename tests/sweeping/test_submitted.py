@@ -28,6 +28,7 @@ from tests.sweeping.test_sweep import begin, end, in_folder, resolved_once
 
 __all__ = ["in_folder", "resolved_once"]
 FOLDER = Path("runs/tiny")
+WORDS = ["-m", "lm_jax.sweeping.task", "a folder"]
 
 
 def command(folder, name, text):
@@ -93,7 +94,7 @@ def test_cells_are_sent_gathered_and_sent_again(slurm, capsys):
     assert set(swept(plan).comparisons) == {"wide"} and sent() == []
 
 
-def test_what_is_tuned_is_sent_before_what_is_compared():
+def test_what_is_tuned_is_sent_before_what_is_compared(slurm):
     study = Study(seeds=2, tune={"schedule.peak": log_uniform(1e-3, 1e-2)}, trials=4)
     plan = planned(study)
     submitted = Submitted(plan, Needs(), None)
@@ -197,7 +198,9 @@ def test_a_task_that_was_stopped_is_submitted_again(tmp_path, status, job, again
     command(tmp_path, "srun", f"exit {status}")
     command(tmp_path, "scontrol", f'[ "$3" = 7_3 ] && echo "{job}"')
     command(tmp_path, "sbatch", f'echo "$@" > {tmp_path}/again')
-    Path("job.sh").write_text(slurm_array("s", [0, 3], None, FOLDER, Needs()))
+    Path("job.sh").write_text(
+        slurm_array("s", WORDS, [0, 3], None, Path("%a.log"), Needs())
+    )
     variables = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
     variables["PATH"] = f"{tmp_path}:/usr/bin:/bin"
     done = subprocess.run(["bash", "job.sh"], env=variables)
@@ -208,7 +211,7 @@ def test_a_task_that_was_stopped_is_submitted_again(tmp_path, status, job, again
 
 
 def test_an_index_of_a_job_has_its_cell(tmp_path):
-    text = kubernetes_array("s", [2, 5, 6], 2, Path("a folder"), Needs())
+    text = kubernetes_array("s", WORDS, [2, 5, 6], 2, Path("%a.log"), Needs())
     spec = json.loads(text)["spec"]
     assert (spec["completions"], spec["parallelism"]) == (3, 2)
     assert spec["podReplacementPolicy"] == "Failed"
