@@ -365,7 +365,7 @@ REFUSED = [
     ("--grid seed=1,2", "is said by --seeds"),
     ("--grid model.heads=2,3", "heads=3:"),
     ("--grid data.context=8,16", "disjoint windows of 8 tokens there"),
-    ("--grid data.tokenizer=Characters,Bytes", "text, its split and its tokenizer"),
+    ("--grid data.tokenizer=Characters,Bytes", "bits_per_byte"),
 ]
 
 
