@@ -56,7 +56,7 @@ def read_options(kind: type[Options], command: str, args: list[str]) -> Options:
         if words:
             values[name], words = _value(name.upper(), hint, words)
         elif _is_required(kind, name):
-            raise UserError(f"{program} lacks {name.upper()}, a path.")
+            raise UserError(f"{program} {name.upper()}: give {name.upper()}, a path.")
     if words:
         raise UserError(
             f"{program} was given {' '.join(map(repr, words))} beside what it takes. "

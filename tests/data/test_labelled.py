@@ -168,12 +168,12 @@ def test_what_cannot_be_read_or_told_apart_is_refused(tmp_path):
 
 def test_a_text_of_which_no_token_is_left_is_refused(table, tmp_path, monkeypatch):
     """Some tokenizers drop what they take for no text."""
-    encode = WordTokenizer.encode
-    monkeypatch.setattr(
-        WordTokenizer,
-        "encode",
-        lambda self, text: encode(self, "" if text.endswith("n0") else text),
-    )
+    encode_all = WordTokenizer.encode_all
+
+    def without(self, texts):
+        return encode_all(self, ["" if text.endswith("n0") else text for text in texts])
+
+    monkeypatch.setattr(WordTokenizer, "encode_all", without)
     with pytest.raises(UserError, match=r"Text 1 of the split 'train' has no token"):
         prepared(table, tmp_path / "cache")
 

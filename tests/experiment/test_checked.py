@@ -27,7 +27,7 @@ WRONG = [
         DATA.replace("Characters()", "Characters"),
         "Characters is a class: write C",
     ),
-    ("AdamW()", '"adamw"', "optimizer='adamw': it takes SGD(), AdamW()"),
+    ("AdamW()", '"adamw"', "optimizer='adamw': it takes SGD(), RMSProp(), AdamW()"),
     ("positions=Learned()", "positions=Learned", "positions=Learned is a class: write"),
     ("layers=1", 'layers="1"', "model.layers='1': it takes a whole number."),
     ("dropout=0.1)", "dropout=None)", "model.dropout=None: it takes a number."),
