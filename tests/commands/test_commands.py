@@ -359,14 +359,14 @@ def test_what_an_experiment_resolves_to_is_one_object(folder, capsys):
     said = said_as_json(capsys, "show", "tiny.py", "--optimizer.weight-decay", "0.1")
     values = said["experiment"]
     assert values["data.context"] == 16 and values["data.corpus.source"] == "text.txt"
-    assert values["average"] is None and values["model"] == "Transformer"
+    assert values["initial"] is None and values["model"] == "Transformer"
     counts = [math.prod(each["shape"]) for each in said["parameters"]]
     assert sum(counts) == said["resolved"]["parameters"]
     assert said["resolved"]["memory"]["parameters"] == 4 * sum(counts)
     decaying = {each["name"] for each in said["parameters"] if each["decays"]}
     assert any(name.endswith("kernel") for name in decaying)
     assert not any(name.endswith("scale") for name in decaying)
-    assert said["experiment"]["optimizer.weight_decay"] == "0.1"
+    assert values["optimizer.weight_decay"] == 0.1
 
 
 def test_a_difference_is_one_object(folder, capsys):
