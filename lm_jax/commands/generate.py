@@ -167,14 +167,15 @@ def _written(
 def _unknown(model: Texts, prompts: Sequence[str | None]) -> str:
     """Say where the model reads something else than was typed; "" where it doesn't."""
     lost = model.tokenizer.unknown_id
-    texts = dict(enumerate(prompts, 1)) if lost is not None else {}
+    if lost is None:
+        return ""
     counts = {
         number: int((model.tokenizer.encode(text) == lost).sum())
-        for number, text in texts.items()
+        for number, text in enumerate(prompts, 1)
         if text
     }
     which = [str(number) for number, count in counts.items() if count]
-    if lost is None or not which:
+    if not which:
         return ""
     where = f" of prompts {', '.join(which[:5])}" if len(prompts) > 1 else ""
     return (

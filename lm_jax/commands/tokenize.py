@@ -9,7 +9,7 @@ from lm_jax.data.shards import Share, Shared, encoding_share
 from lm_jax.errors import UserError
 from lm_jax.platform import called
 from lm_jax.runs.display import Display
-from lm_jax.scaling.needs import Needs
+from lm_jax.scaling.needs import Needs, Tasks
 from lm_jax.scaling.slurm import slurm_array, submit
 from lm_jax.training.setup import CACHE
 
@@ -73,8 +73,8 @@ def _send(machines: str, args: list[str]) -> int:
     many = Share.read("0", shares).of
     name = f"tokenize-{resolve(args, 'tokenize').named.name}"
     words = ["-m", "lm_jax", "tokenize", *args, "--shares", str(many), "--share"]
-    needs, log = Needs(slurm=slurm or ""), Path(f"{name}_%a.log")
-    text = slurm_array(name, words, range(many), None, log, needs)
+    tasks = Tasks(name, words, range(many), Path(f"{name}_%a.log"))
+    text = slurm_array(tasks, Needs(slurm=slurm or ""))
     if dry:
         print(text, end="")
         return 0

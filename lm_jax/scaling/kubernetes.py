@@ -2,11 +2,10 @@
 
 import json
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lm_jax.scaling.needs import STOPPED, Needs
+from lm_jax.scaling.needs import STOPPED, Needs, Tasks
 from lm_jax.scaling.place import PORT, Place
 
 # Of a pod that is moved away; its process saves in the time that it is given.
@@ -51,25 +50,19 @@ def kubernetes(place: Place, words: list[str], run: Path, needs: Needs) -> str:
     return _manifest("jobset.x-k8s.io/v1alpha2", "JobSet", name, spec)
 
 
-def kubernetes_array(
-    name: str,
-    words: list[str],
-    numbers: Sequence[int],
-    at_once: int | None,
-    log: Path,
-    needs: Needs,
-) -> str:
-    """An indexed Job: one index a part, as `lm_jax.scaling.slurm.slurm_array`.
+def kubernetes_array(tasks: Tasks, needs: Needs) -> str:
+    """An indexed Job that does tasks, each with these needs: one index a task.
 
     One that failed doesn't end the others, which backoffLimit 0 would do: its own
     index has failed (Kubernetes 1.29 or later). One that was moved away comes again.
-    What they say is the cluster's to keep, and `log` is not written.
+    What they say is the cluster's to keep.
     """
+    numbers, most = tasks.numbers, tasks.at_once or len(tasks.numbers)
     chosen = f'set -- {" ".join(map(str, numbers))}; shift "$JOB_COMPLETION_INDEX"'
-    task = f'python {shlex.join(words)} "$1"'
+    task = f'python {shlex.join(tasks.words)} "$1"'
     spec = {
         "completions": len(numbers),
-        "parallelism": min(at_once or len(numbers), len(numbers)),
+        "parallelism": min(most, len(numbers)),
         "completionMode": "Indexed",
         "backoffLimitPerIndex": 0,
         "podReplacementPolicy": "Failed",
@@ -81,7 +74,7 @@ def kubernetes_array(
         },
         "template": {"spec": _pod(f"{chosen}; exec {task}", needs)},
     }
-    return _manifest("batch/v1", "Job", name, spec)
+    return _manifest("batch/v1", "Job", tasks.name, spec)
 
 
 def _codes() -> dict[str, Any]:

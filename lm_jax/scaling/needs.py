@@ -1,7 +1,10 @@
-"""What a job on machines of others asks for: said once, for runs and for sweeps."""
+"""What a job on machines of others asks for, and what the tasks of one do."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 from lm_jax.errors import UserError
 
@@ -49,3 +52,21 @@ class Needs:
             return shlex.split(self.slurm)
         except ValueError as error:
             raise UserError(f"--slurm '{self.slurm}': {error}.") from error
+
+
+class Tasks(NamedTuple):
+    """Tasks that each do a part of something, such as a cell of a sweep.
+
+    Attributes:
+        name: of their job, and of no other.
+        words: what Python is given, before the number of a part.
+        numbers: of the parts.
+        log: where a task of SLURM speaks, with %a for its number.
+        at_once: how many may run; None leaves it to the cluster.
+    """
+
+    name: str
+    words: list[str]
+    numbers: Sequence[int]
+    log: Path
+    at_once: int | None = None

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.scaling.needs import STOPPED, Needs
+from lm_jax.scaling.needs import STOPPED, Needs, Tasks
 from lm_jax.scaling.place import Place
 
 
@@ -33,34 +33,18 @@ srun --kill-on-bad-exit=1 --output={where}/process_%t.log --open-mode=append \\
     return _script(name, options, needs, steps, stopped, "$SLURM_JOB_ID", "")
 
 
-def slurm_array(
-    name: str,
-    words: list[str],
-    numbers: Sequence[int],
-    at_once: int | None,
-    log: Path,
-    needs: Needs,
-) -> str:
-    """A script whose tasks each do a part of something, such as a cell of a sweep.
-
-    Args:
-        name: of its jobs, and of no others.
-        words: what Python is given, before the number of a part.
-        numbers: of the parts.
-        at_once: how many tasks may run; None leaves it to SLURM.
-        log: of a task, with %a for its number.
-        needs: of each task.
-    """
-    limit = f"%{at_once}" if at_once else ""
+def slurm_array(tasks: Tasks, needs: Needs) -> str:
+    """A script that does tasks, each with these needs, as an array."""
+    limit = f"%{tasks.at_once}" if tasks.at_once else ""
     options = [
-        *("nodes=1", "ntasks=1", f"array={_ranges(numbers)}{limit}"),
-        f"output={log}",
+        *("nodes=1", "ntasks=1", f"array={_ranges(tasks.numbers)}{limit}"),
+        f"output={tasks.log}",
     ]
-    steps = f"srun {_python()} {shlex.join(words)} $SLURM_ARRAY_TASK_ID"
+    steps = f"srun {_python()} {shlex.join(tasks.words)} $SLURM_ARRAY_TASK_ID"
     stopped = f"[[ $status -eq {STOPPED} || $status -eq 143 || $job == *{_PREEMPTED} ]]"
     job = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
     again = "--array=$SLURM_ARRAY_TASK_ID "
-    return _script(name, options, needs, steps, stopped, job, again)
+    return _script(tasks.name, options, needs, steps, stopped, job, again)
 
 
 _PREEMPTED = "PreemptTime=2*"  # a year, where it isn't "None"

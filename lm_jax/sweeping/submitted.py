@@ -12,13 +12,13 @@ from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
 from lm_jax.processes import last_line
 from lm_jax.scaling.kubernetes import kubernetes_array
-from lm_jax.scaling.needs import Needs
+from lm_jax.scaling.needs import Needs, Tasks
 from lm_jax.scaling.slurm import in_queue, slurm_array, submit
 from lm_jax.sweeping.cells import FAILED
 from lm_jax.sweeping.work import Work
 from lm_jax.sweeping.worker import hand_over
 
-CLUSTERS: dict[str, Callable[..., str]] = {
+CLUSTERS: dict[str, Callable[[Tasks, Needs], str]] = {
     "slurm": slurm_array,
     "kubernetes": kubernetes_array,
 }
@@ -44,7 +44,8 @@ class Submitted:
         folder, numbers = self._plan.folder, [self._numbers[c.name] for c in cells]
         words = ["-m", "lm_jax.sweeping.task", str(folder)]
         log, write = folder / "cell_%a.log", CLUSTERS[str(self._plan.on)]
-        return write(job_name(folder), words, numbers, self._at_once, log, self._needs)
+        tasks = Tasks(job_name(folder), words, numbers, log, self._at_once)
+        return write(tasks, self._needs)
 
     def left(self, work_left: Sequence[Cell]) -> list[Cell]:
         """Those of some cells that no task waits for or trains.

@@ -18,7 +18,7 @@ from lm_jax.errors import UserError
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.scaling.kubernetes import kubernetes_array
-from lm_jax.scaling.needs import STOPPED, Needs
+from lm_jax.scaling.needs import STOPPED, Needs, Tasks
 from lm_jax.scaling.slurm import slurm_array
 from lm_jax.sweeping import task
 from lm_jax.sweeping.submitted import MANIFEST, Submitted
@@ -199,7 +199,7 @@ def test_a_task_that_was_stopped_is_submitted_again(tmp_path, status, job, again
     command(tmp_path, "scontrol", f'[ "$3" = 7_3 ] && echo "{job}"')
     command(tmp_path, "sbatch", f'echo "$@" > {tmp_path}/again')
     Path("job.sh").write_text(
-        slurm_array("s", WORDS, [0, 3], None, Path("%a.log"), Needs())
+        slurm_array(Tasks("s", WORDS, [0, 3], Path("%a.log")), Needs())
     )
     variables = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}
     variables["PATH"] = f"{tmp_path}:/usr/bin:/bin"
@@ -211,7 +211,7 @@ def test_a_task_that_was_stopped_is_submitted_again(tmp_path, status, job, again
 
 
 def test_an_index_of_a_job_has_its_cell(tmp_path):
-    text = kubernetes_array("s", WORDS, [2, 5, 6], 2, Path("%a.log"), Needs())
+    text = kubernetes_array(Tasks("s", WORDS, [2, 5, 6], Path("%a.log"), 2), Needs())
     spec = json.loads(text)["spec"]
     assert (spec["completions"], spec["parallelism"]) == (3, 2)
     assert spec["podReplacementPolicy"] == "Failed"
