@@ -1,4 +1,4 @@
-"""Every command block of the README runs; long trainings are cut short."""
+"""Every command block of README and docs/ runs; long trainings are cut short."""
 
 import json
 import re
@@ -13,17 +13,24 @@ from lm_jax.experiment import CountExperiment, load
 from lm_jax.report import serving
 from tests.properties import slow_but
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-LINES = [
-    line.removeprefix("./launch.sh ")
-    for kind, block in BLOCKS
-    if kind == "sh"
-    for line in block.splitlines()
-]
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text(encoding="utf-8")
+BLOCKS = re.findall(
+    r"```(\w+)\n(.*?)```",
+    "\n".join(page.read_text(encoding="utf-8") for page in PAGES),
+    re.DOTALL,
+)
+LINES = list(
+    dict.fromkeys(
+        line.removeprefix("./launch.sh ")
+        for kind, block in BLOCKS
+        if kind == "sh"
+        for line in block.splitlines()
+    )
+)
 # What neither trains nor needs what was trained.
 LIGHT = [line for line in LINES if re.match("diff|table(?! runs)", line)]
-SOURCES = [block for kind, block in BLOCKS if kind == "python"]
 SHORT = [
     *("--budget", "2 steps", "--schedule.warmup", "1 step"),
     *("--evaluations.likelihood.every", "2 steps"),
@@ -50,6 +57,12 @@ found = load_file("experiments/gpt_shakespeare.py").experiments
 variants = {name: less(e) for name, e in found.items()}
 experiment = variants.pop("base")
 """
+
+
+def source(words):
+    """The one block of Python that has these words."""
+    (found,) = (block for kind, block in BLOCKS if kind == "python" and words in block)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +148,7 @@ def test_a_command_of_the_readme_runs(line, reader, capsys):
 
 @pytest.mark.slow
 def test_the_experiment_of_the_readme_trains(folder, capsys):
-    Path("tang.py").write_text(SOURCES[0], encoding="utf-8")
+    Path("tang.py").write_text(source("Tang poems"), encoding="utf-8")
     assert main(["train", "tang.py", *SHORT]) == 0
     assert "春" in capsys.readouterr().out
 
@@ -157,7 +170,7 @@ def executed(code):
 
 @pytest.mark.slow
 def test_the_lines_of_python_run(folder, capsys):
-    executed(next(block for block in SOURCES if "from lm_jax import" in block))
+    executed(source("from lm_jax import"))
     said = capsys.readouterr().out
     assert "ROMEO:" in said and "(19, 128)" in said
 
@@ -175,7 +188,7 @@ def test_the_notebook_runs(folder, capsys):
 
 @pytest.mark.slow
 def test_a_model_data_and_an_objective_of_ones_own_train(folder, monkeypatch, capsys):
-    Path("neural.py").write_text(SOURCES[1], encoding="utf-8")
+    Path("neural.py").write_text(source("Bengio"), encoding="utf-8")
     own = ["--run", "own", "--model.width", "8", "--objective.gamma", "1.0"]
     assert main(["train", "neural.py", *SHORT, *own]) == 0
     assert "the model writes at step 2" in capsys.readouterr().out
@@ -191,9 +204,23 @@ def test_a_model_data_and_an_objective_of_ones_own_train(folder, monkeypatch, ca
 def test_every_command_and_folder_is_explained():
     for name in COMMANDS:
         assert f"`{name}" in README
-    package = Path(__file__).parent.parent / "lm_jax"
-    for path in package.iterdir():
+    for path in (ROOT / "lm_jax").iterdir():
         if path.is_dir() and path.name != "__pycache__":
             assert f"  {path.name}/" in README
-    for link in re.findall(r"\]\((\w[^):]*)\)", README):
-        assert (package.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^):]*)\)", page.read_text(encoding="utf-8"))
+    assert links or page.parent == ROOT / "docs"
+    for link in links:
+        name, _, heading = link.partition("#")
+        text = (page.parent / name).read_bytes().decode(errors="ignore")
+        titles = re.findall(r"(?m)^#+ (.*)", text)
+        anchors = [re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles]
+        assert not heading or heading in anchors, link
+
+
+def test_every_page_is_linked_from_the_readme():
+    for page in PAGES[1:]:
+        assert f"](docs/{page.name})" in README
