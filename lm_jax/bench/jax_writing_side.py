@@ -12,7 +12,7 @@ import numpy as np
 from lm_jax.adapting.quantized import quantize
 from lm_jax.bench.jax_side import version
 from lm_jax.exchange.exporting import architecture_for, write_checkpoint
-from lm_jax.exchange.importing import read_checkpoint
+from lm_jax.exchange.reading import read_checkpoint
 from lm_jax.generation import Sampling, continue_prompts
 from lm_jax.generation.steps import advance
 from lm_jax.models import Learned, Transformer

@@ -17,7 +17,8 @@ class Options:
     """Write a run of a Hugging Face folder or an ARPA file, which all commands read.
 
     The folder has config.json, model.safetensors (or its parts and their index) and
-    tokenizer.json. Each array is taken once and none is made anew; what our models
+    tokenizer.json; one of sentence-transformers becomes a run that finds documents.
+    Each array is taken once and none is made anew; what our models
     don't know is refused by name. Pickles are not read. An ARPA file has the n-grams of
     KenLM, SRILM and others.
     """
@@ -26,8 +27,9 @@ class Options:
     """The folder, or the file."""
     run: Path
     """A new directory for the run."""
-    corpus: str = "tinyshakespeare"
-    """The text that `evaluate` scores it on unless told otherwise."""
+    corpus: str = ""
+    """The text that `evaluate` scores it on unless told otherwise: if not given, Tiny
+    Shakespeare, or SciFact for a model of sentences."""
 
 
 def main(args: list[str]) -> None:
@@ -52,7 +54,7 @@ def main(args: list[str]) -> None:
 def _arpa(options: Options) -> None:
     display = Display(0)
     path, run, corpus = options.path, options.run, options.corpus
-    found = import_arpa(path, run, corpus, display.work)
+    found = import_arpa(path, run, corpus or "tinyshakespeare", display.work)
     display.close()
     rows = [
         ("architecture", f"n-grams of order {found.fitted.order}"),

@@ -86,10 +86,12 @@ class AnswerSpans:
                 "tokenizer has none that ends a document. Use Words(), Subwords() or "
                 "Characters()."
             )
+        around = made.tokenizer.around
+        marks = (around.first[0], around.end) if around else (end, end)
         cut = Cutter(made.tokenizer)
         room = self.lengths[-1], self.question, self.stride
         of = {
-            split: ask(passages, cut, end, *room)
+            split: ask(passages, cut, marks, *room)
             for split, passages in asked.splits.items()
         }
 

@@ -140,18 +140,21 @@ def augmented(
     if not augment:
         return tokenizer, None
     changes = {type(a).__name__: a.change(tokenizer) for a in augment}
+    around = tokenizer.around
+    before = around.before(each) if around else ((),) * each
+    ended = int(tokenizer.end_id is not None)
 
     def redrawn(row: Row, seed: int, epoch: int, example: int) -> Row:
         ids, segments = row["inputs"], row["segments"]
         parts = []
         for text in range(1, each + 1):
-            own = ids[segments == text]
-            own, end = (own[:-1], own[-1:]) if each > 1 else (own, own[:0])
+            own = ids[segments == text][len(before[text - 1]) :]
+            own, end = own[: len(own) - ended], own[len(own) - ended :]
             for name, change in changes.items():
                 draw = uniform(seed, "augment", name, epoch, example, text)
                 own = change(own, draw)
             parts.append(np.concatenate([own, end]))
-        return row | side_by_side(joined(parts, len(ids)), len(ids))
+        return row | side_by_side(joined(parts, len(ids), around), len(ids))
 
     if "Mask" in changes:
         tokenizer, _ = with_mask(tokenizer, MASK)

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int, Int32, Int64, Shaped
 
 from lm_jax.data.fields import Field, inputs, segments
 from lm_jax.data.order import Buckets, sort_by_length
@@ -14,7 +14,8 @@ from lm_jax.data.tokens import Progress, Tokenized, Tokens, tokenize
 from lm_jax.data.windows import Row
 from lm_jax.errors import UserError
 from lm_jax.text.found import Text
-from lm_jax.tokenizers import Tokenizer
+from lm_jax.tokenizers import Tokenizer, Trained
+from lm_jax.tokenizers.trained import Around
 
 
 def check_lengths(lengths: tuple[int, ...]) -> None:
@@ -79,7 +80,7 @@ def read_examples(
             "none that ends a document. Use Words(), Subwords() or Characters()."
         )
     for split, tokens in made.splits.items():
-        lacks = np.diff(tokens.documents) <= paired
+        lacks = np.diff(tokens.documents) <= (made.tokenizer.end_id is not None)
         if text.may_lack:
             lacks[1::2] = False
         empty = np.flatnonzero(lacks)
@@ -92,15 +93,21 @@ def read_examples(
     return made
 
 
-def cut_statement(splits: Mapping[str, Tokens], longest: int, each: int) -> list[str]:
+def cut_statement(
+    splits: Mapping[str, Tokens], longest: int, each: int, around: Around | None = None
+) -> list[str]:
     """Say how many texts of each split are cut; nothing where none is.
 
     Args:
         splits: the texts.
         longest: tokens of the longest row.
         each: documents of a row.
+        around: see `joined`.
     """
-    cut = {split: int((sizes(t, each) > longest).sum()) for split, t in splits.items()}
+    cut = {
+        split: int((sizes(tokens, each, around) > longest).sum())
+        for split, tokens in splits.items()
+    }
     total, what = sum(cut.values()), "pairs" if each > 1 else "texts"
     if not total:
         return []
@@ -116,9 +123,12 @@ def limit_statement(tokens: Tokens, limit: int | None, each: int) -> list[str]:
     return [f"{limit:,} of the {rows:,} rows of training are learnt from."]
 
 
-def sizes(tokens: Tokens, each: int) -> Int64[np.ndarray, " examples"]:
+def sizes(
+    tokens: Tokens, each: int, around: Around | None = None
+) -> Int64[np.ndarray, " examples"]:
     """Give the tokens of each row, of so many documents, before any is cut."""
-    return np.diff(np.asarray(tokens.documents)[::each])
+    own = np.diff(np.asarray(tokens.documents)[::each])
+    return own if around is None else own + around.extra(each) - each
 
 
 def text_buckets(
@@ -127,6 +137,7 @@ def text_buckets(
     lengths: tuple[int, ...],
     each: int = 1,
     limit: int | None = None,
+    around: Around | None = None,
 ) -> Buckets:
     """Sort the texts of a split by their lengths.
 
@@ -136,11 +147,12 @@ def text_buckets(
         lengths: of rows.
         each: documents of a row: 2 where these are pairs.
         limit: rows to draw; None takes all.
+        around: see `joined`.
 
     Raises:
         UserError: there are not so many rows.
     """
-    bounds, rows = np.asarray(tokens.documents), sizes(tokens, each)
+    bounds, rows = np.asarray(tokens.documents), sizes(tokens, each, around)
     chosen = drawn(len(rows), limit)
 
     def row(number: int, length: int) -> Row:
@@ -148,7 +160,7 @@ def text_buckets(
         first = example * each
         parts = [tokens.ids[a:b] for a, b in pairwise(bounds[first : first + each + 1])]
         return {
-            **side_by_side(joined(parts, length), length),
+            **side_by_side(joined(parts, length, around), length),
             **{name: values[example] for name, values in told.items()},
             "mask": np.array(1.0, np.float32),
         }
@@ -172,17 +184,52 @@ def side_by_side(parts: list[np.ndarray], length: int) -> Row:
     }
 
 
-def joined(parts: list[np.ndarray], room: int) -> list[np.ndarray]:
+def joined(
+    parts: list[np.ndarray], room: int, around: Around | None = None
+) -> list[np.ndarray]:
     """Cut a text, or the two of a pair, so that they have so many tokens together.
 
-    Of a pair the longer one is cut first, and both keep the end that is their last
-    token (Devlin et al. 2019 cut so too).
+    Of a pair the longer one is cut first (Devlin et al. 2019 cut so too); what ends a
+    text, or stands around it, stays.
+
+    Args:
+        parts: tokens of each text, with the end that is the last of those of a pair,
+            and of a checkpoint's tokenizer.
+        room: tokens of both, with what stands around them.
+        around: what a checkpoint's tokenizer puts there, in the place of such ends.
     """
-    if len(parts) == 1:
+    if len(parts) == 1 and around is None:
         return [parts[0][:room]]
-    first, second = (len(part) for part in parts)
-    kept = min(second, max(room - first, room // 2))
+    texts = [part[:-1] for part in parts]
+    before = around.before(len(parts)) if around else ((), ())
+    ends = [[around.end] if around else part[-1:] for part in parts]
+    kept = _shares([*map(len, texts)], room - sum(map(len, before)) - len(parts))
     return [
-        np.append(part[: size - 1], part[-1:])
-        for part, size in zip(parts, (min(first, room - kept), kept), strict=True)
+        np.concatenate([np.array(first, np.int32), text[:size], end])
+        for first, text, size, end in zip(before, texts, kept, ends, strict=True)
     ]
+
+
+def _shares(sizes: list[int], room: int) -> list[int]:
+    """Share room among one text, or two: the longer one loses first."""
+    if len(sizes) == 1:
+        return [min(sizes[0], room)]
+    first, second = sizes
+    kept = min(second, max(room - first, room // 2))
+    return [min(first, room - kept), kept]
+
+
+def read_whole(
+    tokenizer: Trained, ids: Int[np.ndarray, " tokens"]
+) -> Int32[np.ndarray, " read"]:
+    """Give the tokens that a body reads of a text: with what stands around it.
+
+    Args:
+        tokenizer: says what that is; else a text has the end of a document after it,
+            where there is one.
+        ids: of the text alone.
+    """
+    if (around := tokenizer.around) is not None:
+        return np.array([*around.first, *ids, around.end], np.int32)
+    end = [] if tokenizer.end_id is None else [tokenizer.end_id]
+    return np.array([*ids, *end], np.int32)

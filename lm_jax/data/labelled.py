@@ -42,7 +42,9 @@ class Labelled:
 
     A row is padded to the shortest of `lengths` that the text fits; what a text has
     beyond the longest is cut off. Batches are of one length each. A pair of texts is
-    one row, with the end of a document after each: the longer one is cut first.
+    one row, with the end of a document after each: the longer one is cut first. A
+    checkpoint's tokenizer puts around them what it did there, as BERT's [CLS] and
+    [SEP].
     """
 
     gives: ClassVar[tuple[str, ...]] = ("inputs", "segments", "label", "mask")
@@ -86,12 +88,13 @@ class Labelled:
         names, labels = read_labels(text, self.classes)
         made = read_examples(text, self.tokenizer, cache, progress)
         tokenizer, redraw = augmented(self.augment, made.tokenizer, text.together)
+        around = made.tokenizer.around
 
         def buckets(split: str) -> Buckets:
             told = {"label": labels[split]}
             limit = self.limit if split == "train" else None
             return text_buckets(
-                made.splits[split], told, self.lengths, text.together, limit
+                made.splits[split], told, self.lengths, text.together, limit, around
             )
 
         def windows(split: str, batch: int) -> Windows:
@@ -101,7 +104,7 @@ class Labelled:
         about = [
             _counted(names, learnt),
             *limit_statement(made.splits["train"], self.limit, text.together),
-            *cut_statement(made.splits, self.lengths[-1], text.together),
+            *cut_statement(made.splits, self.lengths[-1], text.together, around),
             *told_augment(self.augment),
         ]
         return Prepared(

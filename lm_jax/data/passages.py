@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from lm_jax.bounds import SIZES, check, within
-from lm_jax.data.examples import check_lengths, side_by_side
+from lm_jax.data.examples import check_lengths, read_whole, side_by_side
 from lm_jax.data.fields import Field
 from lm_jax.data.order import Buckets, bucket_windows, sort_by_length
 from lm_jax.data.prepared import Prepared, Searchable
@@ -22,7 +22,7 @@ from lm_jax.text import Collection, Judged, read_collection
 from lm_jax.text.found import Text
 from lm_jax.text.rankings import Ranked, read_rankings
 from lm_jax.text.splitting import Piece
-from lm_jax.tokenizers import Subwords, Tokenizer
+from lm_jax.tokenizers import Subwords, Tokenizer, Trained
 
 
 class Pair(NamedTuple):
@@ -97,7 +97,7 @@ class Passages:
             )
         ranked = read_rankings(self.negatives) if self.negatives else {}
         pairs = _pairs(judged, made.splits["train"], self.titles, ranked, self.hard)
-        rows = _Rows(self, judged, made.splits)
+        rows = _Rows(self, judged, made.splits, made.tokenizer)
         of = {
             split: [pair for pair in pairs if pair.split == split]
             for split in made.splits
@@ -234,10 +234,12 @@ class _Rows(NamedTuple):
     data: Passages
     judged: Judged
     splits: Mapping[str, Tokens]
+    tokenizer: Trained
 
     def buckets(self, pairs: list[Pair]) -> Buckets:
         """Sort pairs by the length of their longest passage."""
-        ends = np.diff(self.splits["train"].documents)
+        own = len(read_whole(self.tokenizer, np.empty(0, np.int32))) - 1
+        ends = np.diff(self.splits["train"].documents) + own
         sizes = [
             max(int(ends[place]) for place in pair.passages if place >= 0)
             for pair in pairs
@@ -255,7 +257,9 @@ class _Rows(NamedTuple):
             self.tokens("train", place) if place >= 0 else np.empty(0, np.int32)
             for place in pair.passages
         ]
-        texts[0] = texts[0][pair.skipped :]
+        if pair.skipped:
+            rest = self._alone("train", pair.passages[0])[pair.skipped :]
+            texts[0] = read_whole(self.tokenizer, rest)
         passages = [cut(ids, length) for ids in texts]
         # One text is one passage, under whatever ids it stands.
         numbers = [self.judged.same[p] if p >= 0 else -1 for p in pair.passages]
@@ -269,10 +273,13 @@ class _Rows(NamedTuple):
         }
 
     def tokens(self, split: str, place: int) -> Int32[np.ndarray, " tokens"]:
-        """Give the tokens of a text, the end after them."""
+        """Give the tokens of a text, with what stands around it."""
+        return read_whole(self.tokenizer, self._alone(split, place))
+
+    def _alone(self, split: str, place: int) -> Int32[np.ndarray, " tokens"]:
         tokens = self.splits[split]
         first, last = tokens.documents[place : place + 2]
-        return np.asarray(tokens.ids[first:last], np.int32)
+        return np.asarray(tokens.ids[first : last - 1], np.int32)
 
     def searchable(self) -> Searchable:
         """Give the collection in tokens, uncut."""

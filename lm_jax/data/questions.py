@@ -35,7 +35,7 @@ class Questions:
         short: tokens of each question, those beyond the longest cut off.
         answers: first and last token of each question's answer in its passage; -1
             where it has none, -2 where that is not known.
-        end: id of what stands before and after a question.
+        marks: ids of what stands before a question, and after it.
         longest: tokens of a row at most.
         stride: tokens between the starts of two windows.
     """
@@ -46,7 +46,7 @@ class Questions:
     cuts: tuple[Cut, ...]
     short: tuple[Cut, ...]
     answers: Int64[np.ndarray, "questions 2"]
-    end: int
+    marks: tuple[int, int]
     longest: int
     stride: int
 
@@ -99,9 +99,9 @@ class Questions:
         """
         window = self.windows[number]
         cut, before = self.cuts[window.passage], self._before(window)
-        question, end = self.short[window.question], np.array([self.end], np.int32)
+        question, (mark, end) = self.short[window.question], self.marks
         part = slice(window.first, window.end)
-        ids = np.concatenate([end, question.ids, end, cut.ids[part]])
+        ids = np.concatenate([[mark], question.ids, [end], cut.ids[part]])
         told = np.isin(cut.words[cut.pieces[part]], question.words)
         first, last = self.answers[window.question]
         inside = window.first <= first and last < window.end
@@ -126,7 +126,7 @@ class Questions:
 def ask(
     passages: Iterable[Passage],
     cut: Callable[[str], Cut],
-    end: int,
+    marks: tuple[int, int],
     longest: int,
     question: int,
     stride: int,
@@ -136,7 +136,7 @@ def ask(
     Args:
         passages: with their questions.
         cut: gives the tokens of a text.
-        end: id of what stands before and after a question.
+        marks: ids of what stands before a question, and after it.
         longest: tokens of a row at most.
         question: tokens of a question at most.
         stride: tokens between the starts of two windows.
@@ -147,7 +147,7 @@ def ask(
     short = tuple(shortened(cut(q.text), question) for _, q in asked)
     answers = [answer_of(q, cuts[passage]) for passage, q in asked]
     told = np.array(answers, np.int64).reshape(-1, 2)
-    whole = Questions(kept, asked, (), cuts, short, told, end, longest, stride)
+    whole = Questions(kept, asked, (), cuts, short, told, marks, longest, stride)
     return replace(whole.beside([[passage] for passage, _ in asked]), answers=told)
 
 

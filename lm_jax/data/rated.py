@@ -76,12 +76,13 @@ class Rated:
         values = read_values(text)
         made = read_examples(text, self.tokenizer, cache, progress)
         tokenizer, redraw = augmented(self.augment, made.tokenizer, text.together)
+        around = made.tokenizer.around
 
         def buckets(split: str) -> Buckets:
             told = {"value": values[split]}
             limit = self.limit if split == "train" else None
             return text_buckets(
-                made.splits[split], told, self.lengths, text.together, limit
+                made.splits[split], told, self.lengths, text.together, limit, around
             )
 
         def windows(split: str, batch: int) -> Windows:
@@ -91,7 +92,7 @@ class Rated:
         about = [
             f"Numbers of the training split: {low:g} to {high:g}.",
             *limit_statement(made.splits["train"], self.limit, text.together),
-            *cut_statement(made.splits, self.lengths[-1], text.together),
+            *cut_statement(made.splits, self.lengths[-1], text.together, around),
             *told_augment(self.augment),
         ]
         return Prepared(

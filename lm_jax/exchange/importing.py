@@ -1,63 +1,30 @@
 """A Hugging Face folder becomes a run."""
 
-import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from flax.traverse_util import unflatten_dict
 
-from lm_jax.data import Frame, MaskedStream, SpanCorruption, TokenStream
+from lm_jax.data import MaskedStream, Passages, SpanCorruption, TokenStream
 from lm_jax.errors import UserError
-from lm_jax.evaluation import Likelihood
-from lm_jax.exchange.architecture import Architecture, Shapes, shapes_of
-from lm_jax.exchange.fields import Config
-from lm_jax.exchange.files import FLOATS, Stored, read_json, stored_arrays
-from lm_jax.exchange.known import architecture_of
-from lm_jax.exchange.rows import Row, fitting, their_shapes
+from lm_jax.evaluation import Likelihood, Ranking
+from lm_jax.exchange.reading import Checkpoint, read_checkpoint
+from lm_jax.exchange.sentences import MODULES, bi_encoder, longest, prompts
 from lm_jax.experiment import Experiment, save
 from lm_jax.files import atomic_write, check_new, given_path, near, whole_folder
-from lm_jax.models import Encoder, EncoderDecoder, Transformer
-from lm_jax.objectives import MaskedTokens, NextToken, Seq2Seq
+from lm_jax.models import BiEncoder, Encoder, EncoderDecoder, Transformer
+from lm_jax.objectives import InfoNCE, MaskedTokens, NextToken, Seq2Seq
 from lm_jax.optimizers import AdamW
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.model import keep_model
 from lm_jax.schedules import Constant
-from lm_jax.selectors import like_layers_once
-from lm_jax.text import Corpus
+from lm_jax.text import Collection, Corpus
 from lm_jax.tokenizers import Kept, Trained
 from lm_jax.tokenizers.pretrained import read_pretrained
 
 # Tokens of the windows that it is scored in, unless told otherwise.
 _WINDOW = 1024
-
-
-class Checkpoint(NamedTuple):
-    """What a folder holds, as ours.
-
-    Attributes:
-        architecture: of it.
-        model: ours.
-        params: of it, float32.
-        context: tokens that it may see.
-        notes: what of the folder was not taken, and why.
-        frame: what stands around sources and targets, where there are some.
-    """
-
-    architecture: str
-    model: Any
-    params: Any
-    context: int
-    notes: list[str]
-    frame: Frame | None = None
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
 
 class Imported(NamedTuple):
@@ -67,32 +34,36 @@ class Imported(NamedTuple):
     tokenizer: Trained
 
 
-def import_checkpoint(
-    path: Path | str, run: Path | str, corpus: str = "tinyshakespeare"
-) -> Imported:
+def import_checkpoint(path: Path | str, run: Path | str, corpus: str = "") -> Imported:
     """Write a run of a Hugging Face folder: its parameters, model and tokenizer.
+
+    A folder of sentence-transformers becomes a `BiEncoder`.
 
     Args:
         path: the folder: config.json, safetensors and tokenizer.json.
         run: a new directory.
-        corpus: the text that `evaluate` scores it on unless told otherwise. Nothing is
-            read of it now.
+        corpus: the text that `evaluate` scores it on unless told otherwise; "" is
+            Tiny Shakespeare, or of a model of sentences the collection SciFact.
+            Nothing is read of it now.
 
     Raises:
-        UserError: something of it can't be read or has no place in our models; a
-            directory is there. Nothing is written then.
+        UserError: something of it can't be read or has no place in our models; it is
+            a body alone; a directory is there. Nothing is written then.
     """
     path, run = given_path(path, "The folder"), given_path(run, "--run")
     check_new(run, "--run")
     tokenizer = read_pretrained(path)
     checkpoint = read_checkpoint(path)
+    if checkpoint.lacks:
+        checkpoint = _of_sentences(path, checkpoint)
     model, context = checkpoint.model, checkpoint.context
     if tokenizer.vocab_size > model.vocab_size:
         raise UserError(
             f"{near(path)}: tokenizer.json has {tokenizer.vocab_size:,} tokens, and "
             f"config.json says vocab_size={model.vocab_size:,}: some have no vector."
         )
-    experiment = _experiment(model, min(context, _WINDOW), run, corpus)
+    found = _ranker if isinstance(model, BiEncoder) else _experiment
+    experiment = found(model, min(context, _WINDOW), run, corpus)
     with whole_folder(run) as folder:
         for name, content in save(experiment).items():
             atomic_write(folder / name, content)
@@ -113,8 +84,9 @@ def _experiment(model: Any, context: int, run: Path, corpus: str) -> Experiment:
         EncoderDecoder: (SpanCorruption, Seq2Seq()),
     }
     data, objective = kinds[type(model)]
+    text = Corpus(corpus or "tinyshakespeare")
     return Experiment(
-        data=data(Corpus(corpus), Kept(str(run)), context=context),
+        data=data(text, Kept(str(run)), context=context),
         model=model,
         objective=objective,
         optimizer=AdamW(),
@@ -125,139 +97,46 @@ def _experiment(model: Any, context: int, run: Path, corpus: str) -> Experiment:
     )
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the parameters of a Hugging Face folder: each array once, none left over.
+def _ranker(model: BiEncoder, context: int, run: Path, corpus: str) -> Experiment:
+    """What a model of sentences is an experiment of: documents found by queries."""
+    lengths = tuple(length for length in (64, 128, 256) if length < context)
+    return Experiment(
+        data=Passages(
+            Collection(corpus or "scifact"),
+            Kept(str(run)),
+            query_length=min(64, context),
+            lengths=(*lengths, context),
+        ),
+        model=model,
+        objective=InfoNCE(),
+        optimizer=AdamW(),
+        schedule=Constant(2e-5),
+        batch=32,
+        budget="1 epoch",
+        evaluations={"ranking": Ranking()},
+        watch="ranking",
+    )
 
-    Args:
-        path: the folder.
+
+def _of_sentences(path: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """The model of sentences that a body is, where its folder says how.
 
     Raises:
-        UserError: its config.json says what our models don't know, or the arrays
-            aren't those that it says; one message names all.
+        UserError: it doesn't, or the model is none of ours.
     """
-    if not path.is_dir():
-        raise UserError(f"There is no folder {near(path)}.")
-    values = read_json(path / "config.json")
-    stored = stored_arrays(path)
-    config = Config(values, near(path / "config.json"))
-    architecture = architecture_of(config)
-    stored = _in_full(architecture, stored)
-    config = Config(values, near(path / "config.json"), list(stored))
-    model, context = architecture.read(config)
-    frame = architecture.frame(values) if architecture.frame else None
-    taken = _taken(architecture, model, context, stored, path)
-    return taken._replace(frame=frame)
-
-
-def _in_full(
-    architecture: Architecture, stored: Mapping[str, Stored]
-) -> dict[str, Stored]:
-    """The arrays by the names that they have in a whole model of today."""
-    named = {}
-    for name, array in stored.items():
-        for expression, replacement in architecture.renamed:
-            name = re.sub(expression, replacement, name)
-        named[name] = array
-    base = architecture.base
-    if not base or any(name.startswith(base) for name in named):
-        return named
-    full = {name for row in architecture.rows for name in row.theirs}
-    heads = {
-        name for name in (*full, *architecture.copies) if name[: len(base)] != base
-    }
-    return {name if name in heads else base + name: a for name, a in named.items()}
-
-
-def _taken(
-    architecture: Architecture,
-    model: Any,
-    context: int,
-    stored: Mapping[str, Stored],
-    path: Path,
-) -> Checkpoint:
-    """Take each array once; see before any is read that they are those needed."""
-    rows = _rows(architecture, model, stored)
-    shapes = shapes_of(model)
-    wanted: Shapes = {}
-    for row in rows:
-        wanted |= their_shapes(row, shapes, model)
-    copies = {
-        name: of
-        for name, of in architecture.copies.items()
-        if name in stored and name not in wanted
-    }
-    notes = dict(_apart(architecture, set(stored) - set(wanted) - set(copies)))
-    problems = [*_problems(wanted, stored, {*copies, *notes})]
-    problems += [
-        f"  {name}: is there beside {of}, which it must equal as config.json says, and "
-        "doesn't"
-        for name, of in copies.items()
-        if not problems and not np.array_equal(stored[name].read(), stored[of].read())
-    ]
-    if problems:
+    if not (path / MODULES).exists():
         raise UserError(
-            f"The arrays in {near(path)} are not those of its config.json:\n"
-            + "\n".join(like_layers_once(problems))
+            f"{near(path)} has a body alone, which predicts no token: "
+            f"{checkpoint.lacks[0]} is missing, and all else of a head. Begin a "
+            'Classifier, Tagger or BiEncoder with it: around body_of("FOLDER") of '
+            "lm_jax.exchange, --initial FromHuggingFace --initial.path FOLDER."
         )
-    params: dict[str, Any] = {}
-    for row in rows:
-        arrays = [stored[name].read() for name in row.theirs]
-        made = row.way.read(arrays, model)
-        params |= dict(zip(row.ours, made, strict=True))
-    said = [f"{name}: {why}" for name, why in notes.items()]
-    params = {k: np.ascontiguousarray(v) for k, v in params.items()}
-    tree = unflatten_dict(params, sep="/")
-    return Checkpoint(architecture.name, model, tree, context, said)
-
-
-def _rows(
-    architecture: Architecture, model: Any, stored: Mapping[str, Stored]
-) -> list[Row]:
-    """The rows of a model, which name each of its parameters once."""
-    shapes = shapes_of(model)
-    optional = architecture.optional
-    rows = [
-        row
-        for row in fitting(architecture.rows, shapes, model)
-        if not row.ours[0].startswith(optional or "\0")
-        or any(name in stored for name in row.theirs)
-    ]
-    named = [path for row in rows for path in row.ours]
-    needed = {path for path in shapes if not path.startswith(optional or "\0")}
-    assert len(named) == len(set(named)) and needed <= set(named), (
-        f"{architecture.name} lacks {needed - set(named)}"
+    params = dict(checkpoint.params)
+    notes = [*checkpoint.notes, *prompts(path)]
+    if params.pop("pooler", None):
+        notes.append("the pooler: vectors are of the tokens themselves")
+    context = longest(path, checkpoint.context)
+    model = bi_encoder(path, checkpoint.model).filled(
+        checkpoint.model.vocab_size, checkpoint.context
     )
-    return rows
-
-
-def _apart(architecture: Architecture, names: set[str]) -> Iterator[tuple[str, str]]:
-    """The arrays that have no place, with the reason."""
-    reasons = dict.fromkeys(architecture.derived, "follows from config.json")
-    reasons |= {key: f"{what}, not taken" for key, what in architecture.left.items()}
-    for name in sorted(names):
-        for expression, reason in reasons.items():
-            if re.fullmatch(expression, name):
-                yield name, reason
-
-
-def _problems(
-    wanted: Shapes, stored: Mapping[str, Stored], apart: set[str]
-) -> Iterator[str]:
-    """Say in a line each what is missing, of another shape or type, or too much."""
-    for name, shape in wanted.items():
-        there = stored.get(name)
-        if there is None:
-            yield f"  {name}: missing"
-        elif there.shape != shape:
-            yield (
-                f"  {name}: {_size(there.shape)} in {there.file.name}, and config.json "
-                f"makes it {_size(shape)}"
-            )
-        elif there.kind not in FLOATS:
-            yield f"  {name}: of the type {there.kind} in {there.file.name}"
-    for name in sorted(set(stored) - set(wanted) - apart):
-        yield f"  {name}: in {stored[name].file.name}, and of no use here"
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "a number"
+    return checkpoint._replace(model=model, params=params, notes=notes, context=context)

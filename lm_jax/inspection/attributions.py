@@ -21,6 +21,7 @@ from lm_jax.inspection.formulations import encoded, words_of
 from lm_jax.models.model import lacking
 from lm_jax.platform import products_of
 from lm_jax.runs.model import CountedModel, NeuralModel
+from lm_jax.tokenizers.trained import Around
 
 # Points of the path from the baseline; doubled while the sum is off by more than this.
 FIRST_POINTS, MOST_POINTS, GAP = 64, 512, 0.01
@@ -158,6 +159,10 @@ def _told(model: NeuralModel | CountedModel) -> NeuralModel:
     return model
 
 
+# Numbers that are no word's, each other than those beside it.
+_APART = Around((-1,), (-2,), -3)
+
+
 def row_of(model: NeuralModel, texts: Sequence[str]) -> Row:
     """Give the row that a classifier reads, as its data makes it.
 
@@ -171,17 +176,20 @@ def row_of(model: NeuralModel, texts: Sequence[str]) -> Row:
     number = words_of(model.tokenizer)
     parts = [encoded(model.tokenizer, text) for text in texts]
     words = [number(text, ids) for text, ids in zip(texts, parts, strict=True)]
-    if paired:
-        end = model.tokenizer.end_id
+    if (end := model.tokenizer.end_id) is not None:
         parts = [np.append(ids, end) for ids in parts]
         words = [np.append(w, w.max() + 1) for w in words]
+    if paired:
         words[1] = words[1] + words[0].max() + 1
-    kept, kept_words = joined(parts, model.context), joined(words, model.context)
+    around = model.tokenizer.around
+    kept = joined(parts, model.context, around)
+    kept_words = joined(words, model.context, around and _APART)
     sizes = [len(part) for part in kept]
     segments = np.repeat(np.arange(1, len(kept) + 1), sizes)
     tokens, numbers = np.concatenate(kept), np.concatenate(kept_words)
-    _, numbers = np.unique(numbers, return_inverse=True)
-    cut = sum(map(len, parts)) - len(tokens)
+    # Whatever stands around texts is of no word of theirs.
+    numbers = np.cumsum(np.diff(numbers, prepend=numbers[:1]) != 0)
+    cut = sum(map(len, joined(parts, 1 << 30, around))) - len(tokens)
     return Row(tokens.astype(np.int32), segments.astype(np.int32), numbers, cut)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lm_jax.counting import BM25, load_bm25
+from lm_jax.data.examples import read_whole
 from lm_jax.errors import UserError
 from lm_jax.experiment.names import to_json
 from lm_jax.files import check_new, whole_folder, write_json
@@ -165,9 +166,8 @@ def _write_vectors(
 
 
 def encoded(model: NeuralModel, text: str) -> np.ndarray:
-    """Give the tokens of a text as training has them, the end after them."""
-    end = [model.tokenizer.end_id] if model.tokenizer.end_id is not None else []
-    return np.append(model.tokenizer.encode(text), end).astype(np.int32)
+    """Give the tokens of a text as training has them."""
+    return read_whole(model.tokenizer, model.tokenizer.encode(text))
 
 
 @dataclass(frozen=True)

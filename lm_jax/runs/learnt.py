@@ -66,7 +66,7 @@ def _run(initial: FromRun) -> There:
 
 def _folder(initial: FromHuggingFace) -> There:
     # Exchange writes runs too.
-    from lm_jax.exchange.importing import read_checkpoint
+    from lm_jax.exchange.reading import read_checkpoint
 
     path = given_path(initial.path, "initial.path")
     found, tokenizer = read_checkpoint(path), read_pretrained(path)

@@ -39,6 +39,7 @@ class CharacterTokenizer:
     unknown: bool
     end: bool
     sentence_end_id = None
+    around = None
     joiner = ""
     forgets = ""
 

@@ -46,6 +46,7 @@ class IdTokenizer:
     end: int | None
     unknown_id = None
     sentence_end_id = None
+    around = None
     joiner = " "
     forgets = ""
 

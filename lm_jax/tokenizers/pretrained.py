@@ -14,7 +14,7 @@ from jaxtyping import Int32
 
 from lm_jax.errors import UserError
 from lm_jax.files import given_path, near
-from lm_jax.tokenizers.trained import Ids, visible
+from lm_jax.tokenizers.trained import Around, Ids, visible
 from lm_jax.tokenizers.utf8 import utf8
 
 FILE = "tokenizer.json"
@@ -167,6 +167,16 @@ class PieceTokenizer:
         """Id of what stands between documents."""
         ids = (self.id_of(role) for role in ("bos", "eos", "sep"))
         return next((i for i in ids if i is not None), None)
+
+    @cached_property
+    def around(self) -> Around | None:
+        """What the file puts around texts, where one is a class token (BERT's)."""
+        if self.cls is None:
+            return None
+        pair = self.pieces.encode("", "", add_special_tokens=True).ids
+        if len(pair) < 3 or pair[0] != self.id_of("cls"):
+            return None
+        return Around((pair[0],), tuple(pair[2:-1]), pair[-1])
 
     @property
     def unknown_id(self) -> int | None:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from lm_jax.tokenizers.pretrained import PieceTokenizer
-from lm_jax.tokenizers.trained import Ids, Trained
+from lm_jax.tokenizers.trained import Around, Ids, Trained
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class WithSpecials:
     def sentence_end_id(self) -> int | None:
         """Id of the end of a sentence, None where sentences are not marked."""
         return self.tokenizer.sentence_end_id
+
+    @property
+    def around(self) -> Around | None:
+        """What stands around texts that are read whole, None where it is not said."""
+        return self.tokenizer.around
 
     @property
     def joiner(self) -> str:

@@ -167,6 +167,7 @@ class SubwordTokenizer:
     # Bytes stand for whatever has no piece.
     unknown_id = None
     sentence_end_id = None
+    around = None
     joiner = ""
 
     @property

@@ -69,6 +69,7 @@ class TermTokenizer:
     stem: bool
     stopwords: bool
     end: bool
+    around = None
     joiner = " "
 
     def terms(self, text: str) -> list[str]:

@@ -21,6 +21,28 @@ END_OF_DOCUMENT = "<|end|>"
 Ids = Iterable[SupportsIndex]
 
 
+class Around(NamedTuple):
+    """What a checkpoint's tokenizer puts around texts that are read whole.
+
+    Attributes:
+        first: ids before a text, or the first of a pair.
+        second: ids before the second of a pair.
+        end: the id after each text.
+    """
+
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    end: int
+
+    def before(self, texts: int) -> tuple[tuple[int, ...], ...]:
+        """Give what stands before each of so many texts of a row."""
+        return (self.first, self.second)[:texts]
+
+    def extra(self, texts: int) -> int:
+        """Count the ids around so many texts of a row."""
+        return sum(map(len, self.before(texts))) + texts
+
+
 @runtime_checkable
 class Trained(Protocol):
     """What every trained tokenizer offers."""
@@ -40,6 +62,10 @@ class Trained(Protocol):
     @property
     def sentence_end_id(self) -> int | None:
         """Id of the end of a sentence, None where sentences are not marked."""
+
+    @property
+    def around(self) -> Around | None:
+        """What stands around texts that are read whole, None where it is not said."""
 
     @property
     def joiner(self) -> str:

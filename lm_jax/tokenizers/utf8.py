@@ -27,6 +27,7 @@ class ByteTokenizer:
     end: bool
     unknown_id = None
     sentence_end_id = None
+    around = None
     joiner = ""
     forgets = ""
 

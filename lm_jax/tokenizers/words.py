@@ -115,6 +115,7 @@ class WordTokenizer:
     words: tuple[str, ...]
     lowercase: bool
     end: bool
+    around = None
     joiner = " "
 
     @property

@@ -81,7 +81,7 @@ def test_an_answer_comes_back_as_it_was_written(made, tokenizer, stride):
     trained = tokenizer.train(map(spaced, texts), end=True)
     cut = Cutter(trained)
     longest = 20 if isinstance(tokenizer, Words) else 90
-    found = ask(made, cut, 7, longest, 8, stride)
+    found = ask(made, cut, (7, 7), longest, 8, stride)
     assert [q for _, q in found.asked] == [q for p in made for q in p.questions]
     for number, (passage, question) in enumerate(found.asked):
         rows = np.flatnonzero(found.question_of == number).tolist()
@@ -112,7 +112,8 @@ def test_words_of_the_question_are_marked_in_the_passage():
     text = "The Cat sat. A dog saw the cat."
     passage = Passage("a", text, (Question("q", "Who saw THE cat", ()),))
     words = Words(lowercase=True).train([spaced(text)], end=True)
-    [row] = [ask([passage], Cutter(words), words.end_id, 32, 16, 8).row(0, 20)]
+    marks = words.end_id, words.end_id
+    [row] = [ask([passage], Cutter(words), marks, 32, 16, 8).row(0, 20)]
     marked = np.flatnonzero(row["matches"])
     symbols = words.symbols(row["inputs"])
     assert [symbols[k] for k in marked] == ["the", "cat", "saw", "the", "cat"]
@@ -126,7 +127,7 @@ def test_what_most_people_answered_is_learnt():
     answers = Answer(0, "one"), Answer(4, "two"), Answer(4, "two"), Answer(-1, "nine")
     questions = Question("q", "?", answers), Question("r", "?", answers[3:])
     words = Words().train([text], end=True)
-    found = ask([Passage("a", text, questions)], Cutter(words), 0, 16, 4, 8)
+    found = ask([Passage("a", text, questions)], Cutter(words), (0, 0), 16, 4, 8)
     row, unknown = found.row(0, 16), found.row(1, 16)
     assert found.text(0, int(row["start"]), int(row["end"])) == "two"
     assert (row["mask"], unknown["mask"], unknown["start"]) == (1, 0, 0)

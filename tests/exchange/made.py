@@ -210,3 +210,29 @@ def write_tokenizer(folder, size=VOCAB):
     ends = dict.fromkeys(("bos_token", "eos_token"), "<|endoftext|>")
     write_json(folder / "tokenizer_config.json", ends)
     return made
+
+
+def write_bert_tokenizer(folder, doubled=False):
+    """Write a tokenizer.json that puts [CLS] and [SEP] around texts, as BERT's does.
+
+    Args:
+        folder: where.
+        doubled: whether two [SEP] stand between the texts of a pair, as RoBERTa's do.
+    """
+    words = [*"abcdefgh", "the", "cat", "sees", "mouse"]
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocab = {name: i for i, name in enumerate([*specials, *words])}
+    made = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.add_special_tokens(specials)
+    between = "[SEP] [SEP]" if doubled else "[SEP]"
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair=f"[CLS] $A {between} $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    made.save(str(folder / "tokenizer.json"))
+    named = {f"{name[1:-1].lower()}_token": name for name in specials[1:]}
+    write_json(folder / "tokenizer_config.json", named)
+    return made

@@ -10,11 +10,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from lm_jax.errors import UserError
+from lm_jax.exchange import import_checkpoint
 from lm_jax.exchange.architecture import canonical
 from lm_jax.exchange.exporting import architecture_for
-from lm_jax.exchange.importing import read_checkpoint
+from lm_jax.exchange.reading import read_checkpoint
 from lm_jax.models import ALiBi, GatedConv, Rotary, Transformer
-from tests.exchange.made import CASES, MODELS, write_model
+from tests.exchange.made import CASES, MODELS, write_model, write_tokenizer
 
 WHOLE = "model.safetensors"
 
@@ -151,13 +152,21 @@ def test_a_head_that_is_absent_is_fatal(llama, tmp_path):
         arrays.pop("lm_head.weight")
         return arrays
 
-    assert "lm_head.weight: missing" in refusal(changed(llama, arrays=headless))
-    write_model(tmp_path / "bert", MODELS["bert"])
+    write_tokenizer(llama)
+    assert read_checkpoint(changed(llama, arrays=headless)).lacks == ("lm_head.weight",)
+    with pytest.raises(UserError, match=r"lm_head.weight is missing") as error:
+        import_checkpoint(llama, tmp_path / "run")
+    assert "body_of" in str(error.value) and not (tmp_path / "run").exists()
 
-    def body(arrays):
-        return {k: x for k, x in arrays.items() if k.startswith("bert.")}
 
-    found = refusal(changed(tmp_path / "bert", arrays=body))
+def test_a_part_of_a_head_is_no_body_alone(tmp_path):
+    write_model(tmp_path, MODELS["bert"])
+
+    def broken(arrays):
+        arrays.pop("cls.predictions.transform.dense.weight")
+        return arrays
+
+    found = refusal(changed(tmp_path, arrays=broken))
     assert "cls.predictions.transform.dense.weight: missing" in found
 
 

@@ -10,8 +10,8 @@ from lm_jax.data import Frame
 from lm_jax.errors import UserError
 from lm_jax.exchange import export_run, import_checkpoint
 from lm_jax.exchange.exporting import architecture_for
-from lm_jax.exchange.importing import read_checkpoint
 from lm_jax.exchange.marian import MARIAN
+from lm_jax.exchange.reading import read_checkpoint
 from lm_jax.generation import Sampling
 from lm_jax.models import Sinusoidal
 from lm_jax.runs.model import load_model

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_jax.exchange.importing import read_checkpoint
+from lm_jax.exchange.reading import read_checkpoint
 from lm_jax.generation import Beam, Sampling, continue_prompts, generate
 from lm_jax.models import EncoderDecoder, Transformer
 from tests.exchange.made import CASES, VOCAB, write_model
