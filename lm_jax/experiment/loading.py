@@ -9,7 +9,9 @@ import sysconfig
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from lm_jax.errors import UserError, nearest
@@ -155,20 +157,35 @@ def _begun_with(run: Path) -> str:
     return own if variant == "base" else f"{own}:{variant}"
 
 
+class _AsItStands(SourceFileLoader):
+    """Compiles a file each time that it is loaded.
+
+    Python takes what it compiled before where size and time of a file, to the second,
+    are as they were: a recipe that was changed twice in a second would be an old one.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile what stands in the file now; nothing is kept of it."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
 def import_file(path: Path) -> Any:
     """Import an experiment file, under a name that leads back to it.
 
     Raises:
         UserError: an error in it, with the lines that led there.
     """
-    name = f"experiment_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise UserError(f"{path} is not a Python file.")
+    name = f"experiment_{path.stem}"
+    loader = _AsItStands(name, str(path.resolve()))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except SyntaxError as error:
         raise UserError(f"{path}, line {error.lineno}: {_named(error)}") from error
     except SystemExit as error:

@@ -1,5 +1,8 @@
 """Experiment files say what to expect, and mistakes in them are one message."""
 
+import os
+import sys
+
 import pytest
 
 from lm_jax.errors import UserError
@@ -66,3 +69,15 @@ def test_a_run_in_the_place_of_a_file_says_how_to_go_on(tmp_path, monkeypatch):
         (tmp_path / run / "experiment.json").write_text("{}")
         with pytest.raises(UserError, match=f"go on .* train {words} --run {run}"):
             load(run)
+
+
+def test_a_file_is_read_as_it_stands_whatever_its_time(tmp_path, monkeypatch):
+    """Python alone goes by size and time, and would run what it compiled before."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "own.py"
+    source = (ROOT / "experiments/gpt_shakespeare.py").read_text(encoding="utf-8")
+    for peak in ("1e-3", "9e-3"):
+        path.write_text(source.replace("peak=1e-3", f"peak={peak}"), encoding="utf-8")
+        os.utime(path, (10**9, 10**9))
+        assert load(str(path)).experiment.schedule.peak == float(peak)
+    assert [each.name for each in tmp_path.iterdir()] == ["own.py"]
