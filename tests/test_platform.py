@@ -36,7 +36,8 @@ def test_what_is_freed_is_kept_for_the_next_step():
         )
         return int(done.stdout)
 
-    assert faults("kept") < 100 < faults("plain")
+    # Of 64 MB, in pages of 2 MB at best.
+    assert faults("kept") < 10 < faults("plain")
 
 
 HOLES = """
