@@ -1,7 +1,7 @@
 """Sentiment of SST-2's sentences from few labels, by an encoder that others trained.
 
 Run:     ./launch.sh sweep experiments/minilm_sst2.py --grid data.limit=100 \
-             --out runs/minilm_sst2_100
+             --variants base,pretrained,lora --out runs/minilm_sst2_100
 Expect:  not run yet
 Source:  Devlin et al. 2019, 3 (fine-tuning); the encoder is all-MiniLM-L6-v2, of
          sentence-transformers (Reimers and Gurevych 2019; Wang et al. 2020)

@@ -27,7 +27,7 @@ from lm_jax.sweeping.cells import run_cell
 from lm_jax.sweeping.checks import Resolved, resolve
 from lm_jax.training.progress import Progress
 from tests.ablation.test_tune import RATES, STUDY, peak, swept, tuned_plan
-from tests.properties import quick
+from tests.properties import quick, slow_but
 from tests.sweeping.test_sweep import begin, end, in_folder, resolved_once, told
 
 __all__ = ["in_folder", "resolved_once"]
@@ -200,7 +200,10 @@ def kill(cell):
     raise Killed
 
 
-@pytest.mark.parametrize("at", ["base_trial_3_1", "wide_trial_5_1", "wide_trial_0_4"])
+@pytest.mark.parametrize(
+    "at",
+    slow_but(["base_trial_3_1", "wide_trial_5_1", "wide_trial_0_4"], "base_trial_3_1"),
+)
 def test_killed_and_started_again_it_decides_the_same(optuna, at):
     swept(Halved(), HALVING)
     whole = decisions()

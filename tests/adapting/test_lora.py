@@ -20,6 +20,7 @@ from lm_jax.selectors import parted, path_name
 from lm_jax.sharding import Sharding, make_mesh, on_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step
+from tests.properties import slow_but
 
 MODEL = Transformer(layers=2, heads=2, width=16, vocab_size=16, positions=Rotary())
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 16, (8, 7)), jnp.int32)
@@ -216,7 +217,7 @@ def trained(lora, optimizer, steps=5, **options):
     return state, losses
 
 
-@pytest.mark.parametrize("whole", [(), ("^norm/",)])
+@pytest.mark.parametrize("whole", slow_but([(), ("^norm/",)], ("^norm/",)))
 def test_only_adapters_are_trained_and_what_is_named_beside_them(whole):
     """By steps of AdamW that decays: the base is what it was, bit for bit."""
     lora = LoRA(rank=2, whole=whole)

@@ -26,6 +26,7 @@ from lm_jax.models import (
 from lm_jax.models.stack import initialise, stack_blocks
 from lm_jax.selectors import path_name
 from lm_jax.sharding import Sharding, make_mesh, state_shardings
+from tests.properties import slow_but
 
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 16, (4, 7)), jnp.int32)
 SMALL = {"layers": 2, "heads": 2, "width": 16, "vocab_size": 16}
@@ -91,7 +92,9 @@ def test_vectors_stay_and_matrices_do_not(decoder):
     assert not is_quantized(quantize(few))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", slow_but(FAMILIES, *(name for name in FAMILIES if name != "experts"))
+)
 def test_a_model_reads_integers_as_the_matrices_that_they_stand_for(name):
     model = FAMILIES[name]
     lengths = [7] * 4 if name == "classifier" else None

@@ -26,7 +26,7 @@ from lm_jax.errors import UserError
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Words
 from tests.counting import Naive, corpora, log
-from tests.properties import quick
+from tests.properties import quick, slow_but
 from tests.text import needs
 
 SMOOTHINGS = [
@@ -119,7 +119,9 @@ def test_blocks_change_nothing(corpus, block):
     assert told[-1] == ("scoring", len(ids), len(ids))
 
 
-@pytest.mark.parametrize("smoothing", [KneserNey(), StupidBackoff()], ids=repr)
+@pytest.mark.parametrize(
+    "smoothing", slow_but([KneserNey(), StupidBackoff()], KneserNey()), ids=repr
+)
 @quick
 @given(corpora(), st.integers(1, 9), st.integers(1, 9), st.sampled_from([90, None]))
 def test_parts_and_files_change_nothing(smoothing, corpus, rows, piece, most):

@@ -30,6 +30,7 @@ from lm_jax.runs.writing import Texts
 from lm_jax.tokenizers import Bytes, Characters, Subwords, WithSpecials, Words
 from lm_jax.tokenizers.pretrained import PieceTokenizer
 from tests.first import first_params
+from tests.properties import slow_but
 
 pytest.importorskip("llguidance", reason="needs the extra `constraints`")
 
@@ -104,7 +105,7 @@ def fitted(tokenizer, model=None, scale=3.0, more=5):
     return Speaker(None, tokenizer, model, params)
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("name", slow_but(TOKENIZERS, "bytes", "byte-level pieces"))
 def test_every_tokenizer_writes_choices_expressions_and_json(name):
     model = fitted(TOKENIZERS[name]())
     choices = ("yes", "no", "the answer", "天气", "天很好")

@@ -158,7 +158,7 @@ def test_texts_of_a_pair_are_read_apart_or_as_one(name):
     np.testing.assert_allclose(joined, vector(together, rows[:, :5]), atol=2e-5)
 
 
-@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("window", slow_but([None, 4], 4))
 def test_an_encoder_is_told_which_text_of_a_pair_a_token_is_of(window):
     body = Encoder(**SMALL, positions=Learned(TIME + 3), segment_types=2)
     model = Classifier(body, Mean(), classes=2, window=window)

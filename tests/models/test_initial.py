@@ -17,6 +17,7 @@ from lm_jax.models import (
     mup_rates,
 )
 from lm_jax.optimizers import AdamW, transformation
+from tests.properties import slow_but
 
 MODEL = Transformer(
     layers=3, heads=2, width=64, vocab_size=50, positions=NoPositions(), tied=False
@@ -36,9 +37,12 @@ EXPECTED = {
     ZeroProjections(): (0.02, 0.02, 0.0, 0.0, 0.02),
     MuP(base_width=16): (0.02, 0.01, 0.01 / ROOT, 0.01 / ROOT, 0.02),
 }
+FEW = FanIn(), MuP(base_width=16)
 
 
-@pytest.mark.parametrize("initial", EXPECTED, ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "initial", slow_but(EXPECTED, *FEW), ids=lambda v: type(v).__name__
+)
 def test_each_role_has_its_size(initial):
     params = start(MODEL.clone(initial=initial))
     block = params["block_1"]

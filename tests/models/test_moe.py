@@ -21,7 +21,7 @@ WEIGHED = {"shared": 1, "shared_router": True, "normalised": False}
 
 
 @pytest.mark.parametrize("k", [1, 2])
-@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("gated", slow_but([False, True], True))
 @pytest.mark.parametrize(
     "more", slow_but([{}, {"normalised": False}, {"shared": 2}, WEIGHED], {})
 )

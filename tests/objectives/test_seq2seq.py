@@ -13,6 +13,7 @@ from lm_jax.data import Coded
 from lm_jax.models import EncoderDecoder
 from lm_jax.objectives.seq2seq import Seq2Seq
 from tests.first import first_params
+from tests.properties import slow_but
 
 VOCAB = 11
 MODEL = EncoderDecoder(layers=1, heads=2, width=16, vocab_size=VOCAB)
@@ -43,7 +44,7 @@ def sums_of(objective, model, batch, key):
     return objective(model, PARAMS, batch, key)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("smoothing", slow_but([0.0, 0.1], 0.1))
 def test_the_loss_is_the_cross_entropy_with_smoothed_labels(smoothing):
     logits, _ = jax.jit(MODEL.apply)(
         {"params": PARAMS}, BATCH["decoder_inputs"], source=BATCH["source"]

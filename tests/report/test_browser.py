@@ -10,6 +10,7 @@ from lm_jax.report.gathering import gather
 from lm_jax.report.inspected_page import inspected_page
 from lm_jax.report.page import page
 from tests.browser import SCHEMES, WIDTHS, chromium, watched, wider_than_its_window
+from tests.properties import slow_but
 from tests.report.made import made
 from tests.report.test_inspected import MODELS, TEXTS
 
@@ -34,7 +35,7 @@ def quiet(tab, address, asked, complaints):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", slow_but(SCHEMES, "dark"))
 def test_a_report_shows_its_tables_and_curves(browser, width, scheme):
     made(study=Study(seeds=2))
     address, opened = shown(browser, page(gather([Path("runs/tiny")])), width, scheme)

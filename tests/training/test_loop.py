@@ -14,6 +14,7 @@ from lm_jax.training.compiled import Compiled
 from lm_jax.training.restart import stuck
 from lm_jax.training.setup import set_up
 from lm_jax.training.step import named_key
+from tests.properties import slow_but
 from tests.tiny import write_tiny
 
 
@@ -25,7 +26,9 @@ def setup(tmp_path, monkeypatch, request):
     return set_up(override(experiment, ["--fsdp", "2"], "train"))
 
 
-@pytest.mark.parametrize("setup", ["tiny.py", "tiny.py:recurrent"], indirect=True)
+@pytest.mark.parametrize(
+    "setup", slow_but(["tiny.py", "tiny.py:recurrent"], "tiny.py"), indirect=True
+)
 def test_steps_compile_once_and_donate_their_state(setup):
     compiled = Compiled(setup)
     state = setup.first_state()

@@ -92,9 +92,12 @@ def test_accumulated_equals_whole(mask, accumulate):
     close(whole.params, summed.params, 1e-6)
 
 
+BOTH = Sharding(fsdp=2, tensor=2)
+
+
 @pytest.mark.parametrize(
     "sharding",
-    [Sharding(), Sharding(fsdp=2, tensor=2)],
+    slow_but([Sharding(), BOTH], BOTH),
     ids=lambda s: f"fsdp{s.fsdp}-tensor{s.tensor}",
 )
 def test_sharded_equals_single(sharding):
@@ -341,7 +344,9 @@ def spoilt(leaf):
     ids=["decay", "one parameter", "state"],
 )
 @pytest.mark.parametrize(
-    "form", [lambda step: step, in_place], ids=["chosen", "in place"]
+    "form",
+    [pytest.param(lambda step: step, marks=pytest.mark.slow), in_place],
+    ids=["chosen", "in place"],
 )
 def test_an_update_that_is_not_finite_is_not_made(rule, form):
     """Loss and gradient are finite; what is kept is the state before."""
