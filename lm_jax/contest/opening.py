@@ -14,6 +14,7 @@ from lm_jax.experiment import Experiment, digest
 from lm_jax.experiment.loading import BASE, File
 from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
+from lm_jax.runs.rows import larger_is_better
 
 
 def open_contest(file: File, folder: Path, display: Display) -> list[Proposal]:
@@ -100,5 +101,6 @@ def _measured(
             f"contest.measure '{measure}': {base.watch} gives no such score."
             f"{nearest(measure, names)}"
         )
-    larger = watched.larger_is_better if measure == watched.watched else None
-    return measure, "accuracy" in measure if larger is None else larger
+    if measure == watched.watched:
+        return measure, watched.larger_is_better
+    return measure, larger_is_better([], ("validation", measure))

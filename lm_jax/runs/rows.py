@@ -24,6 +24,8 @@ DEFAULTS: tuple[Measure, ...] = (
 # What every result has.
 LOSS: Measure = ("validation", "loss")
 POINTS: tuple[At, ...] = ("best", "end")
+# Parts of the names of scores of which less is better.
+_LESS = ("loss", "perplexity", "bits_per_byte", "error")
 _NEEDED = {"corpus", "watch", "policy", "steps", "scores"}
 _NEEDED |= {"parameters", "tokens", "seconds"}
 
@@ -320,11 +322,14 @@ def as_measure(text: str, there: list[Measure]) -> Measure:
 
 
 def larger_is_better(rows: Iterable[Row], measure: Measure) -> bool:
-    """Whether more of a score is better: as a run that is judged by it says."""
+    """Whether more of a score is better: as a run that is judged by it says.
+
+    Of what no run is judged by, its name tells: less is better of few.
+    """
     for row in rows:
         for run in row.runs:
             if measure[1] in (run.result.get("best") or {}):
                 known = run.result.get("larger_is_better")
                 if known is not None:
                     return known
-    return any(name in measure[1] for name in ("accuracy", "spearman"))
+    return not any(name in measure[1] for name in _LESS)

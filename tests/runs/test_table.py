@@ -16,7 +16,7 @@ from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.runs.figures import decimals, duration, figure, short, size
 from lm_jax.runs.pairs import differences
-from lm_jax.runs.rows import results_below, rows_of
+from lm_jax.runs.rows import larger_is_better, results_below, rows_of
 from lm_jax.runs.table import lines
 
 POLICY = "windows of 8"
@@ -333,6 +333,26 @@ def test_a_run_says_itself_whether_more_is_better(tmp_path, capsys):
         write(tmp_path, "x", variant, 0, 4.0, scores=scores, **more)
     said = shown(capsys, tmp_path, "--measure", "validation f1")
     assert said.index("x:good") < said.index("x  ")
+
+
+@pytest.mark.parametrize(
+    ("more", "scores"),
+    [
+        (True, "in_batch_accuracy macro_f1 matthews mrr ndcg@10 recall@100 margin"),
+        (True, "rougeL bleu chrf exact_match precision pearson men/spearman passed"),
+        (False, "loss masked_loss perplexity bits_per_byte mean_error error"),
+        (False, "spelling_bits_per_byte calibration_error"),
+    ],
+)
+def test_of_what_no_run_is_judged_by_the_name_tells(more, scores, tmp_path, capsys):
+    assert {larger_is_better([], ("test", s)) for s in scores.split()} == {more}
+    first, *_ = scores.split()
+    for variant, score in (("less", 0.2), ("more", 0.9)):
+        found = [entry({"f1": 0.5, first: score})]
+        judged = {"best": {"step": 50, "f1": 0.5}, "larger_is_better": True}
+        write(tmp_path, "x", variant, 0, 4.0, scores=found, **judged)
+    said = shown(capsys, tmp_path, "--measure", f"validation {first}")
+    assert (said.index("x:more") < said.index("x:less")) == more
 
 
 def test_a_folder_without_results_is_an_error(tmp_path, monkeypatch, capsys):
