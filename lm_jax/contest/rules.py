@@ -7,7 +7,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import AnyExperiment, Difference, Experiment, differences
 from lm_jax.experiment.comparing import own_kinds
 
-ALWAYS = ("data", "watch", "initial", "patience")
+ALWAYS = ("data", "watch", "initial", "patience", "held")
 """What every contest fixes, beside the evaluation that is watched."""
 
 
@@ -72,6 +72,9 @@ def _told(each: Difference) -> str:
 def refereed(base: Experiment, recipe: Experiment, contest: Contest) -> Experiment:
     """What runs: a recipe with all that is fixed, and is no recipe, of the contest.
 
+    The referee's seeds move everything that is random: a recipe that held a part would
+    be judged by one draw of it, however lucky.
+
     Args:
         base: the contest's own recipe: data, evaluation and execution are its own.
         recipe: that was checked.
@@ -84,6 +87,7 @@ def refereed(base: Experiment, recipe: Experiment, contest: Contest) -> Experime
         watch=base.watch,
         initial=base.initial,
         patience=base.patience,
+        held=(),
         budget=base.budget if contest.reach is None else recipe.budget,
         execution=base.execution,
         outputs=(),

@@ -49,6 +49,7 @@ SPEND, REACH = Contest(), Contest(reach=2.0)
         ),
         ("initial", {"initial": FromRun("elsewhere")}),
         ("patience", {"patience": 3}),
+        ("held", {"held": ("order", "initial")}),
         ("budget", {"budget": "13 steps"}),
         ("batch", {"batch": 16}),
     ],
@@ -94,6 +95,8 @@ def test_what_runs_has_only_the_recipe_of_the_candidate():
     assert list(runs.evaluations) == ["likelihood"] and runs.outputs == ()
     assert runs.execution == BASE.execution and runs.optimizer == Muon()
     assert digest(runs) == digest(candidate) != digest(BASE)
+    held = replace(BASE, held=("initial",))
+    assert refereed(held, held, SPEND).held == ()
 
 
 def test_what_counts_is_no_candidate():
