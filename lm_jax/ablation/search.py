@@ -79,7 +79,7 @@ def falls_behind(rivals: Sequence[Sequence[float]], losses: Sequence[float]) -> 
 
     Args:
         rivals: the losses at the evaluations of each trial before it, in order.
-        losses: those of the trial so far.
+        losses: those of the trial so far; before there is one, nothing stops it.
 
     Raises:
         UserError: Optuna is not installed.
@@ -87,9 +87,8 @@ def falls_behind(rivals: Sequence[Sequence[float]], losses: Sequence[float]) -> 
     optuna = _optuna()
     pruner = optuna.pruners.SuccessiveHalvingPruner(1, reduction_factor=FACTOR)
     study = optuna.create_study(pruner=pruner)
-    behind = False
     for each in (*rivals, losses):
-        trial = study.ask()
+        trial, behind = study.ask(), False
         for evaluation, loss in enumerate(each, start=1):
             trial.report(loss, evaluation)
             behind = trial.should_prune()

@@ -65,6 +65,8 @@ class Halved:
         prune, log = pruner_of(cell), MetricsLog(cell.run / "metrics.jsonl")
         log.truncate_after(0)
         progress = Progress()
+        if prune(progress):  # asked before the first step too, as training does
+            return None
         for step in range(1, EVALUATIONS + 1):
             loss = curve(cell, step)
             log.write(step, {"validation_loss": loss})
@@ -152,6 +154,7 @@ def test_who_is_not_among_the_best_third_at_a_rung_is_stopped(curves):
     pytest.importorskip("optuna")
     through = []
     for losses in curves:
+        assert not falls_behind(through, [])
         for seen in range(1, 10):
             behind = falls_behind(through, losses[:seen])
             assert behind == rank(through, losses[:seen])
