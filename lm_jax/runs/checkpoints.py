@@ -31,8 +31,11 @@ _SPARE = 1_000_000
 
 
 def has_checkpoint(run: Path) -> bool:
-    """Whether a run has begun to keep what it learns, readable or not."""
-    return any(run.glob("checkpoints/[0-9]*"))
+    """Whether a run goes on from what it has learnt, readable or not.
+
+    One that was killed while it saved its first checkpoint has none: it begins anew.
+    """
+    return bool(steps_of(run))
 
 
 def steps_of(run: Path) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.data.vectors import write_vectors
-from lm_jax.experiment import InitialVectors, load
+from lm_jax.experiment import InitialVectors, load, save
 from lm_jax.experiment.overrides import override
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
@@ -132,8 +132,20 @@ def test_a_run_begins_with_the_parameters_of_another(source, capsys):
     assert taken.keys() == there.keys()
     for path, array in taken.items():
         np.testing.assert_array_equal(array, there[path])
+    # Killed while it saved its first checkpoint: it begins as it began.
+    begun = ["--initial", "FromRun", "--initial.run", "source", "--average", "None"]
+    experiment = load("tiny.py").experiment
+    experiment = override(experiment, [*begun, "--budget", "3 steps"], "train")
+    Path("next/checkpoints/3.orbax-checkpoint-tmp").mkdir(parents=True)
+    for name, content in save(experiment).items():
+        Path("next", name).write_bytes(content)
     assert begin() == 0
     assert "block_0/down/kernel" in capsys.readouterr().out
+    drawn, taken = (
+        read_metrics(Path(run) / "metrics.jsonl")[0]["loss"]
+        for run in ("source", "next")
+    )
+    assert taken < drawn
     shutil.rmtree("source")  # A run that was begun needs it no more.
     assert begin() == 0
     assert begin(run="other") == 2
