@@ -57,6 +57,8 @@ def _facts(entry: dict) -> dict:
 def find_scores(result: dict, split: str, at: At) -> dict:
     """What the watched evaluation found of a split, as training would have.
 
+    What was scored again later, by other code or elsewhere, changes nothing of it.
+
     Args:
         result: of a run.
         split: of its own text.
@@ -73,8 +75,11 @@ def find_scores(result: dict, split: str, at: At) -> dict:
         "step": step,
         "policy": result["policy"],
     }
-    found = [e["scores"] for e in own_entries(result) if wanted.items() <= e.items()]
-    return found[-1] if found else {}
+    found = [each for each in own_entries(result) if wanted.items() <= each.items()]
+    trained = {code.get("sources") for code in result.get("trained_with", ())}
+    own = [e for e in found if (e.get("code") or {}).get("sources") in trained]
+    first = own[:1] or found[-1:]
+    return first[0]["scores"] if first else {}
 
 
 def own_entries(result: dict) -> list[dict]:

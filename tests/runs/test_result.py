@@ -76,6 +76,27 @@ def test_scores_are_appended_with_what_they_depend_on(tmp_path):
         assert find_scores(result | other, "test", "end") == {}
 
 
+@pytest.mark.parametrize("later", ["ours", "theirs", None])
+def test_what_is_scored_again_later_is_not_what_training_found(tmp_path, later):
+    """By other code, or by the same on other devices."""
+    where = {"split": "validation", "corpus": "ptb", "text": "t", "policy": "all"}
+
+    def scored(loss, code):
+        (found,) = entries({"likelihood": Found({"loss": loss})}, step=4, **where)
+        return found | {"code": code and {"sources": code}}
+
+    result = {"steps": 4, "watch": "likelihood", **where}
+    result |= {"scores": [scored(2.0, "ours")], "trained_with": [{"sources": "ours"}]}
+    write_result(tmp_path, result)
+    add_scores(tmp_path, [scored(1.0, later)])
+    result = read_result(tmp_path)
+    assert len(result["scores"]) == 2
+    assert find_scores(result, "validation", "end") == {"loss": 2.0}
+    # What training never found is that which came last.
+    result["trained_with"] = [{"sources": "earlier"}]
+    assert find_scores(result, "validation", "end") == {"loss": 1.0}
+
+
 def test_a_result_of_an_earlier_format_is_named(tmp_path):
     (tmp_path / "result.json").write_text('{"validation": {"loss": 1.0}}')
     with pytest.raises(UserError, match="earlier format"):
