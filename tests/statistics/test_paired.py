@@ -28,6 +28,14 @@ def test_permutations_are_counted():
     assert permutation_test(np.array([-1.0, 2.0, 4.0])) == pytest.approx(2 * 2 / 8)
 
 
+def test_of_many_pairs_some_permutations_are_drawn():
+    """Of 40 there are a million millions: the p is near the normal distribution's."""
+    found = np.random.default_rng(2).normal(0.3, size=40)
+    near = 2 * stats.norm.sf(abs(found.sum()) / np.linalg.norm(found))
+    assert permutation_test(found) == pytest.approx(near, rel=0.1)
+    assert permutation_test(found) == permutation_test(found) > 1e-5
+
+
 def test_pairs_that_are_equal_differ_by_chance():
     assert t_test(np.zeros(5)) == permutation_test(np.zeros(5)) == 1.0
 
