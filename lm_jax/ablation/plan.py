@@ -191,8 +191,8 @@ def trial_name(number: int) -> str:
 
 def trial_number(name: str) -> int | None:
     """What `trial_name` named so; None of a run that is no trial."""
-    number = name.removeprefix("trial")
-    return int(number) if number != name else None
+    found = re.fullmatch(r"trial(\d+)", name)
+    return int(found[1]) if found else None
 
 
 def place_of(folder: Path, variant: str, seed: int) -> Path:

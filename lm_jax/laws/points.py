@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lm_jax.ablation.plan import trial_number
+from lm_jax.ablation.plan_file import PLAN
 from lm_jax.errors import UserError
 from lm_jax.experiment import leaves, read
 from lm_jax.laws.law import Values
@@ -54,11 +56,13 @@ class Point:
 def read_points(paths: tuple[Path, ...]) -> list[Point]:
     """Read the ended runs at or below some paths, and see that they go together.
 
+    What a sweep only tuned by is left out: its rates are not the best.
+
     Raises:
         UserError: there are none; one hasn't ended or decayed; two are scored
             otherwise, with the difference.
     """
-    runs = [run for path in paths for run in runs_below(path)]
+    runs = [r for path in paths for r in runs_below(path) if not _tuned_by(r)]
     runs = list({run.resolve(): run for run in runs}.values())
     if not runs:
         named = ", ".join(map(str, paths))
@@ -69,6 +73,12 @@ def read_points(paths: tuple[Path, ...]) -> list[Point]:
         check_alike(known, str(points[0].run), point)
         check_decayed(point)
     return points
+
+
+def _tuned_by(run: Path) -> bool:
+    """Whether a run is a trial of a sweep."""
+    above = run.absolute().parents[1]
+    return trial_number(run.name) is not None and (above / PLAN).is_file()
 
 
 def read_point(run: Path) -> Point:

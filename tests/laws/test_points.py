@@ -119,6 +119,17 @@ def test_runs_that_do_not_go_together_are_refused(tiny, capsys):
     assert "--predict 0.0 1000000.0: give more than 0" in told
 
 
+def test_what_a_sweep_tuned_by_is_no_point_of_a_law(ladder, tiny, capsys):
+    """Its rates are the worse ones; elsewhere a run may be called as it likes."""
+    other = replace(tiny, seed=7)
+    write_run(Path("runs/v0/trial0"), other, 9.0, 1e5, 125000)
+    assert "17 runs" in said(capsys, "runs")
+    Path("runs/sweep.json").write_text("{}")
+    assert "16 runs" in said(capsys, "runs")
+    Path("runs/v0/trial0").rename("runs/v0/trial_of_mine")
+    assert "17 runs" in said(capsys, "runs")
+
+
 def test_seeds_epochs_and_edges_are_told(ladder, tiny, capsys):
     write_run(
         Path("runs/v0/seed1"), replace(tiny, seed=1), 3.3, 1e5, 125000, epochs=2.5
