@@ -52,7 +52,7 @@ def over_grid(
         program: what was called, for messages.
 
     Raises:
-        UserError: a field isn't there, or a value doesn't fit.
+        UserError: a field isn't there, a value doesn't fit, or two have one name.
     """
     reference, *_ = experiments
     found, against = {}, {}
@@ -61,6 +61,11 @@ def over_grid(
         flags = [f"--{field}={value}" for field, value in point]
         for name, experiment in experiments.items():
             here = _name(name, point, reference)
+            if here in found:
+                raise UserError(
+                    f"--grid: two of its points would have the folder '{here}'. Give "
+                    "values whose names differ in letters or digits."
+                )
             found[here] = override(experiment, flags, program)
             if name != reference:
                 against[here] = _name(reference, point, reference)

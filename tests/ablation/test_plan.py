@@ -140,3 +140,5 @@ def test_values_become_names_of_folders(experiment):
     found, _ = over_grid({"base": experiment}, ["budget=2 steps,4 steps"], "train")
     assert list(found) == ["budget=2_steps", "budget=4_steps"]
     assert found["budget=4_steps"].budget == "4 steps"
+    with pytest.raises(UserError, match="would have the folder 'source=a_b'"):
+        over_grid({"base": experiment}, ["data.corpus.source=a/b,a_b"], "train")
