@@ -107,7 +107,8 @@ class Worker:
 
         def read() -> None:
             assert process.stdout is not None
-            with process.stdout as lines:
+            # What was killed may leave half a line.
+            with process.stdout as lines, suppress(ValueError):
                 for line in lines:
                     self._events.put((self, json.loads(line)))
             self._events.put((self, None))

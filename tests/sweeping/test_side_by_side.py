@@ -50,6 +50,7 @@ for line in sys.stdin:
     said = fate.read_text().split() if fate.exists() else []
     if said[:1] == ["dies"]:
         fate.write_text(" ".join(said[1:]))
+        print('{"do": "mess', end="", flush=True)  # half a line, as a kill leaves it
         print("out of memory", file=sys.stderr, flush=True)
         os.kill(os.getpid(), 9)
     if said[:1] == ["trains"]:
