@@ -9,7 +9,7 @@ from lm_jax.experiment import differences, digest, own_source, read
 from lm_jax.experiment.names import COPY
 from lm_jax.files import atomic_write
 from lm_jax.runs.code import codes_of
-from lm_jax.runs.directory import in_use
+from lm_jax.runs.directory import in_use, seed_of
 from lm_jax.runs.result import read_result
 
 _PRUNED = "pruned_at_step_"
@@ -53,22 +53,26 @@ def state_of(cell: Cell, sources: str) -> State:
             return State("other recipe", other)
     except UserError as error:
         return State("failed", str(error))
-    return look_at(cell.run, digest(cell.experiment), {"sources": sources})
+    recipe = digest(cell.experiment)
+    return look_at(cell.run, recipe, cell.seed, {"sources": sources})
 
 
-def look_at(run: Path, recipe: str, code: dict) -> State:
+def look_at(run: Path, recipe: str, seed: int, code: dict) -> State:
     """Look at a run without its experiment; nothing of it is executed.
 
     Args:
         run: its directory.
         recipe: the digest of the planned one; that of a run that hasn't ended is not
             looked at.
+        seed: that is planned: a copy of another run is no further one.
         code: that the plan was made with.
     """
     if not (run / "experiment.json").exists():
         return State("missing")
+    if (own := seed_of(run)) not in (None, seed):
+        return State("other recipe", f"its seed is {own}, not {seed}")
     try:
-        codes = {each.get("sources") for each in codes_of(run)} - {code["sources"]}
+        codes = {each.get("sources") for each in _codes(run)} - {code["sources"]}
         if codes:
             named = ", ".join(str(each) for each in codes)
             return State("other code", f"made by {named}, not by {code['sources']}")
@@ -82,6 +86,13 @@ def look_at(run: Path, recipe: str, code: dict) -> State:
     if result["recipe"] != recipe:
         return State("other recipe", f"its result is of recipe {result['recipe']}")
     return State("ended")
+
+
+def _codes(run: Path) -> list[dict]:
+    """The code that trained a run: of one that ended, no later start counts."""
+    ended = (run / "result.json").exists()
+    trained = read_result(run).get("trained_with") if ended else None
+    return trained or codes_of(run)
 
 
 def diverged_at(run: Path) -> int | None:
@@ -113,7 +124,8 @@ def _other_recipe(cell: Cell) -> str:
     lines = [
         f"{each.name}: {each.a} there, {each.b} now"
         for each in changed
-        if each.part == "recipe"
+        # What is computed with others differs from what is not by rounding: no pair.
+        if each.part == "recipe" or each.name == "execution.together"
     ]
     source = own_source(cell.experiment)
     if source is not None and source != (cell.run / COPY).read_bytes():

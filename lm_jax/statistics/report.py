@@ -100,7 +100,7 @@ def read_report(folder: Path) -> Report:
         chosen = {name: found.chosen for name, found in tuned.items()}
         recipes |= {name: found.recipe for name, found in tuned.items()}
         states = {
-            place: look_at(place.run, recipes[name], code)
+            place: look_at(place.run, recipes[name], seed, code)
             if chosen or not study.tune
             else State("missing")
             for seed in range(study.seeds)

@@ -102,6 +102,7 @@ def end(cell, sources=None, score=None):
     result = {"watch": "likelihood", "corpus": "text.txt", "policy": "windows"}
     result |= {"recipe": digest(cell.experiment), "scores": [entry], "steps": 2}
     result |= {"larger_is_better": False, "best": {"loss": score, "step": 2}}
+    result |= {"trained_with": [code(sources)]}
     (cell.run / "result.json").write_text(json.dumps(result | {"seconds": 1.0}))
 
 
@@ -109,8 +110,12 @@ def begin(cell, sources=None):
     cell.run.mkdir(parents=True, exist_ok=True)
     for name, content in save(cell.experiment).items():
         (cell.run / name).write_bytes(content)
-    code = own_code() | ({"sources": sources} if sources else {})
-    (cell.run / "environment.json").write_text(json.dumps([{"code": code}]))
+    starts = [{"code": code(sources)}]
+    (cell.run / "environment.json").write_text(json.dumps(starts))
+
+
+def code(sources=None):
+    return own_code() | ({"sources": sources} if sources else {})
 
 
 def swept(launch, study=Study(seeds=5)):
@@ -212,7 +217,7 @@ def test_the_folder_alone_gives_the_same_report():
     assert beside + "direction agrees, ours is smaller." in told(again)
     shutil.rmtree("runs/tiny/base/seed3")
     begin(plan().cells[3])
-    begin(plan().cells[0], sources="earlier")
+    end(plan().cells[0], sources="earlier")
     words_of = {
         p.title: state.word for p, state in read_report(again.folder).states.items()
     }
@@ -226,6 +231,31 @@ def test_a_result_of_another_recipe_does_not_count_in_its_folder():
     path = Path("runs/tiny/wide/seed1/result.json")
     path.write_text(path.read_text().replace('"recipe": "', '"recipe": "0'))
     assert "wide seed 1: other recipe" in told(read_report(Path("runs/tiny")))
+
+
+def test_a_copy_of_a_run_is_no_further_seed():
+    swept(Stub())
+    shutil.rmtree("runs/tiny/wide/seed1")
+    shutil.copytree("runs/tiny/wide/seed0", "runs/tiny/wide/seed1")
+    said = told(read_report(Path("runs/tiny")))
+    assert "No verdict: 1 of 10 runs don't count (wide seed 1: other recipe)" in said
+
+
+def test_what_has_ended_stays_what_it_was_where_other_code_starts_it_again():
+    """It finds nothing left to train, and notes that it looked."""
+    swept(Stub())
+    path = plan().cells[0].run / "environment.json"
+    starts = json.loads(path.read_text())
+    path.write_text(json.dumps([*starts, {"code": {"sources": "later"}}]))
+    assert read_report(Path("runs/tiny")).comparisons["wide"].verdict == "worse"
+
+
+def test_what_was_trained_alone_is_no_part_of_seeds_that_are_trained_together():
+    """Their differences would be rounding's, too."""
+    end(plan().cells[0])
+    together = replace(plan(), together=2)
+    with pytest.raises(UserError, match="execution.together: 1 there, 2 now"):
+        carry_out(together, Display(0))
 
 
 def test_a_cell_that_fails_is_said_and_the_others_go_on(capsys):
