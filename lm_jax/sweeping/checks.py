@@ -67,6 +67,7 @@ def resolve(
     """
     found = {}
     for variant in plan.variants:
+        _check_whole(variant)
         try:
             experiment = plan.computed(variant.experiment)
             setup = set_up(experiment, devices, progress=progress)
@@ -135,6 +136,19 @@ def _check_one_shape(setup: Setup) -> None:
             f"--together: {type(setup.experiment.data).__name__} gives batches of "
             f"{shapes} shapes here, and seeds that are trained together need one. "
             "Leave it out, or give one length."
+        )
+
+
+def _check_whole(variant: Variant) -> None:
+    """Refuse runs that would end after different numbers of steps.
+
+    Raises:
+        UserError: naming the variant.
+    """
+    if (patience := variant.experiment.patience) is not None:
+        raise UserError(
+            f"{variant.name}: patience={patience} ends runs after different numbers "
+            "of steps, and only runs of their whole budget are compared. Leave it out."
         )
 
 

@@ -258,6 +258,15 @@ def test_what_was_trained_alone_is_no_part_of_seeds_that_are_trained_together():
         carry_out(together, Display(0))
 
 
+def test_runs_that_patience_ends_are_not_compared():
+    Path("tiny.py").write_text(
+        EXPERIMENT + VARIANTS + "variants['wide'] = replace(variants['wide'], "
+        "patience=2)\n"
+    )
+    with pytest.raises(UserError, match="wide: patience=2 ends runs after different"):
+        swept(Stub())
+
+
 def test_a_cell_that_fails_is_said_and_the_others_go_on(capsys):
     def diverge():
         raise Diverged("The loss is not finite.")
