@@ -17,7 +17,7 @@ from lm_jax.errors import UserError
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.rows import Ended, Row, larger_is_better
 from lm_jax.statistics.items import OverItems, over_items
-from lm_jax.statistics.paired import t_test_of_mean
+from lm_jax.statistics.paired import holm, t_test_of_mean
 from lm_jax.statistics.verdicts import NO_VERDICT, Comparison, compare
 
 
@@ -34,8 +34,8 @@ class Report:
         scores: by variant and seed, of the runs that ended.
         comparisons: by variant; none while a run is missing.
         items: the same over the items of the split, of those whose runs kept them.
-        targets: p of a mean no better than the study's target, by variant; none while
-            a run is missing.
+        targets: p of a mean no better than the study's target, by variant, adjusted
+            for all of them; none while a run is missing.
         chosen: what was tuned, by variant; none before that is through.
         signal: that stopped the sweep, if one did.
         planned: whether a plan stood before the runs: else there are no verdicts.
@@ -159,14 +159,15 @@ def _over_items(report: Report, results: Mapping[Place, Ended]) -> dict[str, Ove
 
 
 def _tested(report: Report, larger: bool) -> dict[str, float]:
-    """Each variant's mean beside the target, if the study has one."""
+    """Each variant's mean beside the target, if the study has one; by Holm."""
     target = report.study.target
     if target is None:
         return {}
-    return {
-        name: t_test_of_mean(np.array(list(found.values())), target, larger)
-        for name, found in report.scores.items()
-    }
+    found = [
+        t_test_of_mean(np.array(list(each.values())), target, larger)
+        for each in report.scores.values()
+    ]
+    return dict(zip(report.scores, holm(np.array(found)).tolist(), strict=True))
 
 
 def _compared(

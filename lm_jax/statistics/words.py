@@ -178,12 +178,15 @@ def _published(report: Report) -> Iterator[str]:
 
 def _targets(report: Report) -> Iterator[str]:
     """Means beside the study's target."""
+    study, many = report.study, len(report.targets)
+    holm = f", by Holm's procedure over {many} variants" if many > 1 else ""
     for name, p in report.targets.items():
-        better = "better than" if p < report.study.level else "not shown better than"
+        better = "better than" if p < study.level else "not shown better than"
+        if study.seeds < T_PAIRS:
+            better = f"not judged (that needs {T_PAIRS} seeds) beside"
         yield (
             f"{name}: {scores(report)[name].mean} is {better} the target of "
-            f"{report.study.target:g} (p {_p(p)}, one-sided t of {report.study.seeds} "
-            "seeds)."
+            f"{study.target:g} (p {_p(p)}, one-sided t of {study.seeds} seeds{holm})."
         )
 
 

@@ -366,6 +366,17 @@ def test_a_target_needs_no_other_variant():
         make_plan({"base": experiment}, Path("runs/none"), Study())
 
 
+def test_several_means_beside_a_target_err_together_as_often_as_one():
+    """And fewer than 5 seeds judge none."""
+    found = swept(Stub(), Study(seeds=5, target=2.05))
+    alone = stats.ttest_1samp([2, 2.01, 2.02, 2.03, 2.04], 2.05, alternative="less")
+    assert found.targets["base"] == pytest.approx(2 * alone.pvalue)
+    assert "one-sided t of 5 seeds, by Holm's procedure over 2 variants" in told(found)
+    few = carry_out(plan(Study(seeds=4, target=9.0), "runs/few"), Display(0), Stub())
+    assert few.targets["base"] < 0.001
+    assert "base: 2.015 is not judged (that needs 5 seeds) beside the" in told(few)
+
+
 def test_a_full_disk_is_said_before(monkeypatch):
     free = type("Free", (), {"free": 10})
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: free)
