@@ -27,7 +27,7 @@ from lm_jax.runs.ledger import Past
 from lm_jax.runs.metrics import MetricsLog, truncate_samples
 from lm_jax.runs.model import keep_model
 from lm_jax.runs.picture import Measured, Reference, draw_run
-from lm_jax.runs.result import end_run
+from lm_jax.runs.result import end_run, read_result
 from lm_jax.runs.scored import about, corpus_of, entries
 from lm_jax.runs.sinks import open_sinks
 from lm_jax.training.beginning import beginning
@@ -129,7 +129,7 @@ def train_run(
             display.close()
             checkpoints.close()
             outputs.close()
-        ended = (run / "result.json").exists() and first == int(outcome.state.step)
+        ended = first == int(outcome.state.step) and _has_result(run, first)
         if outcome.signal is None and not (ended or outcome.pruned) and writes():
             finish(setup, run, outcome)
         return outcome
@@ -251,6 +251,11 @@ def _start(
         state = lengthened(setup, state, progress, steps[-1])
     display.message(f"Going on from the checkpoint of step {steps[-1]}.")
     return state, progress
+
+
+def _has_result(run: Path, step: int) -> bool:
+    """Whether a run's result is of its end at a step, and not of a shorter budget."""
+    return (run / "result.json").exists() and read_result(run)["steps"] == step
 
 
 def finish(setup: Setup, run: Path, outcome: Outcome) -> None:

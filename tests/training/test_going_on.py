@@ -163,6 +163,7 @@ def test_a_budget_that_would_have_been_another_past_is_refused(capsys):
 def test_notes_and_patience_may_change(capsys):
     args = [*CONSTANT, "--budget", "4 steps"]
     assert train("noted", *args) == 0
+    shorter = Path("noted/result.json").read_text()
     more = ["--evaluations.sample.length", "3", "--evaluations.more", "Likelihood"]
     args[-1] = "8 steps"
     assert train("noted", *args, *more, "--patience", "9") == 0
@@ -173,6 +174,11 @@ def test_notes_and_patience_may_change(capsys):
     assert more == watched | {"evaluation": "more"}
     kept = json.loads(Path("noted/experiment.json").read_text())["experiment"]
     assert kept["evaluations"]["sample"]["length"] == 3 and kept["patience"] == 9
+    # Killed when it had saved its end, and not yet written what came out.
+    Path("noted/result.json").write_text(shorter)
+    assert train("noted", *args, "--patience", "9") == 0
+    again = read_result(Path("noted"))
+    assert again["steps"] == 8 and again["scores"][-1] == watched
 
 
 def test_a_run_stands_alone(folder, unmoved, capsys):
