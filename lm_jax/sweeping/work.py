@@ -72,7 +72,9 @@ class Work:
 
     def tried(self, cell: Cell, found: Tried) -> None:
         """A cell was run: see what became of it, and say so."""
-        state = State("failed", found.failed) if found.failed else self.look(cell)
+        state = self.look(cell)
+        if found.failed and state.word != "running":  # by another, who was first
+            state = State("failed", found.failed)
         self.states[cell] = state if cell.trial is None else trial_state(cell, state)
         self.pace.at(cell, 1.0)
         self.say(cell)

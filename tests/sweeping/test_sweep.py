@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lm_jax.ablation.plan import make_plan
 from lm_jax.errors import Diverged, UserError
 from lm_jax.experiment import digest, load, save
 from lm_jax.runs.code import own_code
+from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.statistics import words
 from lm_jax.statistics.report import read_report
@@ -287,6 +289,19 @@ def test_a_cell_that_fails_is_said_and_the_others_go_on(capsys):
     again = Stub()
     report = swept(again)
     assert again.asked == ["wide seed 0", "base seed 3"] and report.comparisons
+
+
+def test_what_another_sweep_has_begun_meanwhile_has_not_failed():
+    cell = plan().cells[2]
+    with ExitStack() as stack:
+
+        def refused():
+            begin(cell)
+            stack.enter_context(open_run(cell.run))
+            raise UserError("The run is in use.")
+
+        report = swept(Stub(base_seed_1=refused))
+    assert "base seed 1: running" in told(report) and len(report.lacking) == 1
 
 
 def test_what_was_killed_is_taken_up_again():
