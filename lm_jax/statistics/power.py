@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from lm_jax.statistics.paired import permutation_test, t_test
+from lm_jax.statistics.paired import permutation_test, smallest_p, t_test
 from lm_jax.statistics.verdicts import PERMUTATION_PAIRS, T_PAIRS
 
 _TRIALS = 1000
@@ -35,7 +35,9 @@ def detectable(pairs: int, level: float, wanted: float = 0.8) -> float | None:
         It, in standard deviations of the differences, to 1%; None where no difference
         however large is: too few pairs for a verdict, or for the level.
     """
-    if pairs < T_PAIRS or power(pairs, _LARGEST, level) < wanted:
+    if pairs < T_PAIRS or (pairs >= PERMUTATION_PAIRS and smallest_p(pairs) >= level):
+        return None
+    if power(pairs, _LARGEST, level) < wanted:
         return None
     low, high = 0.0, _LARGEST
     while high - low > 0.01 * high:

@@ -25,3 +25,4 @@ def test_more_seeds_detect_less_and_too_few_nothing():
     assert power(6, detectable(6, 0.05), 0.05) == pytest.approx(0.8, abs=0.02)
     # The smallest p of eight pairs is 0.0078: never below a level of 0.05 / 7.
     assert detectable(8, 0.05 / 7) is None
+    assert detectable(12, 0.05 / 120) is None  # nor that of twelve, 0.00049
