@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -60,7 +61,11 @@ class Bootstrap:
         below = (draws < fitted).mean() + (draws == fitted).mean() / 2
         moved = 2 * ndtri(np.clip(below, 0.01, 0.99))
         far = stdtrit(len(self.residuals) - UNKNOWNS, tail)
-        low, high = np.quantile(draws, ndtr([moved - far, moved + far]))
+        # Between a number and none, or two without end, no line can be drawn.
+        how: Literal["linear", "nearest"] = "linear"
+        if not np.isfinite(draws).all():
+            how = "nearest"
+        low, high = np.quantile(draws, ndtr([moved - far, moved + far]), method=how)
         return float(low), float(high)
 
 

@@ -20,8 +20,9 @@ class Cost(NamedTuple):
     power: float
 
     def tokens(self, parameters: Any, flops: Any) -> Any:
-        """What a budget of FLOPs trains so many parameters on."""
-        return flops / (self.factor * parameters**self.power)
+        """What a budget of FLOPs trains so many parameters on; none, without end."""
+        with np.errstate(divide="ignore"):
+            return np.divide(flops, self.factor * np.power(parameters, self.power))
 
 
 def cost_of(points: list[Point]) -> Cost:

@@ -1,5 +1,6 @@
 """What a fitted law says: its runs, its numbers, the best use of a budget."""
 
+import math
 import textwrap
 from collections.abc import Iterator
 
@@ -66,8 +67,8 @@ def _budget(
     low, high = found.interval(lambda law: best_parameters(law, cost, flops))
     few, many = sorted((cost.tokens(low, flops), cost.tokens(high, flops)))
     yield f"Best of {flops:.3g} FLOPs, {flops / largest:.3g} times the largest run's"
-    yield f"  parameters  {short(size)}, {short(low)} to {short(high)}"
-    yield f"  tokens      {short(tokens)}, {short(few)} to {short(many)}"
+    yield f"  parameters  {short(size)}, {short(low)} to {_end(high)}"
+    yield f"  tokens      {short(tokens)}, {short(few)} to {_end(many)}"
     yield "  loss        {:.4f}, {:.4f} to {:.4f}".format(
         found.law.loss(size, tokens), *found.loss(size, tokens)
     )
@@ -75,6 +76,11 @@ def _budget(
         growth(found.law, cost), *found.interval(lambda law: growth(law, cost))
     )
     yield f"  FLOPs a token: {cost.factor:.3g} N^{cost.power:.3f}, the head's too"
+
+
+def _end(count: float) -> str:
+    """The upper end of an interval, which a law at an edge may not have."""
+    return short(count) if math.isfinite(count) else "any number"
 
 
 def _notes(points: list[Point]) -> Iterator[str]:

@@ -139,6 +139,24 @@ def test_seeds_epochs_and_edges_are_told(ladder, tiny, capsys):
     assert "Best of 1e+14 FLOPs" in told
 
 
+def test_resamples_at_an_edge_leave_the_best_size_without_an_end(
+    ladder, capsys, monkeypatch
+):
+    made = laws.bootstrap
+
+    def flat(*given):
+        """Resamples of which some say nothing of the size, and some of the text."""
+        found = made(*given)
+        edges = [replace(law, A=0.0) for law in found.laws[:3]]
+        edges += [replace(law, B=0.0) for law in found.laws[3:6]]
+        return replace(found, laws=(*edges, *found.laws[6:]))
+
+    monkeypatch.setattr(laws, "bootstrap", flat)
+    told = said(capsys, "runs", "--predict", "6e6", "2e6")
+    assert "0 to any number" in told and "nan" not in told
+    assert "6 of them lie at an edge" in told and Path("prediction.json").exists()
+
+
 def test_the_best_size_for_a_budget_has_the_smallest_loss():
     cost, flops = Cost(9.0, 0.9), 1e13
     best = best_parameters(LAW, cost, flops)
