@@ -142,7 +142,8 @@ def compare_folders(
     first, second = (tuple(found[seed] for seed in seeds) for found in scores)
     differences = np.array([second]) - np.array([first])
     (found,) = compare(differences, study, larger_is_better(rows, measure))
-    notes, items = tuple(_notes(rows, scores)), _items(rows, seeds, measure, level)
+    notes = tuple(_notes(rows, scores, measure))
+    items = _items(rows, seeds, measure, level)
     return Pairs(
         a, b, measure, tuple(seeds), (first, second), found, items, level, notes
     )
@@ -272,7 +273,7 @@ def _data_digest(run: Path) -> str | None:
 
 
 def _notes(
-    rows: tuple[Row, Row], scores: tuple[dict[int, float], ...]
+    rows: tuple[Row, Row], scores: tuple[dict[int, float], ...], measure: Measure
 ) -> Iterator[str]:
     """What a reader of the verdict should know."""
     if scores[0].keys() != scores[1].keys():
@@ -292,6 +293,10 @@ def _notes(
     }
     if len(codes) > 1:
         yield f"Their runs were made by different code of lm_jax: {_seeds(codes)}."
+    elif any(
+        f.changed for row in rows for f in row.figures(measure, row.policy, "end")
+    ):
+        yield "Some scores are of other code than their runs, by a later `evaluate`."
 
 
 def _seeds(found: Any) -> str:

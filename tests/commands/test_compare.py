@@ -69,6 +69,21 @@ def test_the_status_is_the_verdict(by, pairs, options, status, verdict, capsys):
     assert found["difference"] == pytest.approx(by, abs=1e-3)
 
 
+def test_scores_by_other_code_than_the_runs_are_said(capsys):
+    trained = {"trained_with": [{"sources": "then"}]}
+    write("a", BASE[:5], **trained)
+    write("b", shifted(-0.1, 5), **trained)
+    path = Path("b/seed0/result.json")
+    result = json.loads(path.read_text())
+    result["scores"][0]["code"] = {"sources": "now"}
+    path.write_text(json.dumps(result))
+    assert main(["compare", "a", "b"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        said == "Some scores are of other code than their runs, by a later `evaluate`."
+    )
+
+
 def test_only_seeds_that_both_have_are_pairs(capsys):
     write("a", BASE)
     write("b", shifted(-0.1, 7)[2:], first=2)
