@@ -78,8 +78,8 @@ def over_items(
         level: how often the interval misses.
 
     Returns:
-        The second less the first, of the pairs' mean; None where a run has no items, or
-        the score is no mean over items.
+        The second less the first, of the pairs' mean, over the items that count; None
+        where these are fewer than two, a run has none, or the score is no mean of them.
 
     Raises:
         UserError: runs have different items; a file can't be read, or is of other
@@ -100,7 +100,11 @@ def over_items(
             _check_same(run.path, each, pairs[0][0].path, first)
         sums = (each.items.sums[SUMMED[score]] for each in (b, a))
         differences.append(np.subtract(*sums))
-    return bootstrap(np.mean(differences, axis=0), first.items.weight, level)
+    weight = first.items.weight
+    counts = weight > 0
+    if counts.sum() < 2:  # no other items could have been drawn
+        return None
+    return bootstrap(np.mean(differences, axis=0)[counts], weight[counts], level)
 
 
 def _read(run: Ended, measure: Measure) -> Kept | None:

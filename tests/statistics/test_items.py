@@ -148,6 +148,21 @@ def test_without_items_of_every_run_there_is_no_interval(capsys):
     assert json.loads(capsys.readouterr().out)["items"] is None
 
 
+def test_one_item_says_nothing_of_others_and_those_that_weigh_nothing_are_none(capsys):
+    two_folders(items=1)
+    assert main(["compare", "a", "b", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["items"] is None
+    for folder, less in (("c", 0.0), ("d", 0.1)):
+        nats, weight = np.array([1.0, 3.0, 0.0]) - less, np.array([1.0, 1.0, 0.0])
+        write(folder, [float(nats[:2].mean())] * 2)
+        for seed in (0, 1):
+            write_items(folder, seed, nats, weight)
+    main(["compare", "c", "d", "--json"])
+    found = json.loads(capsys.readouterr().out)["items"]
+    assert found["items"] == 2 and found["mean"] == pytest.approx(-0.1)
+    assert found["low"] == pytest.approx(found["high"]) == pytest.approx(-0.1)
+
+
 @pytest.mark.parametrize(
     "changed, told",
     [
