@@ -78,8 +78,9 @@ def launch(
         words = ["run", job.contest, job.proposal, job.seed, job.run]
         log = job.run.with_name(f"{job.run.name}.log")
         with writing(log), open(log, "ab") as file:
+            before = file.tell()  # of earlier tries
             status = _watch(start(_WORKER, words, stderr=file), job.run, told, stopped)
-        _check(status, log)
+        _check(status, log, before)
         wall = time.monotonic() - began
         return json.loads(measured.read_text("utf-8")) | {"wall": wall}
     found = json.loads(measured.read_text("utf-8"))
@@ -127,15 +128,20 @@ def _watch(
     return process.returncode
 
 
-def _check(status: int, log: Path) -> None:
+def _check(status: int, log: Path, before: int) -> None:
     """Say what a status means that isn't 0.
+
+    Args:
+        status: of the process.
+        log: that it wrote to.
+        before: bytes that were there when it began.
 
     Raises:
         Failed, Stopped, UserError: as `launch`.
     """
     if status == STOPPED:
         raise Stopped
-    said = log.read_text("utf-8", "replace").strip()
+    said = log.read_bytes()[before:].decode("utf-8", "replace").strip()
     if status == WRONG:
         raise UserError(said)
     if status == FAILED:

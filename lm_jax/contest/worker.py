@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lm_jax.contest.freezing import LEDGER, freeze_candidate, frozen, thaw
-from lm_jax.contest.ledger import Ledger, proposals
+from lm_jax.contest.ledger import Ledger, Proposal, proposals
 from lm_jax.contest.scoring import Unfit, score
 from lm_jax.errors import Diverged, UserError
 from lm_jax.experiment.loading import own_fault
@@ -23,6 +23,7 @@ from lm_jax.files import atomic_write
 from lm_jax.platform import configure
 from lm_jax.processes import end_with_parent
 from lm_jax.runs.checkpoints import has_checkpoint
+from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
 from lm_jax.runs.numbers import encoded
 from lm_jax.runs.result import read_result
@@ -43,10 +44,12 @@ def run(contest: Path, proposal: int, seed: int, folder: Path) -> int:
         folder: of the run.
 
     Raises:
-        UserError: it can't be trained or scored, or the contest's text has changed.
+        UserError: it can't be trained or scored, or the contest's text has changed, or
+            the code since what competes was proposed.
         Diverged: a number was not finite.
     """
     found = proposals(Ledger(contest / LEDGER).entries())
+    _check_code(found[-1])
     recipe = thaw(frozen(contest, proposal), found[proposal].frozen["files"])
     experiment = replace(recipe, seed=seed)
     setup = set_up(experiment, fresh=not has_checkpoint(folder), run=folder)
@@ -66,6 +69,21 @@ def run(contest: Path, proposal: int, seed: int, folder: Path) -> int:
     }
     atomic_write(folder / MEASURED, json.dumps(encoded(measured)))
     return 0
+
+
+def _check_code(competes: Proposal) -> None:
+    """See that all runs of a proposal are made by one code.
+
+    Raises:
+        UserError: it was proposed by another.
+    """
+    then, now = competes.frozen["code"], own_code()["sources"]
+    if then != now:
+        raise UserError(
+            f"The code of lm_jax has changed since {competes.name} was frozen ({then} "
+            f"then, {now} now), and runs by two codes are no pair. Put it back to go "
+            "on; proposed again with the new one, it counts once more."
+        )
 
 
 def main(args: list[str]) -> int:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,12 @@ import numpy as np
 import pytest
 
 from lm_jax.__main__ import main
+from lm_jax.contest import launching, worker
+from lm_jax.contest.freezing import LEDGER
+from lm_jax.contest.launching import Failed, Job
+from lm_jax.contest.ledger import Ledger
 from lm_jax.contest.scoring import Unfit, check_predicts, score
+from lm_jax.errors import UserError
 from lm_jax.experiment import load
 from lm_jax.models.model import Model
 from lm_jax.training.fitting import train
@@ -97,6 +104,32 @@ def test_the_score_is_none_of_the_candidates_own():
         assert 0 < size < len(TEXT)
         bits = scores["loss"] * (len(ids) - 1) / math.log(2)
         assert scores["bits_per_byte"] == pytest.approx(bits / size, rel=1e-6)
+
+
+def test_no_run_is_made_by_other_code_than_its_proposal_was_frozen_with():
+    folder = Path("runs/x")
+    folder.mkdir(parents=True)
+    for number in (0, 1):
+        entry = {"proposal": number, "candidate": "tiny.py", "code": "then"}
+        Ledger(folder / LEDGER).append("frozen", **entry)
+    with pytest.raises(UserError, match="since proposal 1, tiny.py was frozen .then"):
+        worker.run(folder, 0, 7, folder / "run")
+    assert not (folder / "run").exists()
+
+
+def test_a_further_try_says_what_is_wrong_with_it_alone(monkeypatch):
+    def start(module, words, *, stderr):
+        ends = f"import sys; sys.exit({word!r}) if {word!r} == 'crash' else None"
+        ends += f"; print({word!r}, file=sys.stderr); sys.exit(2)"
+        return subprocess.Popen([sys.executable, "-c", ends], stderr=stderr)
+
+    monkeypatch.setattr(launching, "start", start)
+    job = Job(Path("x"), 0, 1, Path("x/seed1"), anew=False)
+    for word, error in (("full", UserError), ("crash", Failed), ("gone", UserError)):
+        with pytest.raises(error) as raised:
+            launching.launch(job, lambda step: None, lambda: False)
+        said = str(raised.value)
+        assert [w for w in ("full", "crash", "gone") if w in said] == [word]
 
 
 @pytest.mark.slow
