@@ -24,7 +24,7 @@ from lm_jax.text.conll import Sentence, read_conll
 from lm_jax.text.folders import files_of, own_splits
 from lm_jax.text.found import Text
 from lm_jax.text.reading import measure
-from lm_jax.text.splitting import Piece, digest_of, share
+from lm_jax.text.splitting import Piece, digest_of, drawn_beside, share
 from lm_jax.text.stores import where
 from lm_jax.tokenizers import Tokenizer, Words
 
@@ -111,11 +111,12 @@ def _read(corpus: Corpus, cache: Path) -> tuple[Text, dict[str, list[Sentence]]]
     files = files_of(path, cache)
     measures = [measure(file, cache) for file in files.paths]
     own = own_splits(files.paths, corpus.validation)
+    shares = drawn_beside(own, corpus.shares)
     sentences: dict[str, list[Sentence]] = {}
     for file, name in zip(files.paths, own, strict=True):
         for sentence in read_conll(file):
             digest = digest_of(" ".join(sentence.words))
-            split = share(digest, corpus.shares, name)
+            split = share(digest, shares, name)
             sentences.setdefault(split, []).append(sentence)
 
     def pieces() -> Iterator[Piece]:
@@ -129,7 +130,7 @@ def _read(corpus: Corpus, cache: Path) -> tuple[Text, dict[str, list[Sentence]]]
                 yield from ((split, label) for label in sentence.labels)
 
     counts = ", ".join(f"{len(s):,} of {split}" for split, s in sentences.items())
-    recipe = [[found["sha256"] for found in measures], own, corpus.shares]
+    recipe = [[found["sha256"] for found in measures], own, shares]
     return Text(
         sha256(json.dumps(recipe).encode()).hexdigest(),
         "\n".join([f"{path}: sentences, {counts}.", *files.notes]),

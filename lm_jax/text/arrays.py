@@ -11,7 +11,7 @@ import numpy as np
 from lm_jax.errors import UserError
 from lm_jax.text import opening, reading
 from lm_jax.text.found import Text
-from lm_jax.text.splitting import Shares, bounds, share
+from lm_jax.text.splitting import Shares, bounds, drawn_beside, share
 
 # Megatron-LM, megatron/core/datasets/indexed_dataset.py: what its .idx begins with,
 # and its codes of integer types.
@@ -52,7 +52,7 @@ def find_arrays(
         UserError: a file can't be read, or is cut.
     """
     measures = [reading.measure(file, cache, text=False) for file in files]
-    held = Shares(shares.validation, 0.0) if any(splits) else shares
+    held = drawn_beside(splits, shares)
     alone = splits.count("") == 1
     arrays: list[tuple[str, np.ndarray]] = []
     for file, split, measure in zip(files, splits, measures, strict=True):

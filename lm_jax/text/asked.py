@@ -1,6 +1,7 @@
 """Which questions train, and which are held out: whole articles are."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +13,7 @@ from lm_jax.text.corpus import Corpus
 from lm_jax.text.folders import files_of, own_splits
 from lm_jax.text.known import KNOWN
 from lm_jax.text.reading import check_unchanged, measure
-from lm_jax.text.splitting import share
+from lm_jax.text.splitting import Shares, drawn_beside, share
 from lm_jax.text.squad import QUESTIONS, Passage
 from lm_jax.text.stores import where
 
@@ -21,7 +22,7 @@ class Asked(NamedTuple):
     """The questions of a corpus, by split.
 
     Attributes:
-        splits: passages with their questions; no article is in two splits.
+        splits: passages with their questions.
         digest: of the files, and of how they are split.
         statement: sentences on what was found.
         bytes: of the files.
@@ -69,13 +70,14 @@ def find_questions(corpus: Corpus, fold: int | None, folds: int, cache: Path) ->
             f"{title} keeps its own splits, and data.fold={fold} makes others: leave "
             "it out (None)."
         )
+    shares = drawn_beside(named, corpus.shares)
     splits: dict[str, list[Passage]] = {}
     for file, own, found in zip(files.paths, named, measures, strict=True):
         read = list(QUESTIONS[form](file))
         check_unchanged(file, found["stamp"])
-        for passage, split in _split(read, corpus, own, fold, folds):
+        for passage, split in _split(read, shares, own, fold, folds):
             splits.setdefault(split, []).append(passage)
-    how = [form, corpus.shares, fold, folds if fold is not None else 0, named]
+    how = [form, shares, fold, folds if fold is not None else 0, named]
     whole = json.dumps([how, [found["sha256"] for found in measures]])
     return Asked(
         splits,
@@ -90,7 +92,7 @@ def _asked_of() -> list[str]:
 
 
 def _split(
-    read: list[Passage], corpus: Corpus, own: str, fold: int | None, folds: int
+    read: list[Passage], shares: Shares, own: str, fold: int | None, folds: int
 ) -> Iterator[tuple[Passage, str]]:
     """Give each passage the split of its article.
 
@@ -100,12 +102,12 @@ def _split(
     digests = {p.article: sha256(p.article.encode()).hexdigest() for p in read}
     if fold is None:
         for passage in read:
-            yield passage, share(digests[passage.article], corpus.shares, own)
+            yield passage, share(digests[passage.article], shares, own)
         return
     order = sorted(digests, key=lambda name: digests[name])
     test = set(order[fold::folds])
     rest = [name for name in order if name not in test]
-    held = set(rest[: round(corpus.validation * len(rest)) or 1])
+    held = set(rest[: round(shares.validation * len(rest)) or 1])
     if len(rest) < 2 or len(order) < folds:
         raise UserError(
             f"{len(order)} articles are too few for {folds} folds (data.folds): each "
@@ -118,12 +120,15 @@ def _split(
 
 
 def _counted(splits: dict[str, list[Passage]]) -> str:
-    """Say how much there is of each split."""
-    parts = []
+    """Say how much there is of each split, and whether they share articles."""
+    parts, all_articles = [], Counter[str]()
     for split, found in sorted(splits.items(), key=lambda item: item[0] != "train"):
-        articles = len({passage.article for passage in found})
+        names = {passage.article for passage in found}
+        all_articles.update(names)
         asked = [question for passage in found for question in passage.questions]
         none = sum(not question.answers for question in asked)
-        text = f"{split} {len(asked):,} questions on {articles:,} articles"
+        text = f"{split} {len(asked):,} questions on {len(names):,} articles"
         parts.append(text + f" ({none:,} without an answer)" * bool(none))
-    return "; ".join(parts) + ". No article is in two splits."
+    shared = sum(count > 1 for count in all_articles.values())
+    what = f"{shared:,} articles are" if shared else "No article is"
+    return "; ".join(parts) + f". {what} in two splits."

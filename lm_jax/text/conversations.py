@@ -13,7 +13,7 @@ from lm_jax.text.dialogues import DIALOGUES, Conversation, read_messages
 from lm_jax.text.folders import files_of, own_splits
 from lm_jax.text.known import KNOWN
 from lm_jax.text.reading import check_unchanged, measure
-from lm_jax.text.splitting import digest_of, share
+from lm_jax.text.splitting import digest_of, drawn_beside, share
 from lm_jax.text.stores import where
 
 
@@ -61,13 +61,14 @@ def find_conversations(corpus: Corpus, cache: Path) -> Talks:
     title = known.title if known else str(path)
     measures = [measure(file, cache, text=False) for file in files.paths]
     named = own_splits(files.paths, corpus.validation)
+    shares = drawn_beside(named, corpus.shares)
     splits: dict[str, list[Conversation]] = {}
     for file, own, found in zip(files.paths, named, measures, strict=True):
         for talk in DIALOGUES[known.form](file) if known else _read(file, corpus):
-            split = share(digest_of(str(talk)), corpus.shares, own)
+            split = share(digest_of(str(talk)), shares, own)
             splits.setdefault(split, []).append(talk)
         check_unchanged(file, found["stamp"])
-    how = [known.form if known else corpus.column, corpus.shares, named]
+    how = [known.form if known else corpus.column, shares, named]
     whole = json.dumps([how, [found["sha256"] for found in measures]])
     counts = ", ".join(f"{len(talks):,} of {split}" for split, talks in splits.items())
     return Talks(

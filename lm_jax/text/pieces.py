@@ -30,6 +30,7 @@ from lm_jax.text.splitting import (
     by_digest,
     by_position,
     digest_of,
+    drawn_beside,
     ended,
     share,
 )
@@ -139,8 +140,7 @@ class _Whole:
     @property
     def shares(self) -> Shares:
         """The shares that are held out of what names no split."""
-        test = self.corpus.test if self.drawn == len(self.files) else 0.0
-        return Shares(self.corpus.validation, test)
+        return drawn_beside((file.split for file in self.files), self.corpus.shares)
 
     def digest(self) -> str:
         """Give the digest of the text, and of how it is cut and split."""

@@ -1,6 +1,6 @@
 """Which text trains, and which is held out: a pure function of the text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -56,6 +56,16 @@ def _changed(total: int) -> UserError:
         f"The text has no longer the {total:,} characters that were counted: it was "
         "changed while it was read. Start again when it is complete."
     )
+
+
+def drawn_beside(named: Iterable[str], shares: Shares) -> Shares:
+    """Give the shares that are drawn where some texts name their split: no test.
+
+    Args:
+        named: the split that each text names; "" is to be drawn.
+        shares: that are held out where none names one.
+    """
+    return shares._replace(test=0.0) if any(named) else shares
 
 
 def share(digest: str, shares: Shares, own: str = "") -> str:
