@@ -276,12 +276,26 @@ def _text_of(
     return replace(data, **changes)
 
 
+# What of a corpus is learnt from, or held out, and what else is: another is read whole.
+_WHOLE = {
+    "limit": None,
+    "synthetic": "",
+    "fold": None,
+    "titles": False,
+    "negatives": "",
+    "hard": 0,
+}
+
+
 def _collected(data: Any, source: str) -> dict[str, Any]:
     """The fields of a data value that name another corpus, whole."""
-    if not isinstance(data, Passages):
-        return {"corpus": Corpus(source, validation=0.0, dtype=data.corpus.dtype)}
-    plain = {"titles": False, "negatives": "", "hard": 0}
-    return {"corpus": replace(data.corpus, source=source), **plain}
+    names = {field.name for field in fields(data)}
+    whole = {name: value for name, value in _WHOLE.items() if name in names}
+    own = data.corpus
+    if isinstance(data, Passages):
+        return {"corpus": replace(own, source=source), **whole}
+    other = Corpus(source, own.column, validation=0.0, dtype=own.dtype)
+    return {"corpus": other, **whole}
 
 
 def refilled(loaded: NeuralModel, context: int) -> Any:
