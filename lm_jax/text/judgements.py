@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_jax.errors import UserError
 from lm_jax.text.reading import old_lines
-from lm_jax.text.tables import kind_of, named_rows
+from lm_jax.text.tables import fields_of, kind_of, named_rows
 
 Query = tuple[str, str]
 """Id and text."""
@@ -47,19 +47,21 @@ def _text(path: Path, number: int, row: Any, name: str = "text") -> str:
 def beir_judgements(path: Path) -> dict[str, dict[str, int]]:
     """Read a table of query-id, corpus-id and score: the grades of each query.
 
+    A first line that ends in a score is a judgement, and no names of columns.
+
     Raises:
         UserError: the file can't be read, a score is no whole number, or a document is
             judged twice.
     """
     found: dict[str, dict[str, int]] = {}
-    for number, row in named_rows(path):
-        fields = list(row.values())
-        if len(fields) != 3 or not re.fullmatch(r"-?\d+", str(fields[2])):
+    for place, (number, fields) in enumerate(fields_of(path)):
+        if len(fields) == 3 and re.fullmatch(r"-?\d+", fields[2]):
+            _judge(found, path, number, fields[0], fields[1], int(fields[2]))
+        elif place:
             raise UserError(
-                f"{path}, line {number}: {'  '.join(map(str, fields))!r} is no "
+                f"{path}, line {number}: {'  '.join(fields)!r} is no "
                 "query-id, corpus-id and whole score with tabs between."
             )
-        _judge(found, path, number, str(fields[0]), str(fields[1]), int(fields[2]))
     return found
 
 

@@ -39,7 +39,7 @@ def read_rankings(path: str) -> Ranked:
     found: dict[str, list[tuple[int, str]]] = {}
     for number, line in enumerate(old_lines(file), 1):
         fields = line.split()
-        if len(fields) != 6 or not fields[3].isdigit():
+        if len(fields) != 6 or not fields[3].isdecimal():
             raise UserError(
                 f"{file}, line {number}: {line!r} is no query, Q0, document, rank, "
                 "score and name with spaces between."

@@ -10,12 +10,11 @@ import json
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.text.opening import opened, reading, suffix
+from lm_jax.text.opening import opened, reading, suffix, what_it_is
 
 # What data sets call their splits, and what they are called here.
 SPLITS = {
@@ -97,23 +96,25 @@ def _objects(path: Path) -> Iterator[tuple[int, Any]]:
         ) from error
 
 
-def _separated(
-    path: Path, columns: Sequence[str], **form: Any
-) -> Iterator[Sequence[str]]:
+def _separated(path: Path, columns: Sequence[str]) -> Iterator[Sequence[str]]:
     """Read rows of fields under a row of names; all that they hold is text."""
-    rows = _fields(path, **form)
+    rows = fields_of(path)
     _, names = next(rows, (1, []))
     places = [_place(name, names, path) for name in columns]
     for _, row in rows:
         yield [row[place] for place in places]
 
 
-def _fields(path: Path, **form: Any) -> Iterator[tuple[int, list[str]]]:
-    """Give the line that a row ends in and its fields; the first row names them."""
+def fields_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Give the line that a row of a csv or tsv file ends in, and its fields.
+
+    Raises:
+        UserError: a row has more or fewer fields than the first, or can't be read.
+    """
     with reading(path), opened(path) as file:
         stream: Any = file
         lines = io.TextIOWrapper(stream, "utf-8-sig", newline="")
-        rows = csv.reader(lines, strict=True, **form)
+        rows = csv.reader(lines, strict=True, **_FORMS[suffix(path)])
         try:
             names = next(filter(None, rows), [])
             yield rows.line_num, names
@@ -129,6 +130,10 @@ def _fields(path: Path, **form: Any) -> Iterator[tuple[int, list[str]]]:
                 f"{path}, line {rows.line_num} cannot be read as "
                 f"{suffix(path)[1:]}: {error}. {_ADVICE[suffix(path)]}"
             ) from error
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path} is not UTF-8, after line {rows.line_num}. {what_it_is(path)}"
+            ) from error
 
 
 def named_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -142,7 +147,7 @@ def named_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """
     kind = suffix(path)
     if kind in _FORMS:
-        rows = _fields(path, **_FORMS[kind])
+        rows = fields_of(path)
         _, names = next(rows, (1, []))
         for number, row in rows:
             yield number, dict(zip(names, row, strict=True))
@@ -284,7 +289,7 @@ READERS: dict[str, Reader] = {
     ".ndjson": _json_rows,
     ".jsonlines": _json_rows,
     ".json": _json_rows,
-    **{kind: partial(_separated, **form) for kind, form in _FORMS.items()},
+    **dict.fromkeys(_FORMS, _separated),
     ".parquet": _parquet,
     ".arrow": _arrow,
     ".feather": _arrow,

@@ -154,6 +154,20 @@ def test_what_can_not_be_read_is_refused(file, text, said, folder):
         read(folder)
 
 
+def test_judgements_without_names_of_columns_are_all_read(folder):
+    path = folder / "qrels" / "test.tsv"
+    before = read(folder)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    assert read(folder).digest == before.digest
+
+
+def test_judgements_that_are_no_utf8_are_refused(folder):
+    path = folder / "qrels" / "test.tsv"
+    path.write_bytes(path.read_bytes() + b"caf\xe9\td1\t1\n")
+    with pytest.raises(UserError, match="test.tsv is not UTF-8, after line"):
+        read(folder)
+
+
 def test_a_query_set_without_judgements_is_refused(folder):
     for path in (folder / "qrels").iterdir():
         path.unlink()
