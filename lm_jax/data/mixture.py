@@ -33,7 +33,7 @@ class Mixture:
     gives: ClassVar[tuple[str, ...]] = TokenStream.gives
 
     parts: tuple[TokenStream, ...] = (TokenStream(),)
-    """The streams, with the same context and tokenizer."""
+    """The streams, with the same context, stride and tokenizer."""
     weights: tuple[float, ...] = (1.0,)
     """How often rows come from each part; only their ratios count."""
 
@@ -49,12 +49,13 @@ class Mixture:
                 f"Mixture(weights={self.weights}): every weight must be above 0. "
                 "Leave out the part that is not wanted."
             )
-        contexts = [part.context for part in self.parts]
-        if len(set(contexts)) > 1:
-            raise UserError(
-                "Mixture: the parts must have one context, but have "
-                f"{', '.join(map(str, contexts))}."
-            )
+        for name in ("context", "stride"):
+            found = [getattr(part, name) for part in self.parts]
+            if len(set(found)) > 1:
+                raise UserError(
+                    f"Mixture: the parts must have one {name}, but have "
+                    f"{', '.join(map(str, found))}."
+                )
         if any(part.tokenizer != self.parts[0].tokenizer for part in self.parts):
             raise UserError(
                 "Mixture: the parts must have the same tokenizer, but have "
@@ -93,7 +94,8 @@ class Mixture:
             return grain.MapDataset.mix(streams, shares)
 
         def windows(split: str, batch: int) -> Windows:
-            return stream_windows(_by_part(splits[split]), context, batch)
+            parts = _by_part(splits[split])
+            return stream_windows(parts, context, batch, self.parts[0].stride)
 
         def examples(batch: int) -> int:
             return max(1, int(fewest))
@@ -110,6 +112,7 @@ class Mixture:
             examples=examples,
             train=train,
             windows=windows,
+            policy=self.parts[0].policy,
         )
 
 

@@ -71,10 +71,12 @@ class TokenStream:
             examples=examples,
             train=train,
             windows=windows,
-            policy=self._policy(),
+            policy=self.policy,
         )
 
-    def _policy(self) -> str:
+    @property
+    def policy(self) -> str:
+        """What is seen before a token that is scored; "" is windows side by side."""
         if self.stride in (None, self.context):
             return ""
         return (

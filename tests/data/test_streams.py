@@ -1,6 +1,7 @@
 """Every token is seen as often as is said, and row i depends on (seed, i) only."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -239,6 +240,18 @@ def test_a_mixture_keeps_its_weights_and_parts(tmp_path):
     assert "75.0% tangshi300" in made.statement
     seen = sum(int(w["mask"].sum()) for w in made.evaluation("validation", 8))
     assert seen == len(made.splits["validation"].ids) - 2
+
+
+def test_a_mixture_is_scored_by_the_stride_of_its_parts(tmp_path):
+    strided = [replace(part, stride=8) for part in parts(32, 32)]
+    made = Mixture(tuple(strided), (1.0, 1.0)).prepare(tmp_path)
+    assert "at least 24 before each" in made.policy
+    batches = list(made.evaluation("validation", 64))
+    ids = made.splits["validation"].ids
+    assert sum(int(batch["mask"].sum()) for batch in batches) == len(ids) - 2
+    assert (np.concatenate([b["mask"].sum(1) for b in batches])[1:9] == 8).all()
+    with pytest.raises(UserError, match="one stride, but have 8, None"):
+        Mixture((strided[0], parts(32, 32)[1]), (1.0, 1.0))
 
 
 def test_mixtures_that_do_not_fit():
