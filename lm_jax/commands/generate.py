@@ -124,7 +124,7 @@ def _constraint(options: Options) -> Constraint | None:
     if options.choices:
         given.append(Choices(options.choices))
     if options.choices_from is not None:
-        lines = read_text(options.choices_from, "--choices-from").splitlines()
+        lines = read_text(options.choices_from, "--choices-from").split("\n")
         given.append(Choices(tuple(filter(None, lines))))
     if options.regex is not None:
         given.append(Regex(options.regex))

@@ -150,8 +150,14 @@ def text_buckets(
         around: see `joined`.
 
     Raises:
-        UserError: there are not so many rows.
+        UserError: there are not so many rows, or they have no room for a text.
     """
+    ends = around.extra(each) if around else each * (each > 1)
+    if lengths[-1] <= ends:
+        raise UserError(
+            f"data.lengths={lengths}: {ends} tokens of a row stand around its text, "
+            f"and leave no room for it. Give {ends + 1} or more."
+        )
     bounds, rows = np.asarray(tokens.documents), sizes(tokens, each, around)
     chosen = drawn(len(rows), limit)
 

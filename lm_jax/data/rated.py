@@ -122,7 +122,8 @@ def read_values(text: Text) -> dict[str, Float32[np.ndarray, " texts"]]:
     for split, told in text.labels():
         numbers = found.setdefault(split, [])
         try:
-            numbers.append(float(told))
+            with np.errstate(over="ignore"):
+                numbers.append(float(np.float32(told)))
         except ValueError:
             numbers.append(math.nan)
         if not math.isfinite(numbers[-1]):

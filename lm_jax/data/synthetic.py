@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from lm_jax.data.examples import drawn
 from lm_jax.errors import UserError
+from lm_jax.files import given_path
 from lm_jax.text.found import Text
 from lm_jax.text.splitting import Piece
 
@@ -75,7 +76,7 @@ def with_written(text: Text, path: str, turned: bool) -> Text:
     """
     if not path:
         return text
-    lines = _read(Path(path))
+    lines = _read(given_path(path, "data.synthetic"))
     kept = [line for line in lines if line.wrote.strip() and line.given.strip()]
     if not kept:
         raise UserError(f"data.synthetic: {path} has no pair of texts.")
@@ -101,7 +102,7 @@ def with_written(text: Text, path: str, turned: bool) -> Text:
 
 def _read(path: Path) -> list[_Line]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"data.synthetic: {path} can't be read ({error}). It is a file of "

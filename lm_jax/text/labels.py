@@ -45,8 +45,9 @@ def table_examples(path: Path, columns: Sequence[str], label: str) -> Iterator[E
                     "to learn. Take the row out, or write what is missing."
                 )
         own = row[-1] if label else ""
-        if label and (own in (None, "") or not isinstance(own, str | int | float)):
-            what = "no label" if own in (None, "") else f"{kind_of(own)}, no label,"
+        none = own in (None, "") or own != own  # as numbers that lack are written
+        if label and (none or not isinstance(own, str | int | float)):
+            what = "no label" if none else f"{kind_of(own)}, no label,"
             raise UserError(f"{place} has {what} in the column '{label}'.")
         yield Example(tuple(texts), str(own))
 

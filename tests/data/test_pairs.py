@@ -1,6 +1,7 @@
 """Pairs of texts are one row with an end after each; numbers are read as they are."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -82,6 +83,12 @@ def test_the_longer_text_is_cut_first_and_both_keep_their_end(sizes, room, kept)
         np.testing.assert_array_equal(own, other)
 
 
+@pytest.mark.parametrize("longest", [1, 2])
+def test_rows_without_room_for_a_text_are_refused(pairs, tmp_path, longest):
+    with pytest.raises(UserError, match="leave no room for it. Give 3 or more"):
+        rated(pairs, (longest,)).prepare(tmp_path / "cache")
+
+
 def test_what_is_cut_is_counted_for_each_split(pairs, tmp_path):
     statement = rated(pairs, (4, 8)).prepare(tmp_path / "cache").statement
     rows = [json.loads(line) for line in pairs.read_text().splitlines()]
@@ -125,9 +132,17 @@ def test_what_is_no_pair_or_no_number_is_refused(pairs, tmp_path):
     ):
         with pytest.raises(UserError, match=said):
             data.prepare(cache)
-    pairs.write_text('{"one": "a", "two": "b", "how": 1}\n' * 30)
-    with pytest.raises(UserError, match="has one number for all of its texts"):
-        rated(pairs).prepare(cache)
+    # float32 has no room for the one, and takes both of the others for one.
+    for numbers, said in (
+        ((1, 1), "has one number for all of its texts"),
+        ((1, 1e39), "'1e\\+39' for its number"),
+        ((2**24, 2**24 + 1), "has one number for all of its texts"),
+        ((1, math.nan), "has no label in the column 'how'"),
+    ):
+        rows = [{"one": f"a{k}", "two": "b", "how": numbers[k % 2]} for k in range(30)]
+        pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with pytest.raises(UserError, match=said):
+            rated(pairs).prepare(cache)
     save_tokenizer(Words().train(["a b"]), tmp_path / "tokenizer.json")
     write_pairs(pairs)
     corpus = Corpus(str(pairs), column="one")

@@ -166,6 +166,16 @@ def test_sources_that_a_model_wrote_stand_beside_their_targets(
     assert any("ein Hund allein" in text for text in learnt)
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
+def test_what_generate_wrote_is_read_line_by_line(folder, tmp_path, mark):
+    """JSON leaves these as they are, and they end no line of a file."""
+    path, text = tmp_path / "back.jsonl", f"a dog{mark}alone"
+    line = json.dumps({"prompt": "ein Hund", "text": text}, ensure_ascii=False)
+    path.write_text(f"{line}\n", encoding="utf-8")
+    made = prepared(tmp_path, synthetic=str(path))
+    assert list(made.pairs("train"))[-1] == (text, "ein Hund")
+
+
 def test_a_limit_keeps_pairs_together_and_is_nested(folder, tmp_path):
     whole = list(prepared(tmp_path).pairs("train"))
     few, more = (
