@@ -81,8 +81,10 @@ def _score(scored: dict, ended: dict) -> str:
     """The last score of the validation split, the loss if there is one."""
     prefix = "validation_"
     scores = {k.removeprefix(prefix): v for k, v in scored.items() if prefix in k}
-    if not scores and ended.get("scores"):
-        scores = ended["scores"][-1]["scores"]
+    if not scores:  # what counts has no steps, and no scores while it trains
+        here = {"split": "validation", "corpus": ended.get("corpus")}
+        own = [e for e in ended.get("scores", ()) if here.items() <= e.items()]
+        scores = own[-1]["scores"] if own else {}
     name = "loss" if "loss" in scores else next(iter(scores), "")
     return f"{name.replace('_', ' ')} {figure(scores[name], 4)}" if name else "-"
 
@@ -115,7 +117,7 @@ def lines(runs: list[Listed], width: int = 80) -> Iterator[str]:
     widths = [max(len(row[k]) for row in [heads, *cells]) for k in range(len(heads))]
     used = sum(n + 2 for n in widths)
     names = [cell_len(str(each.path)) for each in runs]
-    room = max([n for n in names if n + used <= width], default=3)
+    room = max([3, *(n for n in names if n + used <= width)])
 
     def rest(row: tuple[str, ...]) -> str:
         padded = (

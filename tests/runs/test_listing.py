@@ -59,6 +59,19 @@ def test_a_run_that_ended_and_one_that_went_on(tmp_path):
     assert listed(run).state == "stopped"
 
 
+def test_a_score_of_another_split_or_text_is_not_shown(tmp_path, capsys, monkeypatch):
+    run = begin(tmp_path / "ng")
+    write_result(tmp_path / "other", 2.0)
+    result = json.loads((tmp_path / "other" / "result.json").read_text())
+    (own,) = [e for e in result["scores"] if e["split"] == "validation"]
+    for other in ({"split": "test"}, {"corpus": "another"}):
+        result["scores"].append(own | other | {"scores": {"loss": 9.0}})
+    (run / "result.json").write_text(json.dumps(result))
+    assert listed(run).score == "loss 2.0000"
+    monkeypatch.chdir(tmp_path)
+    assert shown(capsys, "ng").splitlines()[0].startswith("run  ")
+
+
 def test_size_and_age_are_those_of_all_files(tmp_path):
     run = begin(tmp_path / "run", ROWS)
     before = listed(run).bytes
