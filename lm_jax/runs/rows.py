@@ -324,7 +324,8 @@ def as_measure(text: str, there: list[Measure]) -> Measure:
 def larger_is_better(rows: Iterable[Row], measure: Measure) -> bool:
     """Whether more of a score is better: as a run that is judged by it says.
 
-    Of what no run is judged by, its name tells: less is better of few.
+    Else its name tells: less of a loss or an error is better, and more of all else
+    that is scored here (BLEU, F1, recall, the accuracy of a task).
     """
     for row in rows:
         for run in row.runs:

@@ -28,16 +28,37 @@ def in_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def write(folder, losses, first=0, **changed):
+def write(folder, losses, first=0, score="loss", **changed):
     """Results of some seeds, as runs that ended leave them."""
     for seed, loss in enumerate(losses, first):
         result = RESULT | {"recipe": folder} | changed
         place = {"evaluation": "likelihood", "step": result["steps"]}
         place |= {name: result[name] for name in ("corpus", "text", "policy")}
-        entry = place | {"split": "validation", "scores": {"loss": loss}}
+        entry = place | {"split": "validation", "scores": {score: loss}}
         run = Path(folder, f"seed{seed}")
         run.mkdir(parents=True)
         (run / "result.json").write_text(json.dumps(result | {"scores": [entry]}))
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"),
+    [
+        ("bleu", "better"),
+        ("answered_f1", "better"),
+        ("ndcg@10", "better"),
+        ("qa7", "better"),
+        ("masked_accuracy", "better"),
+        ("perplexity", "worse"),
+        ("spelling_bits_per_byte", "worse"),
+        ("pair_loss", "worse"),
+        ("calibration_error", "worse"),
+    ],
+)
+def test_more_of_a_score_is_better_or_worse_whatever_runs_watch(score, verdict, capsys):
+    write("a", BASE, score=score)
+    write("b", shifted(0.1, 9), score=score)
+    main(["compare", "a", "b", "--measure", score])
+    assert f"B against A: {verdict}." in capsys.readouterr().out
 
 
 def shifted(by, pairs):
