@@ -97,7 +97,7 @@ def numeric():
         if kind in (Stack, CountExperiment) or not needed(kind) <= GIVEN.keys():
             continue
         for field in dataclasses.fields(kind):
-            if field.name in ("parent", "name", "sample_bytes"):
+            if field.name in ("parent", "name"):
                 continue
             if field.type in (float, float | None):
                 yield pytest.param(kind, field.name, ABSURD, id=f"{name}.{field.name}")

@@ -37,8 +37,9 @@ class Distinct:
     larger_is_better: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuse numbers outside their interval."""
+        """Refuse numbers outside their interval, and a sampling that can't be."""
         check(self, "evaluation")
+        self.sampling.check(2**31 - 1)  # whatever the vocabulary
 
     def run(
         self, fitted: Fitted, split: str, progress: Progress | None = None

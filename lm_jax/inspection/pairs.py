@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.text.opening import check_regular, what_it_is
+from lm_jax.text.opening import check_regular
 from lm_jax.text.tables import kind_of, named_rows
 
 # Columns of the two sentences, that first which is to be the likelier.
@@ -50,10 +50,7 @@ def read_pairs(path: Path, category: str = "") -> list[Pair]:
             naming the file and the line.
     """
     check_regular(path)
-    try:
-        pairs = list(_pairs(path, category))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no UTF-8. {what_it_is(path)}") from error
+    pairs = list(_pairs(path, category))
     if not pairs:
         raise UserError(f"{path} has no pair of sentences.")
     return pairs

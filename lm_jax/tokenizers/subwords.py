@@ -34,6 +34,7 @@ _SENTENCE_CHARACTERS = 1000
 _LINE_CHARACTERS = 2000
 # The 256 bytes, and room for some characters.
 _LEAST = 300
+_LEAST_SAMPLE = 10_000  # bytes: more than a line that is cut can have
 _SAFE_CUT = re.compile(r"(?<! )(?= )")
 # Words that are remembered, and the characters of the longest: about 40 MB.
 _REMEMBERED, _LONG = 1 << 17, 64
@@ -48,7 +49,8 @@ class Subwords:
     kind: Literal["bpe", "unigram"] = "bpe"
     """How pieces are found: merged from characters, or pruned from strings."""
     sample_bytes: int = 10_000_000
-    """Most bytes of the training split to learn from, an even sample of lines."""
+    """Most bytes of the training split to learn from, an even sample of lines; 10,000
+    or more."""
     lowercase: bool = False
     """Whether capitals are read as small letters."""
 
@@ -58,6 +60,11 @@ class Subwords:
             raise UserError(
                 f"Subwords(size={self.size}): 256 tokens are bytes and some are "
                 f"characters. Use size={_LEAST} or more (8000 is usual), or Bytes()."
+            )
+        if self.sample_bytes < _LEAST_SAMPLE:
+            raise UserError(
+                f"Subwords(sample_bytes={self.sample_bytes}): that may be less than a "
+                f"line. Use {_LEAST_SAMPLE:,} or more."
             )
 
     def train(self, texts: Iterable[str], end: bool = False) -> "SubwordTokenizer":

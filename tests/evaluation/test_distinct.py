@@ -73,5 +73,7 @@ def test_without_answers_nothing_is_counted():
     dull.data.pairs = None
     with pytest.raises(UserError, match="Conversations"):
         Distinct().run(dull, "test")
+    with pytest.raises(UserError, match="top_p=2"):
+        Distinct(sampling=Sampling(top_p=2.0))
     with pytest.raises(UserError, match="answers"):
         Distinct(answers=0)

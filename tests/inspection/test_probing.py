@@ -166,7 +166,7 @@ def test_so_is_what_is_no_table(tmp_path):
     with pytest.raises(UserError, match="line 2 has no column 'kind'.*There is"):
         read_pairs(tmp_path / "pairs.csv", "kind")
     (tmp_path / "pairs.csv").write_bytes(b"sentence_good,sentence_bad\n\xff,b\n")
-    with pytest.raises(UserError, match="no UTF-8"):
+    with pytest.raises(UserError, match="not UTF-8"):
         read_pairs(tmp_path / "pairs.csv")
 
 
