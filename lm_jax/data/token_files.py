@@ -94,6 +94,9 @@ def make_tokens(
             done += text.bytes
     noted.path.unlink(missing_ok=True)
     splits = {name: writer.meta() for name, writer in writers.items() if writer.tokens}
+    # Of ids that came without their text nobody knows the bytes, nor of a whole split.
+    for name in {split for text in texts for split, _ in text.arrays} & splits.keys():
+        splits[name]["coded"] = Coded()._asdict()
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     text_digest = copies.digest(text.digest for text in texts if text.arrays)
     meta = {"dtype": dtype, "splits": splits, "text": text_digest}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lm_jax.data import Mixture, PackedDocuments, TokenStream
 from lm_jax.errors import UserError
+from lm_jax.objectives.scores import likelihood
 from lm_jax.text import Corpus, find
 from lm_jax.tokenizers import Characters, Ids, Kept, load_tokenizer, save_tokenizer
 from tests.properties import quick
@@ -119,6 +120,10 @@ def test_arrays_are_mixed_with_others_and_with_text(tmp_path):
     np.testing.assert_array_equal(train.ids[:48], some_ids(60)[:48])
     np.testing.assert_array_equal(train.ids[48:80], some_ids(50, 1)[:32])
     assert train.parts[:2] == (0, 48)
+    # The bytes of ids aren't known, so those of all are not: no bits per byte.
+    text = parts[1].prepare(tmp_path / "cache").splits["train"]
+    assert text.coded.bytes > 0 == train.coded.bytes
+    assert "bits_per_byte" not in likelihood(99.0, 9, train.coded)
 
 
 def test_documents_are_packed(tmp_path):
