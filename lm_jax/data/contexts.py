@@ -65,7 +65,9 @@ class Noise:
 
     def answers(self, counts: Int64[np.ndarray, " vocab"]) -> Answers:
         """Give "noise" and "noise_weight" (groups, shared) of a row."""
-        chances = np.cumsum(counts**self.power)
+        # A power of 0 makes all words alike, and words of what is left out.
+        weights = np.where(counts > 0, counts.astype(float) ** self.power, 0.0)
+        chances = np.cumsum(weights)
         chances /= chances[-1]
 
         def noise(words: np.ndarray, draw: Draw) -> Row:

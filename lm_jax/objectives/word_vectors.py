@@ -188,6 +188,7 @@ class GloVe(ObjectiveBase):
         predicted, _ = model.apply({"params": params}, batch, method=self.predict)
         error = predicted - jnp.log(jnp.maximum(counts, 1e-30))
         weights = jnp.minimum(counts / self.most, 1.0) ** self.power
+        weights = weights * (counts > 0)  # which a power of 0 would count too
         squares = (weights * jnp.square(error)).sum()
         weight = (counts > 0).sum().astype(jnp.float32)
         return Sums(squares, weight, {"squares": squares}, carry)

@@ -121,12 +121,14 @@ def test_training_keeps_the_expected_share_of_each_word(tmp_path):
     assert keep.min() < 0.7
 
 
-def test_noise_is_drawn_by_the_power_of_the_counts():
+@pytest.mark.parametrize("power", [0.75, 0.0, 1.0])
+def test_noise_is_drawn_by_the_power_of_the_counts(power):
     counts = np.array([0, 1000, 200, 30, 4])
-    noise = Noise(negatives=5, shared=1000, group=1).answers(counts)
+    noise = Noise(negatives=5, shared=1000, group=1, power=power).answers(counts)
     row = noise(np.zeros(200, np.int32), uniform(0, "test"))
     found = np.bincount(row["noise"].ravel(), minlength=5)
-    expected = counts**0.75 / (counts**0.75).sum() * found.sum()
+    weights = np.array([0, *counts[1:] ** power])
+    expected = weights / weights.sum() * found.sum()
     assert found[0] == 0
     chi_square = ((found - expected)[1:] ** 2 / expected[1:]).sum()
     assert chi_square < 16.3  # 3 degrees of freedom, p = 0.001

@@ -154,7 +154,8 @@ def test_bands_equal_a_loop(words, reach):
     np.testing.assert_allclose(summed, expected, atol=1e-4)
 
 
-def test_glove_equals_its_equation():
+@pytest.mark.parametrize("power", [0.75, 0.0])
+def test_glove_equals_its_equation(power):
     params = random_params(4, "embedding", "context")
     rng = np.random.default_rng(0)
     params |= {
@@ -164,14 +165,15 @@ def test_glove_equals_its_equation():
     counts = np.array([[0, 0.2, 1, 5, 10, 300], [3, 0, 0.5, 2, 40, 9]], "f4")
     batch = {"inputs": jnp.array(i), "contexts": jnp.array(j)}
     batch["counts"] = jnp.array(counts)
-    sums = GloVe(most=10.0)(GlobalVectors(WIDTH, vocab_size=VOCAB), params, batch, None)
+    glove, model = GloVe(10.0, power), GlobalVectors(WIDTH, vocab_size=VOCAB)
+    sums = glove(model, params, batch, None)
     p = {name: np.array(value, float) for name, value in params.items()}
     total = 0.0
     for a, b, x in zip(i.flat, j.flat, counts.flat, strict=True):
         if x:
             error = p["embedding"][a] @ p["context"][b] - np.log(x)
             error += p["bias"][a] + p["context_bias"][b]
-            total += min(1.0, (x / 10) ** 0.75) * error**2
+            total += min(1.0, (x / 10) ** power) * error**2
     assert sums.weight == 10
     np.testing.assert_allclose(sums.loss, total, rtol=1e-5)
 
