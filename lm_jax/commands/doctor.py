@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.platform import configure, machine_memory
+from lm_jax.platform import called, configure, machine_memory
 from lm_jax.runs.directory import runs_below
 from lm_jax.runs.environment import environment
 from lm_jax.text.known import KNOWN
 
 _GB = 1e9
-_CPU = "JAX_PLATFORMS=cpu ./launch.sh doctor says whether the CPU works."
+_CPU = "JAX_PLATFORMS=cpu {} doctor says whether the CPU works."
 _REINSTALL = "Remove .venv beside launch.sh and start again: it is made anew."
 
 # Instruction sets that decide how fast bf16 is, best first.
@@ -50,7 +50,7 @@ def main(args: list[str]) -> int:
         UserError: for any argument but --help.
     """
     if args in (["-h"], ["--help"]):
-        print("usage: ./launch.sh doctor\n\nSay what this machine offers to training.")
+        print(f"usage: {called()} doctor\n\nSay what this machine offers to training.")
         return 0
     if args:
         raise UserError(f"doctor takes no arguments, and was given: {args[0]}")
@@ -71,7 +71,7 @@ def _examine(folder: Path) -> Iterator[Finding]:
         yield Finding("jax", "does not start", str(error), blocks=True)
     except Exception as error:  # whatever jax raises, the rest is still wanted
         reason = str(error).splitlines()[0] if str(error) else repr(error)
-        advice = _REINSTALL if isinstance(error, ImportError) else _CPU
+        advice = _REINSTALL if isinstance(error, ImportError) else _CPU.format(called())
         yield Finding("jax", f"does not start: {reason}", advice, blocks=True)
     else:
         yield _versions(machine["versions"])

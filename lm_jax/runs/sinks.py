@@ -160,7 +160,8 @@ class MLflow:
 
     def write(self, step: int, metrics: dict) -> None:
         """Log the numbers of a step, without waiting for the server."""
-        self._mlflow.log_metrics(_floats(metrics), step=step, synchronous=False)
+        named = {_plain(name): value for name, value in _floats(metrics).items()}
+        self._mlflow.log_metrics(named, step=step, synchronous=False)
 
     def close(self) -> None:
         """End the run there."""
@@ -184,6 +185,11 @@ def _names(run: Path) -> tuple[str, str]:
     if len(parts) == 3 and re.fullmatch(r"seed\d+", parts[2]) and parts[0] != "/":
         return parts[0], "/".join(parts[1:])
     return "lm_jax", "/".join(part for part in parts if part not in ("/", "..", "."))
+
+
+def _plain(name: str) -> str:
+    """A name that MLflow takes: "ndcg_at_10" of "ndcg@10", which it refuses."""
+    return re.sub(r"[^/\w.\- ]", "_", name.replace("@", "_at_"))
 
 
 def _floats(metrics: dict) -> dict[str, float]:

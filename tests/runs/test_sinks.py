@@ -149,7 +149,7 @@ def test_mlflow_gets_the_numbers_and_one_identity(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", stub)
     for step in (5, 6):
         (sink,) = open_sinks(("mlflow",), run, EXPERIMENT)
-        sink.write(step, {"loss": 1})
+        sink.write(step, {"loss": 1, "validation_ndcg@10": 0.5})
         sink.close()
     once = [
         ("experiment", "gpt"),
@@ -159,10 +159,10 @@ def test_mlflow_gets_the_numbers_and_one_identity(run, monkeypatch):
     again = [("experiment", "gpt"), ("made", "rope/seed7")]
     assert calls == [
         *once,
-        (5, {"loss": 1.0}),
+        (5, {"loss": 1.0, "validation_ndcg_at_10": 0.5}),
         "end",
         *again,
-        (6, {"loss": 1.0}),
+        (6, {"loss": 1.0, "validation_ndcg_at_10": 0.5}),
         "end",
     ]
 
