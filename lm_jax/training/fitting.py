@@ -25,7 +25,7 @@ from lm_jax.runs.model import CountedModel, NeuralModel, load_model
 from lm_jax.runs.result import read_result
 from lm_jax.sharding import Sharding, make_mesh, state_shardings
 from lm_jax.text import Corpus
-from lm_jax.tokenizers import Kept
+from lm_jax.tokenizers import Kept, Pretrained
 from lm_jax.training.counting import beside_text, count_run
 from lm_jax.training.guides import find_guide
 from lm_jax.training.run import train_run
@@ -225,10 +225,12 @@ def load_fitted(
             "--corpus: BM25 has weighed the terms of its own documents. Count those: "
             "train with --data.corpus.source."
         )
-    text = _text_of(loaded.experiment.data, run, elsewhere, loaded.labels)
+    asked = loaded.experiment.data
+    text = _text_of(asked, run, elsewhere, loaded.labels)
     data = text.prepare(CACHE)
     if not elsewhere.corpus:
-        check_data(data, run)
+        tokenizers = [getattr(each, "tokenizer", None) for each in (text, asked)]
+        check_data(data, run, tokens=tokenizers[0] == tokenizers[1])
     if isinstance(loaded, NeuralModel) and elsewhere.context is not None:
         loaded = replace(loaded, model=refilled(loaded, data.context))
     return beside(loaded, data, _guide_of(loaded, data, run))
@@ -261,8 +263,12 @@ def _text_of(
                 "stand for."
             )
         changes |= _collected(data, elsewhere.corpus)
-        changes["tokenizer"] = Kept(str(run))
         changes |= {"classes": labels} if labels else {}
+    # A run has the tokenizer that it took from another place, which may be no more.
+    if elsewhere.corpus or isinstance(
+        getattr(data, "tokenizer", None), Kept | Pretrained
+    ):
+        changes["tokenizer"] = Kept(str(run))
     for name in ("context", "stride"):
         value = getattr(elsewhere, name)
         if value is None:

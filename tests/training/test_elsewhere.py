@@ -4,10 +4,20 @@ import json
 
 import pytest
 
-from lm_jax.data import AnswerSpans, Conversations, Labelled, Rated, TextPairs
+from lm_jax.counting import NGram
+from lm_jax.data import (
+    AnswerSpans,
+    Conversations,
+    Labelled,
+    Rated,
+    TextPairs,
+    TokenStream,
+)
+from lm_jax.errors import UserError
+from lm_jax.experiment import CountExperiment
 from lm_jax.text import Corpus
-from lm_jax.tokenizers import Words, save_tokenizer
-from lm_jax.training.fitting import Elsewhere, _text_of
+from lm_jax.tokenizers import Kept, Words, save_tokenizer
+from lm_jax.training.fitting import Elsewhere, _text_of, evaluate, train
 
 ROWS = 12
 
@@ -80,3 +90,21 @@ def test_another_corpus_is_read_whole_by_the_same_column(run, make, other):
     made = there.prepare(run / "cache")
     assert list(made.splits) == ["train"]
     assert made.windows("train", 4).count == ROWS
+
+
+def test_a_run_is_scored_without_the_run_that_its_tokenizer_came_from(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("a b c\nb a\n" * 40)
+    stream = TokenStream(Corpus("text.txt"), Words())
+    train(CountExperiment(stream, NGram(2)), "base")
+    kept = TokenStream(Corpus("text.txt"), Kept("base"))
+    train(CountExperiment(kept, NGram(2)), "run")
+    before = evaluate("run").scores
+    (tmp_path / "base").rename("gone")
+    (tmp_path / "run").rename("moved")
+    assert evaluate("moved").scores == before
+    (tmp_path / "text.txt").write_text("a b c\nb b\n" * 40)
+    with pytest.raises(UserError, match="moved began with another text"):
+        evaluate("moved")
