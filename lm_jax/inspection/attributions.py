@@ -159,8 +159,11 @@ def _told(model: NeuralModel | CountedModel) -> NeuralModel:
     return model
 
 
-# Numbers that are no word's, each other than those beside it.
-_APART = Around((-1,), (-2,), -3)
+def _apart(around: Around | None) -> Around | None:
+    """Numbers that are no word's, in the place of what stands around texts."""
+    if around is None:
+        return None
+    return Around((-1,) * len(around.first), (-2,) * len(around.second), -3)
 
 
 def row_of(model: NeuralModel, texts: Sequence[str]) -> Row:
@@ -183,7 +186,7 @@ def row_of(model: NeuralModel, texts: Sequence[str]) -> Row:
         words[1] = words[1] + words[0].max() + 1
     around = model.tokenizer.around
     kept = joined(parts, model.context, around)
-    kept_words = joined(words, model.context, around and _APART)
+    kept_words = joined(words, model.context, _apart(around))
     sizes = [len(part) for part in kept]
     segments = np.repeat(np.arange(1, len(kept) + 1), sizes)
     tokens, numbers = np.concatenate(kept), np.concatenate(kept_words)

@@ -1,6 +1,7 @@
 """What moves a decision: exact where a model is linear, captum's where it isn't."""
 
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,8 @@ from lm_jax.models import (
     Mean,
     Transformer,
 )
+from lm_jax.tokenizers import Pretrained
+from tests.exchange.made import write_bert_tokenizer
 from tests.inspection.made import SMALL, classifier, decoder
 
 TEXT = "the cat sees the mouse."
@@ -104,6 +107,26 @@ def test_a_pair_is_read_as_in_training():
     assert len(found.integrated) == 7 and found.gap <= GAP
     with pytest.raises(UserError, match="reads pairs: give --text two texts, not 1"):
         explain(model, ["the cat"])
+
+
+@pytest.mark.parametrize("doubled", [False, True])
+@pytest.mark.parametrize("context", [24, 9])
+def test_each_token_of_a_pair_has_its_word(tmp_path, doubled, context):
+    """Whatever a checkpoint's tokenizer puts between texts: one [SEP], or two."""
+    write_bert_tokenizer(tmp_path, doubled=doubled)
+    tokenizer = Pretrained(str(tmp_path)).train(())
+    body = Classifier(BagOfVectors(width=8), Mean(), apart=True)
+    model = classifier(body, pair="second")
+    model = replace(model, tokenizer=tokenizer, context=context)
+    row = row_of(model, ["a b c", "d e f"])
+    assert len(row.words) == len(row.tokens) == len(row.segments)
+    letters = np.isin(row.tokens, tokenizer.encode("a b c d e f"))
+    assert (
+        len(set(row.words[letters]))
+        == letters.sum()
+        == (6 if context > 9 else 6 - doubled)
+    )
+    assert not set(row.words[letters]) & set(row.words[~letters])
 
 
 def test_what_is_beyond_the_longest_row_is_cut_and_counted():
