@@ -1,5 +1,6 @@
 """Documents found by queries: vectors and terms, exact search, indexes, fusion."""
 
+from lm_jax.retrieval.embedding import embed
 from lm_jax.retrieval.fusion import fused
 from lm_jax.retrieval.hybrid import Searcher, open_searcher, tune
 from lm_jax.retrieval.index import Index, build_index, open_index
@@ -10,6 +11,7 @@ __all__ = [
     "Index",
     "Searcher",
     "build_index",
+    "embed",
     "fused",
     "nearest_rows",
     "open_index",

@@ -19,12 +19,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lm_jax.counting import BM25, load_bm25
-from lm_jax.data.examples import read_whole
 from lm_jax.errors import UserError
 from lm_jax.experiment.names import to_json
 from lm_jax.files import check_new, whole_folder, write_json
+from lm_jax.retrieval.embedding import embed
 from lm_jax.retrieval.nearest import Found, nearest_rows
-from lm_jax.retrieval.reading import read_texts
 from lm_jax.retrieval.terms import best_by_terms, terms_of
 from lm_jax.runs.model import CountedModel, NeuralModel
 from lm_jax.text.collection import Passage
@@ -150,24 +149,18 @@ def _write_vectors(
     dtype: Dtype,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    data, width = model.experiment.data, 0
+    titles, width = model.experiment.data.corpus.titles, 0
     left: Iterator[Passage] = iter(documents())
     with (folder / _VECTORS).open("wb") as file:
         done = 0
         while part := list(islice(left, _PART)):
-            ids = [encoded(model, p.whole(data.corpus.titles)) for p in part]
-            of, length = (model.model, model.params, ids), data.lengths[-1]
-            rows = read_texts(*of, "passage", length, mesh).astype(dtype)
+            texts = [passage.whole(titles) for passage in part]
+            rows = embed(model, texts, "passage", mesh).astype(dtype)
             file.write(rows.tobytes())
             width, done = rows.shape[1], done + len(part)
             if progress is not None:
                 progress("reading documents", done, 0)
     return {"kind": "vectors", "width": width, "dtype": dtype}
-
-
-def encoded(model: NeuralModel, text: str) -> np.ndarray:
-    """Give the tokens of a text as training has them."""
-    return read_whole(model.tokenizer, model.tokenizer.encode(text))
 
 
 @dataclass(frozen=True)
@@ -243,9 +236,7 @@ class Index:
             asked = [terms_of(tokenizer, tokenizer.encode(text)) for text in queries]
             return best_by_terms(fitted, asked, depth)
         assert isinstance(model, NeuralModel)
-        ids = [encoded(model, text) for text in queries]
-        length = model.experiment.data.query_length
-        vectors = read_texts(model.model, model.params, ids, "query", length, mesh)
+        vectors = embed(model, queries, "query", mesh)
         return nearest_rows(vectors, self.vectors, depth, mesh)
 
 

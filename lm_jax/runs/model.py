@@ -132,8 +132,13 @@ class NeuralModel(Texts):
 
         Raises:
             UserError: a text is empty or longer than the model's context, or its
-                features are not finite.
+                features are not finite; the model gives a vector of a whole text.
         """
+        if self.experiment.objective.ranks:
+            raise UserError(
+                "This model gives vectors of whole texts: embed(model, texts) of "
+                "lm_jax.retrieval has them as `index` does."
+            )
         found = []
         for number, text in enumerate(texts, 1):
             ids = self.tokenizer.encode(text)

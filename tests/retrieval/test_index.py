@@ -5,12 +5,16 @@ import os
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from lm_jax.__main__ import main
-from lm_jax.retrieval import open_index
+from lm_jax.errors import UserError
+from lm_jax.retrieval import embed, open_index
+from lm_jax.runs.model import load_model
 from lm_jax.runs.result import read_result
+from lm_jax.sharding import Sharding, make_mesh
 from tests.retrieval import DOCUMENTS, write_collection
 
 pytest.importorskip("bm25s")
@@ -110,6 +114,23 @@ def test_search_shows_the_documents_that_answer(run, folder, capsys):
     assert all(f"{row['id']}: {row['title']}" in table for row in rows)
     if run == "terms":
         assert "Nothing is found" in said(capsys, ["search", "terms_index", "zebra"])
+
+
+def test_python_has_the_vectors_of_the_index(folder):
+    model, index = load_model("dense"), open_index(Path("dense_index"))
+    texts = [f"{title} {text}".strip() for _, title, text in DOCUMENTS]
+    np.testing.assert_array_equal(embed(model, texts), index.vectors)
+    queries = embed(model, ["which blue bird is it"], "query")
+    best = np.argsort(-(queries @ index.vectors.T)[0], kind="stable")[:3]
+    mesh = make_mesh(Sharding(), jax.devices())
+    found, _ = index.search(["which blue bird is it"], 3, mesh, model)
+    assert [index.ids[k] for k in best] == [index.ids[k] for k in found[0]]
+    with pytest.raises(UserError, match="embed"):
+        model.features(["a bird"])
+    with pytest.raises(UserError, match="no vectors of texts"):
+        embed(load_model("terms"), ["a bird"])
+    with pytest.raises(UserError, match="no text"):
+        embed(model, [])
 
 
 def test_two_indexes_are_fused_and_the_weight_tuned(folder, capsys):
