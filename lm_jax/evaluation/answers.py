@@ -12,14 +12,15 @@ Script = Literal["squad", "cmrc"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-# What CMRC's script takes out; other marks of ASCII stay.
+# What CMRC's script takes out. Other marks of ASCII stay, and so does each half of the
+# six dots: it looks for both at once, in one character.
 _CHINESE_MARKS = str.maketrans(
-    "", "", "-:_*^/\\~`+=，。：？！“”；’《》…·、「」（）－～『』"
+    "", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』"
 )
 # A Chinese character is a word; other writing is cut at white space and marks, but
 # not within a number.
 _SEGMENT = re.compile(
-    r"[\u4e00-\u9fa5]|(?:(?:\.|,(?=\d))?(?![\u4e00-\u9fa5])\w)+|[^\w\s]"
+    r"[\u4e00-\u9fa5]|(?:(?:\.|,(?=\d))?(?![\u4e00-\u9fa5])[\w…])+|[^\w\s]"
 )
 
 

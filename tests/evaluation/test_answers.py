@@ -39,6 +39,11 @@ CHINESE = [
     ("64.6公里，由", ["364.6公里"], 0, 4 / 7),
     # Its marks are not ASCII's: a full stop stays.
     ("3.", ["3"], 0, 2 / 3),
+    # It means to take out the six dots, and doesn't: two of three segments are one run.
+    ("北京……", ["北京"], 0, 4 / 5),
+    ("我……你", ["我你"], 0, 2 / 5),
+    ("…", ["·"], 0, 0),
+    ("abc…", ["abc"], 0, 0),
 ]
 
 
