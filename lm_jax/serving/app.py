@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -245,9 +246,12 @@ async def _body(request: Request, limits: Limits) -> Any:
         message = f"The body took more than {limits.body_seconds:g} seconds."
         raise Refused(408, message, code="timeout") from error
     try:
-        return json.loads(b"".join(parts).decode("utf-8"))
+        found = json.loads(b"".join(parts).decode("utf-8"))
+        # Half of a pair of surrogates is no character, and can't be told of.
+        json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"The body is no JSON: {error}.") from error
+    return found
 
 
 def _file(name: str, kind: str) -> Callable[[Request], Response]:
@@ -272,6 +276,8 @@ def _style(_: Request) -> Response:
 
 async def _refuse(_: Request, error: Exception) -> Response:
     refused = refusal_of(error)
+    if refused.code == "failed":
+        traceback.print_exception(error)
     headers = {"Retry-After": "1"} if refused.status in (429, 503) else None
     return JSONResponse(refused.body, refused.status, headers)
 
@@ -304,8 +310,9 @@ def make_app(
     paths = Paths(opened, engine, embedder, limits)
     guard: Guard
     told = Route("/metrics", lambda _: PlainTextResponse(metrics(engine, guard.counts)))
-    kinds = (Refused, Busy, Late, Closed, UserError)
+    kinds = (Refused, Busy, Late, Closed, UserError, Exception)
     handlers: Any = dict.fromkeys(kinds, _refuse) | {HTTPException: _unknown}
     routes = [*paths.routes(), told]
-    guard = Guard(Starlette(routes=routes, exception_handlers=handlers), host, key)
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    guard = Guard(app, {route.path for route in routes}, host, key)
     return guard

@@ -289,7 +289,7 @@ def _turns(body: Mapping[str, Any]) -> list[Turn]:
 
 def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
     given = body.get("stop")
-    given = [given] if isinstance(given, str) else given or []
+    given = [given] if isinstance(given, str) else [] if given is None else given
     fits = isinstance(given, list) and len(given) <= 4
     if not fits or not all(isinstance(stop, str) and stop for stop in given):
         raise Refused(400, "stop: give up to 4 texts, none of them empty.", "stop")

@@ -1,10 +1,12 @@
 """Fields of a body of JSON, each read as what it is to be."""
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from lm_jax.serving.refusals import Refused
+
+_MOST = sys.float_info.max
 
 
 def read_field(
@@ -47,9 +49,9 @@ def number(value: Any) -> float:
     Raises:
         ValueError: it is none.
     """
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError("a number")
-    return float(value)
+    if type(value) in (int, float) and abs(value) <= _MOST:
+        return float(value)
+    raise ValueError("a number")
 
 
 def boolean(value: Any) -> bool:

@@ -3,13 +3,14 @@
 import hmac
 import ipaddress
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
-from lm_jax.serving.refusals import Refused, refusal_of
+from lm_jax.serving.refusals import Refused
 
 # They tell nothing of the model and start nothing.
 OPEN = ("/", "/page.js", "/page.css", "/health")
@@ -24,6 +25,7 @@ class Guard:
 
     Args:
         app: what answers.
+        paths: that there are.
         host: that the server listens at.
         key: that requests must have; None is none.
 
@@ -31,8 +33,8 @@ class Guard:
         counts: requests by path and status.
     """
 
-    def __init__(self, app: Any, host: str, key: str | None):
-        self._app, self._key = app, key
+    def __init__(self, app: Any, paths: Collection[str], host: str, key: str | None):
+        self._app, self._paths, self._key = app, paths, key
         self._names = {"localhost", host.lower()}
         self.counts: Counter[tuple[str, int]] = Counter()
 
@@ -45,9 +47,9 @@ class Guard:
 
         async def counted(message: Any) -> None:
             if message["type"] == "http.response.start":
-                status = message["status"]
-                # Paths that there aren't would be names without end.
-                self.counts["" if status == 404 else path, status] += 1
+                # Whatever else is asked for would be names without end.
+                known = path if path in self._paths else ""
+                self.counts[known, message["status"]] += 1
             await send(message)
 
         try:
@@ -55,11 +57,7 @@ class Guard:
         except Refused as refused:
             await JSONResponse(refused.body, refused.status)(scope, receive, counted)
             return
-        try:
-            await self._app(scope, receive, counted)
-        except Exception as error:
-            told = refusal_of(error)
-            await JSONResponse(told.body, told.status)(scope, receive, counted)
+        await self._app(scope, receive, counted)
 
     def _check(self, path: str, headers: Headers) -> None:
         host = headers.get("host", "")

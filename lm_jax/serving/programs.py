@@ -295,7 +295,7 @@ class Embedder:
         self.longest = min(context or fitted.context, fitted.context)
         self._lengths = [n for n in (*PIECES, 1024) if n < self.longest]
         self._lengths.append(self.longest)
-        self._params = fitted.params
+        self._params, self._vocab_size = fitted.params, fitted.model.vocab_size
         mean = jax.jit(_mean_features_of(fitted.model))
         self._means = {
             n: mean.lower(self._params, np.zeros(n, np.int32), np.int32(1)).compile()
@@ -307,12 +307,17 @@ class Embedder:
         """Give the mean of the features of 1 to ``longest`` tokens, float32.
 
         Raises:
-            UserError: there are none, or too many.
+            UserError: there are none, too many, or some that the model doesn't know.
         """
         if not 0 < len(ids) <= self.longest:
             raise UserError(
                 f"The input has {len(ids)} tokens; vectors are of 1 to {self.longest}, "
                 "the context of the model."
+            )
+        if not 0 <= ids.min() <= ids.max() < self._vocab_size:
+            raise UserError(
+                f"The input has token {ids.max()}, and the model knows 0 to "
+                f"{self._vocab_size - 1}."
             )
         length = next(n for n in self._lengths if n >= len(ids))
         tokens = np.zeros(length, np.int32)

@@ -98,18 +98,31 @@ def _patient(seconds: float) -> type[H11Protocol]:
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self._late = self.loop.call_later(seconds, self._give_up)
+            self._wait()
 
         def handle_events(self) -> None:
+            before = self.cycle
             super().handle_events()
-            if self.cycle is not None and self._late is not None:
-                self._late.cancel()
-                self._late = None
+            if self.cycle is not before:
+                self._wait_no_more()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.cycle.response_complete:  # else the next request has come already
+                self._wait()
 
         def connection_lost(self, exc: Exception | None) -> None:
+            self._wait_no_more()
+            super().connection_lost(exc)
+
+        def _wait(self) -> None:
+            self._wait_no_more()
+            self._late = self.loop.call_later(seconds, self._give_up)
+
+        def _wait_no_more(self) -> None:
             if self._late is not None:
                 self._late.cancel()
-            super().connection_lost(exc)
+                self._late = None
 
         def _give_up(self) -> None:
             if not self.transport.is_closing():

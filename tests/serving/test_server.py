@@ -80,6 +80,16 @@ MESSAGES = {"messages": [{"role": "user", "content": "the"}]}
             "temperature",
             "a number",
         ),
+        (
+            "/v1/completions",
+            {"prompt": "a", "temperature": 10**400},
+            400,
+            "temperature",
+            "a number",
+        ),
+        ("/v1/completions", {"prompt": "a", "\ud800": 1}, 400, None, "no JSON"),
+        ("/v1/completions", {"prompt": "a", "stop": "\udfff"}, 400, None, "no JSON"),
+        ("/v1/completions", {"prompt": "a", "stop": {}}, 400, "stop", "up to 4 texts"),
         ("/v1/completions", {"prompt": "a", "top_p": 0}, 400, "top_p", "above 0"),
         ("/v1/completions", {"prompt": "a", "typical": 2}, 400, "typical", "above 0"),
         (
@@ -129,6 +139,7 @@ MESSAGES = {"messages": [{"role": "user", "content": "the"}]}
         ),
         ("/v1/embeddings", {"input": []}, 400, "input", "give a text"),
         ("/v1/embeddings", {"input": "a" * 65}, 400, None, "65 tokens"),
+        ("/v1/embeddings", {"input": [5, 999]}, 400, None, "token 999"),
         ("/v1/nothing", {}, 404, None, "POST /v1/nothing: Not Found"),
         ("/v1/completions", None, 405, None, "Not Allowed"),
     ],
@@ -186,6 +197,9 @@ def test_the_slow_are_sent_away(server):
     )
     found = received(server, head)
     assert found.startswith("HTTP/1.1 408") and "took more than 0.5 seconds" in found
+    kept = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    found = received(server, kept, kept + kept + b"GET /he")
+    assert found.count("HTTP/1.1 200") == 3 and "HTTP/1.1 408" in found
     assert received(server, b"nonsense\r\n\r\n").startswith("HTTP/1.1 400")
     assert asked(server, "/health") == (200, {"status": "ok"})
 
@@ -253,15 +267,30 @@ def test_metrics_count(served):
             asked(server, body={"prompt": "the", "max_tokens": 4})
         asked(server, body={"prompt": 5})
         asked(server, "/no%0Asuch%22")
+        asked(server, "/strange%0A%22", Host="elsewhere.example")
+        asked(server, "/v1/models/%22", method="POST")
         _, text = asked(server, "/metrics")
     numbers = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")
     where = 'lm_jax_requests_total{path="/v1/completions",status="%d"}'
     assert numbers[where % 200] == "3" and numbers[where % 400] == "1"
+    elsewhere = 'lm_jax_requests_total{path="",status="%d"}'
+    assert [numbers[elsewhere % status] for status in (403, 404, 405)] == ["1"] * 3
     assert numbers["lm_jax_prompt_tokens_total"] == "9"
     assert numbers["lm_jax_written_tokens_total"] == "12"
     assert numbers["lm_jax_running"] == numbers["lm_jax_waiting"] == "0"
     assert float(numbers["lm_jax_first_token_seconds_total"]) > 0
     assert int(numbers["lm_jax_memory_bytes"]) > 10**6
+
+
+def test_a_fault_of_ours_is_told_once_and_traced(served, monkeypatch, capfd):
+    with served() as (server, _):
+        monkeypatch.setattr("lm_jax.serving.app.asked_text", lambda *_: 1 / 0)
+        status, told = asked(server, body={"prompt": "a"})
+        assert status == 500 and told["error"]["type"] == "server_error"
+        assert "ZeroDivisionError" in told["error"]["message"]
+        _, text = asked(server, "/metrics")
+    assert 'path="/v1/completions",status="500"} 1\n' in text
+    assert capfd.readouterr().err.count("Traceback") == 1
 
 
 def test_a_port_that_is_taken_is_one_message(server, run, capsys):
