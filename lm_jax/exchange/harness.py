@@ -13,7 +13,7 @@ from lm_jax.generation import Sampling
 from lm_jax.inspection.formulations import formulation_of
 from lm_jax.inspection.queries import Query, answer, longest
 from lm_jax.runs.model import CountedModel, NeuralModel
-from lm_jax.tokenizers.trained import beginning
+from lm_jax.tokenizers.trained import beginning, opened, prompted
 
 try:
     from lm_eval import simple_evaluate
@@ -60,6 +60,13 @@ class HarnessModel(TemplateLM):
     ) -> list[int]:
         """Give the tokens of a text, with nothing around it."""
         return self._model.tokenizer.encode(string).tolist()
+
+    def _encode_pair(
+        self, context: str, continuation: str
+    ) -> tuple[list[int], list[int]]:
+        """Give the tokens of a context, as a text begins, and of what follows it."""
+        before, after = super()._encode_pair(context, continuation)
+        return opened(self._model.tokenizer, before).tolist(), after
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[Any, list[int], list[int]]], **_: Any
@@ -138,7 +145,7 @@ class HarnessModel(TemplateLM):
         return [found[number] for number in range(len(requests))]
 
     def _prompt(self, context: str) -> np.ndarray:
-        ids = self._model.tokenizer.encode(context)
+        ids = prompted(self._model.tokenizer, context)
         return ids if len(ids) else np.array([self.eot_token_id], np.int32)
 
     def _continued(

@@ -176,10 +176,15 @@ def prompted(tokenizer: Trained, prompt: str | None) -> Int32[np.ndarray, " toke
     """
     if prompt is None:
         return beginning(tokenizer)
-    ids, end = tokenizer.encode(prompt), tokenizer.end_id
-    if not len(ids) or end in (None, ids[0]):
-        return ids
-    return np.concatenate([beginning(tokenizer), ids])
+    return opened(tokenizer, tokenizer.encode(prompt))
+
+
+def opened(tokenizer: Trained, ids: Ids) -> Int32[np.ndarray, " tokens"]:
+    """Give tokens that begin a document: after the end of another, once."""
+    found, end = np.array([*ids], np.int32), tokenizer.end_id
+    if not len(found) or end in (None, found[0]):
+        return found
+    return np.concatenate([beginning(tokenizer), found])
 
 
 def written(tokenizer: Trained, ids: Ids) -> str:

@@ -82,6 +82,27 @@ def test_a_continuation_has_its_own_tokens_probability():
     assert shared == pytest.approx(lm.loglikelihood_rolling([asked("the")])[0])
 
 
+def test_a_context_begins_as_a_document_does():
+    """By the chain rule; and what goes on is what `generate` writes."""
+    model = decoder(end=True)
+    lm = harness.HarnessModel(model)
+    context, continuation = "the cat", " sees"
+    first, rest, whole = (
+        total
+        for total, _ in lm.loglikelihood(
+            [
+                asked("", context),
+                asked(context, continuation),
+                asked("", context + continuation),
+            ]
+        )
+    )
+    assert first + rest == pytest.approx(whole, rel=1e-5)
+    (found,) = lm.generate_until([asked(context, {"max_gen_toks": 8, "until": []})])
+    written = model.write([context], 8, Sampling(temperature=0.0), to_end=True)
+    assert found == written[0][0].text
+
+
 def test_a_long_context_loses_its_beginning():
     lm = harness.HarnessModel(decoder())
     text = TEXT[: 2 * CONTEXT]
