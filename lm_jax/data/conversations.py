@@ -95,6 +95,7 @@ class Conversations:
             windows=windows,
             pairs=_pairs(talks),
             asked=asked,
+            stops=self.template.stops,
         )
 
 

@@ -82,6 +82,8 @@ class Prepared:
     asked: Callable[[Source, int], Int32[np.ndarray, " tokens"]] | None = None
     """Of a source, and of how many tokens are to be written of it at most: what a
     model reads first."""
+    stops: tuple[str, ...] = ()
+    """Strings that end what is written, beside the end of a document."""
     questions: Mapping[str, Questions] = field(default_factory=dict)
     """Of each split, what its rows are windows of, where they are of questions."""
     kinds: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from lm_jax.data.prepared import Source
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Planned, Progress
 from lm_jax.generation import Beam, Sampling
+from lm_jax.generation.stopping import first_stop
 from lm_jax.tokenizers.trained import written
 
 LIKELIEST = Sampling(temperature=0.0)
@@ -98,6 +99,8 @@ def write_texts(
 ) -> list[str]:
     """Write a text of each source, those of one length together.
 
+    It ends where a document does, or before the first of the data's ``stops`` in it.
+
     Args:
         fitted: the model, beside data that says what is asked.
         sources: that are read, a text each; an empty one gives its text too.
@@ -122,5 +125,6 @@ def write_texts(
         seed = (fitted.seed + first) % 2**32
         new = fitted.generate(filled, length, sampling, seed, beam, to_end=True)
         for i, tokens in zip(chosen, new, strict=False):
-            found[i] = written(tokenizer, tokens)
+            text = written(tokenizer, tokens)
+            found[i] = text[: first_stop(text, fitted.data.stops)]
     return found

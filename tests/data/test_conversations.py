@@ -66,6 +66,7 @@ def test_answers_and_their_ends_are_predicted_after_what_would_be_asked(
     template, between, end, tokenizer, tmp_path
 ):
     made = prepared(tmp_path, template=template, tokenizer=tokenizer)
+    assert made.stops == template.stops
     wanted, found = {}, set()
     for row in ROWS:
         last = max(k for k, turn in enumerate(row) if turn.role == "assistant")

@@ -94,6 +94,7 @@ class Last:
         tokenizer = Words().train([f"{s} {t}" for s, t in pairs], end=True)
         self.data = SimpleNamespace(
             tokenizer=tokenizer,
+            stops=(),
             asked=lambda source, length: tokenizer.encode(source),
             pairs=lambda split: iter(pairs) if split == "test" else None,
         )

@@ -86,6 +86,7 @@ class Echo:
         self.asked = []
         self.data = SimpleNamespace(
             tokenizer=tokenizer,
+            stops=(),
             asked=lambda source, length: np.append(tokenizer.encode(source), end_id),
             pairs=lambda split: iter(pairs),
         )
@@ -108,6 +109,12 @@ def test_each_source_has_its_text_whatever_stands_beside_it():
     assert found.scores["length_ratio"] == 1.0
     assert set(found.more["signatures"]) == {"bleu", "chrf"}
     assert found.texts[0] == f"{sources[0]}\n-> {sources[0]}\n   ({sources[0]})"
+
+
+def test_a_text_ends_before_what_ends_an_answer():
+    echo = Echo([("a b x c", "a b"), ("x a", ""), ("b c", "b c")])
+    echo.data.stops = " x", "x"
+    assert write_texts(echo, ["a b x c", "x a", "b c"], 9, 2) == ["a b", "", "b c"]
 
 
 def test_without_pairs_there_is_nothing_to_compare():

@@ -33,6 +33,7 @@ class Writer:
         self.asked_of, self.texts = [], texts
         self.data = SimpleNamespace(
             tokenizer=TOKENIZER,
+            stops=(),
             asked=lambda source, length: TOKENIZER.encode(source),
             pairs=pairs and (lambda split: iter(pairs)),
         )
