@@ -73,9 +73,11 @@ class Translation(Writes):
         sources, targets = zip(*pairs, strict=True)
         texts = self.texts(fitted, sources, progress)
         scores, signatures = compared(texts, targets, self.tokenize, self.lowercase)
-        rows = zip(sources[:3], texts, targets, strict=False)
-        shown = [f"{s}\n-> {text}\n   ({target})" for s, text, target in rows]
-        return Found(scores, tuple(shown), {"signatures": signatures})
+        rows = list(zip(map(str, sources), texts, targets, strict=True))
+        shown = [f"{s}\n-> {text}\n   ({target})" for s, text, target in rows[:3]]
+        names = ("source", "prediction", "target")
+        lines = tuple(dict(zip(names, row, strict=True)) for row in rows)
+        return Found(scores, tuple(shown), {"signatures": signatures}, lines)
 
 
 def compared(
@@ -104,9 +106,15 @@ def compared(
         )
     moses = tokenize if isinstance(tokenize, Moses) else None
     words = "none" if isinstance(tokenize, Moses) else tokenize
+
+    def parted(given: Sequence[str]) -> list[str]:
+        # Small letters first, as sacreBLEU does: Moses looks for capitals where a
+        # sentence may begin.
+        given = [text.lower() for text in given] if lowercase else [*given]
+        return moses.parted(given) if moses else given
+
     bleu = BLEU(lowercase, tokenize=words, force=True)
     chrf = CHRF(lowercase=lowercase)
-    parted = moses.parted if moses else list
     scores = {
         "bleu": float(bleu.corpus_score(parted(texts), [parted(targets)]).score),
         "chrf": float(chrf.corpus_score(list(texts), [list(targets)]).score),

@@ -50,8 +50,9 @@ def test_chinese_is_parted_into_characters():
 def test_moses_parts_words_and_sacrebleus_own_stand_beside():
     moses = pytest.importorskip("sacremoses").MosesTokenizer("de")
     texts, targets = ["Z.B. ein Hund, er bellt!"], ["Z.B. ein Hund und er bellt!"]
-    parted = [moses.tokenize(each[0], return_str=True) for each in (texts, targets)]
-    assert parted[0] == "Z.B. ein Hund , er bellt !"
+    both = texts[0].lower(), targets[0].lower()
+    parted = [moses.tokenize(text, return_str=True) for text in both]
+    assert parted[0] == "z.b. ein hund , er bellt !"
     scores, signatures = compared(texts, targets, Moses("de"), True)
     how = {"tokenize": "none", "lowercase": True}
     wanted = sacrebleu.corpus_bleu(parted[:1], [parted[1:]], **how).score
@@ -60,6 +61,16 @@ def test_moses_parts_words_and_sacrebleus_own_stand_beside():
     assert scores["sacrebleu"] == plain["bleu"] and scores["chrf"] == plain["chrf"]
     assert signatures["bleu"].endswith("|parted:sacremoses-de")
     assert signatures["sacrebleu"] == said["bleu"]
+
+
+def test_small_letters_are_made_before_moses_parts_words():
+    """It takes a mark before a small letter for that of a shortened word."""
+    pytest.importorskip("sacremoses")
+    targets = ["Ein Hund bellt. Er rennt durch das Gras.", "Mr. Smith kam."]
+    texts = [target.lower() for target in targets]
+    for language in ("de", "en"):
+        scores, _ = compared(texts, targets, Moses(language), True)
+        assert scores["bleu"] == pytest.approx(100)
 
 
 def test_moses_says_what_it_needs(monkeypatch):
@@ -108,6 +119,10 @@ def test_each_source_has_its_text_whatever_stands_beside_it():
     assert found.scores["bleu"] == pytest.approx(100)
     assert found.scores["length_ratio"] == 1.0
     assert set(found.more["signatures"]) == {"bleu", "chrf"}
+    assert [line["source"] for line in found.lines] == sources
+    assert found.lines[4] == dict.fromkeys(
+        ("source", "prediction", "target"), sources[4]
+    )
     assert found.texts[0] == f"{sources[0]}\n-> {sources[0]}\n   ({sources[0]})"
 
 
