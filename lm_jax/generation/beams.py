@@ -33,7 +33,8 @@ class Beam:
     """
 
     size: int = within(SIZES, 4)
-    length_penalty: float = within("(-inf, inf)", 1.0)
+    # Of the longest texts float32 holds such powers.
+    length_penalty: float = within("[-5, 5]", 1.0)
     best: int = within(SIZES, 1)
     groups: int = within(SIZES, 1)
     diversity: float = within("[0, inf)", 0.0)

@@ -187,6 +187,8 @@ def test_penalties_act_on_hypotheses():
         (Beam(4, groups=3, diversity=1.0), ("beam.size=4", "beam.groups=3")),
         (Beam(4, groups=2), ("beam.diversity=0.0",)),
         (Beam(2, length_penalty=float("nan")), ("beam.length_penalty=nan",)),
+        # A score of -inf would be no hypothesis, and a text would be lost.
+        (Beam(2, length_penalty=-30.0), ("beam.length_penalty=-30", "-5 to 5")),
     ],
 )
 def test_what_cannot_be_searched_is_refused(beam, words):
