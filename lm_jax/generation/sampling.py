@@ -16,6 +16,8 @@ from lm_jax.generation.penalties import (
     without_repeats,
 )
 
+_MOST = 1e6
+
 
 def check_seed(seed: int) -> None:
     """Refuse what is no seed of its own.
@@ -101,16 +103,17 @@ class Sampling:
         self._check_penalties()
 
     def _check_penalties(self) -> None:
-        if not 0 < self.repetition_penalty < math.inf:
+        # Far beyond these, float32 makes infinity of a logit, and no number of none.
+        if not 1 / _MOST <= self.repetition_penalty <= _MOST:
             raise UserError(
                 f"sampling.repetition_penalty={self.repetition_penalty} must be above "
-                "0; 1 changes nothing."
+                f"0, from {1 / _MOST:g} to {_MOST:g}; 1 changes nothing."
             )
         for name in ("frequency_penalty", "presence_penalty"):
-            if not math.isfinite(getattr(self, name)):
+            if not -_MOST <= getattr(self, name) <= _MOST:
                 raise UserError(
-                    f"sampling.{name}={getattr(self, name)} must be a number; 0 "
-                    "changes nothing."
+                    f"sampling.{name}={getattr(self, name)} must be a number from "
+                    f"{-_MOST:g} to {_MOST:g}; 0 changes nothing."
                 )
         if self.no_repeat_ngram is not None and self.no_repeat_ngram < 1:
             raise UserError(

@@ -135,6 +135,9 @@ def test_a_row_is_penalised_for_its_own_text(name):
     [
         (Sampling(typical=0.0), "typical=0.0"),
         (Sampling(repetition_penalty=0.0), "repetition_penalty=0.0"),
+        (Sampling(repetition_penalty=1e39), "repetition_penalty=1e.39.*to 1e.06"),
+        (Sampling(repetition_penalty=1e-46), "repetition_penalty=1e-46"),
+        (Sampling(frequency_penalty=-1e39), "frequency_penalty=-1e.39"),
         (Sampling(frequency_penalty=float("nan")), "frequency_penalty=nan"),
         (Sampling(presence_penalty=float("inf")), "presence_penalty=inf"),
         (Sampling(no_repeat_ngram=0), "no_repeat_ngram=0"),
