@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from lm_jax.errors import UserError
 from lm_jax.inspection.attention import attention_maps
 from lm_jax.inspection.attributions import Decision, explain
 from lm_jax.inspection.formulations import NAMES, formulation_of
@@ -67,6 +68,8 @@ def inspect(
         row = decision.row
         maps = attention_maps(model, row.tokens, row.segments) if attention else None
         return Inspected(tuple(texts), decision=decision, maps=maps)
+    if label:
+        raise UserError(f"--label {label!r}: this model tells no classes.")
     return _read(model, " ".join(texts), alternatives, attention)
 
 

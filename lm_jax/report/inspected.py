@@ -24,9 +24,10 @@ def rows(found: Inspected) -> list[tuple[str, str]]:
 def _of_reading(found: Inspected) -> Iterator[tuple[str, str]]:
     assert found.reading is not None
     total, count = found.reading.log_probability, len(found.reading.scored)
-    mean = -total / count if count else math.nan
     yield "tokens", f"{len(found.symbols):,}, of which {count:,} are scored"
-    yield "log-probability", f"{total:.6f} nats; {mean:.6f} nats a token"
+    if count:
+        mean = f"{-total / count:.6f} nats a token"
+        yield "log-probability", f"{total:.6f} nats; {mean}"
     yield "scored by", found.formulation
     if found.seen:
         yield "read", found.seen
@@ -133,8 +134,9 @@ def as_object(found: Inspected) -> dict[str, Any]:
     made: dict[str, Any] = {"text": list(found.texts)}
     if found.reading is not None:
         made |= {"formulation": found.formulation, "seen_before": found.seen}
-        made |= {"log_probability": found.reading.log_probability}
-        made |= {"scored": len(found.reading.scored)}
+        count = len(found.reading.scored)
+        total = found.reading.log_probability if count else None
+        made |= {"log_probability": total, "scored": count}
         made |= {"tokens": [*_token_objects(found.reading, found.symbols)]}
     if found.decision is not None:
         made |= _decision_object(found.decision)

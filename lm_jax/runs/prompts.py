@@ -48,7 +48,7 @@ def read_text(path: Path | str, option: str) -> str:
     """
     path = given_path(path, option)
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise UserError(f"{option} {path} can't be read: {error}.") from error
 

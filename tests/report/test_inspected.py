@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lm_jax.commands.as_json import print_json
+from lm_jax.errors import UserError
 from lm_jax.inspection.inspecting import inspect
 from lm_jax.models import BagOfVectors, Classifier, Encoder, Mean, Transformer
 from lm_jax.report.inspected import as_object, lines, rows
@@ -61,6 +62,11 @@ def test_the_figures_are_those_that_were_found():
     total = found.reading.log_probability
     assert facts["log-probability"].startswith(f"{total:.6f} nats; ")
     assert facts["tokens"] == "4, of which 3 are scored"
+    nothing = inspect(decoder(), [" "])
+    assert "log-probability" not in dict(rows(nothing))
+    assert as_object(nothing)["log_probability"] is None
+    with pytest.raises(UserError, match="--label 'x': this model tells no classes"):
+        inspect(decoder(), ["cat"], label="x")
 
 
 def test_the_object_adds_up_and_has_nothing_for_what_is_not_scored(capsys):

@@ -148,6 +148,10 @@ def test_prompts_are_read_from_lines(tmp_path):
     objects = tmp_path / "p.jsonl"
     objects.write_text('{"prompt": "a\\nb", "more": 1}\n{"prompt": ""}')
     assert read_prompts(objects) == ["a\nb", ""]
+    for file in (lines, objects):  # some programs' files begin with a mark
+        read = read_prompts(file)
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+        assert read_prompts(file) == read
 
 
 @pytest.mark.parametrize(
