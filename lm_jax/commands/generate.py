@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -91,7 +91,8 @@ def main(args: list[str]) -> None:
     given = read_prompts(options.prompts) if options.prompts else options.prompt
     run = find_run(options.run)
     with Display(0, sys.stderr).waiting(f"reading {run}, and compiling"):
-        model: Texts = load_model(run, options.step)
+        loaded = load_model(run, options.step)
+        model: Texts = loaded
         if options.draft is not None:
             model = Drafted.of(model, load_model(find_run(options.draft)))
         how: dict[str, Any] = {"beam": beam, "stop": options.stop}
@@ -106,16 +107,56 @@ def main(args: list[str]) -> None:
         unknown = _unknown(model, prompts)
         if not streams:
             found = _written(model, prompts, options, how)
+    aside = Display(0, sys.stderr)
+    step = loaded.step if loaded.experiment.in_steps else None
+    aside.message(_settings(options, beam, step))
     if unknown:
-        Display(0, sys.stderr).message(unknown)
+        aside.message(unknown)
     if streams:
-        _stream(model, prompts, options, how)
+        found = _stream(model, prompts, options, how)
     elif as_json:
         print(*map(as_line, found), sep="\n", end="\n" if found else "")
     else:
         _print(model, found)
-        if constraint is not None:
-            whole_or_raise(found, options.length)
+    if constraint is not None and not as_json:
+        whole_or_raise(found, options.length)
+    cut = sum(best.finish_reason == "length" for best, *_ in found)
+    if options.stop and cut:
+        aside.message(
+            f"No stop string came in {cut} of {len(found)} texts: they are cut off "
+            f"after {options.length} tokens."
+        )
+
+
+# What acts on drawn tokens alone, and not on a search.
+_DRAWN = {"temperature", "top_k", "top_p", "min_p", "typical"}
+
+
+def _settings(options: Options, search: Search | None, step: int | None) -> str:
+    """Say how texts are made: what is set, and where each setting came from."""
+    plain, drawn = Options(options.run), options.sampling
+    names = [field.name for field in fields(Sampling)]
+    changed = [n for n in names if getattr(drawn, n) != getattr(Sampling(), n)]
+    if search is None:
+        changed = [*dict.fromkeys(["temperature", *changed])]
+        parts = _told(drawn, plain.sampling, changed)
+    else:
+        usual = plain.beam if isinstance(search, Beam) else plain.contrastive
+        parts = _told(search, usual, [field.name for field in fields(search)])
+        changed = [name for name in changed if name not in _DRAWN]
+        parts += _told(drawn, plain.sampling, changed)
+    parts += _told(options, plain, ["length", "seed"])
+    if step is not None:
+        parts.append(f"step {step} ({'the best' if options.step is None else 'given'})")
+    if not (options.prompt or options.prompts):
+        parts.append("the prompt of the run's samples")
+    return f"Settings: {', '.join(parts)}."
+
+
+def _told(mine: Any, usual: Any, names: Sequence[str]) -> list[str]:
+    """Fields by name and value, each with where it came from."""
+    values = [(n, getattr(mine, n), getattr(usual, n)) for n in names]
+    return [f"{n} {v} ({'default' if v == u else 'given'})" for n, v, u in values]
 
 
 def _constraint(options: Options) -> Constraint | None:
@@ -193,7 +234,7 @@ def _stream(
     prompts: Sequence[str | None],
     options: Options,
     how: dict[str, Any],
-) -> None:
+) -> list[list[Written]]:
     """Print a text as it is made."""
     shown = ""
 
@@ -209,8 +250,7 @@ def _stream(
     ((found,),) = model.write(prompts, *_drawn(options), **how, told=told)
     show(_whole(model, found))
     print()
-    if how["constraint"] is not None:
-        whole_or_raise([[found]], options.length)
+    return [[found]]
 
 
 def _print(model: Texts, found: list[list[Written]]) -> None:

@@ -115,12 +115,24 @@ def test_generate_continues_each_prompt_and_repeats_itself(folder, capsys):
     assert printed(capsys, *greedy, "--prompt", long).startswith(long)
     both = printed(capsys, *greedy, "--prompt", "the cat", "a")
     assert said in both and "--- prompt 2 ---" in both
+    searched = ("--beam.size", "2", "--prompt", "a", "--top-p", "0.9")
+    assert main([*greedy[:4], *searched, "--presence-penalty", "0.1"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Settings: size 2 (given), length_penalty 1.0 (default), best 1" in said
+    assert "presence_penalty 0.1 (given), length 30 (given)" in said
+    assert "top_p" not in said and "prompt of" not in said
+    assert main([*greedy, "--prompt", "a", "--stop", "zz", "--stream", "True"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "No stop string came in 1 of 1 texts: they are cut off after 30" in said
     drawn = [
         printed(capsys, "generate", "run", "--temperature", "1", "--seed", seed)
         for seed in ("1", "1", "2")
     ]
     assert drawn[0] == drawn[1] != drawn[2]
-    printed(capsys, "generate", "run", "--top-k", "3", "--top-p", "0.9")
+    assert main(["generate", "run", "--top-k", "3", "--seed", "1"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Settings: temperature 0.8 (default), top_k 3 (given), length 500" in said
+    assert "seed 1 (given)" in said and "(the best), the prompt of the run's" in said
 
 
 def test_evaluate_scores_each_split(folder, capsys):
