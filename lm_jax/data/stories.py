@@ -127,11 +127,19 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True)
 class _Packed:
-    """The rows of a split: the numbers of the parts that each has."""
+    """The rows of a split: the numbers of the parts that each has.
+
+    Attributes:
+        parts: stories, and parts of long ones.
+        rows: the parts of each.
+        sentences: of a row.
+        cut: how many stories, and how many sentences, are longer than what is read.
+    """
 
     parts: Sequence[_Part]
     rows: Sequence[Sequence[int]]
     sentences: int
+    cut: tuple[int, int] = (0, 0)
 
     def row(self, number: int) -> Row:
         """Give the arrays of a row, padded at its end."""
@@ -168,6 +176,14 @@ def _said(of: Mapping[str, _Packed]) -> Iterator[str]:
         used = sum(len(part.answers) for part in packed_.parts)
         share = used / (len(packed_.rows) * packed_.sentences)
         yield f"{split}: {len(packed_.rows):,} rows, {share:.1%} of them sentences."
+        stories, long = packed_.cut
+        if stories:
+            yield (
+                f"{stories:,} stories of {split} are cut to {packed_.sentences} "
+                "sentences."
+            )
+        if long:
+            yield f"{long:,} sentences of {split} are cut to their last tokens."
 
 
 def _packed(
@@ -178,20 +194,26 @@ def _packed(
     Raises:
         UserError: an answer has not one token, or nothing is asked.
     """
-    encoded = (_encoded(story, tokenizer, words) for story in stories)
-    parts = list(chain.from_iterable(cut_story(each, sentences) for each in encoded))
+    encoded = [_encoded(story, tokenizer, words) for story in stories]
+    parts = list(chain.from_iterable(cut_story(each, sentences) for each, _ in encoded))
     if not parts:
         raise UserError(
             "No story of a split has a question: there is nothing to learn."
         )
-    return _Packed(parts, packed([len(p.answers) for p in parts], sentences), sentences)
+    rows = packed([len(part.answers) for part in parts], sentences)
+    longer = sum(len(each.answers) > sentences for each, _ in encoded)
+    return _Packed(parts, rows, sentences, (longer, sum(cut for _, cut in encoded)))
 
 
-def _encoded(story: Story, tokenizer: Trained, words: int) -> _Part:
+def _encoded(story: Story, tokenizer: Trained, words: int) -> tuple[_Part, int]:
+    """Encode a story; count its sentences that are longer than so many tokens."""
+    cut = 0
     sentences = np.full((len(story.lines), words), -1, np.int32)
     answers = np.full(len(story.lines), -1, np.int32)
     for place, line in enumerate(story.lines):
-        ids = tokenizer.encode(spaced(line.text))[-words:]
+        ids = tokenizer.encode(spaced(line.text))
+        cut += len(ids) > words
+        ids = ids[-words:]
         sentences[place, : len(ids)] = ids
         if line.answer is not None:
             found = tokenizer.encode(line.answer)
@@ -202,7 +224,7 @@ def _encoded(story: Story, tokenizer: Trained, words: int) -> _Part:
                     "Words(), and answers without blanks."
                 )
             answers[place] = found[0]
-    return _Part(story.task, sentences, answers)
+    return _Part(story.task, sentences, answers), cut
 
 
 def cut_story(story: _Part, longest: int) -> Iterator[_Part]:

@@ -70,6 +70,16 @@ def test_each_question_is_asked_once_with_its_story_before_it(
     order = made.order(0, 4)
     assert {field.name for field in made.fields} == set(order.batch(0))
     assert order.batch(0)["sentences"].shape == (4, sentences, 5)
+    told = f"1 stories of train are cut to {sentences} sentences."
+    assert (told in made.statement) == (sentences < 40)
+    assert "last tokens" not in made.statement
+
+
+def test_what_is_too_long_is_counted(folder, tmp_path):
+    corpus = Corpus(str(folder), validation=0.0)
+    made = Stories(corpus, sentences=39, words=3).prepare(tmp_path / "c")
+    assert "1 stories of test are cut to 39 sentences." in made.statement
+    assert "40 sentences of test are cut to their last tokens." in made.statement
 
 
 @pytest.mark.parametrize("seed", range(4))
