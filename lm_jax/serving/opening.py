@@ -70,6 +70,11 @@ def open_model(path: Path, step: int | None = None) -> Opened:
             f"{run} was trained by {objective}: it doesn't continue text. `evaluate` "
             "scores it."
         )
+    if fitted.from_sources:
+        raise UserError(
+            f"{run} writes a text from another one, and doesn't go on with it: what "
+            "it writes of a text is `generate RUN --prompt TEXT`."
+        )
     return opened(title_of(run), narrowed(fitted))
 
 

@@ -132,6 +132,8 @@ def test_a_family_trains_scores_and_writes(name, capsys, tmp_path, monkeypatch):
             capsys, "generate", "run", "--prompt", source, *searched
         )
         assert code == 0 and "--- best 2, score -" in said, error
+        code, _, error = said_by(capsys, "chat", "run")
+        assert code == 2 and "writes a text from another one" in error
     else:
         assert code == 2 and "doesn't continue text" in error
     if name != "ngram":
