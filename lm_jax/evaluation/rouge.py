@@ -106,8 +106,14 @@ def _unfit(planned: Planned) -> Iterator[str]:
 
 
 def _references(fitted: Fitted, split: str) -> tuple[list[Any], list[list[str]]]:
-    """Give each document of a split once, and all its targets."""
-    return by_source(pairs_of(fitted, split, "ROUGE"))
+    """Give each document of a split once, and all its targets.
+
+    Raises:
+        UserError: there are none, or one has no word: before anything is written.
+    """
+    sources, references = by_source(pairs_of(fitted, split, "ROUGE"))
+    _check(references)
+    return sources, references
 
 
 def _scorer(stem: bool) -> Scorer:
@@ -174,13 +180,22 @@ def _scores(
             f"{len(references):,}: each has its own. The first without its other is "
             f"number {min(len(texts), len(references)) + 1:,}."
         )
+    _check(references)
+    return [scorer(*both) for both in zip(references, texts, strict=True)]
+
+
+def _check(references: Sequence[Sequence[str]]) -> None:
+    """Refuse what no text can be compared with.
+
+    Raises:
+        UserError: a text has no reference, or one without a word.
+    """
     for number, given in enumerate(references, 1):
         if not given or not all(map(words_of, given)):
             what = "a reference without a word" if given else "no reference"
             raise UserError(
                 f"Text {number:,} has {what}: nothing can be compared with it."
             )
-    return [scorer(*both) for both in zip(references, texts, strict=True)]
 
 
 def _told(

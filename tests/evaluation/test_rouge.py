@@ -124,6 +124,12 @@ def test_a_document_is_written_of_once_and_compared_with_all_its_targets():
     assert found.texts[1] == "five six seven\neight\n-> eight\n   (seven eight)"
 
 
+def test_a_reference_without_a_word_is_refused_before_anything_is_written(monkeypatch):
+    monkeypatch.setattr(Last, "generate", lambda *_: pytest.fail("It wrote."))
+    with pytest.raises(UserError, match="Text 2 has a reference without a word"):
+        Rouge().run(Last([*PAIRS, (DOCUMENTS[1], "...")]), "test")
+
+
 def test_the_first_lines_are_compared_whatever_the_model_writes():
     found = Lead().run(Last(PAIRS), "test")
     assert [line["prediction"] for line in found.lines] == ["one two", "five six seven"]
