@@ -50,7 +50,9 @@ class TextPairs:
     target: str = ""
     """Column of the targets, where the corpus is a table."""
     turned: bool = False
-    """Whether the second text of a pair is read, and the first is written."""
+    """Whether the second text of a pair is read, and the first is written. Both ways
+    hold out the same pairs of a corpus without splits, by its first texts; where the
+    second is read, none of training is one that is held out."""
     lengths: tuple[int, ...] = (16, 32, 64)
     """Tokens of a source, and of a target, with their ends; the shortest first."""
     target_length: int | None = within(SIZES, None)
@@ -74,7 +76,7 @@ class TextPairs:
                 space on disk; it has no pairs.
         """
         others = (self.target,) if self.target else ()
-        text = find_pairs(self.corpus, others, cache)
+        text = find_pairs(self.corpus, others, cache, turned=self.turned)
         if text.together != 2:
             raise UserError(
                 f"{self.corpus.source} has no pairs. Name the column of the targets "

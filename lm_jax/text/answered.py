@@ -23,7 +23,11 @@ _BEGINS = re.compile(r'\s*\{\s*"(data|version)"\s*:')
 
 
 def find_pairs(
-    corpus: Corpus, others: tuple[str, ...], cache: Path, question_last: bool = False
+    corpus: Corpus,
+    others: tuple[str, ...],
+    cache: Path,
+    question_last: bool = False,
+    turned: bool = False,
 ) -> Text:
     """Find a corpus of pairs; of questions, those of question and answer.
 
@@ -37,6 +41,7 @@ def find_pairs(
         others: columns of a table beside the corpus' own; none where it is pairs.
         cache: folder of what was read before.
         question_last: whether the passage is read before the question.
+        turned: whether the second text of a pair is read.
 
     Returns:
         A text whose rows are not two together where there are no pairs.
@@ -45,7 +50,7 @@ def find_pairs(
         UserError: as `find` and `find_questions`.
     """
     if others or not _has_questions(corpus, cache):
-        return find(corpus, cache, Columns(others=others))
+        return find(corpus, cache, Columns(others=others, source=int(turned)))
     asked = find_questions(corpus, None, 0, cache)
 
     def pieces() -> Iterator[Piece]:

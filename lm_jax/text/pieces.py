@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,8 @@ class Columns(NamedTuple):
 
     label: str = ""
     others: tuple[str, ...] = ()
+    source: int = 0
+    """Which text of a row is read: none that is held out stands in train."""
 
 
 class _File(NamedTuple):
@@ -151,6 +154,7 @@ class _Whole:
         shares = self.shares if self.drawn else ()
         recipe = [kind, self.corpus.separator, column, self.many, shares]
         recipe += self.columns.others
+        recipe += [self.columns.source] * self._apart
         digests = [(file.measure["sha256"], file.split) for file in self.files]
         return digest(recipe, digests)
 
@@ -188,11 +192,30 @@ class _Whole:
 
     def _rows(self, file: _File) -> Iterator[Piece]:
         """Yield the texts of each row, which go to the split of the first."""
-        for texts, _ in self._examples(file):
-            split = share(digest_of(texts[0]), self.shares, file.split)
-            for text in texts:
-                yield Piece(split, text, True)
+        for split, texts in self._split(file):
+            if split != "train" or self._source(texts) not in self._held:
+                yield from (Piece(split, text, True) for text in texts)
         check_unchanged(file.path, file.measure["stamp"])
+
+    def _split(self, file: _File) -> Iterator[tuple[str, tuple[str, ...]]]:
+        for texts, _ in self._examples(file):
+            yield share(digest_of(texts[0]), self.shares, file.split), texts
+
+    def _source(self, texts: tuple[str, ...]) -> str:
+        return digest_of(texts[self.columns.source])
+
+    @property
+    def _apart(self) -> bool:
+        """Whether rows are split by another text than the one that is read."""
+        return bool(self.columns.source and self.drawn)
+
+    @cached_property
+    def _held(self) -> frozenset[str]:
+        """What is read of rows that are held out, where rows are split by another."""
+        rows = (row for file in self.files * self._apart for row in self._split(file))
+        return frozenset(
+            self._source(texts) for split, texts in rows if split != "train"
+        )
 
     def labels(self) -> Iterator[tuple[str, str]]:
         """Yield the split and the label of each document, or row of them."""
@@ -206,7 +229,7 @@ class _Whole:
         Raises:
             UserError: it has none.
         """
-        label, others = self.columns
+        label, others, _ = self.columns
         if self.form in LABELLED and not others:
             return LABELLED[self.form](file.path)
         if not self.table:
@@ -228,6 +251,7 @@ class _Whole:
             return (
                 f"{start} by a digest of each document's text: "
                 f"{shares.validation:g} for validation, {shares.test:g} for test."
+                f"{self._left_out()}"
             )
         (total,) = (f.measure["characters"] for f in self.files if not f.split)
         train, validation = bounds(total, shares)
@@ -236,6 +260,14 @@ class _Whole:
         if shares.test:
             sentence += f", the last {total - validation:,} test"
         return sentence + "."
+
+    def _left_out(self) -> str:
+        """Say how many rows of train are left out; "" where none is."""
+        rows = (row for file in self.files * self._apart for row in self._split(file))
+        both = [s == "train" and self._source(texts) in self._held for s, texts in rows]
+        if not any(both):
+            return ""
+        return f" {sum(both):,} rows of train, whose source is held out, are left out."
 
 
 def _is_text(path: Path, form: Form) -> bool:

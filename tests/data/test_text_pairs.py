@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,6 +137,31 @@ def test_a_table_and_tabs_hold_pairs_too(tmp_path, monkeypatch):
     }
     with pytest.raises(UserError, match="has no pairs"):
         TextPairs(Corpus("names"), Words()).prepare(tmp_path / "cache")
+
+
+def test_no_source_that_is_held_out_is_learnt_from(tmp_path):
+    """Pairs are split by their first texts, and the second may stand in several."""
+    table = tmp_path / "pairs.tsv"
+    lines = [f"word {k}.\t词{k // 2}。" for k in range(160)]
+    table.write_text("text\tsaid\n" + "\n".join(lines) + "\n")
+    corpus = Corpus(str(table), validation=0.3, test=0.2)
+    data = TextPairs(corpus, Words(), "said", lengths=(8,))
+    plain, turned = (
+        replace(data, turned=which).prepare(tmp_path / "cache")
+        for which in (False, True)
+    )
+    held = {}
+    for split in ("validation", "test"):
+        pairs = list(turned.pairs(split))
+        assert [pair[::-1] for pair in pairs] == list(plain.pairs(split))
+        held |= dict(pairs)
+    everything = [pair[::-1] for pair in plain.pairs("train")]
+    learnt = [pair for pair in everything if pair[0] not in held]
+    assert list(turned.pairs("train")) == learnt and len(learnt) < len(everything)
+    left = len(everything) - len(learnt)
+    said = " ".join(turned.statement.split())
+    assert f"{left} rows of train, whose source is held out, are left out" in said
+    assert "left out" not in plain.statement
 
 
 @pytest.mark.parametrize("turned", [False, True])
