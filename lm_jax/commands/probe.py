@@ -41,7 +41,7 @@ class Options:
     """Checkpoint to use; the best one if not given."""
     json: AsJson = False
     """Print {"run", "step", "formulation", "pairs", "share", "low", "high", "ties",
-    "kinds": [...], "scores": [[GOOD, BAD], ...]}; scores are nats."""
+    "unknown", "kinds": [...], "scores": [[GOOD, BAD], ...]}; scores are nats."""
 
 
 def main(args: list[str]) -> None:
@@ -59,6 +59,9 @@ def main(args: list[str]) -> None:
     head = f"{len(pairs):,} pairs, each scored"
     whole = f"{run}, step {model.step}, {file.name}"
     rows = [("pairs", head), ("scored by", NAMES[found.formulation])]
+    if found.unknown:
+        said = "pairs have words that the vocabulary lacks: <unk> is read there"
+        rows.append(("unknown", f"{found.unknown:,} {said}"))
     rows += [_row(each) for each in (found.whole, *found.kinds)]
     Display(0).header(whole, rows)
 
@@ -79,6 +82,7 @@ def _object(found: Probed) -> dict:
     return {
         "formulation": found.formulation,
         **whole,
+        "unknown": found.unknown,
         "kinds": [each._asdict() for each in found.kinds],
         "scores": found.scores,
     }

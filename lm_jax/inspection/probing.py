@@ -46,12 +46,14 @@ class Probed(NamedTuple):
         scores: log-probability of both sentences of each pair, in nats.
         whole: over all pairs.
         kinds: over those of each kind.
+        unknown: how many pairs have something that the vocabulary lacks.
     """
 
     formulation: Formulation
     scores: Float[np.ndarray, "pairs 2"]
     whole: Share
     kinds: list[Share]
+    unknown: int
 
 
 def probe(
@@ -72,8 +74,7 @@ def probe(
         UserError: the model predicts no tokens; a sentence has none for it.
     """
     formulation = formulation_of(model, formulation)
-    for pair in pairs:
-        _check(model, pair)
+    unknown = sum(_lacks(model, pair) for pair in pairs)
     both = [(pair.good, pair.bad) for pair in pairs]
     if formulation == "shared":
         scores = np.array(score_shared(model, both, progress))
@@ -82,15 +83,21 @@ def probe(
         scores = np.array(score(model, texts, formulation, progress)).reshape(-1, 2)
     right = credits(scores)
     kinds = [share(column, kind, right[n]) for column, kind, n in by_kind(pairs)]
-    return Probed(formulation, scores, share("", "all", right), kinds)
+    return Probed(formulation, scores, share("", "all", right), kinds, unknown)
 
 
-def _check(model: NeuralModel | CountedModel, pair: Pair) -> None:
-    for text in (pair.good, pair.bad):
-        try:
-            encoded(model.tokenizer, text)
-        except UserError as error:
-            raise UserError(f"{pair.where}: {error}") from error
+def _lacks(model: NeuralModel | CountedModel, pair: Pair) -> bool:
+    """Say whether the vocabulary lacks something of a pair, and <unk> is read.
+
+    Raises:
+        UserError: a sentence has no token; with the file and the line.
+    """
+    try:
+        both = [encoded(model.tokenizer, text) for text in (pair.good, pair.bad)]
+    except UserError as error:
+        raise UserError(f"{pair.where}: {error}") from error
+    lost = model.tokenizer.unknown_id
+    return lost is not None and any(lost in ids for ids in both)
 
 
 def credits(scores: Float[np.ndarray, "pairs 2"]) -> Float[np.ndarray, " pairs"]:

@@ -89,7 +89,8 @@ def test_swapped_sentences_give_the_rest(make, tmp_path):
 def test_crows_pairs_are_told_by_bias_and_by_direction(tmp_path):
     pairs = read_pairs(crows(tmp_path / "pairs.csv"))
     assert [pair[:2] for pair in pairs] == [pair[:2] for pair in PAIRS]
-    found = probe(encoder(Words()), pairs, "shared")
+    model = encoder(Words())
+    found = probe(model, pairs, "shared")
     counts = {(each.column, each.kind): each.pairs for each in found.kinds}
     assert counts == {
         ("bias_type", "articles"): 1,
@@ -99,6 +100,10 @@ def test_crows_pairs_are_told_by_bias_and_by_direction(tmp_path):
         ("stereo_antistereo", "stereo"): 4,
     }
     assert "CrowS-Pairs" in NAMES[found.formulation]
+    assert found.unknown == 2  # "the." ends no sentence of the text
+    strange = ("the zebra sees the moon.", "the cat sees the moon.", "order")
+    pairs = read_pairs(crows(tmp_path / "strange.csv", [*PAIRS, strange]))
+    assert probe(model, pairs, "shared").unknown == 3
 
 
 def test_a_tsv_and_another_column_do_too(tmp_path):
