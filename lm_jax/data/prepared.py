@@ -88,6 +88,9 @@ class Prepared:
     """Of each split, what its rows are windows of, where they are of questions."""
     kinds: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     """Of each split and row, the task of each question in it, where they have some."""
+    sentences: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Of each split and row of labelled words, the number of its sentence, from 0: a
+    long one has several rows."""
     lanes: int | None = None
     """Rows of an evaluation batch where batches continue each other, else None."""
     searchable: Searchable | None = None

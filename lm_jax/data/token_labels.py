@@ -34,8 +34,7 @@ class TokenLabels:
     """Sentences of labelled words, in CoNLL's form: a word and its label a line.
 
     A word of several tokens has its label at the first (Devlin et al. 2019, 5.3). A
-    sentence that is longer than the longest row is read in several, each a sentence
-    of its own in all scores.
+    sentence that is longer than the longest row is read in several.
     """
 
     gives: ClassVar[tuple[str, ...]] = ("inputs", "segments", "tags", "mask")
@@ -89,6 +88,7 @@ class TokenLabels:
             labels=names,
             buckets=buckets("train"),
             windows=windows,
+            sentences={split: [row.sentence for row in of[split]] for split in of},
         )
 
 
@@ -144,6 +144,7 @@ def _read(corpus: Corpus, cache: Path) -> tuple[Text, dict[str, list[Sentence]]]
 class _Row(NamedTuple):
     """The tokens of a row, and the label of each; -1 where a word goes on."""
 
+    sentence: int
     ids: Int32[np.ndarray, " tokens"]
     tags: Int32[np.ndarray, " tokens"]
 
@@ -160,7 +161,11 @@ def _rows_of(
         UserError: a word has more tokens than a row, or none.
     """
     rows, left = [], iter(labels.tolist())
-    for sentence in sentences:
+
+    def row(number: int, ids: list[int], tags: list[int]) -> _Row:
+        return _Row(number, np.array(ids, np.int32), np.array(tags, np.int32))
+
+    for number, sentence in enumerate(sentences):
         ids: list[int] = []
         tags: list[int] = []
         for word, tokens in zip(
@@ -172,11 +177,11 @@ def _rows_of(
                     f"{longest} (data.lengths). Take it out, or use another tokenizer."
                 )
             if len(ids) + len(tokens) > longest:
-                rows.append(_Row(np.array(ids, np.int32), np.array(tags, np.int32)))
+                rows.append(row(number, ids, tags))
                 ids, tags = [], []
             ids += tokens.tolist()
             tags += [next(left), *[-1] * (len(tokens) - 1)]
-        rows.append(_Row(np.array(ids, np.int32), np.array(tags, np.int32)))
+        rows.append(row(number, ids, tags))
     return rows
 
 
@@ -184,7 +189,7 @@ def _buckets(rows: list[_Row], lengths: tuple[int, ...]) -> Buckets:
     """Sort rows by the lengths that they fit."""
 
     def row(number: int, length: int) -> Row:
-        ids, tags = rows[number]
+        _, ids, tags = rows[number]
         missing = length - len(ids)
         return {
             "inputs": np.pad(ids, (0, missing)),

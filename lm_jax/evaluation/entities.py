@@ -1,6 +1,6 @@
 """How well entities are found: runs of words of one kind."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -46,15 +46,20 @@ class EntityScores:
         if not any(field.name == "tags" for field in fitted.data.fields):
             raise UserError(_NO_WORDS)
         expected, found, names = fitted.predictions(split, progress)
+        rows = zip(
+            fitted.data.sentences[split], expected, found.astype(int), strict=True
+        )
+        words = defaultdict[int, list[tuple[str, str]]](list)
+        for sentence, wanted, told in rows:  # a long sentence has several
+            real = wanted >= 0
+            both = zip(wanted[real], told[real], strict=True)
+            words[sentence] += [(names[label], names[said]) for label, said in both]
         counts: Counter[str] = Counter()
         lines: list[dict[str, Any]] = []
-        for wanted, told in zip(expected, found.astype(int), strict=True):
-            real = wanted >= 0
-            given, said = (
-                [names[number] for number in row[real]] for row in (wanted, told)
-            )
+        for number, labels in sorted(words.items()):
+            given, said = map(list, zip(*labels, strict=True))
             counts += entity_counts(given, said)
-            lines.append({"text": len(lines) + 1, "labels": given, "predicted": said})
+            lines.append({"text": number + 1, "labels": given, "predicted": said})
         return Found(entity_scores(counts), lines=tuple(lines))
 
     def unfit(self, planned: Planned) -> Iterator[str]:

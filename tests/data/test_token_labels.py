@@ -41,6 +41,9 @@ def test_every_word_is_in_one_row_with_its_label(tmp_path, tokenizer):
     made = TokenLabels(Corpus(str(folder)), tokenizer, lengths).prepare(tmp_path / "c")
     assert made.labels == ("O", "B-X", "B-Y", "I-Y")
     assert "Longer sentences are read in" in made.statement
+    first, *rest = made.sentences["train"]
+    assert first == 0 and rest == [1] * (len(rest) - 1) + [2] and len(rest) > 2
+    assert made.sentences["validation"] == [0]
     windows = made.evaluation("train", 2)
     found = {}
     for k in range(len(windows)):

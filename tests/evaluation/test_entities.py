@@ -1,7 +1,11 @@
 """Entities are counted as conlleval counts them, on cases worked out by hand."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
+from lm_jax.evaluation import EntityScores, Predictions
 from lm_jax.evaluation.entities import (
     Entity,
     entities,
@@ -39,6 +43,30 @@ def test_an_entity_counts_whole_and_of_its_kind():
     # Sentences add up to counts, and not to means of their scores.
     whole = entity_scores(counts + entity_counts(["B-L"], ["B-L"]))
     assert whole["precision"] == pytest.approx(2 / 3)
+
+
+class Told:
+    """Says the labels of rows, some of which are of one sentence."""
+
+    step, policy, writes, seed = 1, "", False, 0
+    score = items = generate = vectors = staticmethod(print)
+    score_with_cache = rankings = staticmethod(print)
+    data = SimpleNamespace(
+        fields=[SimpleNamespace(name="tags")], sentences={"test": [0, 1, 1, 2]}
+    )
+
+    def predictions(self, split, progress=None):
+        names = ("O", "B-P", "I-P")
+        expected = [[0, -1, -1], [0, 1, -1], [2, -1, 0], [1, 2, -1]]
+        found = [[0, -1, -1], [0, 1, -1], [2, -1, 0], [1, 0, -1]]
+        return Predictions(np.array(expected), np.array(found, float), names)
+
+
+def test_a_sentence_of_several_rows_is_one():
+    found = EntityScores().run(Told(), "test")
+    assert found.scores == {"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2}
+    assert [line["text"] for line in found.lines] == [1, 2, 3]
+    assert found.lines[1]["labels"] == ["O", "B-P", "I-P", "O"]
 
 
 def test_scores_are_those_of_seqeval():
