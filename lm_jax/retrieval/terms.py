@@ -16,8 +16,10 @@ _BLOCK = 256  # Queries that are scored at a time: bounds the memory.
 def terms_of(
     tokenizer: Trained, ids: Int[np.ndarray, " _"]
 ) -> Int[np.ndarray, " terms"]:
-    """Leave out what is no term: the end of a document, and <unk>."""
+    """Leave out what is no term: <unk>, and what ends documents or stands around."""
     left = [i for i in (tokenizer.end_id, tokenizer.unknown_id) if i is not None]
+    if (around := tokenizer.around) is not None:
+        left += [*around.first, around.end]
     return ids[~np.isin(ids, left)]
 
 

@@ -12,6 +12,7 @@ from lm_jax.data.augmenting import augmented
 from lm_jax.data.examples import joined, read_whole, side_by_side
 from lm_jax.data.pieces import Cutter
 from lm_jax.data.questions import ask
+from lm_jax.retrieval.terms import terms_of
 from lm_jax.text import Collection, Corpus
 from lm_jax.text.squad import Passage, Question
 from lm_jax.tokenizers import Characters, Pretrained
@@ -149,6 +150,9 @@ def test_queries_and_passages_stand_in_them(folders, tmp_path):
                 assert not {CLS, SEP} & {*own[1:-1]}
     for texts in (made.searchable.passages, *made.searchable.queries.values()):
         assert all(own[0] == CLS and own[-1] == SEP for own in texts)
+        for own in texts:  # and are no terms of BM25's
+            terms = own[own != made.tokenizer.unknown_id][1:-1]
+            assert terms_of(made.tokenizer, own).tolist() == terms.tolist()
 
 
 def test_a_question_begins_with_a_class_token(folders, tmp_path):
