@@ -23,7 +23,7 @@ def questions_of(*passages):
     texts = [t for p in passages for t in (p.text, *(q.text for q in p.questions))]
     words = Words(lowercase=True).train(map(spaced, texts), end=True)
     # Three tokens before the passage, and room for four of it.
-    return ask(passages, Cutter(words), words.end_id, 7, 1, 2)
+    return ask(passages, Cutter(words), (words.end_id, words.end_id), 7, 1, 2)
 
 
 def test_the_best_span_of_all_windows_answers_and_the_least_none_does_not():

@@ -56,7 +56,7 @@ def test_scores_are_those_of_spans_with_the_same_letters(rows):
         spans = ask(
             [Passage("", TEXT, questions)],
             Cutter(TOKENIZER),
-            TOKENIZER.end_id,
+            (TOKENIZER.end_id, TOKENIZER.end_id),
             64,
             9,
             9,
