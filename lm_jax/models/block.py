@@ -58,13 +58,15 @@ class Block(BlockPart):
         if config.parallel:
             if config.parallel_norms:
                 ready = self._before(x, "feedforward")
-            y = y + self._after(config.feedforward(self, ready), "feedforward", shared)
+            other = config.feedforward(self, ready, shared.segments)
+            y = y + self._after(other, "feedforward", shared)
             return self._settled(x + y, "attention"), own
         x = self._settled(x + y, "attention")
         if config.cross:
             x, source = self._cross(x, cache["source"] if cache else None, shared)
             own = {"own": own, "source": source} if cache else None
-        y = config.feedforward(self, self._before(x, "feedforward"))
+        ready = self._before(x, "feedforward")
+        y = config.feedforward(self, ready, shared.segments)
         y = self._after(checkpoint_name(y, "feedforward"), "feedforward", shared)
         return self._settled(x + y, "feedforward"), own
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from lm_jax.models.linear import together
 from lm_jax.models.part import Part
@@ -101,9 +101,12 @@ class MLP:
         yield from width_problems(self, config)
 
     def __call__(
-        self, part: Part, x: Float[Array, "batch time width"]
+        self,
+        part: Part,
+        x: Float[Array, "batch time width"],
+        segments: Int[Array, "batch time"] | None = None,
     ) -> Float[Array, "batch time width"]:
-        """Act on each token alone."""
+        """Act on each token alone, whatever its segment."""
         width = x.shape[-1]
         hidden = self.hidden(width)
         up = part.dense(width, hidden, "hidden", "up")(x)
@@ -139,9 +142,12 @@ class Gated:
         yield from width_problems(self, config)
 
     def __call__(
-        self, part: Part, x: Float[Array, "batch time width"]
+        self,
+        part: Part,
+        x: Float[Array, "batch time width"],
+        segments: Int[Array, "batch time"] | None = None,
     ) -> Float[Array, "batch time width"]:
-        """Act on each token alone."""
+        """Act on each token alone, whatever its segment."""
         width = x.shape[-1]
         hidden = self.hidden(width)
         gate, up = together(

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from lm_jax.bounds import SIZES, within
 from lm_jax.kernels.experts import Experts, Layer, mixture
@@ -78,15 +78,26 @@ class MoE:
             )
 
     def __call__(
-        self, part: Part, x: Float[Array, "batch time width"]
+        self,
+        part: Part,
+        x: Float[Array, "batch time width"],
+        segments: Int[Array, "batch time"] | None = None,
     ) -> Float[Array, "batch time width"]:
-        """Act on each token alone; penalise experts that get more than others."""
+        """Act on each token alone; penalise experts that get more than others.
+
+        Args:
+            part: of the block.
+            x: what it reads.
+            segments: of each token; 0 is padding, which keeps no expert busy. None is
+                a row without any.
+        """
         width = x.shape[-1]
         hidden = self.hidden(width)
         router = part.dense(width, self.experts, "hidden", "router")
         chances = jax.nn.softmax(router(x).astype(jnp.float32), axis=-1)
         weights = chosen(chances, self.k, self.normalised)
-        unequal = imbalance(chances, weights > 0, self.k)
+        real = jnp.ones(x.shape[:2]) if segments is None else segments > 0
+        unequal = imbalance(chances, weights > 0, self.k, real)
         part.penalise("balance", self.balance * unequal)
 
         names = ("gate", "up") if self.gated else ("up",)
@@ -147,11 +158,22 @@ def imbalance(
     chances: Float[Array, "batch time experts"],
     served: Bool[Array, "batch time experts"],
     k: int,
+    real: Shaped[Array, "batch time"],
 ) -> Float[Array, " batch"]:
     """How unequally each row's experts are used, 1 at best.
 
     Within a row, as DeepSeek-V3 (2024, eq. 17 to 20), so that no other row changes
     it: experts * sum over them of (share of the tokens) * (mean chance).
+
+    Args:
+        chances: of the experts, for each token.
+        served: by which of them it is.
+        k: how many these are.
+        real: 0 where there is no token.
     """
-    share = served.astype(jnp.float32).mean(1) / k
-    return chances.shape[-1] * (share * chances.mean(1)).sum(-1)
+    tokens = jnp.maximum(real.sum(1, keepdims=True), 1)
+
+    def mean(x: Shaped[Array, "batch time experts"]) -> Float[Array, "batch experts"]:
+        return (x * real[..., None]).sum(1) / tokens
+
+    return chances.shape[-1] * (mean(served) / k * mean(chances)).sum(-1)

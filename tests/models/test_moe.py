@@ -87,11 +87,11 @@ def test_weights_are_of_k_experts():
 
 def test_imbalance_is_one_at_best_and_grows():
     """Fedus et al. 2022, 2.2: experts times the sum of share times chance."""
-    even = jnp.full((1, 4, 4), 0.25)
+    even, real = jnp.full((1, 4, 4), 0.25), jnp.ones((1, 4))
     turns = jnp.eye(4)[None] > 0
-    np.testing.assert_allclose(imbalance(even, turns, 1), [1.0])
+    np.testing.assert_allclose(imbalance(even, turns, 1, real), [1.0])
     one = jnp.zeros((1, 4, 4)).at[..., 0].set(1.0)
-    np.testing.assert_allclose(imbalance(one, one > 0, 1), [4.0])
+    np.testing.assert_allclose(imbalance(one, one > 0, 1, real), [4.0])
 
 
 MODEL = Transformer(
@@ -109,27 +109,30 @@ def test_the_penalty_belongs_to_the_row_and_to_training():
     noise = example_keys(jax.random.key(1), jnp.arange(3))
     params = jax.jit(MODEL.init)(jax.random.key(2), tokens)["params"]
 
-    def penalties(model, params, rows, noise):
+    def penalties(model, params, tokens, noise, segments=None):
         run = jax.jit(model.apply, static_argnames="mutable")
         _, sown = run(
             {"params": params},
-            tokens[rows],
+            tokens,
+            segments=segments,
             dropout_keys=noise,
             mutable=() if noise is None else ("penalties",),
         )
         leaves = jax.tree.leaves(sown)
         return [leaf.reshape(-1, leaf.shape[-1]).sum(0) for leaf in leaves]
 
-    whole = penalties(MODEL, params, slice(None), noise)
+    whole = penalties(MODEL, params, tokens, noise)
     assert len(whole) == 2 and {leaf.shape for leaf in whole} == {(3,)}
     # At the start the experts are about equally busy: 1, times its weight.
     np.testing.assert_allclose(whole, 0.1, rtol=0.1)
-    alone = penalties(MODEL, params, slice(1, 2), noise[1:2])
+    # Padding keeps no expert busy.
+    row, real = (jnp.pad(x, ((0, 0), (0, 5))) for x in (tokens[1:2], jnp.ones((1, 6))))
+    alone = penalties(MODEL, params, row, noise[1:2], real.astype(jnp.int32))
     np.testing.assert_allclose(sum(alone), sum(whole)[1:2], rtol=1e-5)
-    assert penalties(MODEL, params, slice(None), None) == []
+    assert penalties(MODEL, params, tokens, None) == []
 
     scanned = penalties(
-        MODEL.clone(scan=True), stack_blocks(params), slice(None), noise
+        MODEL.clone(scan=True), stack_blocks(params), tokens, noise
     )
     np.testing.assert_allclose(sum(scanned), sum(whole), rtol=1e-5)
 
