@@ -55,7 +55,8 @@ def quantize(params: Any, to: Integers = "int8") -> Any:
     positions) for each row: the largest magnitude there over 127, or 7 of int4, so that
     no number moves by more than half a scale ("absmax": Dettmers et al. 2022, section
     2). Each layer and expert of a stack has scales of its own. What has one axis
-    (biases, norms) stays as it is, and so do the few numbers of relative positions.
+    (biases, norms) stays as it is, and so do experts' biases and the few numbers of
+    relative positions.
 
     Args:
         params: float32, by dictionaries; layers may be scanned.
@@ -73,7 +74,8 @@ def quantize(params: Any, to: Integers = "int8") -> Any:
 
 
 def _rounded(name: str, array: Float[Array, "..."], kind: Any) -> Any:
-    if array.ndim - is_scanned(name) < 2 or name.endswith("relative/embedding"):
+    whole = name.endswith(("bias", "relative/embedding"))
+    if array.ndim - is_scanned(name) < 2 or whole:
         return array
     highest = jnp.abs(array).max(axis=_shared(name), keepdims=True)
     if not jnp.isfinite(highest).all():

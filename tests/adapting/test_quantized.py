@@ -89,7 +89,8 @@ def test_vectors_stay_and_matrices_do_not(decoder):
     kept = quantize(decoder)["block_0"]["up"]["bias"]
     np.testing.assert_array_equal(kept, decoder["block_0"]["up"]["bias"])
     few = {"relative": {"embedding": jnp.ones((8, 2))}}
-    assert not is_quantized(quantize(few))
+    of_experts = {"blocks": {"up": {"bias": jnp.ones((2, 3, 4))}}}
+    assert not is_quantized(quantize(few | of_experts))
 
 
 @pytest.mark.parametrize(
