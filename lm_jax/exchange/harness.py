@@ -34,8 +34,8 @@ class HarnessModel(TemplateLM):
     """What the harness asks of a model: log-likelihoods, and continued texts.
 
     A text begins after what texts begin after in training; a context that is too long
-    loses its beginning. A text that is scored by itself and is longer than the model's
-    context is read in the harness' own windows.
+    loses its beginning. A text that is scored by itself, or a continuation, and is
+    longer than the model's context is read in the harness' own windows.
 
     Args:
         model: that continues texts, of any family.
@@ -76,16 +76,30 @@ class HarnessModel(TemplateLM):
         Args:
             requests: (what they are of, tokens of the context, of the continuation).
         """
-        asked = [number for number, each in enumerate(requests) if each[2]]
-        queries = [self._query(*requests[number][1:]) for number in asked]
+        owners, queries = [], []
+        for number, (_, context, continuation) in enumerate(requests):
+            for part in self._windows(context, continuation):
+                owners.append(number)
+                queries.append(self._query(*part))
         found = [(0.0, True)] * len(requests)
-        for number, each in zip(asked, answer(self._model, queries), strict=True):
-            total = float(each.log_probabilities.astype(np.float64).sum())
-            found[number] = (total, bool((each.ranks == 1).all()))
+        for number, each in zip(owners, answer(self._model, queries), strict=True):
+            total, likeliest = found[number]
+            total += float(each.log_probabilities.astype(np.float64).sum())
+            found[number] = (total, likeliest and bool((each.ranks == 1).all()))
         for request, result in zip(requests, found, strict=True):
             if request[0] is not None:
                 self.cache_hook.add_partial("loglikelihood", request[0], result)
         return found
+
+    def _windows(
+        self, context: list[int], continuation: list[int]
+    ) -> list[tuple[list[int], list[int]]]:
+        """Cut a continuation that the model can't read at once; no token is lost."""
+        most = longest(self._model)
+        if most is None or len(continuation) <= most:
+            return [(context, continuation)] if continuation else []
+        windows = get_rolling_token_windows(continuation, context[-1], most, 1)
+        return [make_disjoint_window(pair) for pair in windows]
 
     def _query(self, context: list[int], continuation: list[int]) -> Query:
         most = longest(self._model)

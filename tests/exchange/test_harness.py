@@ -112,6 +112,16 @@ def test_a_long_context_loses_its_beginning():
     assert long[0] == pytest.approx(short[0], rel=1e-5)
 
 
+def test_no_token_of_a_continuation_longer_than_the_context_is_left_out():
+    lm = harness.HarnessModel(decoder())
+    text = TEXT[: 2 * CONTEXT]
+    ((total, _),) = lm.loglikelihood([asked("the cat", text)])
+    ids = lm.tok_encode("the cat" + text)
+    halves = [ids[-2 * CONTEXT - 1 : -CONTEXT], ids[-CONTEXT - 1 :]]
+    by_hand = lm._loglikelihood_tokens([(None, h[:1], h[1:]) for h in halves])
+    assert total == pytest.approx(sum(part for part, _ in by_hand), rel=1e-6)
+
+
 def test_texts_go_on_until_what_ends_them():
     model = decoder()
     lm = harness.HarnessModel(model)
