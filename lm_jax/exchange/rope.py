@@ -116,6 +116,11 @@ def _scaling(config: Config, key: str, rope: dict[str, Any], context: int) -> An
     kind, fields = _SCALINGS[name]
     if "original_max_position_embeddings" in fields:
         rope.setdefault("original_max_position_embeddings", context)
+    for needed in ("factor", "low_freq_factor", "high_freq_factor"):
+        if needed in fields and rope.get(needed) is None:
+            raise UserError(
+                f"{config.path}: {key} of the kind {name!r} doesn't say '{needed}'."
+            )
     left = [f"{k}={v!r}" for k, v in rope.items() if k not in fields and v]
     # What YaRN does when these are not there.
     left = [each for each in left if each != "truncate=True"]

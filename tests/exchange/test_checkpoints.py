@@ -188,6 +188,15 @@ def test_a_part_of_a_head_is_no_body_alone(tmp_path):
             {"rope_scaling": {"rope_type": "linear", "factor": 2.0, "odd": 1}},
             "says odd=1",
         ),
+        ({"rope_scaling": {"type": "linear"}}, "'linear' doesn't say 'factor'"),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "factor": None}},
+            "rope_parameters of the kind 'yarn' doesn't say 'factor'",
+        ),
+        (
+            {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
+            "'llama3' doesn't say 'low_freq_factor'",
+        ),
         ({"attention_bias": True}, "attention_bias=True, and this is read with False"),
         ({"quantization_config": {"bits": 4}}, "quantization_config={'bits': 4}"),
         ({"residual_multiplier": 0.5}, "residual_multiplier=0.5"),
