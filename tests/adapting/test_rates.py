@@ -7,7 +7,14 @@ import pytest
 
 from lm_jax.adapting import layerwise_rates
 from lm_jax.errors import UserError
-from lm_jax.models import Learned, Transformer
+from lm_jax.models import (
+    BiEncoder,
+    EncoderDecoder,
+    EncoderFields,
+    Learned,
+    NoPositions,
+    Transformer,
+)
 from lm_jax.models.stack import initialise, stack_blocks
 from lm_jax.optimizers import SGD, AdamW, transformation
 from lm_jax.selectors import path_name, select
@@ -43,6 +50,35 @@ def test_a_tenth_block_is_not_the_first():
     for layer in (0, 1, 10):
         found = rates[f"block_{layer}"]["up"]["kernel"]
         assert found == pytest.approx(0.9 ** (11 - layer))
+
+
+def test_each_stack_falls_from_its_own_last_layer_and_each_tower_too():
+    tokens, deep = jnp.zeros((1, 4), jnp.int32), EncoderFields(layers=3)
+    small = {"layers": 1, "heads": 2, "width": 8, "vocab_size": 11}
+    both = EncoderDecoder(
+        **small, positions=Learned(4), embedding_norm=True, encoder=deep
+    )
+    made = jax.eval_shape(lambda: both.init(jax.random.key(0), tokens, source=tokens))
+    found = select(layerwise_rates(both, 0.5), made["params"], "optimizer.rates")
+    wanted = {"embedding": 16, "source/": 16, "target/": 16, "decoder_block_0/": 2}
+    wanted |= {f"encoder_block_{i}/": 2 ** (3 - i) for i in range(3)}
+    for path, rate in jax.tree_util.tree_leaves_with_path(found):
+        name = path_name(path)
+        sizes = [n for begin, n in wanted.items() if name.startswith(begin)]
+        assert rate == 1 / (*sizes, 1)[0], name
+
+    body = Transformer(**small, positions=NoPositions())
+    towers = BiEncoder(body=body, towers="apart")
+    made = jax.eval_shape(
+        lambda: towers.init(
+            jax.random.key(0),
+            method=lambda m: (m.query_vectors(tokens), m.passage_vectors(tokens)),
+        )
+    )
+    found = select(layerwise_rates(body, 0.5), made["params"], "optimizer.rates")
+    for tower in found.values():
+        assert tower["embedding"] == 0.25 and tower["norm"]["scale"] == 1
+        assert tower["block_0"]["up"]["kernel"] == 0.5
 
 
 def test_the_layers_of_a_scan_learn_at_one_rate():
