@@ -18,7 +18,7 @@ from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.saved import digest
 
 # Parameters with a row or a column for each token of the vocabulary.
-PER_TOKEN = "^embedding$|^output$|^context|^bias$|lm_head"
+PER_TOKEN = "^(.*_tower/)?embedding$|^output$|^context|^bias$|lm_head"
 
 
 class Start(NamedTuple):

@@ -10,13 +10,16 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.data.vectors import write_vectors
-from lm_jax.experiment import InitialVectors, load, save
+from lm_jax.errors import UserError
+from lm_jax.experiment import FromRun, InitialVectors, load, save
 from lm_jax.experiment.overrides import override
+from lm_jax.runs.learnt import There
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
 from lm_jax.selectors import path_name
 from lm_jax.tokenizers import Characters
-from lm_jax.training.initial import find_start
+from lm_jax.tokenizers.characters import CharacterTokenizer
+from lm_jax.training.initial import find_start, from_learnt
 from lm_jax.training.setup import set_up
 from tests.properties import slow_but
 from tests.tiny import write_tiny
@@ -193,6 +196,16 @@ def test_rows_of_other_tokens_are_not_taken(source, capsys):
     said = " ".join(capsys.readouterr().err.split())
     assert "embedding: has a row for each token" in said
     assert begin("--initial.new", "^embedding") == 0
+
+
+def test_rows_of_other_tokens_are_not_taken_into_a_tower():
+    table = {"query_tower": {"embedding": np.zeros((3, 2), np.float32)}}
+    old, new = (CharacterTokenizer(text, False, False) for text in ("abc", "xyz"))
+    there = There("run", Path("source"), 0, None, table, old)
+    with pytest.raises(UserError, match="query_tower/embedding: has a row for each"):
+        from_learnt(FromRun("source"), there, new, table)
+    start = from_learnt(FromRun("source"), there, old, table)
+    assert start.arrays.keys() == {"query_tower/embedding"}
 
 
 @pytest.mark.parametrize(
