@@ -134,7 +134,7 @@ class Rows:
         made = [first]
         new = changes(first)
         for key, digits in zip(keys[1:], self.digits[1:], strict=True):
-            numbers, size = np.cumsum(new), self.base**digits
+            numbers, size = np.cumsum(new) - 1, self.base**digits
             key = key[order]
             if len(key) * size <= _MOST:
                 # Almost sorted as it is, which a stable sort makes use of.

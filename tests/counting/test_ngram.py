@@ -209,6 +209,15 @@ def test_large_ids_do_not_overflow():
         NGram(5).fit(large, 2**60)
 
 
+def test_rows_whose_numbers_just_fit_are_sorted():
+    size = math.isqrt(np.iinfo(np.int64).max // 4) - 1
+    ids = np.array([size - 1, size - 1, size - 2, size - 1])
+    rows = sorting.Rows(ids, 4, size, ())
+    (found,) = rows.ranges(scratch.Scratch(), None)
+    expected = zip(*rows.keys(slice(0, 4)), strict=True)
+    assert list(zip(*found, strict=True)) == sorted(expected)
+
+
 @every_smoothing
 def test_save_and_load(tmp_path, smoothing):
     ids = np.random.default_rng(0).integers(0, 9, 300)
