@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from lm_jax.selectors import is_scanned, path_name
+
 
 class MeanSquares(NamedTuple):
     """Of each parameter.
@@ -14,7 +16,8 @@ class MeanSquares(NamedTuple):
     Attributes:
         count: steps made.
         squares: their means, each row's as of its last step.
-        last: the last step at which each row, along the first axis, had a gradient.
+        last: the last step at which each row, along the first axis of a parameter (of
+            one layer's, in a scan), had a gradient.
     """
 
     # Any: the same tree also holds shapes.
@@ -34,13 +37,15 @@ def by_rows(decay: float, epsilon: float) -> optax.GradientTransformation:
     """
 
     def init(params: Any) -> MeanSquares:
-        last = jax.tree.map(lambda p: jnp.zeros(p.shape[:1], jnp.int32), params)
+        last = jax.tree_util.tree_map_with_path(
+            lambda path, p: jnp.zeros(p.shape[: _axes(path)], jnp.int32), params
+        )
         zeros = jax.tree.map(jnp.zeros_like, params)
         return MeanSquares(jnp.zeros((), jnp.int32), zeros, last)
 
     def update(updates: Any, state: MeanSquares, params: Any = None):
         count = state.count + 1
-        past = jax.tree.map(_moved, updates)
+        past = jax.tree_util.tree_map_with_path(_moved, updates)
         last = jax.tree.map(lambda m, t: jnp.where(m, count, t), past, state.last)
 
         def mean(gradient: Array, squares: Array, moved: Array, last: Array) -> Array:
@@ -60,11 +65,15 @@ def by_rows(decay: float, epsilon: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def _moved(gradient: Array) -> Array:
+def _axes(path: tuple) -> int:
+    """How many first axes number the rows: layers of a scan have rows each."""
+    return 1 + is_scanned(path_name(path))
+
+
+def _moved(path: tuple, gradient: Array) -> Array:
     """Whether each row has a gradient."""
-    return (
-        (gradient != 0).any(range(1, gradient.ndim)) if gradient.ndim else gradient != 0
-    )
+    others = tuple(range(_axes(path), gradient.ndim))
+    return (gradient != 0).any(others) if others else gradient != 0
 
 
 def _beside(rows: Array, values: Array) -> tuple[int, ...]:
