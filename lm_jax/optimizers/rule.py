@@ -2,9 +2,9 @@
 
 The parts are always in this order: clip the global norm, find the direction,
 multiply by the parameter's own rate, add decoupled weight decay and what else draws
-weights (or before that, if it is rated), multiply by the learning rate and by -1, and
-keep within the highest norms. Parameters whose training begins later have no update
-before.
+weights (or before that, if it is rated), multiply by the learning rate, by the scale
+that evaluations set and by -1, and keep within the highest norms. Parameters whose
+training begins later have no update before.
 """
 
 from typing import Any
@@ -32,6 +32,9 @@ def transformation(
         begins: the step at which the training of each begins; None is the first for
             all. With it, an update is told the ``step``.
 
+    Returns:
+        The rule. An update is told the ``scale`` of its learning rate, if it isn't 1.
+
     Raises:
         UserError: a selector leaves a parameter out, or an expression in it that is
             no default matches nothing; what is no matrix has a highest norm.
@@ -47,10 +50,21 @@ def transformation(
         *([] if clip is None else [_clipped(clip)]),
         direction if begins is None else waiting(direction, begins),
         *(decaying + rated if optimizer.rated_decay else rated + decaying),
-        optax.scale_by_learning_rate(curve),
+        _learning_rate(curve),
         *_bounded(optimizer, params),
         *([] if begins is None else [zero_before(begins)]),
     )
+
+
+def _learning_rate(curve: Curve) -> optax.GradientTransformationExtraArgs:
+    """Multiply by the learning rate, and the scale of it, downhill."""
+    rule = optax.scale_by_learning_rate(curve)
+
+    def update(updates, state, params=None, *, scale=1.0, **_):
+        updates, state = rule.update(updates, state, params)
+        return jax.tree.map(lambda update: update * scale, updates), state
+
+    return optax.GradientTransformationExtraArgs(rule.init, update)
 
 
 def _drawn(optimizer: OptimizerBase, mask: Any) -> list[optax.GradientTransformation]:

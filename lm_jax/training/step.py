@@ -277,10 +277,10 @@ def _by_training(params: Any, frozen: Any) -> tuple[Any, Any]:
 
 def _updated(state: TrainState, gradient, norm, transformation, average, frozen):
     fixed, trained = _by_training(state.params, frozen)
+    told = {"norm": norm, "step": state.step, "scale": state.scale}
     updates, opt_state = transformation.update(
-        gradient, state.opt_state, trained, norm=norm, step=state.step
+        gradient, state.opt_state, trained, **told
     )
-    updates = jax.tree.map(lambda u: u * state.scale, updates)
     trained = optax.apply_updates(trained, updates)
     mean, count = state.average, state.averaged
     if average is not None:
