@@ -203,6 +203,11 @@ T5 = Architecture(
         "decoder.embed_tokens.weight": "shared.weight",
         "lm_head.weight": "shared.weight",
     },
+    # The first files have it, as those of google-t5/t5-small.
+    left={
+        r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias"
+        r"\.weight": "a bias that no layer reads"
+    },
     frame=after_padding,
 )
 
@@ -318,6 +323,7 @@ BART = Architecture(
         "model.decoder.embed_tokens.weight": "model.shared.weight",
         "lm_head.weight": "model.shared.weight",
     },
+    left={r"model\.(encoder|decoder)\.version": "the version of fairseq"},
     frame=_bart_frame,
 )
 SEQ2SEQ = (T5, BART)

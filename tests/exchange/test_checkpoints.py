@@ -117,6 +117,29 @@ def test_a_body_saved_alone_has_shorter_names(tmp_path):
     assert found.notes == ["transformer.h.0.attn.bias: follows from config.json"]
 
 
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        (
+            "t5",
+            "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
+        ),
+        ("bart", "model.decoder.version"),
+        ("marian", "model.encoder.version"),
+    ],
+)
+def test_what_the_first_files_have_beside_is_left_and_said(tmp_path, name, extra):
+    params = write_model(tmp_path, MODELS[name])
+
+    def older(arrays):
+        return arrays | {extra: np.ones((1, 4), np.float32)}
+
+    found = read_checkpoint(changed(tmp_path, arrays=older))
+    np.testing.assert_array_equal(found.params["embedding"], params["embedding"])
+    (note,) = found.notes
+    assert note.startswith(f"{extra}: ") and note.endswith("not taken")
+
+
 def test_a_copy_must_equal_what_it_is_a_copy_of(tmp_path):
     write_model(tmp_path, MODELS["gpt2"])
 
