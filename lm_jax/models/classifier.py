@@ -115,6 +115,11 @@ class Classifier(OverBody):
     ) -> Float[Array, "batch width"]:
         """Give the mean over windows, of those that have a token of their own."""
         window, stride = self.window or 1, self.stride or self.window or 1
+        # Windows begin with the text, not with the padding before it.
+        first = jnp.argmax(segments > 0, axis=1)[:, None]
+        order = (first + jnp.arange(tokens.shape[1])) % tokens.shape[1]
+        tokens = jnp.take_along_axis(tokens, order, axis=1)
+        segments = jnp.take_along_axis(segments, order, axis=1)
         count = 1 - (window - tokens.shape[1]) // stride
         places = stride * jnp.arange(count)[:, None] + jnp.arange(window)
         inside = places < tokens.shape[1]

@@ -125,8 +125,10 @@ def test_a_long_text_is_the_mean_of_its_windows(name, stride):
     for time in (7, 8, 11):
         segments = (jnp.arange(time) < 7).astype(jnp.int32)[None]
         tokens = jnp.pad(text, (0, time - 7), constant_values=3)[None]
-        found, _ = model.apply(params, tokens, segments, method="features")
-        np.testing.assert_allclose(found, sum(vectors) / len(vectors), atol=2e-5)
+        for before in (0, time - 7):
+            row = (jnp.roll(each, before, axis=1) for each in (tokens, segments))
+            found, _ = model.apply(params, *row, method="features")
+            np.testing.assert_allclose(found, sum(vectors) / len(vectors), atol=2e-5)
     short = text[None, :3]
     np.testing.assert_allclose(
         model.apply(

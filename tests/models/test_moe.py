@@ -131,9 +131,7 @@ def test_the_penalty_belongs_to_the_row_and_to_training():
     np.testing.assert_allclose(sum(alone), sum(whole)[1:2], rtol=1e-5)
     assert penalties(MODEL, params, tokens, None) == []
 
-    scanned = penalties(
-        MODEL.clone(scan=True), stack_blocks(params), tokens, noise
-    )
+    scanned = penalties(MODEL.clone(scan=True), stack_blocks(params), tokens, noise)
     np.testing.assert_allclose(sum(scanned), sum(whole), rtol=1e-5)
 
 
