@@ -111,7 +111,7 @@ class Preference(ObjectiveBase):
         right = jnp.where(margin == 0, 0.5, margin > 0)
         sums = {"nats": -jax.nn.log_sigmoid(margin), "correct": right, "margin": margin}
         metrics = {name: (each * mask).sum() for name, each in sums.items()}
-        loss = metrics["nats"] + penalties(sown, jnp.repeat(mask / 2, 2)[:, None])
+        loss = metrics["nats"] + penalties(sown, mask[:, None])
         return Sums(loss, mask.sum(), metrics, carry)
 
     def _likely(

@@ -75,8 +75,13 @@ def penalties(
 
     Args:
         sown: arrays of (batch,), or (layers, batch): means over the tokens of a row.
+            A row with several texts, as passages, has as many, one after the other.
         mask: 1 where a target counts.
     """
     leaves = jax.tree.leaves(sown.get("penalties", {}))
     counts = mask.sum(-1)
-    return sum(((leaf * counts).sum() for leaf in leaves), start=jnp.zeros(()))
+
+    def of_rows(leaf: Float[Array, "*layers texts"]) -> Float[Array, "*layers batch"]:
+        return leaf.reshape(*leaf.shape[:-1], len(counts), -1).mean(-1)
+
+    return sum(((of_rows(leaf) * counts).sum() for leaf in leaves), start=jnp.zeros(()))

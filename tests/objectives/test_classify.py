@@ -21,6 +21,7 @@ from lm_jax.models import (
     Dropouts,
     Learned,
     Max,
+    Recurrent,
     Transformer,
 )
 from lm_jax.models.dropout import example_keys
@@ -165,6 +166,25 @@ def test_shares_are_drawn_as_asked_and_padding_moves_none():
     few = {k: v[: ROWS - 1] for k, v in BATCH.items()}
     found = [loss(Classify(mixup=0.5), batch=each) for each in (few, BATCH, more)]
     assert found == pytest.approx([found[0]] * 3, rel=1e-5)
+
+
+def test_penalties_are_means_over_the_windows_of_each_text():
+    body = Recurrent(width=4, layers=1, vocab_size=VOCAB, activation_penalty=1.0)
+    batch = BATCH | {"segments": jnp.ones((ROWS, TIME), jnp.int32)}
+    whole = Classifier(body, classes=CLASSES)
+    params = first_params(whole, 0, batch, method=Classify().predict)
+
+    def loss(penalty):
+        model = whole.clone(body=body.clone(activation_penalty=penalty), window=3)
+        return Classify()(model, params, batch, KEY).loss
+
+    def squares(tokens):
+        hidden, _ = whole.body.apply({"params": params}, tokens, method="features")
+        return jnp.square(hidden).mean((1, 2))
+
+    windows = squares(batch["inputs"][:, :3]), squares(batch["inputs"][:, 3:])
+    wanted = (sum(windows) / 2 * batch["mask"]).sum()
+    np.testing.assert_allclose(loss(1.0) - loss(0.0), wanted, rtol=1e-3)
 
 
 def test_what_makes_no_sense_is_refused():

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from lm_jax.data import Coded
-from lm_jax.models import BagOfVectors, BiEncoder
+from lm_jax.models import BagOfVectors, BiEncoder, Recurrent
 from lm_jax.objectives import InfoNCE
 from lm_jax.sharding import Sharding, make_mesh, on_mesh, to_mesh
 from tests.first import first_params
@@ -129,6 +129,27 @@ def test_on_eight_devices_the_negatives_are_of_the_whole_batch():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), many, one
     )
+
+
+def test_penalties_are_means_over_the_texts_of_each_row():
+    body = Recurrent(width=6, layers=1, vocab_size=VOCAB, activation_penalty=1.0)
+    free = body.clone(activation_penalty=0.0)
+    given = batch(mask=np.array([1, 1, 1, 0, 1, 0, 1, 1], np.float32))
+    model = BiEncoder(body, vocab_size=VOCAB)
+    params = first_params(model, 0, ONE, method=OBJECTIVE.predict)
+
+    def loss(body):
+        model, key = BiEncoder(body, vocab_size=VOCAB), jax.random.key(0)
+        return OBJECTIVE(model, params, given, key).loss
+
+    def squares(rows):
+        hidden, _ = model.body.apply({"params": params}, rows, method="features")
+        return jnp.square(hidden).mean((1, 2))
+
+    passages = squares(given["passage_inputs"].reshape(-1, TIME))
+    wanted = squares(given["query_inputs"]) + passages.reshape(ROWS, -1).mean(1)
+    wanted = (wanted * given["mask"]).sum()
+    np.testing.assert_allclose(loss(body) - loss(free), wanted, rtol=1e-3)
 
 
 def test_a_model_that_says_nothing_is_never_right():
