@@ -78,7 +78,11 @@ def unrolled_names(name: str, leaf: Any) -> list[str]:
 
 
 def select(
-    selector: Selector, tree: Any, what: str, defaults: Selector | None = ()
+    selector: Selector,
+    tree: Any,
+    what: str,
+    defaults: Selector | None = (),
+    known: Any = None,
 ) -> Any:
     """Replace each leaf by the value of the first expression found in its path.
 
@@ -88,6 +92,8 @@ def select(
         what: the field that the selector stands in.
         defaults: whose expressions need match nothing, nor need ".*"; all others
             must. None lets all be.
+        known: the tree that they must match something of, where ``tree`` is a part of
+            it, as what is trained of all parameters; None is ``tree``.
 
     Raises:
         UserError: when nothing matches a path, or an expression is malformed, or
@@ -103,7 +109,7 @@ def select(
             ) from None
 
     if defaults is not None:
-        _check_each_matches(compiled, tree, what, defaults)
+        _check_each_matches(compiled, tree if known is None else known, what, defaults)
 
     def of_name(name):
         for expression, value in compiled:

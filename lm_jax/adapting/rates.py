@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from lm_jax.models import EncoderDecoder
+from lm_jax.models import BiEncoder, EncoderDecoder
 
-# What a model, or a tower or stack of it, reads tokens, positions and kinds of
-# sentence with.
-_BELOW = "^((query_tower|passage_tower|source|target)/)?(embedding|types/|positions)"
+# What a model reads tokens, positions and kinds of sentence with; norms that follow.
+_BELOW = "^embedding|^types/|^((source|target)/)?positions"
+_OF_STACKS = "|^(source|target)/embedding"
+_OF_TOWERS = "|^(query|passage)_tower/(embedding|types/|positions)"
 
 
 def layerwise_rates(model: Any, factor: float = 0.9) -> tuple[tuple[str, float], ...]:
@@ -20,16 +21,22 @@ def layerwise_rates(model: Any, factor: float = 0.9) -> tuple[tuple[str, float],
     deeper one's.
 
     Args:
-        model: with as many ``layers``, whose parameters are named by blocks.
+        model: with as many ``layers``, whose parameters are named by blocks; or what
+            stands over such a body, as a classifier.
         factor: above 0, at most 1.
     """
+    below = _BELOW
+    if isinstance(model, BiEncoder):
+        below += _OF_TOWERS
+    model = getattr(model, "body", model)
     stacks = {"": model.layers}
     if isinstance(model, EncoderDecoder):
+        below += _OF_STACKS
         stacks = {"encoder_": model.encoder_config.layers, "decoder_": model.layers}
     blocks = (
         (f"{stack}block_{i}/", factor ** (layers - i))
         for stack, layers in stacks.items()
         for i in range(layers)
     )
-    below = factor ** (max(stacks.values()) + 1)
-    return ((_BELOW, below), *blocks, (".*", 1.0))
+    lowest = factor ** (max(stacks.values()) + 1)
+    return ((below, lowest), *blocks, (".*", 1.0))

@@ -21,7 +21,11 @@ from lm_jax.selectors import is_scanned, path_name, select
 
 
 def transformation(
-    optimizer: OptimizerBase, curve: Curve, params: Any, begins: Any = None
+    optimizer: OptimizerBase,
+    curve: Curve,
+    params: Any,
+    begins: Any = None,
+    known: Any = None,
 ) -> optax.GradientTransformation:
     """The whole update rule of an optimizer value.
 
@@ -31,6 +35,8 @@ def transformation(
         params: the parameters, or their shapes.
         begins: the step at which the training of each begins; None is the first for
             all. With it, an update is told the ``step``.
+        known: all parameters, where only some are trained: selectors may name those
+            that aren't, as `layerwise_rates` does.
 
     Returns:
         The rule. An update is told the ``scale`` of its learning rate, if it isn't 1.
@@ -39,9 +45,9 @@ def transformation(
         UserError: a selector leaves a parameter out, or an expression in it that is
             no default matches nothing; what is no matrix has a highest norm.
     """
-    rates = select(optimizer.rates, params, "optimizer.rates", ALL)
+    rates = select(optimizer.rates, params, "optimizer.rates", ALL, known)
     rated = [] if optimizer.rates == ALL else [_scale_each(rates)]
-    decays = select(optimizer.decays, params, "optimizer.decays", MATRICES)
+    decays = select(optimizer.decays, params, "optimizer.decays", MATRICES, known)
     # What has a rate of 0 stays as it is.
     mask = jax.tree.map(lambda decays, rate: decays and rate > 0, decays, rates)
     decaying = _drawn(optimizer, mask)
@@ -51,7 +57,7 @@ def transformation(
         direction if begins is None else waiting(direction, begins),
         *(decaying + rated if optimizer.rated_decay else rated + decaying),
         _learning_rate(curve),
-        *_bounded(optimizer, params),
+        *_bounded(optimizer, params, known),
         *([] if begins is None else [zero_before(begins)]),
     )
 
@@ -98,14 +104,14 @@ def _signs(weight: float) -> optax.GradientTransformation:
 
 
 def _bounded(
-    optimizer: OptimizerBase, params: Any
+    optimizer: OptimizerBase, params: Any, known: Any
 ) -> list[optax.GradientTransformation]:
     """Keep the columns of matrices within their highest norm."""
     if optimizer.max_norms == FREE:
         return []
     # None is no leaf of a tree.
     norms = [(e, jnp.inf if norm is None else norm) for e, norm in optimizer.max_norms]
-    highest = select(norms, params, "optimizer.max_norms", FREE)
+    highest = select(norms, params, "optimizer.max_norms", FREE, known)
 
     def check(path: Any, leaf: Any, norm: float) -> None:
         name = path_name(path)

@@ -107,7 +107,7 @@ def set_up(
     if begins is not None:
         begins = parted(begins, frozen)[1]
     trained = parted(params, frozen)[1]
-    rule = transformation(experiment.optimizer, curve, trained, begins)
+    rule = transformation(experiment.optimizer, curve, trained, begins, params)
     shapes = jax.eval_shape(
         lambda p: first_state_of(experiment, carried, model, rule, p, frozen), params
     )

@@ -17,7 +17,7 @@ from lm_jax.models import (
 )
 from lm_jax.models.stack import initialise, stack_blocks
 from lm_jax.optimizers import SGD, AdamW, transformation
-from lm_jax.selectors import path_name, select
+from lm_jax.selectors import parted, path_name, select
 
 MODEL = Transformer(
     layers=3, heads=2, width=8, vocab_size=11, positions=Learned(4), tied=False
@@ -75,10 +75,23 @@ def test_each_stack_falls_from_its_own_last_layer_and_each_tower_too():
             method=lambda m: (m.query_vectors(tokens), m.passage_vectors(tokens)),
         )
     )
-    found = select(layerwise_rates(body, 0.5), made["params"], "optimizer.rates")
+    found = select(layerwise_rates(towers, 0.5), made["params"], "optimizer.rates")
     for tower in found.values():
         assert tower["embedding"] == 0.25 and tower["norm"]["scale"] == 1
         assert tower["block_0"]["up"]["kernel"] == 0.5
+
+
+def test_what_is_frozen_may_have_a_rate_and_what_is_not_there_none():
+    every = shapes()
+    frozen = select((("embedding$|block_0/", True), (".*", False)), every, "frozen")
+    trained = parted(every, frozen)[1]
+
+    def rule(rates):
+        return transformation(SGD(rates=rates), lambda step: 0.1, trained, known=every)
+
+    rule(layerwise_rates(MODEL, 0.5))
+    with pytest.raises(UserError, match="'block_3/' in optimizer.rates matches no"):
+        rule(layerwise_rates(MODEL.clone(layers=4), 0.5))
 
 
 def test_the_layers_of_a_scan_learn_at_one_rate():
