@@ -11,6 +11,7 @@ from lm_jax.models import BiEncoder, First, Last, Max, Mean
 from lm_jax.models.pooling import Pool
 
 MODULES = "modules.json"
+_SETTINGS = "config_sentence_transformers.json"
 _POOLS: dict[str, Pool] = {
     "mean": Mean(),
     "cls": First(),
@@ -37,7 +38,7 @@ def bi_encoder(folder: Path, body: Any) -> BiEncoder:
 
     Raises:
         UserError: it has a module beside body, pooling and lengths of 1; or pools
-            in a way that ours don't.
+            or compares in a way that ours don't.
     """
     try:
         modules = json.loads((folder / MODULES).read_text(encoding="utf-8"))
@@ -57,8 +58,13 @@ def bi_encoder(folder: Path, body: Any) -> BiEncoder:
             f"{near(folder)} pools by {' and '.join(modes) or 'what is not said'}, and "
             f"ours by one of {', '.join(_POOLS)}."
         )
-    of = _settings(folder, "config_sentence_transformers.json")
-    dot = "Normalize" not in kinds and of.get("similarity_fn_name") == "dot"
+    alike = _settings(folder, _SETTINGS).get("similarity_fn_name") or "cosine"
+    if alike not in ("cosine", "dot"):
+        raise UserError(
+            f"{near(folder / _SETTINGS)} compares vectors by {alike}, and ours are "
+            "compared by cosine or dot."
+        )
+    dot = "Normalize" not in kinds and alike == "dot"
     return BiEncoder(body, _POOLS[modes[0]], similarity="product" if dot else "cosine")
 
 
@@ -70,7 +76,7 @@ def longest(folder: Path, context: int) -> int:
 
 def prompts(folder: Path) -> list[str]:
     """Say which words texts begin with there, which are not put before ours."""
-    of = _settings(folder, "config_sentence_transformers.json").get("prompts") or {}
+    of = _settings(folder, _SETTINGS).get("prompts") or {}
     return [
         f"the prompt {text!r} before a {name}: write it before your texts"
         for name, text in of.items()

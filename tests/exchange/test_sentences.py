@@ -104,6 +104,13 @@ def modules(folder):
             "pools by mean_sqrt_len_tokens, and",
         ),
         (lambda f: (f / "modules.json").unlink(), "has a body alone"),
+        (
+            lambda f: write_json(
+                f / "config_sentence_transformers.json",
+                {"similarity_fn_name": "euclidean"},
+            ),
+            "compares vectors by euclidean",
+        ),
     ],
 )
 def test_what_ours_are_not_is_refused(folder, change, said, tmp_path):
