@@ -101,6 +101,13 @@ def called() -> str:
     )
 
 
+def from_extra(name: str) -> str:
+    """Say how an extra's packages are had, as the program was called."""
+    if called().endswith("launch.sh"):
+        return f"LM_JAX_EXTRAS={name} {called()} doctor installs the extra `{name}`."
+    return f"install the extra `{name}`: pip install '.[{name}]' in the checkout."
+
+
 def devices(several: bool = False) -> list[Any]:
     """Start jax, and give all its devices.
 

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from lm_jax.ablation.distributions import Point, Range
 from lm_jax.errors import UserError
+from lm_jax.platform import from_extra
 
 FACTOR = 3  # of the trials that reach a rung one in so many goes on
 RULE = (
@@ -36,8 +37,8 @@ def _optuna() -> ModuleType:
         import optuna
     except ImportError:
         raise UserError(
-            "study.search: 'random' and 'halving' need a package that is not "
-            "installed: pip install 'lm-jax[search]'. 'spread' needs none."
+            "study.search: 'random' and 'halving' need Optuna, and 'spread' nothing: "
+            f"{from_extra('search')}"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -23,6 +23,7 @@ from lm_jax.bench.writing import (
 from lm_jax.bounds import check, within
 from lm_jax.commands.options import read_options
 from lm_jax.files import write_json
+from lm_jax.platform import from_extra
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def main(args: list[str]) -> int:
         if all(map(importlib.util.find_spec, ("torch", "transformers"))):
             sides.append(Side("PyTorch", "torch_writing"))
         else:
-            print("PyTorch and transformers aren't here: pip install 'lm-jax[bench]'")
+            print(f"PyTorch and transformers aren't here: {from_extra('bench')}")
         found = _measured(options, sides)
     finally:
         for side in sides:

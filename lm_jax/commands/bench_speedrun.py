@@ -18,6 +18,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, load
 from lm_jax.experiment.loading import load_file
 from lm_jax.files import given_path, write_json
+from lm_jax.platform import from_extra
 from lm_jax.runs.display import Display
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.statistics.paired import t_test_of_mean
@@ -112,7 +113,7 @@ def _nanogpt() -> tuple[Side, Timing]:
         UserError: it isn't installed.
     """
     if find_spec("torch") is None:
-        raise UserError("This needs PyTorch: pip install 'lm-jax[bench]'.")
+        raise UserError(f"This needs PyTorch: {from_extra('bench')}")
     side = Side("PyTorch", "torch")
     side.ask("prepare", size="0.8M")
     timing = Timing("0.8M", "PyTorch", "float32", _STEPS)

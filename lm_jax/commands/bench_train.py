@@ -12,6 +12,7 @@ from lm_jax.bench.compare import Side, Timing, compare, rates, ratio, rows
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
+from lm_jax.platform import from_extra
 
 Name = Literal["0.8M", "10.7M", "124M", "LSTM200", "LSTM650", "BERT-mini"]
 
@@ -50,7 +51,7 @@ def main(args: list[str]) -> None:
     try:
         sides.append(Side("lm_jax", "jax"))
         if importlib.util.find_spec("torch") is None:
-            print("PyTorch isn't installed: pip install 'lm-jax[bench]'")
+            print(f"PyTorch isn't installed: {from_extra('bench')}")
         else:
             sides.append(Side("PyTorch", "torch"))
         _measure(options, sides)

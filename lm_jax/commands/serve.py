@@ -16,6 +16,7 @@ from lm_jax.bounds import check, within
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import given_path
+from lm_jax.platform import from_extra
 from lm_jax.report.serving import LOOPBACK
 from lm_jax.runs.display import Display
 from lm_jax.serving.asked import Limits
@@ -121,8 +122,7 @@ def http() -> tuple[Callable, Callable, Callable]:
         from lm_jax.serving.server import Server, listen
     except ImportError as error:
         raise UserError(
-            f"serve needs starlette and uvicorn ({error}): install the extra `serve`, "
-            "LM_JAX_EXTRAS=serve for launch.sh."
+            f"serve needs starlette and uvicorn ({error}): {from_extra('serve')}"
         ) from error
     return make_app, Server, listen
 

@@ -15,6 +15,7 @@ from lm_jax.bounds import check, within
 from lm_jax.counting.bags import Sparse
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
+from lm_jax.platform import from_extra
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def library() -> Any:
     try:
         import bm25s
     except ImportError as error:
-        raise UserError("BM25 needs bm25s: pip install 'lm-jax[retrieval]'.") from error
+        raise UserError(f"BM25 needs bm25s: {from_extra('retrieval')}") from error
     return bm25s
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from lm_jax.errors import UserError, nearest
+from lm_jax.platform import from_extra
 from lm_jax.text import Turn
 from lm_jax.text.dialogues import ROLES, Role
 from lm_jax.tokenizers import Trained
@@ -218,7 +219,6 @@ def _jinja() -> Any:
         import jinja2.sandbox
     except ImportError as error:
         raise UserError(
-            f"Templates need Jinja ({error}): install the extra `serve`, "
-            "LM_JAX_EXTRAS=serve for launch.sh."
+            f"Templates need Jinja ({error}): {from_extra('serve')}"
         ) from error
     return jinja2

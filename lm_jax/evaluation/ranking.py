@@ -9,6 +9,7 @@ import numpy as np
 from lm_jax.bounds import check
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
+from lm_jax.platform import from_extra
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def query_scores(
         import pytrec_eval
     except ImportError as error:
         raise UserError(
-            "Ranking needs pytrec-eval-terrier: pip install 'lm-jax[retrieval]'."
+            f"Ranking needs pytrec-eval-terrier: {from_extra('retrieval')}"
         ) from error
     at = ",".join(map(str, sorted(cuts)))
     measures = {f"ndcg_cut.{at}", f"recall.{at}", "recip_rank", "map"}

@@ -11,6 +11,7 @@ from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Planned, Progress
 from lm_jax.evaluation.words import words_of
 from lm_jax.evaluation.writing import Writes, by_source, no_pairs, pairs_of
+from lm_jax.platform import from_extra
 
 MEASURES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -127,8 +128,7 @@ def _scorer(stem: bool) -> Scorer:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError as error:
         raise UserError(
-            f"ROUGE needs rouge-score ({error}): install the extra `summaries`, for "
-            "example LM_JAX_EXTRAS=summaries ./launch.sh doctor."
+            f"ROUGE needs rouge-score ({error}): {from_extra('summaries')}"
         ) from error
     stemmer = PorterStemmer() if stem else None
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from lm_jax.errors import UserError
 from lm_jax.evaluation.fitted import Fitted, Found, Progress
 from lm_jax.evaluation.writing import Writes, pairs_of
+from lm_jax.platform import from_extra
 
 Words = Literal["13a", "intl", "zh", "char", "none"]
 
@@ -32,9 +33,7 @@ class Moses:
             from sacremoses import MosesTokenizer
         except ImportError as error:
             raise UserError(
-                f"Moses() needs sacremoses ({error}): install the extra "
-                "`translation`, for example LM_JAX_EXTRAS=translation ./launch.sh "
-                "doctor."
+                f"Moses() needs sacremoses ({error}): {from_extra('translation')}"
             ) from error
         part = MosesTokenizer(lang=self.language).tokenize
         return [part(text, return_str=True, escape=False) for text in texts]

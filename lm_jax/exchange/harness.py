@@ -12,6 +12,7 @@ from lm_jax.errors import UserError, nearest
 from lm_jax.generation import Sampling
 from lm_jax.inspection.formulations import formulation_of
 from lm_jax.inspection.queries import Query, answer, longest
+from lm_jax.platform import from_extra
 from lm_jax.runs.model import CountedModel, NeuralModel
 from lm_jax.tokenizers.trained import beginning, opened, prompted
 
@@ -22,8 +23,7 @@ try:
     from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 except ImportError as error:
     raise UserError(
-        f"--tasks needs lm-evaluation-harness ({error}): install the extra `tasks`, "
-        "LM_JAX_EXTRAS=tasks for launch.sh."
+        f"--tasks needs lm-evaluation-harness ({error}): {from_extra('tasks')}"
     ) from error
 
 _TOGETHER = 16  # prompts that are continued together

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lm_jax.errors import UserError
+from lm_jax.platform import from_extra
 from lm_jax.tokenizers import Trained
 
 # Tokens may be parts of characters; and however a text is cut into tokens, it is one.
@@ -77,7 +78,7 @@ def library() -> Any:
         import llguidance
     except ImportError as error:
         raise UserError(
-            "Constraints need llguidance: pip install 'lm-jax[constraints]'."
+            f"Constraints need llguidance: {from_extra('constraints')}"
         ) from error
     return llguidance
 

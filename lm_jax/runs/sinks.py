@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.files import atomic_write, writing
+from lm_jax.platform import from_extra
 
 
 @runtime_checkable
@@ -68,7 +69,7 @@ def _package(name: str) -> ModuleType:
     if module is None or not hasattr(module, "__version__"):
         raise UserError(
             f"The output '{name}' needs a package that is not installed: "
-            f"pip install 'lm-jax[{name}]'"
+            f"{from_extra(name)}"
         )
     return module
 

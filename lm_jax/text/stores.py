@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from lm_jax.errors import UserError
 from lm_jax.files import resumed_folder, write_json
+from lm_jax.platform import from_extra
 
 _CURRENT = "current.json"
 # Their listings are pages of links, and say of no file whether it has changed.
@@ -78,9 +79,7 @@ def _listing(source: str) -> tuple[Any, list[_Stored]]:
         store, root = fsspec.url_to_fs(source)
         found = store.find(root, detail=True)
     except ImportError as error:
-        raise UserError(
-            f"{source}: {error}. It is in the extra `stores` (LM_JAX_EXTRAS=stores)."
-        ) from error
+        raise UserError(f"{source}: {error}. {from_extra('stores')}") from error
     except Exception as error:  # each store has errors of its own
         raise _unreachable(source, error) from error
     if not found:

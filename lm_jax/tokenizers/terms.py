@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from lm_jax.errors import UserError
+from lm_jax.platform import from_extra
 from lm_jax.tokenizers.trained import END_OF_DOCUMENT, UNKNOWN, Ids
 
 _STOPWORDS = (
@@ -162,7 +163,7 @@ def _stemmer() -> Callable[[str], str]:
         from nltk.stem.porter import PorterStemmer
     except ImportError as error:
         raise UserError(
-            "Terms(stem=True) needs nltk: pip install 'lm-jax[retrieval]'. Or use "
+            f"Terms(stem=True) needs nltk: {from_extra('retrieval')} Or use "
             "Terms(stem=False)."
         ) from error
     return PorterStemmer(PorterStemmer.ORIGINAL_ALGORITHM).stem

@@ -134,7 +134,7 @@ def test_without_optuna_one_message_names_the_extra(search, capsys, monkeypatch)
     for preview_too in ([], ["--preview"]):
         assert main(["sweep", "tiny.py", *preview_too]) == 2
         said = " ".join(capsys.readouterr().err.split())
-        assert "pip install 'lm-jax[search]'" in said
+        assert "LM_JAX_EXTRAS=search" in said
     assert not Path("runs").exists()
     # What was asked can be read without it.
     study = replace(STUDY, search=search)

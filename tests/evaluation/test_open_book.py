@@ -145,6 +145,6 @@ def test_what_is_missing_is_said_before_anything_is_trained(monkeypatch):
     assert not list(OpenBook().unfit(planned._replace(tells="start")))
     monkeypatch.setitem(sys.modules, "bm25s", None)
     (said,) = OpenBook().unfit(planned._replace(tells="start"))
-    assert "lm-jax[retrieval]" in said
+    assert "LM_JAX_EXTRAS=retrieval" in said
     with pytest.raises(UserError, match=r"evaluation\.passages"):
         OpenBook(passages=0)
