@@ -203,9 +203,10 @@ def _sizes(sharding: Sharding, devices: int) -> dict[str, int]:
         asked = {axis: getattr(sharding, axis) for axis in ("data", "fsdp", "tensor")}
         asked |= {axis: n for axis, n in sizes.items() if n > 1 and axis not in asked}
         named = ", ".join(f"{axis}={size}" for axis, size in asked.items())
+        virtual = " JAX_NUM_CPU_DEVICES=8 makes virtual ones on a CPU." * (devices == 1)
         raise UserError(
             f"There {many}, and the mesh {named} {fault}. Let sharding.data be -1 and "
-            f"the product of the others a divisor of {devices}."
+            f"the product of the others a divisor of {devices}.{virtual}"
         )
     return sizes
 

@@ -16,6 +16,7 @@ from lm_jax.errors import UserError
 from lm_jax.platform import called, configure, machine_memory
 from lm_jax.runs.directory import runs_below
 from lm_jax.runs.environment import environment
+from lm_jax.text.collection import COLLECTIONS
 from lm_jax.text.known import KNOWN
 
 _GB = 1e9
@@ -25,7 +26,7 @@ _REINSTALL = "Remove .venv beside launch.sh and start again: it is made anew."
 # Instruction sets that decide how fast bf16 is, best first.
 _BF16 = {
     "amx_bf16": "bf16 matrices in tiles, several times faster than f32",
-    "avx512_bf16": "bf16 products in hardware, faster than f32",
+    "avx512_bf16": "bf16 products in hardware; whether faster, Product says",
     "avx512f": "wide f32; bf16 is emulated and gains nothing",
     "bf16": "bf16 products in hardware, faster than f32",
 }
@@ -188,7 +189,7 @@ def _memory() -> Finding:
 
 
 def _data(place: str) -> Finding:
-    below = {name: known.root for name, known in KNOWN.items() if known.folder}
+    below = {k: v.root for k, v in (KNOWN | COLLECTIONS).items() if v.folder}
     if not place:
         found = f"not set; it would be the folder that holds {', '.join(below)}"
         return Finding("LM_JAX_DATA", found)

@@ -65,7 +65,9 @@ def _figure(gathered: Gathered, name: str, found: Sequence[Curves]) -> Any:
         label = in_legend(gathered.variants[each.index].name)
         for number, (steps, values) in enumerate(each.lines):
             named = label if number == 0 else None
-            axes.plot(steps, values, label=named, **style)
+            # A line of one point is seen by its mark alone.
+            mark = "o" if len(steps) == 1 else ""
+            axes.plot(steps, values, label=named, marker=mark, **style)
         if each.band is not None:
             steps, _, low, high, _ = each.band
             axes.fill_between(steps, low, high, alpha=0.2, color=style["color"], lw=0)

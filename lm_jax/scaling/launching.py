@@ -85,7 +85,7 @@ def described(place: Place, words: list[str], run: Path) -> list[str]:
         command = shlex.join([sys.executable, "-m", "lm_jax", *words_of(each, words)])
         log = f" > {shlex.quote(str(log_of(run, each.process or 0)))} 2>&1"
         lines.append(f"{before} {command}{log if each.process else ''} &".lstrip())
-    return [*lines, "wait"]
+    return [f"mkdir -p {shlex.quote(str(run))}", *lines, "wait"]
 
 
 def launch(place: Place, words: list[str], run: Path) -> int:
