@@ -47,19 +47,27 @@ class Checkpoint(NamedTuple):
         return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
 
-def body_of(path: Path | str) -> Any:
-    """Give the model of a Hugging Face folder, without what only its logits need.
+def model_of(path: Path | str) -> Any:
+    """Give the model of a Hugging Face folder, for an experiment's file.
 
-    It is for an experiment's file, as in ``Classifier(body_of("FOLDER"))`` with
-    ``initial=FromHuggingFace("FOLDER")``. No parameter is read, and the vocabulary is
-    that of the data: where theirs is padded, name the embedding in ``resized``.
+    It begins as the checkpoint is with ``initial=FromHuggingFace(path="FOLDER")``. No
+    parameter is read here, and the vocabulary is that of the data: where theirs is
+    padded, name the embedding in ``resized``.
 
     Raises:
         UserError: its config.json can't be read, or says what our models don't know.
     """
-    path = given_path(path, "The folder")
-    _, model, _, _ = _described(path)
-    return model.without_logits().clone(vocab_size=0)
+    _, model, _, _ = _described(given_path(path, "The folder"))
+    return model.clone(vocab_size=0)
+
+
+def body_of(path: Path | str) -> Any:
+    """Give that model without what only its logits need: ``Classifier(body_of(...))``.
+
+    Raises:
+        UserError: as `model_of`.
+    """
+    return model_of(path).without_logits()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

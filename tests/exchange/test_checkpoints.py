@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from lm_jax.errors import UserError
-from lm_jax.exchange import import_checkpoint
+from lm_jax.exchange import import_checkpoint, model_of
 from lm_jax.exchange.architecture import canonical
 from lm_jax.exchange.exporting import architecture_for
 from lm_jax.exchange.reading import read_checkpoint
@@ -180,6 +180,14 @@ def test_a_head_that_is_absent_is_fatal(llama, tmp_path):
     with pytest.raises(UserError, match=r"lm_head.weight is missing") as error:
         import_checkpoint(llama, tmp_path / "run")
     assert "body_of" in str(error.value) and not (tmp_path / "run").exists()
+
+
+def test_an_experiment_may_have_the_model_of_a_folder(llama):
+    whole = read_checkpoint(llama).model
+    assert model_of(llama) == whole.clone(vocab_size=0)
+    assert model_of(llama).filled(whole.vocab_size, 64) == whole
+    with pytest.raises(UserError, match="There is no folder"):
+        model_of("nowhere")
 
 
 def test_a_part_of_a_head_is_no_body_alone(tmp_path):
