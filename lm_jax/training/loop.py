@@ -146,7 +146,7 @@ def train(
             with clock.during("evaluation"):
                 mean = mean_of_checkpoints(setup, state, checkpoints)
                 fitted = scored(setup, compiled, state, mean)
-                found |= _evaluate(setup, fitted, progress, outputs, due)
+                found = _evaluate(setup, fitted, progress, outputs, due)
         if setup.experiment.watch in due:
             state = rescaled(setup, state, progress)
             guard.check()
@@ -164,15 +164,8 @@ def train(
             break
     outputs.watchdog.now("the end of the last save")
     checkpoints.wait()
-    if not (found or pruned) and interrupt.received is None:
-        # Ended before, perhaps without having written its result.
-        mean = mean_of_checkpoints(setup, state, checkpoints)
-        fitted = scored(setup, compiled, state, mean)
-        found = {
-            name: evaluation.run(fitted, "validation", outputs.work)
-            for name, evaluation in setup.experiment.evaluations.items()
-            if evaluation.watched
-        }
+    if not pruned and interrupt.received is None:
+        found = _completed(setup, compiled, state, checkpoints, outputs, found)
     return Outcome(state, progress, clock, found, interrupt.received, pruned)
 
 
@@ -293,6 +286,34 @@ def _evaluate(
     if values:
         outputs.write(step, values)
     return found
+
+
+def _completed(
+    setup: Setup,
+    compiled: Compiled,
+    state: TrainState,
+    checkpoints: Checkpoints,
+    outputs: Outputs,
+    found: dict[str, Found],
+) -> dict[str, Found]:
+    """Add to what was found at the end the scores that were not due there.
+
+    Patience ended the run; or it had ended before, perhaps without having written its
+    result.
+    """
+    lacking = {
+        name: evaluation
+        for name, evaluation in setup.experiment.evaluations.items()
+        if evaluation.watched and name not in found
+    }
+    if not lacking:
+        return found
+    mean = mean_of_checkpoints(setup, state, checkpoints)
+    fitted = scored(setup, compiled, state, mean)
+    return found | {
+        name: evaluation.run(fitted, "validation", outputs.work)
+        for name, evaluation in lacking.items()
+    }
 
 
 def _out_of_patience(setup: Setup, progress: Progress, display: Display) -> bool:

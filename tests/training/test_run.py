@@ -291,19 +291,21 @@ def test_a_run_without_its_checkpoints_is_not_begun_again(whole, capsys):
 
 @pytest.mark.slow
 def test_patience_stops_early(capsys):
-    args = (
-        "--budget",
-        "60 steps",
-        "--evaluations.likelihood.every",
-        "2 steps",
-        "--patience",
-        "2",
-    )
-    assert train("early", *args, "--schedule.peak", "1e-9", "--average", "None") == 0
+    often = ["--evaluations.likelihood.every", "2 steps", "--patience", "2"]
+    rare = ["--evaluations.rare", "Likelihood", "--evaluations.rare.every", "5 steps"]
+    none = ["--evaluations.none", "Likelihood", "--evaluations.none.every", "50 steps"]
+    worse = ["--schedule", "Constant", "--schedule.peak", "1", "--average", "None"]
+    args = [*often, *rare, *none, *worse, "--budget", "60 steps"]
+    assert train("early", *args) == 0
     assert "no better validation loss in 2" in capsys.readouterr().out
-    steps = read_result(Path("early"))["steps"]
-    assert steps < 60
-    assert train("early", *args, "--schedule.peak", "1e-9", "--average", "None") == 0
+    result = read_result(Path("early"))
+    steps = result["steps"]
+    assert steps < 50 and steps % 5
+    # All that is scored is scored at the end, due there or not.
+    assert [each["step"] for each in result["scores"]] == [steps] * 3
+    watched, *others = (each["scores"] for each in result["scores"])
+    assert others == [watched] * 2
+    assert train("early", *args) == 0
     assert load_model(Path("early"), steps).step == steps
     assert max(int(p.name) for p in Path("early/checkpoints").iterdir()) == steps
 
