@@ -52,13 +52,13 @@ class _LastAndBest:
 
     def __init__(self, run: Path, last: int, every: int, averaged: int):
         self.run, self.last, self.every, self.averaged = run, last, every, averaged
-        self.best: int | None = None
+        self.best: tuple[int, ...] = ()
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any):
         steps = sorted(info.step for info in checkpoints)
         spaced = [step for step in steps if step % self.every == 0]
         first = max(0, len(spaced) - self.averaged)
-        kept = {*steps[-self.last :], *spaced[first:], self.best}
+        kept = {*steps[-self.last :], *spaced[first:], *self.best}
         kept |= adapted_steps(self.run)
         return [info.step in kept for info in checkpoints]
 
@@ -69,8 +69,8 @@ class Checkpoints:
     Args:
         directory: where each has a folder named by its step.
         keep: how many of the last are kept beside the best.
-        every: steps between those that are averaged.
-        averaged: how many of these are kept.
+        every: steps between evaluations that are watched.
+        averaged: how many of their checkpoints are kept, to be averaged.
         left: arrays that lie elsewhere, by the paths of the parameters that they are:
             what is saved has none of them, and what is read has all.
     """
@@ -83,7 +83,7 @@ class Checkpoints:
         averaged: int = 0,
         left: Mapping[str, Any] = MappingProxyType({}),
     ):
-        self.directory, self.left = directory.absolute(), left
+        self.directory, self.left, self.every = directory.absolute(), left, every
         self._policy = _LastAndBest(directory.parent, keep, every, averaged)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._policy,
@@ -99,7 +99,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(
-        self, step: int, params: Any, rest: Any, progress: dict, best: int | None
+        self, step: int, params: Any, rest: Any, progress: dict, *best: int
     ) -> None:
         """Begin to save; the disk is written while training goes on.
 
@@ -109,7 +109,7 @@ class Checkpoints:
                 arrays, that can be read without the rest.
             rest: what training needs beside them: any tree of arrays.
             progress: what JSON can hold.
-            best: the step whose checkpoint is to be kept for its score.
+            best: steps whose checkpoints are to be kept for their score.
 
         Raises:
             UserError: when this or the save before it could not be written.

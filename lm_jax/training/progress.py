@@ -42,6 +42,11 @@ class Progress:
         """Note what the watched evaluation found; see ``validation``."""
         self.validation.append((step, -score if larger_is_better else score))
 
+    def without(self, step: int) -> "Progress":
+        """What would be known, had no evaluation been made at a step."""
+        others = [pair for pair in self.validation if pair[0] != step]
+        return dataclasses.replace(self, validation=others)
+
     @property
     def losses(self) -> list[float]:
         """The losses alone."""

@@ -22,7 +22,7 @@ from lm_jax.training.blame import read_blamed
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.progress import Progress
 from lm_jax.training.resolved import Setup
-from lm_jax.training.restart import lengthened, rescaled, restored
+from lm_jax.training.restart import rescaled, restored
 from lm_jax.training.setup import CACHE, set_up
 from lm_jax.training.state import TrainState
 
@@ -223,8 +223,7 @@ def _begun(written: Written, step: int) -> tuple[TrainState, Progress]:
     """The state after a step that has a checkpoint, or the first one."""
     if not step:
         return written.setup.first_state(), Progress()
-    state, progress = restored(written.setup, written.checkpoints, step)
-    return lengthened(written.setup, state, progress, step), progress
+    return restored(written.setup, written.checkpoints, step)
 
 
 def _answered(

@@ -42,6 +42,9 @@ def restored(
 ) -> tuple[TrainState, Progress]:
     """The state of a checkpoint, and what the run knew of itself.
 
+    An evaluation that was made only because a shorter budget ended there is forgotten,
+    and what answered to it too.
+
     Raises:
         UserError: it can't be read.
     """
@@ -51,19 +54,14 @@ def restored(
     skipped: Any = None
     if setup.experiment.skip_bad_steps:
         skipped = jax.device_put(np.int32(progress.in_row), setup.shardings.skipped)
-    return setup.from_saved(joined(items, rest, skipped)), progress
-
-
-def lengthened(
-    setup: Setup, state: TrainState, progress: Progress, done: int
-) -> TrainState:
-    """Forget the evaluation that was made only because the budget ended there."""
-    every = setup.every[setup.experiment.watch]
-    if done % every and done < setup.total:
-        progress.validation = [e for e in progress.validation if e[0] != done]
-    scale = setup.experiment.schedule.scale(progress.losses)
-    placed: Any = jax.device_put(np.float32(scale), setup.shardings.scale)
-    return state.replace(scale=placed)
+    state = setup.from_saved(joined(items, rest, skipped))
+    if not step % setup.every[setup.experiment.watch] or step >= setup.total:
+        return state, progress
+    if state.averaged is not None and int(state.averaged) == 1:
+        none = jax.device_put(np.int32(0), setup.shardings.averaged)
+        state = state.replace(averaged=none)
+    progress = progress.without(step)
+    return rescaled(setup, state, progress), progress
 
 
 def save_state(
@@ -86,7 +84,10 @@ def save_state(
     params, rest = split(state)
     if mean is not None:
         params["average"] = mean
-    checkpoints.save(done, params, rest, saved, saved["best"])
+    # A longer budget forgets what was found at this end alone: see `restored`.
+    other = progress.without(done) if done % checkpoints.every else progress
+    best = (each.best for each in (progress, other))
+    checkpoints.save(done, params, rest, saved, *(pair[0] for pair in best if pair))
 
 
 def before(

@@ -92,7 +92,7 @@ def train_run(
             checkpoints_of(experiment.average),
             setup.left_arrays,
         )
-        before = check_claim(
+        check_claim(
             experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
         )
         if changed := changed_code(run):
@@ -103,7 +103,7 @@ def train_run(
         meet("the run is begun")
         _check_shared(run)
         watchdog.now("the first state, or the last that was saved,")
-        state, progress = _start(setup, compiled, checkpoints, before, display)
+        state, progress = _start(setup, compiled, checkpoints, display)
         first = int(state.step)
         if first >= setup.total:
             display.message("The run has ended: there is nothing left to train.")
@@ -232,7 +232,6 @@ def _start(
     setup: Setup,
     compiled: Compiled,
     checkpoints: Checkpoints,
-    before: Any,
     display: Display,
 ) -> tuple[TrainState, Progress]:
     """The first state, or the last one saved."""
@@ -247,8 +246,6 @@ def _start(
         with display.waiting("drawing the first parameters"):
             return compiled.first_state(seed), Progress()
     state, progress = restored(setup, checkpoints, steps[-1])
-    if before is not None and before.budget != setup.experiment.budget:
-        state = lengthened(setup, state, progress, steps[-1])
     display.message(f"Going on from the checkpoint of step {steps[-1]}.")
     return state, progress
 

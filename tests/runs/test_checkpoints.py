@@ -135,7 +135,7 @@ def test_the_last_the_best_and_those_that_are_averaged_are_kept(
     last, every, averaged, best, expected
 ):
     policy = _LastAndBest(Path("none"), last, every, averaged)
-    policy.best = best
+    policy.best = (best,)
     assert kept(policy, [4, 8, 12, 16, 17, 20]) == expected
 
 

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from lm_jax.__main__ import main
+from lm_jax.runs.checkpoints import steps_of
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
 from lm_jax.runs.result import find_scores, read_result
+from lm_jax.training.progress import Progress
 from tests.tiny import write_tiny
 
 pytestmark = pytest.mark.slow
@@ -129,6 +131,52 @@ def test_a_longer_budget_is_that_from_the_beginning(schedule):
     assert [pair for pair in scores(name) if pair[0] in steps] == scores(
         f"{name} at once"
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "kept"),
+    [
+        ({2: 2.0, 4: 1.0, 5: 3.0, 6: 0.9, 8: 0.8}, [8]),
+        ({2: 2.0, 4: 3.0, 5: 1.0, 6: 4.0, 8: 4.0}, [2, 8]),
+    ],
+    ids=["worse", "best"],
+)
+def test_what_a_shorter_budget_found_at_its_end_is_forgotten(found, kept, monkeypatch):
+    """By rate, average and the best checkpoint; also where a start was killed."""
+    name = f"forgotten {found[5]}"
+    add = Progress.add
+    monkeypatch.setattr(
+        Progress, "add", lambda self, step, *_: add(self, step, found[step], False)
+    )
+    every = ["--evaluations.likelihood.every", "2 steps", "--keep", "1"]
+    average = ["--average", "AverageAfter", "--average.evaluations", "1"]
+    plateau = ["--schedule", "ReduceOnPlateau", "--schedule.patience", "0"]
+    args = [*every, *average, *plateau, "--schedule.peak", "1e-2", "--budget"]
+    assert train(name, *args, "5 steps") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, 6)
+        assert train(name, *args, "8 steps") == 130
+    assert train(name, *args, "8 steps") == 0
+    assert train(f"{name} at once", *args, "8 steps") == 0
+    np.testing.assert_array_equal(losses(name), losses(f"{name} at once"))
+    assert [pair for pair in scores(name) if pair[0] != 5] == scores(f"{name} at once")
+    assert steps_of(Path(name)) == steps_of(Path(f"{name} at once")) == kept
+    assert load_model(name).step == kept[0]
+
+
+def killed_at(patch, step):
+    """Let a run end before a step, with nothing saved since it began."""
+    from lm_jax.training import loop
+
+    feed = loop._feed
+
+    def killed(setup, first):
+        for item in feed(setup, first):
+            if item[0] == step:
+                raise KeyboardInterrupt
+            yield item
+
+    patch.setattr(loop, "_feed", killed)
 
 
 def stopped_at(patch, step):
