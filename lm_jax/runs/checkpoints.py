@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,22 @@ def has_checkpoint(run: Path) -> bool:
 def steps_of(run: Path) -> list[int]:
     """Steps of the checkpoints of a run, in order, readable or not."""
     return sorted(int(p.name) for p in run.glob("checkpoints/*") if p.name.isdigit())
+
+
+def check_name(directory: Path) -> None:
+    """Refuse a folder in which checkpoints would be written that can't be read.
+
+    Orbax looks for the parts of one by a pattern that begins with its folder's name.
+
+    Raises:
+        UserError: naming the part that is a pattern.
+    """
+    for part in directory.absolute().parts:
+        if re.search(r"[*?]|\[.+\]", part):
+            raise UserError(
+                f"'{part}', of {directory}, is a pattern to what writes checkpoints, "
+                "which could not be read again. Choose a name without [...], * and ?."
+            )
 
 
 class _LastAndBest:
@@ -112,8 +129,10 @@ class Checkpoints:
             best: steps whose checkpoints are to be kept for their score.
 
         Raises:
-            UserError: when this or the save before it could not be written.
+            UserError: when this or the save before it could not be written, or could
+                not be read again.
         """
+        check_name(self.directory)
         if step in self.steps():
             return
         self._policy.best = best

@@ -15,7 +15,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, to_json
 from lm_jax.files import near
 from lm_jax.runs.base import keep_base
-from lm_jax.runs.checkpoints import Checkpoints, read_progress, steps_of
+from lm_jax.runs.checkpoints import Checkpoints, check_name, read_progress, steps_of
 from lm_jax.runs.claim import check_claim, keep_claim
 from lm_jax.runs.code import changed_code, read_starts
 from lm_jax.runs.confusion import draw_confusion
@@ -41,7 +41,7 @@ from lm_jax.training.planned import length_of
 from lm_jax.training.profiling import Profile
 from lm_jax.training.progress import Progress
 from lm_jax.training.resolved import Setup
-from lm_jax.training.restart import lengthened, restored
+from lm_jax.training.restart import restored
 from lm_jax.training.scoring import seen_before
 from lm_jax.training.spent import spent
 from lm_jax.training.state import TrainState
@@ -72,9 +72,10 @@ def train_run(
 
     Raises:
         UserError: when the directory holds another experiment, is in use, has
-            a damaged checkpoint, or can't be written; a step doesn't fit into memory;
-            steps that are to be traced won't be made.
+            a damaged checkpoint, can't be written or has a name that is a pattern; a
+            step doesn't fit into memory; steps that are to be traced won't be made.
     """
+    check_name(run)
     made = steps_of(run)
     clock = Clock("restart" if made else "start", setup.seconds)
     check_batch(setup)

@@ -159,3 +159,22 @@ def test_the_best_is_chosen_and_what_is_not_there_refused(folder):
     with pytest.raises(UserError, match=r"steps \[3, 5\], none of 4"):
         checkpoints.choose(4)
     checkpoints.close()
+
+
+@pytest.mark.parametrize("name", ["lr [0.1]", "s*t", "seed?", "[ab]/run"])
+def test_a_name_that_is_a_pattern_is_refused_before_anything_is_written(name, tmp_path):
+    checkpoints = Checkpoints(tmp_path / name / "checkpoints")
+    with pytest.raises(UserError, match="is a pattern"):
+        checkpoints.save(1, PARAMS, REST, {"best": 1}, 1)
+    assert checkpoints.steps() == []
+    checkpoints.close()
+
+
+@pytest.mark.parametrize("name", ["open[", "empty[] {1} ö!"])
+def test_what_is_saved_below_any_other_name_can_be_read(name, tmp_path):
+    checkpoints = Checkpoints(tmp_path / name / "checkpoints")
+    checkpoints.save(1, PARAMS, REST, {"best": 1}, 1)
+    checkpoints.wait()
+    leaves = jax.tree.leaves(checkpoints.restore_params(1))
+    assert all(map(np.array_equal, leaves, jax.tree.leaves(PARAMS["average"])))
+    checkpoints.close()
