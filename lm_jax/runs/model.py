@@ -132,8 +132,14 @@ class NeuralModel(Texts):
 
         Raises:
             UserError: a text is empty or longer than the model's context, or its
-                features are not finite; the model gives a vector of a whole text.
+                features are not finite; the model gives a vector of a whole text, or
+                reads no text by itself.
         """
+        if self.model.reads or lacking(self.model, {"features": ()}):
+            raise UserError(
+                f"{type(self.model).__name__} reads no text by itself: it has no "
+                "features of one."
+            )
         if self.experiment.objective.ranks:
             raise UserError(
                 "This model gives vectors of whole texts: embed(model, texts) of "

@@ -10,9 +10,9 @@ from lm_jax.__main__ import main
 from lm_jax.counting import NGram
 from lm_jax.errors import UserError
 from lm_jax.generation import Beam, Choices, Sampling
-from lm_jax.models import Transformer
+from lm_jax.models import EncoderDecoder, StoryReader, Transformer, WordVectors
 from lm_jax.runs.drafting import Drafted
-from lm_jax.runs.model import CountedModel
+from lm_jax.runs.model import CountedModel, NeuralModel
 from lm_jax.runs.prompts import as_line, read_prompts
 from lm_jax.runs.writing import write_all
 from lm_jax.tokenizers import Bytes
@@ -203,3 +203,10 @@ def test_a_draft_changes_nothing_that_is_written(network, poem):
             Drafted.of(network, other)
     with pytest.raises(UserError, match="no draft"):
         drafted.write(*asked, beam=Beam(2))
+
+
+@pytest.mark.parametrize("model", [EncoderDecoder(), StoryReader(), WordVectors()])
+def test_a_model_that_reads_no_text_by_itself_has_no_features(model):
+    loaded = NeuralModel(None, Bytes().train([]), model, {}, context=8, step=1)
+    with pytest.raises(UserError, match="reads no text by itself"):
+        loaded.features(["a"])
