@@ -91,7 +91,7 @@ def test_what_is_not_installed_is_said_before_anything_is_written(
     run, monkeypatch, name
 ):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UserError, match=rf"pip install 'lm-jax\[{name}\]'"):
+    with pytest.raises(UserError, match=f"LM_JAX_EXTRAS={name}"):
         open_sinks(("tensorboard", name), run, EXPERIMENT)
     assert list(run.iterdir()) == []
 
