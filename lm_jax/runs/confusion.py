@@ -12,6 +12,11 @@ from lm_jax.runs.picture import save
 _MOST = 20  # Classes whose counts can be read as numbers.
 
 
+def confusion_of(run: Path, split: str) -> Path:
+    """Where the picture of a split is."""
+    return run / f"confusion_{split}.png"
+
+
 def draw_confusion(run: Path, found: Mapping[str, Any], split: str) -> None:
     """Draw `<run>/confusion_<split>.png`, if an evaluation found such a matrix.
 
@@ -47,4 +52,4 @@ def draw_confusion(run: Path, found: Mapping[str, Any], split: str) -> None:
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     axes.set_title(f"{title_of(run)}, {split}: {counts.sum():,} texts", fontsize=9)
-    save(figure, run / f"confusion_{split}.png")
+    save(figure, confusion_of(run, split))

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.files import NO_LOCKS, near, neighbour, writing
+from lm_jax.files import NO_LOCKS, atomic_write, near, neighbour, writing
+
+STOPPED = "stopped"
+"""File of a run whose training was told to stop: what a scheduler's job asks for."""
 
 
 @contextmanager
@@ -120,6 +123,21 @@ def _try_lock(lock: int) -> None:
             if not wait:
                 raise
             time.sleep(wait)
+
+
+def mark_stopped(run: Path, step: int | None) -> None:
+    """Write down that a run was told to stop before its end; None: it goes on.
+
+    Its result can't tell: a run that is made longer has that of its shorter end.
+
+    Raises:
+        UserError: the file can't be written or removed.
+    """
+    if step is not None:
+        atomic_write(run / STOPPED, f"at step {step}, to go on\n")
+        return
+    with writing(run / STOPPED):
+        (run / STOPPED).unlink(missing_ok=True)
 
 
 def runs_below(root: Path) -> list[Path]:

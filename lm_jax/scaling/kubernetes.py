@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from lm_jax.runs.directory import STOPPED as RUN_STOPPED
 from lm_jax.scaling.needs import STOPPED, Needs, Tasks
 from lm_jax.scaling.place import PORT, Place
 
@@ -35,7 +36,7 @@ def kubernetes(place: Place, words: list[str], run: Path, needs: Needs) -> str:
                 {"action": "FailJob", "onExitCodes": _codes()},
             ]
         },
-        "template": {"spec": _pod(_until_result(f"{command} {told}", run), needs)},
+        "template": {"spec": _pod(_until_ended(f"{command} {told}", run), needs)},
     }
     moved = {
         "name": "moved",
@@ -82,12 +83,12 @@ def _codes() -> dict[str, Any]:
     return {"containerName": "train", "operator": "In", "values": [STOPPED, 143]}
 
 
-def _until_result(command: str, run: Path) -> str:
+def _until_ended(command: str, run: Path) -> str:
     """A command in a shell that hands on SIGTERM, and tells a run that isn't through.
 
     A process that was stopped ends with 0, which a Job would take for its end.
     """
-    result = shlex.quote(str(run / "result.json"))
+    stopped = shlex.quote(str(run / RUN_STOPPED))
     return f"""\
 {command} & child=$!
 trap 'kill -TERM $child' TERM
@@ -95,7 +96,7 @@ wait $child; status=$?
 while [ $status -gt 128 ] && kill -0 $child 2>/dev/null; do
   wait $child; status=$?
 done
-[ "$JOB_COMPLETION_INDEX" != 0 ] || [ $status -ne 0 ] || [ -e {result} ] ||
+[ "$JOB_COMPLETION_INDEX" != 0 ] || [ $status -ne 0 ] || [ ! -e {stopped} ] ||
   status={STOPPED}
 exit $status"""
 

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lm_jax.errors import UserError
+from lm_jax.runs.directory import STOPPED as RUN_STOPPED
 from lm_jax.scaling.needs import STOPPED, Needs, Tasks
 from lm_jax.scaling.place import Place
 
 
 def slurm(place: Place, words: list[str], run: Path, needs: Needs) -> str:
-    """A script that trains a run in several processes, until it has its result."""
+    """A script that trains a run in several processes, until it has ended."""
     where, name = shlex.quote(str(run)), run.parent.name or "lm_jax"
     options = [
         *(f"nodes={place.processes}", f"ntasks={place.processes}"),
@@ -29,7 +30,7 @@ def slurm(place: Place, words: list[str], run: Path, needs: Needs) -> str:
 mkdir -p {where}
 srun --kill-on-bad-exit=1 --output={where}/process_%t.log --open-mode=append \\
   {_python()} -m lm_jax {shlex.join(words)} --timeout {place.timeout:g}"""
-    stopped = f"[[ $status -eq 143 || $status -eq 0 && ! -e {where}/result.json ]]"
+    stopped = f"[[ $status -eq 143 || $status -eq 0 && -e {where}/{RUN_STOPPED} ]]"
     return _script(name, options, needs, steps, stopped, "$SLURM_JOB_ID", "")
 
 

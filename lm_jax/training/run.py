@@ -17,22 +17,19 @@ from lm_jax.files import near
 from lm_jax.runs.base import keep_base
 from lm_jax.runs.checkpoints import Checkpoints, check_name, read_progress, steps_of
 from lm_jax.runs.claim import check_claim, keep_claim
-from lm_jax.runs.code import changed_code, read_starts
-from lm_jax.runs.confusion import draw_confusion
-from lm_jax.runs.directory import open_run
+from lm_jax.runs.code import changed_code
+from lm_jax.runs.directory import mark_stopped, open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.guide import keep_guide
 from lm_jax.runs.ledger import Past
 from lm_jax.runs.metrics import MetricsLog, truncate_samples
 from lm_jax.runs.model import keep_model
-from lm_jax.runs.picture import Measured, Reference, draw_run
-from lm_jax.runs.result import end_run, read_result
-from lm_jax.runs.scored import about, corpus_of, entries
 from lm_jax.runs.sinks import open_sinks
 from lm_jax.training.beginning import beginning
 from lm_jax.training.clock import Clock
 from lm_jax.training.compiled import Compiled
+from lm_jax.training.ending import finish, has_result
 from lm_jax.training.guards import Interrupt
 from lm_jax.training.loop import Outcome, Prune, keep_on, train
 from lm_jax.training.memory import check_batch, is_out_of_memory, ran_out
@@ -42,8 +39,6 @@ from lm_jax.training.profiling import Profile
 from lm_jax.training.progress import Progress
 from lm_jax.training.resolved import Setup
 from lm_jax.training.restart import restored
-from lm_jax.training.scoring import seen_before
-from lm_jax.training.spent import spent
 from lm_jax.training.state import TrainState
 from lm_jax.training.watchdog import Watchdog
 
@@ -100,6 +95,7 @@ def train_run(
             display.message(changed)
         meet("the run is looked at")
         if writes():
+            mark_stopped(run, None)
             _keep(setup, run)
         meet("the run is begun")
         _check_shared(run)
@@ -130,9 +126,11 @@ def train_run(
             display.close()
             checkpoints.close()
             outputs.close()
-        ended = first == int(outcome.state.step) and _has_result(run, first)
-        if outcome.signal is None and not (ended or outcome.pruned) and writes():
-            finish(setup, run, outcome)
+        if outcome.signal is not None and writes():
+            mark_stopped(run, int(outcome.state.step))
+        elif not outcome.pruned and writes():
+            ended = first == int(outcome.state.step) and has_result(run, first)
+            finish(setup, run, outcome, ended)
         return outcome
 
 
@@ -249,57 +247,3 @@ def _start(
     state, progress = restored(setup, checkpoints, steps[-1])
     display.message(f"Going on from the checkpoint of step {steps[-1]}.")
     return state, progress
-
-
-def _has_result(run: Path, step: int) -> bool:
-    """Whether a run's result is of its end at a step, and not of a shorter budget."""
-    return (run / "result.json").exists() and read_result(run)["steps"] == step
-
-
-def finish(setup: Setup, run: Path, outcome: Outcome) -> None:
-    """Write result.json and curve.png of a run that reached its end."""
-    steps, watch = int(outcome.state.step), setup.experiment.watch
-    best = outcome.progress.best
-    rate = outcome.clock.steps_per_second() or 0.0
-    evaluation = setup.experiment.evaluations[watch]
-    sign = -1 if evaluation.larger_is_better else 1
-    policy, skips = seen_before(setup.data), setup.experiment.skip_bad_steps
-    scores = entries(
-        outcome.found,
-        split="validation",
-        step=steps,
-        corpus=corpus_of(setup.experiment.data),
-        text=setup.data.text,
-        policy=policy,
-    )
-    result = about(setup.experiment, setup.model, setup.data.text, policy) | {
-        "steps": steps,
-        "tokens": steps * setup.units.tokens,
-        "flops": steps * setup.units.flops,
-        "epochs": steps / setup.units.steps_per_epoch,
-        "parameters": setup.parameters,
-        "trained_parameters": setup.trained,
-        "scores": scores,
-        "best": best and {"step": best[0], evaluation.watched: sign * best[1]},
-        **spent(
-            outcome.progress.seconds,
-            len(read_starts(run)),
-            rate * setup.units.flops / setup.mesh.size,
-            setup.mesh.devices.flat[0].device_kind,
-        ),
-        "tokens_per_second": rate * setup.units.tokens,
-        "data_wait": outcome.clock.data_wait(),
-        **({"skipped_steps": outcome.progress.skipped} if skips else {}),
-        "devices": setup.mesh.size,
-        "platform": jax.devices()[0].platform,
-    }
-    end_run(run, result)
-    published = setup.experiment.published
-    reference = None
-    if published and published.split == "validation":
-        reference = Reference(published.source, published.score, published.value)
-    unit = setup.experiment.objective.unit
-    measured = Measured(unit, evaluation.watched, evaluation.larger_is_better)
-    draw_run(run, run / "curve.png", reference, measured)
-    for found in outcome.found.values():
-        draw_confusion(run, found.more, "validation")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lm_jax.runs.directory import mark_stopped
 from lm_jax.scaling.jobs import kubernetes, slurm, tpu
 from lm_jax.scaling.launching import variables_of, words_of
 from lm_jax.scaling.needs import STOPPED, Needs
@@ -67,8 +68,10 @@ def test_a_slurm_job_submits_itself_until_the_run_has_ended(
     """But not where scancel has ended it."""
     run = tmp_path / "run"
     run.mkdir()
-    if ended:
-        (run / "result.json").write_text("{}")
+    # Of a shorter end, perhaps.
+    (run / "result.json").write_text("{}")
+    if not ended:
+        mark_stopped(run, 7)
     for name in ("srun", "sbatch", "scontrol"):
         say = f"echo JobState={state}" if name == "scontrol" else ""
         (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> said\n{say}\n')
@@ -112,10 +115,12 @@ def test_a_pod_that_was_stopped_has_not_succeeded(tmp_path):
     pod = subprocess.Popen(command, cwd=tmp_path, env=variables)
     while not (tmp_path / "up").exists():
         time.sleep(0.02)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/result.json").touch()  # of a shorter end
+    mark_stopped(tmp_path / "run", 7)
     pod.terminate()
     assert pod.wait() == STOPPED and (tmp_path / "saved").exists()
     (tmp_path / "go").touch()
     assert subprocess.run(command, cwd=tmp_path, env=variables).returncode == STOPPED
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/result.json").touch()
+    mark_stopped(tmp_path / "run", None)
     assert subprocess.run(command, cwd=tmp_path, env=variables).returncode == 0

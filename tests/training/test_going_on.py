@@ -179,6 +179,20 @@ def killed_at(patch, step):
     patch.setattr(loop, "_feed", killed)
 
 
+def test_a_longer_run_that_is_stopped_says_so_beside_its_shorter_result(capsys):
+    """By that file a job on other machines is submitted again: the status is 0."""
+    args, stopped = [*CONSTANT, "--budget"], Path("longer/stopped")
+    assert train("longer", *args, "4 steps") == 0 and not stopped.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        stopped_at(patch, 6)
+        assert train("longer", *args, "8 steps") == 0
+    assert read_result(Path("longer"))["steps"] == 4
+    step = max(int(path.name) for path in Path("longer/checkpoints").iterdir())
+    assert stopped.read_text() == f"at step {step}, to go on\n"
+    assert train("longer", *args, "8 steps") == 0
+    assert read_result(Path("longer"))["steps"] == 8 and not stopped.exists()
+
+
 def stopped_at(patch, step):
     """Let a run be interrupted after a step."""
     from lm_jax.training import loop
@@ -222,6 +236,9 @@ def test_notes_and_patience_may_change(capsys):
     assert more == watched | {"evaluation": "more"}
     kept = json.loads(Path("noted/experiment.json").read_text())["experiment"]
     assert kept["evaluations"]["sample"]["length"] == 3 and kept["patience"] == 9
+    (Path("noted") / "curve.png").unlink()  # killed before it was drawn
+    assert train("noted", *args, "--patience", "9") == 0
+    assert Path("noted/curve.png").exists() and read_result(Path("noted")) == result
     # Killed when it had saved its end, and not yet written what came out.
     Path("noted/result.json").write_text(shorter)
     assert train("noted", *args, "--patience", "9") == 0
