@@ -13,7 +13,7 @@ from lm_jax.experiment import read as read_experiment
 from lm_jax.files import given_path
 from lm_jax.platform import called
 from lm_jax.runs.code import read_starts
-from lm_jax.runs.directory import find_run
+from lm_jax.runs.directory import NOT_TRAINED, find_run, is_given
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import environment_differences
 from lm_jax.runs.result import At, find_scores, read_result
@@ -135,7 +135,9 @@ def _compare_runs(found: Found, run_a: Path, run_b: Path) -> None:
         told = f"they were made by other code: {codes[0]} and {codes[1]}"
         found.obstacles.append(told)
     for run in (run_a, run_b):
-        if not (run / "result.json").exists():
+        if is_given(run):
+            found.obstacles.append(f"{run} {NOT_TRAINED}")
+        elif not (run / "result.json").exists():
             found.obstacles.append(f"{run} has not ended")
         found.obstacles += damages(run)
 

@@ -20,7 +20,8 @@ class Options:
     """List the runs below a folder: state, step, last score, size on disk, age.
 
     "running": a process trains it now; "stopped": it was begun and has not ended;
-    "age": since it was last written to. `runs prune [FOLDER]` removes checkpoints that
+    "given": it was imported, quantized or merged, not trained there; "age": since it
+    was last written to. `runs prune [FOLDER]` removes checkpoints that
     nothing goes by: all but the best and the last of each run; it asks first.
     """
 

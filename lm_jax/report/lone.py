@@ -16,7 +16,7 @@ from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError
 from lm_jax.experiment import digest, leaves, read
 from lm_jax.report.gathered import Progress, Variant, members
-from lm_jax.runs.directory import in_use
+from lm_jax.runs.directory import NOT_TRAINED, in_use, is_given
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.rows import Ended, Row, larger_is_better
 from lm_jax.statistics.report import Report
@@ -87,7 +87,7 @@ def _state(run: Path) -> State:
     if in_use(run):
         return State("running", "by another process")
     if not (run / "result.json").exists():
-        return State("stopped")
+        return State("stopped", NOT_TRAINED if is_given(run) else "")
     try:
         read_result(run)
     except UserError as error:

@@ -15,6 +15,8 @@ from pathlib import Path
 from lm_jax.errors import UserError
 from lm_jax.files import NO_LOCKS, atomic_write, near, neighbour, writing
 
+NOT_TRAINED = "was imported, quantized or merged: it has no result of a training"
+"""What is said of a run that `is_given`."""
 STOPPED = "stopped"
 """File of a run whose training was told to stop: what a scheduler's job asks for."""
 
@@ -138,6 +140,21 @@ def mark_stopped(run: Path, step: int | None) -> None:
         return
     with writing(run / STOPPED):
         (run / STOPPED).unlink(missing_ok=True)
+
+
+def is_given(run: Path) -> bool:
+    """Whether what a run holds was imported, quantized or merged: not trained there.
+
+    Training opens metrics.jsonl before it saves its first checkpoint.
+    """
+    if (run / "metrics.jsonl").exists() or (run / "result.json").exists():
+        return False
+    if any(path.name.isdigit() for path in run.glob("checkpoints/*")):
+        return True
+    try:
+        return '"lm_jax.counting.Given"' in (run / "experiment.json").read_text("utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def runs_below(root: Path) -> list[Path]:

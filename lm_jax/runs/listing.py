@@ -11,7 +11,7 @@ from typing import Any
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from lm_jax.errors import UserError
-from lm_jax.runs.directory import in_use
+from lm_jax.runs.directory import in_use, is_given
 from lm_jax.runs.figures import duration, figure, size
 from lm_jax.runs.metrics import last_rows
 from lm_jax.runs.result import read_result
@@ -25,8 +25,8 @@ class Listed:
 
     Attributes:
         path: of its directory.
-        state: "running", "stopped", "ended"; "unknown" where the disk has no locks that
-            tell; "unreadable".
+        state: "running", "stopped", "ended"; "given": imported, quantized or merged;
+            "unknown" where the disk has no locks that tell; "unreadable".
         step: how far it is, and its budget.
         score: the last that was measured on the validation split.
         bytes: that its files take.
@@ -55,10 +55,12 @@ def listed(run: Path) -> Listed:
         return Listed(run, "unreadable", "", "", used, age, str(error))
     step = last.get("step") or ended.get("steps")
     whole = ended and step == ended.get("steps")
-    state = "ended" if whole else "stopped"
+    given = is_given(run)
+    state = "given" if given else "ended" if whole else "stopped"
     if (used_now := in_use(run)) is not False:
         state = "running" if used_now else "unknown"
-    told = f"{step or 0} of {experiment['budget']}" if "budget" in experiment else ""
+    stepped = "budget" in experiment and not given
+    told = f"{step or 0} of {experiment['budget']}" if stepped else ""
     score = _score(scored, ended)
     return Listed(run, state, told, score, used, max(0.0, time.time() - newest))
 

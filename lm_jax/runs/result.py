@@ -7,7 +7,7 @@ from typing import Any, Literal
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
 from lm_jax.runs.code import codes_of
-from lm_jax.runs.directory import held
+from lm_jax.runs.directory import NOT_TRAINED, held, is_given
 from lm_jax.runs.numbers import decoded, encoded
 
 # When the parameters were as they were scored.
@@ -114,6 +114,8 @@ def read_result(run: Path) -> dict:
     """
     path = run / "result.json"
     if not path.exists():
+        if is_given(run):
+            raise UserError(f"{run} {NOT_TRAINED}.")
         raise UserError(f"{run} has no result.json: its training has not ended yet.")
     try:
         result = _with_numbers(json.loads(path.read_text("utf-8")))

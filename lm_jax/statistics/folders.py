@@ -13,7 +13,7 @@ from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import read, watched_as
 from lm_jax.platform import called
-from lm_jax.runs.directory import runs_below
+from lm_jax.runs.directory import NOT_TRAINED, is_given, runs_below
 from lm_jax.runs.figures import decimals, figure
 from lm_jax.runs.rows import (
     Measure,
@@ -168,6 +168,8 @@ def _row(folder: Path) -> Row:
         raise UserError("\n".join(problems))
     ended = {run.path for run in runs}
     if going := [run for run in runs_below(folder.resolve()) if run not in ended]:
+        if is_given(going[0]):
+            raise UserError(f"{going[0]} {NOT_TRAINED}.")
         raise UserError(
             f"{going[0]} has not ended: there is no verdict while a run is missing. "
             f"`{called()} runs {folder}` says how far each is."

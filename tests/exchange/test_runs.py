@@ -1,6 +1,7 @@
 """A checkpoint becomes a run that all commands read, and a run becomes one again."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -89,7 +90,13 @@ def test_training_does_not_go_on_with_it(folder, capsys):
     """There is no optimizer's state; another run begins from it."""
     write_model(folder, MODELS["llama"])
     import_checkpoint(folder, "runs/llama", "text.txt")
+    assert main(["runs", "runs"]) == 0
+    assert re.search("given +- ", capsys.readouterr().out)
     experiment = read(Path("runs/llama"))
+    assert main(["diff", "runs/llama", "runs/llama"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "runs/llama was imported, quantized or merged" in said
+    assert "has not ended" not in said
     before = Path("runs/llama/environment.json").read_bytes()
     with pytest.raises(UserError, match="--from runs/llama --run DIRECTORY"):
         train(experiment, "runs/llama")
