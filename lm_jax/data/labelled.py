@@ -80,12 +80,14 @@ class Labelled:
         Raises:
             UserError: whatever is wrong with the corpus, the tokenizer's size or the
                 space on disk; texts without labels or tokens; labels that training
-                lacks.
+                lacks; a limit that leaves one label.
         """
         text = find(
             self.corpus, cache, Columns(self.label, (self.pair,) if self.pair else ())
         )
         names, labels = read_labels(text, self.classes)
+        learnt = labels["train"][drawn(len(labels["train"]), self.limit)]
+        _check_several(names, learnt, self.limit)
         made = read_examples(text, self.tokenizer, cache, progress)
         tokenizer, redraw = augmented(self.augment, made.tokenizer, text.together)
         around = made.tokenizer.around
@@ -100,9 +102,9 @@ class Labelled:
         def windows(split: str, batch: int) -> Windows:
             return bucket_windows(buckets(split), batch)
 
-        learnt = labels["train"][drawn(len(labels["train"]), self.limit)]
+        of = " of the training split" if len(labels) > 1 else ""
         about = [
-            _counted(names, learnt),
+            f"Labels{of}: {_counted(names, learnt)}.",
             *limit_statement(made.splits["train"], self.limit, text.together),
             *cut_statement(made.splits, self.lengths[-1], text.together, around),
             *told_augment(self.augment),
@@ -132,12 +134,30 @@ def labelled_fields() -> tuple[Field, ...]:
     return text_fields(Field("label", (), "int32", "the class of the text"))
 
 
+def _check_several(
+    names: tuple[str, ...], learnt: Int32[np.ndarray, " texts"], limit: int | None
+) -> None:
+    """See that the rows that were drawn have more than one label.
+
+    Raises:
+        UserError: they haven't.
+    """
+    if limit is not None and len(set(learnt.tolist())) < 2:
+        drawn_rows = "the row that is drawn has"
+        if limit > 1:
+            drawn_rows = f"the {limit:,} rows that are drawn all have"
+        raise UserError(
+            f"data.limit={limit:,}: {drawn_rows} the label {names[learnt[0]]}, and "
+            "there is nothing to tell apart. Give more, or None for all."
+        )
+
+
 def _counted(names: tuple[str, ...], labels: Int32[np.ndarray, " texts"]) -> str:
     """Say how often each label is there."""
     counts = Counter({names[i]: n for i, n in enumerate(np.bincount(labels).tolist())})
     most = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(10))
     more = f" and {len(counts) - 10} more" if len(counts) > 10 else ""
-    return f"Labels of the training split: {most}{more}."
+    return most + more
 
 
 def read_labels(

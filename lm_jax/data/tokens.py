@@ -100,7 +100,9 @@ def tokenize(
         shutil.rmtree(shards, ignore_errors=True)
         made = _load(folder, mapped)
     trained, splits, text, copies = made
-    statement += [describe(trained), *map(_sizes, splits, splits.values()), *copies]
+    # Of a text that is scored whole, nothing trains.
+    names = ["all"] if list(splits) == ["train"] else splits
+    statement += [describe(trained), *map(_sizes, names, splits.values()), *copies]
     if end and trained.end_id is None and any(t.coded.bytes for t in splits.values()):
         statement.append(_RUN_TOGETHER)
     # What was trained counts too: the same text can give other pieces elsewhere.

@@ -10,8 +10,9 @@ import numpy as np
 
 from lm_jax.errors import UserError
 from lm_jax.text import opening, reading
+from lm_jax.text.folders import Files
 from lm_jax.text.found import Text
-from lm_jax.text.splitting import Shares, bounds, drawn_beside, share
+from lm_jax.text.splitting import NOT_SPLIT, Shares, bounds, drawn_beside, share
 
 # Megatron-LM, megatron/core/datasets/indexed_dataset.py: what its .idx begins with,
 # and its codes of integer types.
@@ -29,7 +30,7 @@ def is_arrays(files: list[Path]) -> bool:
 
 
 def find_arrays(
-    files: list[Path],
+    found: Files,
     splits: list[str],
     dtype: str,
     shares: Shares,
@@ -41,7 +42,7 @@ def find_arrays(
     One alone is split by position, of several each is given whole to a split.
 
     Args:
-        files: .bin; Megatron's have an .idx beside them.
+        found: .bin; Megatron's have an .idx beside them.
         splits: that each file's name tells, or "".
         dtype: of the ids, where the file doesn't say it.
         shares: held out, where the splits are not named.
@@ -51,6 +52,7 @@ def find_arrays(
     Raises:
         UserError: a file can't be read, or is cut.
     """
+    files = found.paths
     measures = [reading.measure(file, cache, text=False) for file in files]
     held = drawn_beside(splits, shares)
     alone = splits.count("") == 1
@@ -61,17 +63,19 @@ def find_arrays(
             arrays += _by_position(ids, held)
         else:
             arrays.append((share(measure["sha256"], held, split), ids))
-    found = [(m["sha256"], s) for m, s in zip(measures, splits, strict=True)]
+    named = [(m["sha256"], s) for m, s in zip(measures, splits, strict=True)]
     types = [ids.dtype.str for _, ids in arrays]
-    value = json.dumps([found, types, () if all(splits) else held])
+    value = json.dumps([named, types, () if all(splits) else held])
     size = sum(measure["bytes"] for measure in measures)
     how = "It keeps its own splits."
     if not all(splits):
         how = "Split by position." if alone else "Split by a digest of each file."
+    if not any(splits) and not any(held):
+        how = NOT_SPLIT
     count = f" in {len(files)} files" if len(files) > 1 else ""
     return Text(
         sha256(value.encode()).hexdigest(),
-        f"{title}: {size:,} bytes of ids{count}. {how}",
+        " ".join([f"{title}: {size:,} bytes of ids{count}. {how}", *found.notes]),
         documents=True,
         bytes=size,
         pieces=partial(_no_text, title),

@@ -1,7 +1,7 @@
 """Documents, queries, and which documents answer which query."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -30,6 +30,15 @@ COLLECTIONS = {
     "cranfield": Known("Cranfield 1400", "cranfield"),
 }
 """Test collections that have a name, below $LM_JAX_DATA."""
+_NAMES = {"train": ("train",), "validation": ("dev", "validation"), "test": ("test",)}
+_FORMS = ("qrels/{}.tsv", "beir_qrels_{}.tsv", "qrels_{}.tsv")
+# What files may be called, the first that is read before others.
+_CRANFIELD = ("cran.all.1400", "cran.qry", "cranqrel")
+_DOCUMENTS, _QUERIES = ("corpus.jsonl",), ("queries.jsonl", "beir_queries.jsonl")
+_JUDGED = {
+    split: tuple(form.format(n) for n in names for form in _FORMS)
+    for split, names in _NAMES.items()
+}
 
 
 @dataclass(frozen=True)
@@ -207,6 +216,7 @@ def _kept(
         (unasked, "judged queries that aren't there are left out"),
     ):
         about += f" {count:,} {what}." if count else ""
+    about += _unread(folder)
     kept = {split: of for split, of in splits.items() if of}
     return Judged(documents, texts, kept, grades, about)
 
@@ -245,13 +255,17 @@ def _variants(folder: Path, name: str) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
+def _found(folder: Path, names: Iterable[str]) -> list[Path]:
+    return [path for name in names for path in _variants(folder, name)]
+
+
 def _one(folder: Path, *names: str) -> Path:
-    """Find a file by one of its names.
+    """Find a file by one of its names: the first that is there.
 
     Raises:
         UserError: there is none.
     """
-    found = [path for name in names for path in _variants(folder, name)]
+    found = _found(folder, names)
     if not found:
         raise UserError(
             f"{folder} is no test collection: it lacks {' or '.join(names)} (plain or "
@@ -260,10 +274,23 @@ def _one(folder: Path, *names: str) -> Path:
     return found[0]
 
 
+def _unread(folder: Path) -> str:
+    """Say which of several files that could be read is."""
+    files = (_DOCUMENTS, _QUERIES, *_JUDGED.values())
+    if _variants(folder, _CRANFIELD[0]):
+        files = tuple((name,) for name in _CRANFIELD)
+    said = ""
+    for first, *others in filter(None, (_found(folder, names) for names in files)):
+        names = ", ".join(path.relative_to(folder).as_posix() for path in others)
+        own = first.relative_to(folder).as_posix()
+        said += f" {own} is read, and not {names} beside it." if others else ""
+    return said
+
+
 def _documents(folder: Path, cranfield: bool) -> Iterator[tuple[str, str, str]]:
     if cranfield:
         return cranfield_documents(_one(folder, "cran.all.1400"))
-    return beir_documents(_one(folder, "corpus.jsonl"))
+    return beir_documents(_one(folder, *_DOCUMENTS))
 
 
 def _asked(
@@ -277,24 +304,18 @@ def _asked(
     if cranfield:
         queries = list(cranfield_queries(_one(folder, "cran.qry")))
         return queries, {"": cranfield_judgements(_one(folder, "cranqrel"))}
-    queries = list(beir_queries(_one(folder, "queries.jsonl", "beir_queries.jsonl")))
+    queries = list(beir_queries(_one(folder, *_QUERIES)))
     judged: dict[str, dict[str, dict[str, int]]] = {}
     seen: dict[str, str] = {}
-    for split, names in (
-        ("train", ("train",)),
-        ("validation", ("dev", "validation")),
-        ("test", ("test",)),
-    ):
-        forms = ("qrels/{}.tsv", "beir_qrels_{}.tsv", "qrels_{}.tsv")
-        for name in (form.format(n) for n in names for form in forms):
-            for path in _variants(folder, name)[:1]:
-                judged[split] = beir_judgements(path)
-                for query in judged[split]:
-                    if seen.setdefault(query, split) != split:
-                        raise UserError(
-                            f"{path}: the query '{query}' is judged in "
-                            f"'{seen[query]}' too: each is of one split."
-                        )
+    for split, names in _JUDGED.items():
+        for path in _found(folder, names)[:1]:
+            judged[split] = beir_judgements(path)
+            for query in judged[split]:
+                if seen.setdefault(query, split) != split:
+                    raise UserError(
+                        f"{path}: the query '{query}' is judged in '{seen[query]}' "
+                        "too: each is of one split."
+                    )
     if not judged:
         raise UserError(
             f"{folder} has queries and no judgements: they stand in qrels/train.tsv, "

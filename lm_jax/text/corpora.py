@@ -42,9 +42,7 @@ def find(corpus: Corpus, cache: Path, label: Columns = Columns()) -> Text:
         title = corpus.source if "://" in corpus.source else str(path)
         if is_arrays(files.paths):
             splits = own_splits(files.paths, corpus.validation)
-            return find_arrays(
-                files.paths, splits, corpus.dtype, corpus.shares, title, cache
-            )
+            return find_arrays(files, splits, corpus.dtype, corpus.shares, title, cache)
         return read_files(files, corpus, "text", title, cache, label)
     if _looks_like_path(corpus.source):
         above = path.parent

@@ -47,9 +47,13 @@ def files_of(path: Path, cache: Path) -> Files:
         raise UserError(f"The folder {path} has no files{more}.")
     files = sorted(path / name for name in kept)
     if arrays := [file for file in files if file.suffix == ".bin"]:
-        return Files(arrays, [])
+        ids = {name.with_suffix("") for name in kept if name.suffix == ".bin"}
+        kept = [n for n in kept if n.with_suffix("") in ids]
+        kept = [n for n in kept if n.suffix in (".bin", ".idx")]
     left = sorted({_first_hidden(n) if _hidden(n) else n for n in names} - {*kept})
     notes = [f"Left out: {_listed(left)}."] if left else []
+    if arrays:
+        return Files(arrays, notes)
     _check_alike(path, files)
     paths, twins = one_of_each(files, cache)
     return Files(paths, notes + twins)

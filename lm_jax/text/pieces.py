@@ -25,6 +25,7 @@ from lm_jax.text.reading import (
     tar_documents,
 )
 from lm_jax.text.splitting import (
+    NOT_SPLIT,
     Piece,
     Shares,
     bounds,
@@ -244,6 +245,8 @@ class _Whole:
         """Say how the text is split."""
         if not self.drawn:
             return "It keeps its own splits."
+        if not any(self.shares):
+            return NOT_SPLIT
         start, shares = "Split", self.shares
         if self.drawn < len(self.files):
             start = "It keeps its own test split. Its train is split"

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from lm_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+NOT_SPLIT = "Nothing of it is held out."
+"""How a text is split of which all would train, or all is scored."""
 
 
 class Shares(NamedTuple):

@@ -54,6 +54,9 @@ def test_each_text_keeps_its_label_and_is_padded_to_the_length_it_fits(table, tm
     of = ", ".join(f"{count} of {name}" for name, count in longer.items() if count)
     assert cut == [f"{sum(longer.values())} texts are cut to 6 tokens: {of}."]
     assert "Labels of the training split: " in made.statement
+    whole = Labelled(Corpus(str(table), validation=0.0), Words(), "kind")
+    said = whole.prepare(tmp_path / "cache").statement
+    assert "\nLabels: " in said and "the training split" not in said
 
 
 def test_so_many_texts_are_learnt_from_and_no_evaluation_changes(table, tmp_path):
@@ -163,6 +166,10 @@ def test_what_cannot_be_read_or_told_apart_is_refused(tmp_path):
     other = Labelled(Corpus(str(path)), Words(), "kidn", (4,))
     refused(some, "no column 'kidn'. Did you mean 'kind'", other)
     named = Labelled(Corpus(str(path)), Words(), "kind", (4,), classes=("y", "z"))
+    two = [("a", "x"), ("b", "y"), *((f"a {k}", "x") for k in range(30))]
+    for limit, said in ((1, "the row that is drawn has"), (3, "the 3 rows that are")):
+        few = Labelled(Corpus(str(path)), Words(), "kind", (4,), limit=limit)
+        refused(two, f"data.limit={limit}: {said} .*the label x, and there is", few)
     refused(some, "labels that data.classes lacks: x. Data.classes names: y, z", named)
 
 

@@ -205,6 +205,9 @@ def test_a_text_that_is_shorter_than_a_context_is_scored_whole(tmp_path, kind):
     path = tmp_path / "a.txt"
     path.write_text("abcdef")
     made = kind(Corpus(str(path), validation=0.0), Bytes(), 16).prepare(tmp_path)
+    said = made.statement
+    assert "Nothing of it is held out." in said and "\nall: " in said
+    assert "train" not in said.replace("trained", "").replace(str(path), "")
     size = max(made.rows(0, 4), made.lanes or 0)
     assert made.rows(0, 4) == 4 and made.rows(0, "64 tokens") == 4
     batches = list(made.evaluation("train", size))

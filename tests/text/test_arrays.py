@@ -58,6 +58,7 @@ def test_nanogpts_arrays_are_used_where_they_lie(tmp_path):
         assert data.splits[split].documents.tolist() == [0, *ends]
     assert not list((tmp_path / "cache").rglob("*.ids"))
     assert "train: 100 tokens in" in data.statement
+    assert "Left out: input.txt, meta.pkl." in data.statement
 
 
 @pytest.mark.parametrize(("code", "dtype"), [(1, "<u1"), (4, "<i4"), (8, "<u2")])
@@ -76,6 +77,8 @@ def test_llm_cs_header_is_no_token(tmp_path):
     path = tmp_path / "train.bin"
     path.write_bytes(header.tobytes() + ids.astype("<u2").tobytes())
     data = prepared(path, tmp_path, validation=0.0)
+    assert "Nothing of it is held out." in data.statement
+    assert "Split" not in data.statement and "train:" not in data.statement
     np.testing.assert_array_equal(data.splits["train"].ids, ids)
 
 

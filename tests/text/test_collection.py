@@ -79,7 +79,13 @@ def test_compressed_files_and_names_of_one_folder_are_read_too(folder):
     for split in ("train", "dev", "test"):
         path = folder / "qrels" / f"{split}.tsv"
         path.rename(folder / f"beir_qrels_{split}.tsv")
-    assert read(folder).digest == before.digest
+    again = read(folder)
+    assert again.digest == before.digest and "beside it" not in again.statement
+    (folder / "corpus.jsonl").write_text('{"_id": "d1", "text": "a wing"}\n')
+    (folder / "qrels_dev.tsv").touch()
+    said = read(folder).statement
+    assert "corpus.jsonl is read, and not corpus.jsonl.gz beside it." in said
+    assert "beir_qrels_dev.tsv is read, and not qrels_dev.tsv beside it." in said
 
 
 def test_a_judgement_changes_the_digest(folder):
