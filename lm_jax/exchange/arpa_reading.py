@@ -175,19 +175,26 @@ class _Unigrams(NamedTuple):
         ids = {name: i for i, name in enumerate(self.names)}
         for alike in ((START, END), _UNKNOWNS):
             known = [ids[name] for name in alike if name in ids]
-            ids |= dict.fromkeys(alike, known[0]) if known else {}
+            ids |= dict.fromkeys(alike, known[0]) if len(known) == 1 else {}
         return ids
 
     def tokens(self, path: Path) -> tuple[str, ...]:
         """Give the names that they have in a vocabulary of ours."""
         own = dict.fromkeys((START, END), END_OF_SENTENCE)
         own |= dict.fromkeys(_UNKNOWNS, UNKNOWN)
+        if _has_both(self.names):
+            del own[_UNKNOWNS[1]]
         try:
             return tuple(
                 own.get(name) or as_token(name.decode()) for name in self.names
             )
         except UnicodeDecodeError as error:
             raise UserError(f"{near(path)} is not UTF-8: {error}.") from error
+
+
+def _has_both(names: list[bytes]) -> bool:
+    """Whether <unk> is there beside <UNK>, which is a word like others then."""
+    return set(_UNKNOWNS) <= set(names)
 
 
 def _unigrams(lines: _Lines, size: int, told: Told, notes: list[str]) -> _Unigrams:
@@ -207,6 +214,11 @@ def _unigrams(lines: _Lines, size: int, told: Told, notes: list[str]) -> _Unigra
         notes.append(
             f"There is no {UNKNOWN}: log10 p of words that aren't there is "
             f"{_UNKNOWN_LOG10:g}, as KenLM has it."
+        )
+    if _has_both(names):
+        notes.append(
+            f"There are {UNKNOWN} and {_UNKNOWNS[1].decode()}: the first stands for "
+            "words that aren't there, the second is a word like others."
         )
     if START in names and END in names:
         start = names.index(START)

@@ -13,6 +13,7 @@ from lm_jax.counting import AddK, KneserNey, MaximumLikelihood, NGram
 from lm_jax.errors import UserError
 from lm_jax.exchange.arpa_reading import read_arpa
 from lm_jax.exchange.arpa_writing import write_arpa
+from lm_jax.runs.listing import listed
 from lm_jax.runs.model import load_model
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.tokenizers import Characters, Words
@@ -189,6 +190,23 @@ def test_a_model_is_the_same_after_export_and_import(tmp_path, order, smoothing)
     )
 
 
+def test_two_spellings_of_the_unknown_word_are_two_words(tmp_path):
+    """<unk> stands for words that aren't there; <UNK> is none of them."""
+    text = ARPA.replace("-1.1\tc\t-0.5", "-1.1\t<UNK>\t-0.5").replace("c", "<UNK>")
+    both = read(tmp_path / "both.arpa", text)
+    sentences = [s.replace("c", "<UNK>") for s in SENTENCES]
+    wanted = scores_by_hand(text, sentences)
+    found = scores(both.fitted, both.tokenizer, sentences)
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+    words = both.tokenizer.words
+    assert len(set(words)) == len(words) and {"<unk>", "<UNK>"} <= {*words}
+    assert "<UNK>: the first stands for" in both.notes[0]
+    write_arpa(both.fitted, both.tokenizer, tmp_path / "again.arpa")
+    again = read_arpa(tmp_path / "again.arpa")
+    found = scores(again.fitted, again.tokenizer, sentences)
+    np.testing.assert_allclose(found, wanted, rtol=1e-8)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -263,6 +281,9 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
     assert said["scores"]["loss"] == pytest.approx(found["loss"], rel=1e-8)
     model = load_model("again")
     assert len(model.generate("the cat", 5, temperature=0.0)) == 1
+    assert listed(Path("again")).state == "given" != listed(Path("run")).state
+    with pytest.raises(UserError, match="again was imported, quantized or merged"):
+        read_result(Path("again"))
     Path("given.py").write_text(FILE.replace("NGram(3)", "NGram(3, Given())"))
     assert main(["train", "given.py", "--run", "third"]) == 2
     assert "smoothing of n-grams that were imported" in capsys.readouterr().err
