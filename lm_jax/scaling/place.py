@@ -156,11 +156,11 @@ def _coordinator(by: _Scheduler, variables: Mapping[str, str]) -> str:
 
 
 def first_host(hosts: str) -> str:
-    """The first of SLURM's list of hosts: "node[03-07,9],login" has node03."""
-    first = re.match(r"([^,\[]+)(?:\[(\w+)[^\]]*\]([^,]*))?", hosts)
+    """The first of SLURM's list of hosts: "rack[1-2]n[03-07,9],login" has rack1n03."""
+    first = re.match(r"(?:[^,\[\]]|\[\w[^\[\]]*\])+(?=,|$)", hosts)
     if first is None:
         raise UserError(f"SLURM_STEP_NODELIST={hosts} is no list of hosts.")
-    return "".join(part or "" for part in first.groups())
+    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first[0])
 
 
 def _checked(place: Place, variables: Mapping[str, str]) -> Place:

@@ -114,10 +114,18 @@ def test_a_shell_inside_an_allocation_is_one_process():
         ("node[003-006,9],login", "node003"),
         ("a-b7,c", "a-b7"),
         ("rack[2,4]n.local", "rack2n.local"),
+        ("rack[1-2]n[1-4]", "rack1n1"),
+        ("r[01-02,5]c[3]n[08,10-12].x,r[3]c1", "r01c3n08.x"),
     ],
 )
 def test_the_first_host_of_slurm(hosts, first):
     assert first_host(hosts) == first
+
+
+@pytest.mark.parametrize("hosts", ["", ",a", "a[1-2", "a[]", "a]1"])
+def test_what_is_no_list_of_hosts_is_refused(hosts):
+    with pytest.raises(UserError, match="is no list of hosts"):
+        first_host(hosts)
 
 
 @pytest.mark.parametrize(
