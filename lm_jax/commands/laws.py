@@ -13,7 +13,7 @@ from lm_jax.laws.bootstrap import bootstrap
 from lm_jax.laws.law import fit
 from lm_jax.laws.picture import draw_law
 from lm_jax.laws.points import arrays, read_points
-from lm_jax.laws.prediction import NAME, check, keep, predicted
+from lm_jax.laws.prediction import NAME, check, check_free, keep, predicted
 from lm_jax.laws.report import lines
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
@@ -58,6 +58,8 @@ def main(args: list[str]) -> None:
     for flag, values in given.items():
         if not all(math.isfinite(value) and value > 0 for value in values):
             raise UserError(f"{flag} {' '.join(map(str, values))}: give more than 0.")
+    if options.predict is not None:
+        check_free(options.to)
     points = read_points(options.runs)
     display, ladder = Display(0), arrays(points)
     law = fit(*ladder)

@@ -1,9 +1,10 @@
 """A prediction of a run's loss: written before the run, and kept beside its result."""
 
 import json
+import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lm_jax.errors import UserError
 from lm_jax.experiment import digest
@@ -67,10 +68,36 @@ def keep(prediction: dict[str, Any], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(prediction, indent=1, ensure_ascii=False) + "\n"
     if not exclusive_write(path, text):
-        raise UserError(
-            f"{path} is there, and a prediction is kept as it was made: give another "
-            "name (--to)."
-        )
+        _refuse(path)
+
+
+def check_free(path: Path) -> None:
+    """See that there is no prediction of a name yet.
+
+    Raises:
+        UserError: there is, and of what, or another file.
+    """
+    if path.exists():
+        _refuse(path)
+
+
+def _refuse(path: Path) -> NoReturn:
+    try:
+        there = f" ({_named_shortly(read_prediction(path))})"
+    except UserError:
+        there = ""
+    raise UserError(
+        f"{path} is there{there}, and a prediction is kept as it was made: give "
+        "another name (--to)."
+    )
+
+
+def _named_shortly(prediction: dict[str, Any]) -> str:
+    """What a prediction says, and when it was made."""
+    return (
+        f"{prediction['loss']:.4f} for {prediction['parameters']:,.0f} parameters on "
+        f"{prediction['tokens']:,.0f} tokens, made {prediction['made']}"
+    )
 
 
 def read_prediction(path: Path) -> dict[str, Any]:
@@ -114,10 +141,26 @@ def check(path: Path, run: Path) -> list[str]:
             f"{run} is one of the runs that the prediction was made of: it says "
             "nothing about it."
         )
-    kept = run / NAME
-    if not kept.exists():
-        keep(prediction, kept)
-    return _compared(prediction, point)
+    kept = textwrap.wrap(
+        _kept(prediction, run / NAME),
+        80,
+        subsequent_indent=" " * 11,
+        break_on_hyphens=False,
+    )
+    return [*_compared(prediction, point), *kept]
+
+
+def _kept(prediction: dict[str, Any], path: Path) -> str:
+    """Keep a prediction beside its run's result, and say so; an earlier one stays."""
+    if not path.exists():
+        keep(prediction, path)
+    try:
+        there = read_prediction(path)
+    except UserError as error:
+        return f"not kept   {error}"
+    if there == prediction:
+        return f"kept       in {path}"
+    return f"not kept   {path} has an earlier one: {_named_shortly(there)}"
 
 
 def _compared(prediction: dict[str, Any], point: Point) -> list[str]:

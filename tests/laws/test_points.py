@@ -60,7 +60,9 @@ def test_a_prediction_is_made_before_its_run_and_compared_with_it(ladder, tiny, 
     assert low < loss < high and high - low < 0.2
     assert prediction["law"]["alpha"] != round(prediction["law"]["alpha"], 4)
     assert len(prediction["runs"]) == 16 and prediction["code"]["sources"]
-    assert "is there, and a prediction is kept" in said(capsys, "runs", *asked, code=2)
+    told = said(capsys, "runs", *asked, code=2)
+    there = f"{loss:.4f} for 6,000,000 parameters on 2,000,000 tokens, made 20"
+    assert f"prediction.json is there ({there}" in told and "N^1.000" not in told
     assert Path("prediction.json").read_text() == kept
 
     large = replace(tiny, budget="99 steps")
@@ -69,6 +71,11 @@ def test_a_prediction_is_made_before_its_run_and_compared_with_it(ladder, tiny, 
     told = said(capsys, "large", "--check", "prediction.json")
     assert f"found {loss:.4f}, within the interval" in told
     assert "before the run began" in told
+    assert told.endswith("kept in large/prediction.json")
+    assert json.loads(Path("large/prediction.json").read_text()) == prediction
+    Path("later.json").write_text(json.dumps(prediction | {"loss": 9.0}))
+    told = said(capsys, "large", "--check", "later.json")
+    assert f"not kept large/prediction.json has an earlier one: {there}" in told
     assert json.loads(Path("large/prediction.json").read_text()) == prediction
     write_run(Path("worse"), large, high + 0.5, **size | {"began": "2020-01-01"})
     told = said(capsys, "worse", "--check", "prediction.json")
