@@ -20,6 +20,10 @@ _CHANGED = (
     "* Trained or scored by several versions of the code; the runs' result.json and "
     "environment.json say which."
 )
+_LACKING = (
+    "-: the parameters of that step were not scored so. `evaluate RUN --split {split}` "
+    "scores those of the best step, and with --step N others."
+)
 
 
 class Cell(NamedTuple):
@@ -162,6 +166,19 @@ def lines(
         yield from _differences(group.pairs, width)
     if any(c.changed for g in found for _, cells in g.rows for c in cells.values()):
         yield from textwrap.wrap(_CHANGED, width)
+    if _lacks(found):
+        told = _LACKING.format(split=measure[0])
+        yield from textwrap.wrap(told, width, break_on_hyphens=False)
+
+
+def _lacks(found: list[Group]) -> bool:
+    """Whether a row has no figure of a step that could be scored."""
+    rows = [pair for group in found for pair in group.rows]
+    return any(
+        not cells[at].seeds and any(run.step(at) is not None for run in row.runs)
+        for at in points(found)
+        for row, cells in rows
+    )
 
 
 def _named(name: str, room: int, width: int, rest: str) -> Iterator[str]:

@@ -79,8 +79,9 @@ def refused(capsys, *args):
 
 
 def table(capsys, *args):
-    """The lines of one table as words, without its title."""
-    return [line.split() for line in shown(capsys, *args).splitlines()[1:]]
+    """The lines of one table as words, without its title and what "-" means."""
+    said = shown(capsys, *args).partition("\n-: ")[0]
+    return [line.split() for line in said.splitlines()[1:]]
 
 
 def test_rows_have_mean_spread_and_the_published_figure(tmp_path, capsys):
@@ -183,6 +184,8 @@ def test_a_later_score_of_another_step_changes_no_column(tmp_path, capsys):
         "x:both": ["3.000", "3.300"],
         "x:ngram": ["3.300", "3.300"],
     }
+    said = " ".join(shown(capsys, tmp_path, "--measure", "test loss").split())
+    assert "not scored so. `evaluate RUN --split test` scores those of the best" in said
     path = tmp_path / "x" / "gpt" / "seed0" / "result.json"
     result = json.loads(path.read_text())
     for step, best in ((45, "-"), (40, "2.900")):
@@ -190,6 +193,7 @@ def test_a_later_score_of_another_step_changes_no_column(tmp_path, capsys):
         path.write_text(json.dumps(result))
         _, _, *rows = table(capsys, tmp_path, "--measure", "test loss")
         assert {row[0]: row[1:3] for row in rows} == found | {"x:gpt": [best, "3.300"]}
+    assert "evaluate RUN" not in shown(capsys, tmp_path, "--measure", "test loss")
 
 
 def test_where_all_runs_ended_at_their_best_there_is_one_column(tmp_path, capsys):
