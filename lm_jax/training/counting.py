@@ -18,13 +18,13 @@ from lm_jax.experiment import CountExperiment
 from lm_jax.objectives.scores import likelihood
 from lm_jax.runs.claim import claim
 from lm_jax.runs.code import changed_code
-from lm_jax.runs.confusion import draw_confusion
+from lm_jax.runs.confusion import confusion_of, draw_confusion
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.metrics import append_sample, truncate_samples
 from lm_jax.runs.model import COUNTS, NGRAM, CountedModel, keep_tokenizer, load_counted
-from lm_jax.runs.result import end_run
+from lm_jax.runs.result import end_run, own_entries, read_result
 from lm_jax.runs.scored import about, corpus_of, entries
 from lm_jax.tokenizers.trained import boundary_ids
 from lm_jax.training.checks import check_evaluations, check_numbers, check_samples
@@ -131,6 +131,7 @@ def count_run(
         claim(experiment, data, run)
         if _there(run / kind.file) and (run / "result.json").exists():
             display.message("The run has ended: there is nothing left to count.")
+            _draw_lacking(run)
             counted = load_counted(run, experiment, data.tokenizer)
             begin(kind(counted, data))
             return kind(counted, data)
@@ -146,6 +147,15 @@ def count_run(
         begin(scored)
         _conclude(experiment, scored, run, seconds, display)
     return scored
+
+
+def _draw_lacking(run: Path) -> None:
+    """Draw what a run that was killed after its result had not drawn."""
+    if confusion_of(run, "validation").exists():
+        return
+    for entry in own_entries(read_result(run)):
+        if entry["split"] == "validation":
+            draw_confusion(run, entry, "validation")
 
 
 def _there(path: Path) -> bool:

@@ -140,6 +140,12 @@ def test_scores_and_predictions_are_of_every_text_once(run, folder, capsys):
     assert set(entry["scores"]) >= {"macro_f1", "matthews", "calibration_error"}
     picture = image.imread(f"{run}/confusion_validation.png")
     assert picture.std() > 0.1
+    # Killed after its result, and before that was drawn.
+    Path(f"{run}/confusion_validation.png").unlink()
+    name = "colours.py:counted" if run == "counted" else "colours.py"
+    assert main(["train", name, "--run", run]) == 0
+    again = image.imread(f"{run}/confusion_validation.png")
+    np.testing.assert_array_equal(again, picture)
     assert main(["evaluate", run, "--predictions", "p.csv"]) == 2
     assert "written as .jsonl or .tsv" in capsys.readouterr().err
 
