@@ -45,10 +45,11 @@ def read_options(kind: type[Options], command: str, args: list[str]) -> Options:
                 f"{program} has no option --{flag.name}."
                 f"{nearest(f'--{flag.name}', names)}"
             )
-        if isinstance(values.get(name), tuple):  # what was said before would be lost
+        if name in values:  # what was said before would be lost
+            several = isinstance(values[name], tuple)
             raise UserError(
-                f"{program}: {flag_of([name])} was given twice. Give it once, with all "
-                "that it takes."
+                f"{program}: {flag_of([name])} was given twice. Give it once"
+                f"{', with all that it takes' if several else ''}."
             )
         values[name], rest = _value(flag_of([name]), options[name].hint, flag.words)
         words += rest

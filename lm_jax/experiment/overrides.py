@@ -49,7 +49,7 @@ def override(
 
     Raises:
         UserError: for an unknown name, with the nearest; for an unfit value, with
-            what would fit.
+            what would fit; for a field that is given twice.
     """
     before, (first, flags) = experiment, split(args)
     if first:
@@ -61,7 +61,7 @@ def override(
     named = [
         Flag(short.get(".".join(flag.path), flag.name), flag.words) for flag in flags
     ]
-    typed = {flag.path: shown for flag, shown in zip(named, flags, strict=True)}
+    typed = _each_once(named, flags)
     # A kind comes before the fields of its value.
     words = dict(sorted(((f.path, f.words) for f in named), key=lambda p: len(p[0])))
     changes: dict[tuple[str, ...], Any] = {}
@@ -78,6 +78,24 @@ def override(
         _refuse_whole(flag, at(experiment, path), words[path])
         changes[path] = _read(flag, hint, words[path], at(experiment, path))
     return _fresh_prompts(before, changed(experiment, changes), words)
+
+
+def _each_once(named: list[Flag], flags: list[Flag]) -> dict[tuple[str, ...], Flag]:
+    """The flags as they were typed, by the path of the field that each changes.
+
+    Raises:
+        UserError: two change one field.
+    """
+    typed: dict[tuple[str, ...], Flag] = {}
+    for flag, shown in zip(named, flags, strict=True):
+        if flag.path in typed:
+            one, other = (
+                shlex.join([f"--{each.name}", *each.words])
+                for each in (typed[flag.path], shown)
+            )
+            raise UserError(f"{one} and {other} change one field: give one of them.")
+        typed[flag.path] = shown
+    return typed
 
 
 def _fresh_prompts(

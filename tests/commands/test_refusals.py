@@ -10,6 +10,7 @@ from lm_jax.__main__ import main
 from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
 from lm_jax.training.setup import CACHE
+from lm_jax.words import split
 from tests.tiny import write_tiny
 
 CHINESE = "春眠不覺曉處處聞啼鳥夜來風雨聲花落知多少。\n" * 60
@@ -95,6 +96,10 @@ REFUSED = [
     ("generate nope --length", "--length needs a value after it: a whole number."),
     ("generate nope --temperature=hot", "--temperature takes a number, not 'hot'."),
     ("generate nope --top_k 1.5", "--top-k takes a whole number or None, not '1.5'."),
+    (
+        "evaluate nope --split test --split train",
+        "--split was given twice. Give it once.",
+    ),
     ("generate nope twice", "was given 'twice' beside what it takes"),
     ("inspect --step 3", "./launch.sh inspect RUN"),
     ("vectors nope", "There is no nope."),
@@ -130,6 +135,13 @@ def advised(said):
     return [[flag, *shlex.split(value)] for flag, value in dict(found).items()]
 
 
+def without(name, typed):
+    """What was typed, but for a flag: it is given once."""
+    _, flags = split(typed)
+    kept = [[f"--{flag.name}", *flag.words] for flag in flags]
+    return [word for words in kept if words[0] != name for word in words]
+
+
 @pytest.mark.parametrize(
     "typed",
     [
@@ -147,7 +159,8 @@ def test_what_a_message_advises_works_when_typed(typed, capsys):
     advice = [each for each in advised(said) if each != typed[:1]]
     assert advice
     for flags in advice:
-        experiment = override(load("tiny.py").experiment, [*typed, *flags], "train")
+        args = [*without(flags[0], typed), *flags]
+        experiment = override(load("tiny.py").experiment, args, "train")
         data = experiment.data.prepare(CACHE)
         data.order(experiment.seed, experiment.batch)
         experiment.evaluations["sample"].check(data.tokenizer, "sample")

@@ -121,8 +121,6 @@ def test_a_kind_without_defaults_takes_them_from_flags():
         ("--average None --patience=None", ""),
         ("--model.use_bias true", "--model.use-bias True"),
         ("--optimizer.b2 0.9 --optimizer AdamW", "--optimizer AdamW --optimizer.b2 .9"),
-        ("--seed 3 --seed 4", "--seed 4"),
-        ("--outputs", "--outputs=wandb --outputs"),
         ("--frozen embedding True .* False", "--frozen=embedding True .* False"),
         ("--evaluations.sample.prompt=--x", "--evaluations.sample.prompt=--x"),
         ("--schedule.final 1e-3", "--schedule.final=0.001"),
@@ -140,6 +138,8 @@ def test_what_an_equals_sign_says_is_what_is_there():
     changed = override(replace(RECIPE, initial=FromRun("x")), args, "train")
     assert changed.evaluations["sample"].prompt == "a=b --c"
     assert isinstance(changed.optimizer, Lion) and changed.initial is None
+    told = replace(RECIPE, outputs=("wandb",))
+    assert override(told, ["--outputs"], "t").outputs == ()
     assert override(RECIPE, ["--data.tokenizer.unknown"], "t").data.tokenizer.unknown
 
 
@@ -222,6 +222,17 @@ def test_an_unknown_name_is_answered_with_what_works(typed, advice):
         ("--data.corpus ptb", "Did you mean --data.corpus.source ptb?"),
         ("--evaluations sample", "by name: --evaluations."),
         ("--model Recurrent", "--model holds a Transformer"),
+        (
+            "--model.layers 2 --seed 1 --model.layers=4",
+            "--model.layers 2 and --model.layers 4 change one field: give one",
+        ),
+        ("--seed 3 --seed 3", "--seed 3 and --seed 3 change one field"),
+        (
+            "--fsdp 2 --execution.sharding.fsdp 4",
+            "--fsdp 2 and --execution.sharding.fsdp 4 change one field",
+        ),
+        ("--model.use_bias True --model.use-bias False", "change one field"),
+        ("--optimizer Lion --optimizer SGD", "--optimizer Lion and --optimizer SGD"),
         ("5", "'5' is no option"),
         ("-x 3", "'-x' is no option"),
         ("--rnu x", "Did you mean --run x?"),

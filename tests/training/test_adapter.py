@@ -104,5 +104,5 @@ def test_what_can_not_be_adapted_is_refused(capsys):
     said = refused("--from", "base", *LORA, *wrong)
     assert "'querry' in adapter.matrices matches no parameter" in said
     assert "adapter.rank=16: 'block_0/attention/query/kernel' is 16 x 16" in refused(
-        "--from", "base", *LORA, "--adapter.rank", "16"
+        "--from", "base", *LORA[:3], "16", *LORA[4:]
     )

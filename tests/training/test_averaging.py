@@ -18,8 +18,8 @@ from lm_jax.runs.model import load_model
 from lm_jax.runs.result import find_scores, read_result
 from tests.tiny import write_tiny
 
-LAST = ("--average", "LastCheckpoints", "--average.count", "3", "--keep", "1")
-EVERY = ("--evaluations.likelihood.every", "2 steps", "--budget", "9 steps")
+LAST = ("--average", "LastCheckpoints", "--average.count", "3")
+EVERY = ("--evaluations.likelihood.every", "2 steps")
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +28,9 @@ def in_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def train(run, *args):
-    return main(["train", "tiny.py", "--run", run, *LAST, *EVERY, *args])
+def train(run, *args, keep="1", budget="9 steps"):
+    more = ("--keep", keep, "--budget", budget)
+    return main(["train", "tiny.py", "--run", run, *LAST, *EVERY, *more, *args])
 
 
 def weights(run, step):
@@ -52,7 +53,7 @@ def validation(run):
 @pytest.mark.slow
 @pytest.mark.parametrize("scan", ["False", "True"])
 def test_what_is_used_is_the_mean_of_the_last_checkpoints(scan, capsys):
-    assert train("run", "--keep", "9", "--scan", scan, "--model.layers", "2") == 0
+    assert train("run", "--scan", scan, "--model.layers", "2", keep="9") == 0
     for last, steps in ((2, (2,)), (4, (2, 4)), (8, (4, 6, 8)), (9, (6, 8, 9))):
         three = [weights("run", step) for step in steps]
         mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *three)
@@ -95,10 +96,9 @@ def test_a_stop_between_evaluations_changes_nothing(monkeypatch):
 
 @pytest.mark.slow
 def test_a_checkpoint_that_was_taken_away_is_named(capsys):
-    assert train("run", "--budget", "6 steps", "--schedule", "Constant") == 0
+    assert train("run", "--schedule", "Constant", budget="6 steps") == 0
     shutil.move("run/checkpoints/4", "elsewhere")
-    more = ("--budget", "8 steps", "--schedule", "Constant")
-    assert train("run", *more) == 2
+    assert train("run", "--schedule", "Constant", budget="8 steps") == 2
     assert "lacks the checkpoint of step 4" in " ".join(capsys.readouterr().err.split())
 
 

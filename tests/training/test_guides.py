@@ -138,7 +138,7 @@ def test_a_teacher_is_an_argument_of_the_step_and_in_no_checkpoint():
 @pytest.mark.slow
 def test_a_teacher_that_has_changed_is_refused(capsys):
     shutil.copytree("teacher", "other")
-    args = (*TAUGHT, "--objective.teacher", "other")
+    args = ("--objective", "Distil", "--objective.teacher", "other", *CONSTANT)
     assert train("begun", *args, "--budget", "4 steps") == 0
     capsys.readouterr()
     shutil.rmtree("other")
@@ -150,20 +150,21 @@ def test_a_teacher_that_has_changed_is_refused(capsys):
 
 @pytest.mark.slow
 def test_what_can_be_no_teacher_is_refused(capsys):
-    def said(*args, **options):
-        return refused(capsys, "never", *TAUGHT, *args, **options)
+    def said(teacher, *args, **options):
+        taught = ("--objective", "Distil", "--objective.teacher", teacher, *CONSTANT)
+        return refused(capsys, "never", *taught, *args, **options)
 
-    assert "objective.teacher names none" in said("--objective.teacher", "")
-    assert "There is no teachers" in said("--objective.teacher", "teachers")
-    assert "has other tokens: " in said("--objective.teacher", "reference")
-    long = said("--data.context", "32")
+    assert "objective.teacher names none" in said("")
+    assert "There is no teachers" in said("teachers")
+    assert "has other tokens: " in said("reference")
+    long = said("teacher", "--data.context", "32")
     assert "objective.teacher: teacher: " in long and "32" in long
-    carried = said(file="tiny.py:recurrent")
+    carried = said("teacher", file="tiny.py:recurrent")
     assert "its state isn't carried from batch to batch" in carried
     Path("counted.py").write_text(COUNTED)
     assert main(["train", "counted.py", "--run", "counted"]) == 0
     capsys.readouterr()
-    assert "was fitted by counting" in said("--objective.teacher", "counted")
+    assert "was fitted by counting" in said("counted")
 
 
 COUNTED = """
@@ -181,12 +182,12 @@ experiment = CountExperiment(
 
 @pytest.mark.slow
 def test_preference_begins_at_log_2_and_learns_to_tell_pairs(capsys):
-    still = ("--model.dropout", "0.0", "--budget", "40 steps")
-    assert train("preferred", *PREFERRED, *still) == 0
+    still = ("--model.dropout", "0.0", "--budget")
+    assert train("preferred", *PREFERRED, *still, "40 steps") == 0
     found = losses("preferred")
     assert found[0] == pytest.approx(math.log(2), abs=1e-5)
     assert found[-5:].mean() < 0.5
-    apart = ("--budget", "4 steps", "--fsdp", "2", "--accumulate", "2")
+    apart = ("4 steps", "--fsdp", "2", "--accumulate", "2")
     assert train("apart", *PREFERRED, *still, *apart, devices=2) == 0
     np.testing.assert_allclose(losses("apart"), found[:4], rtol=1e-4)
     capsys.readouterr()

@@ -82,13 +82,13 @@ def test_frozen_vectors_stay(in_folder):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (["--initial.path", "none.txt"], "no vectors at none.txt"),
-        (["--model.width", "8"], "vectors of 16 numbers"),
-        (["--initial.parameter", "table"], "has no 'table'"),
+        (["none.txt"], "no vectors at none.txt"),
+        (["v.txt", "--model.width", "8"], "vectors of 16 numbers"),
+        (["v.txt", "--initial.parameter", "table"], "has no 'table'"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, said, capsys):
-    args = ["--initial", "InitialVectors", "--initial.path", "v.txt"]
+    args = ["--initial", "InitialVectors", "--initial.path"]
     assert main(["train", "tiny.py", *args, *change, "--run", "run"]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
 
@@ -113,8 +113,8 @@ def source(trained, in_folder):
     return load_model(Path("source")).params
 
 
-def begin(*args, run="next"):
-    more = ["--average", "None", "--budget", "3 steps", "--run", run]
+def begin(*args, run="next", average="None"):
+    more = ["--average", average, "--budget", "3 steps", "--run", run]
     return main(["train", "tiny.py", "--from", "source", *more, *args])
 
 
@@ -214,7 +214,7 @@ def test_rows_of_other_tokens_are_not_taken_into_a_tower():
 def test_what_is_frozen_stays_and_has_no_state(source, average):
     """Bit for bit; and clipping is as if it did not exist."""
     frozen = ["--frozen", "^embedding$|up/", "True", ".*", "False"]
-    assert begin(*frozen, "--average", average) == 0
+    assert begin(*frozen, average=average) == 0
     there, here = paths(source), paths(load_model(Path("next")).params)
     for path, array in here.items():
         same = path == "embedding" or "up/" in path
