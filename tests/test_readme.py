@@ -209,6 +209,12 @@ def test_every_command_and_folder_is_explained():
             assert f"  {path.name}/" in README
 
 
+def test_every_experiment_is_listed():
+    page = (ROOT / "docs/experiments.md").read_text(encoding="utf-8")
+    for path in (ROOT / "experiments").glob("*.py"):
+        assert f"| `{path.name}` |" in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^):]*)\)", page.read_text(encoding="utf-8"))
