@@ -1,6 +1,7 @@
 """What a model is scored on in place of its own text is all of the other text."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 
@@ -63,6 +64,11 @@ def run(tmp_path):
     return tmp_path
 
 
+NEEDS_JINJA = pytest.mark.skipif(
+    find_spec("jinja2") is None, reason="needs the extra `serve`"
+)
+
+
 @pytest.mark.parametrize(
     ("make", "other"),
     [
@@ -77,9 +83,10 @@ def run(tmp_path):
             "other.jsonl",
         ),
         (lambda c, _: AnswerSpans(c, fold=1), "asked.json"),
-        (
+        pytest.param(
             lambda c, _: Conversations(Corpus(c.source, "talk"), context=9),
             "other.jsonl",
+            marks=NEEDS_JINJA,
         ),
     ],
 )
