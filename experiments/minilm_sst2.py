@@ -5,8 +5,9 @@ Run:     ./launch.sh sweep experiments/minilm_sst2.py --grid data.limit=100 \
 Expect:  validation accuracy of 100 labels, 5 seeds: 0.570 +- 0.008 begun anew, 0.751
          +- 0.013 after the encoder (better, p < 0.0001), 0.760 +- 0.022 by LoRA
          (better, p 0.0001), which trains 0.65% of the parameters and keeps 2 MB in the
-         place of 165. Two minutes a run on one CPU core, rates not tuned
-         (experiments/results/minilm_sst2_100.md)
+         place of 165. Of 1,000 labels: 0.634, 0.843 and 0.835 by LoRA (better, p <
+         0.0001). Two minutes a run on one CPU core, rates not tuned
+         (minilm_sst2_*.md of experiments/results: 100, 1000)
 Source:  Devlin et al. 2019, 3 (fine-tuning); the encoder is all-MiniLM-L6-v2, of
          sentence-transformers (Reimers and Gurevych 2019; Wang et al. 2020)
 Data:    $LM_JAX_DATA/sst, and the encoder's Hugging Face folder where you are, called
