@@ -2,12 +2,7 @@
 
 from typing import Any
 
-from lm_jax.models import BiEncoder, EncoderDecoder
-
-# What a model reads tokens, positions and kinds of sentence with; norms that follow.
-_BELOW = "^embedding|^types/|^((source|target)/)?positions"
-_OF_STACKS = "|^(source|target)/embedding"
-_OF_TOWERS = "|^(query|passage)_tower/(embedding|types/|positions)"
+from lm_jax.errors import UserError
 
 
 def layerwise_rates(model: Any, factor: float = 0.9) -> tuple[tuple[str, float], ...]:
@@ -21,22 +16,22 @@ def layerwise_rates(model: Any, factor: float = 0.9) -> tuple[tuple[str, float],
     deeper one's.
 
     Args:
-        model: with as many ``layers``, whose parameters are named by blocks; or what
-            stands over such a body, as a classifier.
+        model: that has ``stacks`` of blocks; or what stands over such a body, as a
+            classifier.
         factor: above 0, at most 1.
+
+    Raises:
+        UserError: the model has no blocks.
     """
-    below = _BELOW
-    if isinstance(model, BiEncoder):
-        below += _OF_TOWERS
-    model = getattr(model, "body", model)
-    stacks = {"": model.layers}
-    if isinstance(model, EncoderDecoder):
-        below += _OF_STACKS
-        stacks = {"encoder_": model.encoder_config.layers, "decoder_": model.layers}
+    if not model.stacks:
+        raise UserError(
+            f"layerwise_rates: {type(model).__name__} has no blocks that rates could "
+            "fall over. A Transformer, Encoder or EncoderDecoder has."
+        )
     blocks = (
         (f"{stack}block_{i}/", factor ** (layers - i))
-        for stack, layers in stacks.items()
+        for stack, layers in model.stacks.items()
         for i in range(layers)
     )
-    lowest = factor ** (max(stacks.values()) + 1)
-    return ((below, lowest), *blocks, (".*", 1.0))
+    lowest = factor ** (max(model.stacks.values()) + 1)
+    return ((model.below, lowest), *blocks, (".*", 1.0))

@@ -33,6 +33,12 @@ class BiEncoder(OverBody):
     towers: Literal["shared", "apart"] = "shared"
     similarity: Literal["cosine", "product"] = "cosine"
 
+    @property
+    def below(self) -> str:
+        """An expression of what either tower reads tokens with."""
+        towers = "|^(query|passage)_tower/(embedding|types/|positions)"
+        return super().below + towers
+
     def setup(self):
         """Declare both towers, or the one beside the body's own parameters."""
         if self.towers == "shared":

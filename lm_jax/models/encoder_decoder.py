@@ -100,6 +100,16 @@ class EncoderDecoder(Stack):
         own = {k: v for k, v in vars(self.encoder).items() if v is not None}
         return BlockConfig.of(self, causal=False, **own)
 
+    @property
+    def stacks(self) -> dict[str, int]:
+        """Blocks of each stack, by what their names begin with."""
+        return {"encoder_": self.encoder_config.layers, "decoder_": self.layers}
+
+    @property
+    def below(self) -> str:
+        """An expression of what both stacks read tokens with."""
+        return super().below + "|^(source|target)/embedding"
+
     @nn.compact
     def features(
         self,

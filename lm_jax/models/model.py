@@ -146,6 +146,11 @@ class Model(nn.Module, kw_only=True):
         """
         return self.clone(vocab_size=vocab_size)
 
+    @property
+    def stacks(self) -> dict[str, int]:
+        """Blocks of each stack, by what their names begin with; none by itself."""
+        return {}
+
     def without_logits(self) -> Any:
         """The same model without parameters that only its logits need."""
         return self

@@ -43,6 +43,16 @@ class OverBody(Model):
         """Whether the body reads tokens one after the other."""
         return self.body.sequential
 
+    @property
+    def stacks(self) -> dict[str, int]:
+        """Blocks of the body, by what their names begin with."""
+        return self.body.stacks
+
+    @property
+    def below(self) -> str:
+        """An expression of what the body reads tokens with."""
+        return self.body.below
+
     def axis_sizes(self) -> Iterator[tuple[str, str, int]]:
         """Name those of the body."""
         for axis, field, size in self.body.axis_sizes():

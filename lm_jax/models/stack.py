@@ -85,6 +85,16 @@ class Stack(BlockFields, Part, Model):
         """Whether each token is mixed with a state that those before it left."""
         return self.mixer.constant
 
+    @property
+    def stacks(self) -> dict[str, int]:
+        """Blocks of each stack, by what their names begin with."""
+        return {"": self.layers}
+
+    @property
+    def below(self) -> str:
+        """An expression of what tokens are read with, and of norms that follow."""
+        return "^embedding|^types/|^((source|target)/)?positions"
+
     def logits(
         self, hidden: Float[Array, "batch time width"]
     ) -> Float[Array, "batch time vocab"]:

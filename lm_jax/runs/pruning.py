@@ -13,8 +13,9 @@ from pathlib import Path
 from lm_jax.errors import UserError
 from lm_jax.files import writing
 from lm_jax.runs.base import adapted_steps
-from lm_jax.runs.checkpoints import read_progress, verify
+from lm_jax.runs.checkpoints import read_progress
 from lm_jax.runs.directory import in_use, open_run
+from lm_jax.runs.sealed import verify
 
 _GONE = ".pruned-"  # what is being deleted no longer stands among the checkpoints
 

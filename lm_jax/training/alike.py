@@ -12,9 +12,10 @@ import jax.numpy as jnp
 
 from lm_jax.errors import UserError
 from lm_jax.experiment import Execution, Experiment, read, watched_as
-from lm_jax.runs.checkpoints import steps_of, verify
+from lm_jax.runs.checkpoints import steps_of
 from lm_jax.runs.claim import check_data
 from lm_jax.runs.scored import corpus_of
+from lm_jax.runs.sealed import verify
 from lm_jax.selectors import path_name
 from lm_jax.training.resolved import Setup
 from lm_jax.training.scoring import seen_before

@@ -8,11 +8,14 @@ import pytest
 from lm_jax.adapting import layerwise_rates
 from lm_jax.errors import UserError
 from lm_jax.models import (
+    LSTM,
     BiEncoder,
+    Classifier,
     EncoderDecoder,
     EncoderFields,
     Learned,
     NoPositions,
+    Recurrent,
     Transformer,
 )
 from lm_jax.models.stack import initialise, stack_blocks
@@ -98,3 +101,9 @@ def test_the_layers_of_a_scan_learn_at_one_rate():
     scanned = jax.eval_shape(stack_blocks, shapes())
     with pytest.raises(UserError, match="Leave scan out"):
         select(layerwise_rates(MODEL, 0.9), scanned, "optimizer.rates")
+
+
+@pytest.mark.parametrize("model", [Recurrent(LSTM()), Classifier(Recurrent(LSTM()))])
+def test_a_model_without_blocks_is_refused(model):
+    with pytest.raises(UserError, match="has no blocks"):
+        layerwise_rates(model)

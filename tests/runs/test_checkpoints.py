@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_jax.errors import UserError
-from lm_jax.runs.checkpoints import DIGESTS, Checkpoints, _LastAndBest, verify
+from lm_jax.runs.checkpoints import Checkpoints, _LastAndBest
+from lm_jax.runs.sealed import DIGESTS, verify
 from tests.properties import quick
 
 PARAMS = {

@@ -8,9 +8,9 @@ import pytest
 from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.runs import pruning
-from lm_jax.runs.checkpoints import DIGESTS, _digest, _files
 from lm_jax.runs.directory import open_run
 from lm_jax.runs.pruning import remove, spare
+from lm_jax.runs.sealed import DIGESTS, seal
 from tests.runs.test_listing import begin
 
 
@@ -22,8 +22,7 @@ def checkpoint(run, step, best):
     }.items():
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text(content)
-    digests = {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}
-    (folder / DIGESTS).write_text(json.dumps(digests))
+    seal(folder)
 
 
 def steps(run):
