@@ -46,11 +46,11 @@ class WordVectors(Model):
 
     def __call__(self, words: Int[Array, "*batch"]) -> Float[Array, "*batch width"]:
         """Give the vectors of words."""
-        return jnp.take(self.embedding, words, axis=0)
+        return jnp.take(self.embedding, words, axis=0, mode="clip")
 
     def outputs(self, outputs: Int[Array, "*batch"]) -> Float[Array, "*batch width"]:
         """Give the vectors of outputs."""
-        return jnp.take(self.output, outputs, axis=0)
+        return jnp.take(self.output, outputs, axis=0, mode="clip")
 
     def vectors(self) -> Float[Array, "vocab width"]:
         """Give the vectors to keep."""

@@ -6,14 +6,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from lm_jax.bounds import within
+from lm_jax.kernels.windows import seen_from, window_products, window_sums
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.sums import Sums
 from lm_jax.tokenizers.chunks import Coded
-
-_BLOCK = 32  # Words whose products with their surroundings are one small matrix.
 
 
 class _Neighbours(ObjectiveBase):
@@ -78,18 +77,17 @@ class SkipGram(_Neighbours):
         Returns:
             Nats, over the number of pairs.
         """
-        near = batch["near"]
-        vectors = _apply(model, params, batch["inputs"])
+        near, vectors = _around(model, params, batch)
         outputs, turns = _answers(model, params, batch)
-        reach = near.shape[-1] // 2
-        around = _apply(model, params, surroundings(batch["inputs"], reach))
-        products = banded_products(outputs, around, reach)
-        decisions = (
-            jax.nn.softplus(-turns[..., None] * products) * (turns != 0)[..., None]
-        )
-        nats = (decisions.sum(2) * near).sum()
+        of_each = jax.vmap(jax.vmap(window_products, (1, None), 2), 0)
+        products, turns = of_each(outputs, vectors), turns[:, None]
+        nats = (jax.nn.softplus(-turns * products) * (turns != 0)).sum(-1)
+        nats = (nats * near).sum()
         if "noise" in batch:
-            nats += (_pairs(near) * _noise_nats(model, params, batch, vectors)).sum()
+            row = slice(near.shape[1] // 2, -(near.shape[1] // 2))
+            pairs = jax.vmap(seen_from)(near).sum(1)[:, row]
+            noise = _noise_nats(model, params, batch, vectors[:, row])
+            nats += (pairs * noise).sum()
         weight = near.sum().astype(jnp.float32)
         return Sums(nats, weight, {"nats": nats}, carry)
 
@@ -116,17 +114,15 @@ class BagOfWords(_Neighbours):
         Returns:
             Nats, over the number of words.
         """
-        near = batch["near"]
-        ids = surroundings(batch["inputs"], near.shape[-1] // 2)
-        count = near.sum(-1, keepdims=True)
-        around = _apply(model, params, ids)
-        mean = banded_sums(near / jnp.maximum(count, 1), around)
+        near, vectors = _around(model, params, batch)
+        count = near.sum(1, keepdims=True)
+        mean = jax.vmap(window_sums)(near / jnp.maximum(count, 1), vectors)
         outputs, turns = _answers(model, params, batch)
         products = (outputs * mean[:, :, None]).sum(-1)
         nats = (jax.nn.softplus(-turns * products) * (turns != 0)).sum(-1)
         if "noise" in batch:
             nats += _noise_nats(model, params, batch, mean)
-        predicted = count[..., 0] > 0
+        predicted = count[:, 0] > 0
         total, weight = (nats * predicted).sum(), predicted.sum().astype(jnp.float32)
         return Sums(total, weight, {"nats": total}, carry)
 
@@ -202,6 +198,17 @@ def _apply(model: nn.Module, params: Any, *ids: Array, method: str = "__call__")
     return model.apply({"params": params}, *ids, method=method)
 
 
+def _around(model, params, batch):
+    """Give which words are near, by distance, and the vectors of all that are seen.
+
+    Beyond a row stands some word, which is near none.
+    """
+    near = jnp.swapaxes(batch["near"], 1, 2)
+    reach = near.shape[1] // 2
+    ids = jnp.pad(batch["inputs"], ((0, 0), (reach, reach)))
+    return near, _apply(model, params, ids)
+
+
 def _answers(model, params, batch):
     """Give the outputs that answer for each word, and how: 1 is yes, -1 is no."""
     if "nodes" in batch:
@@ -219,92 +226,3 @@ def _noise_nats(model, params, batch, vectors):
     nats = jax.nn.softplus(jnp.einsum("bgnw,bgmw->bgnm", grouped, noise))
     nats = jnp.einsum("bgnm,bgm->bgn", nats, batch["noise_weight"])
     return nats.reshape(vectors.shape[:2])
-
-
-def _pairs(
-    near: Bool[Array, "batch words around"],
-) -> Float[Array, "batch words"]:
-    """Count the pairs in which each word predicts."""
-    reach = near.shape[-1] // 2
-    padded = jnp.pad(near, ((0, 0), (reach, reach), (0, 0))).astype(jnp.float32)
-    words = near.shape[1]
-    shifted = (
-        padded[:, 2 * reach - k : 2 * reach - k + words, k]
-        for k in range(2 * reach + 1)
-    )
-    return sum(shifted, start=jnp.zeros(near.shape[:2]))
-
-
-def surroundings(
-    ids: Int[Array, "batch words"], reach: int
-) -> Int[Array, "batch k seen"]:
-    """Give each block of words with `reach` words before and after it.
-
-    Beyond the row stands some word. Vectors are looked up of these: to cut them out of
-    those of the row takes longer than to look up a few of them again.
-    """
-    words = ids.shape[1]
-    missing = -words % _BLOCK
-    padded = jnp.pad(ids, ((0, 0), (reach, missing + reach)))
-    begins = jnp.arange(0, words + missing, _BLOCK)
-    return padded[:, begins[:, None] + jnp.arange(_BLOCK + 2 * reach)]
-
-
-def banded_products(
-    outputs: Float[Array, "batch words depth width"],
-    around: Float[Array, "batch k seen width"],
-    reach: int,
-) -> Float[Array, "batch words depth around"]:
-    """Multiply the outputs of each word i with the vectors from i - reach to i + reach.
-
-    Blocks of words meet all vectors that any of them needs in one product of matrices,
-    and the band is cut out of it: a third of the time of as many shifted products (two
-    CPU cores, jax 0.12).
-
-    Args:
-        outputs: of the words of a row.
-        around: the vectors of their `surroundings`.
-        reach: how far they look.
-    """
-    batch, words, depth, width = outputs.shape
-    blocks = _blocks(outputs.reshape(batch, words, -1))
-    blocks = blocks.reshape(*blocks.shape[:2], _BLOCK * depth, width)
-    products = jnp.einsum("bksw,bktw->bkst", blocks, around)
-    products = products.reshape(*products.shape[:2], _BLOCK, depth, -1)
-    band = _band(jnp.swapaxes(products, 2, 3), reach)
-    return jnp.moveaxis(band, 3, 2).reshape(batch, -1, depth, 2 * reach + 1)[:, :words]
-
-
-def banded_sums(
-    weights: Float[Array, "batch words near"],
-    around: Float[Array, "batch k seen width"],
-) -> Float[Array, "batch words width"]:
-    """Add the vectors around each word, weighted; see `banded_products`."""
-    batch, words, near = weights.shape
-    matrix = _unband(_blocks(weights), near // 2)
-    sums = jnp.einsum("bkst,bktw->bksw", matrix, around)
-    return sums.reshape(batch, -1, around.shape[-1])[:, :words]
-
-
-def _blocks(rows: Float[Array, "batch words n"]) -> Float[Array, "batch k block n"]:
-    missing = -rows.shape[1] % _BLOCK
-    padded = jnp.pad(rows, ((0, 0), (0, missing), (0, 0)))
-    return padded.reshape(rows.shape[0], -1, _BLOCK, rows.shape[-1])
-
-
-def _band(
-    matrix: Float[Array, "*batch block seen"], reach: int
-) -> Float[Array, "*batch block around"]:
-    """Give entries s to s + 2 reach of row s: rows one longer come out of step."""
-    flat = matrix.reshape(*matrix.shape[:-2], -1)
-    flat = jnp.pad(flat, [(0, 0)] * (flat.ndim - 1) + [(0, _BLOCK)])
-    return flat.reshape(*matrix.shape[:-1], -1)[..., : 2 * reach + 1]
-
-
-def _unband(
-    band: Float[Array, "*batch block around"], reach: int
-) -> Float[Array, "*batch block seen"]:
-    """Put a band back where `_band` took it, zeros elsewhere."""
-    wide = jnp.pad(band, [(0, 0)] * (band.ndim - 1) + [(0, _BLOCK)])
-    flat = wide.reshape(*band.shape[:-2], -1)[..., :-_BLOCK]
-    return flat.reshape(*band.shape[:-1], -1)

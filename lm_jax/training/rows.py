@@ -16,6 +16,7 @@ from jaxtyping import Array, Int
 
 from lm_jax.training.state import TrainState
 
+FEW = 0.4  # Share of the numbers of a batch that there is room for, mostly.
 Step = Callable[[TrainState, dict[str, Array]], tuple[TrainState, dict[str, Array]]]
 
 
@@ -25,10 +26,12 @@ class Rows(NamedTuple):
     Attributes:
         ids: each once, in order; the size of the table fills the end.
         places: of each row that is named, its place in `ids`.
+        number: of rows that are named.
     """
 
     ids: Int[Array, " named"]
     places: Int[Array, " rows"]
+    number: Int[Array, ""]
 
 
 def on_rows(
@@ -40,21 +43,35 @@ def on_rows(
         make: makes the step of a model, by an optimizer that is `still`.
         model: each of its parameters has a row for each token.
         names: the fields of a batch whose numbers are those of rows. Where it may
-            name most rows, the step is over all of them.
+            name most rows, the step is over all of them. Words of a text come again,
+            so that a step with room for fewer rows is tried first.
     """
     size = model.vocab_size
 
-    def step(state: TrainState, batch: dict[str, Array]):
-        named = {name: batch[name] for name in names if name in batch}
-        most = sum(each.size for each in named.values())
+    def over(rows: Rows, most: int) -> Step:
+        """Make a step over the first rows of those that are named."""
         if 2 * most > size:
+            return make(model)
+        ids = rows.ids[:most]
+
+        def step(state: TrainState, batch: dict[str, Array]):
+            near = {name: rows.places[batch[name]] for name in names if name in batch}
+            small = jax.tree.map(lambda leaf: _taken(leaf, ids, size), state)
+            new, metrics = make(model.clone(vocab_size=most))(small, batch | near)
+            put = jax.tree.map(lambda a, b: _put(a, b, ids, size), state, new)
+            return put, metrics
+
+        return step
+
+    def step(state: TrainState, batch: dict[str, Array]):
+        named = [batch[name].ravel() for name in names if name in batch]
+        most = sum(each.size for each in named)
+        few = int(FEW * most)
+        if 2 * few > size:
             return make(model)(state, batch)
-        rows = rows_of(jnp.concatenate([each.ravel() for each in named.values()]), size)
-        near = {name: rows.places[each] for name, each in named.items()}
-        small = jax.tree.map(lambda leaf: _taken(leaf, rows.ids, size), state)
-        new, metrics = make(model.clone(vocab_size=most))(small, batch | near)
-        whole = jax.tree.map(lambda a, b: _put(a, b, rows.ids, size), state, new)
-        return whole, metrics
+        rows = rows_of(jnp.concatenate(named), size)
+        steps = over(rows, few), over(rows, most)
+        return jax.lax.cond(rows.number <= few, *steps, state, batch)
 
     return step
 
@@ -70,7 +87,8 @@ def rows_of(ids: Int[Array, " ids"], size: int) -> Rows:
     first = jnp.concatenate([jnp.ones(1, bool), ids[1:] != ids[:-1]])
     place = jnp.cumsum(first) - 1
     each = jnp.full(ids.shape, size, ids.dtype).at[place].set(ids)
-    return Rows(each, jnp.zeros(size, jnp.int32).at[ids].set(place.astype(jnp.int32)))
+    places = jnp.zeros(size, jnp.int32).at[ids].set(place.astype(jnp.int32))
+    return Rows(each, places, place[-1] + 1)
 
 
 def _is_table(leaf: Array, size: int) -> bool:

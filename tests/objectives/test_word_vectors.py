@@ -16,9 +16,6 @@ from lm_jax.objectives.word_vectors import (
     BagOfWords,
     GloVe,
     SkipGram,
-    banded_products,
-    banded_sums,
-    surroundings,
 )
 from tests.properties import quick
 
@@ -131,27 +128,6 @@ def test_padding_learns_nothing():
 
         first, second = (jax.jit(jax.grad(loss))(params, b) for b in (batch, other))
         jax.tree.map(np.testing.assert_array_equal, first, second)
-
-
-@pytest.mark.parametrize("reach", [1, 5, 40])
-@pytest.mark.parametrize("words", [3, 32, 70])
-def test_bands_equal_a_loop(words, reach):
-    rng = np.random.default_rng(0)
-    outputs = rng.normal(size=(2, words, 3, WIDTH)).astype("f4")
-    vectors = rng.normal(size=(2, words, WIDTH)).astype("f4")
-    weights = rng.normal(size=(2, words, 2 * reach + 1)).astype("f4")
-    padded = np.pad(vectors, ((0, 0), (reach, reach), (0, 0)))
-    around = np.stack([padded[:, i : i + 2 * reach + 1] for i in range(words)], 1)
-    # Beyond the row stands word 0, which is nothing here.
-    table = np.concatenate([np.zeros((1, WIDTH), "f4"), *vectors])
-    ids = jnp.arange(1, 2 * words + 1).reshape(2, words)
-    seen = jnp.array(table)[surroundings(ids, reach)]
-    found = banded_products(jnp.array(outputs), seen, reach)
-    expected = np.einsum("bidw,bikw->bidk", outputs, around)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    summed = banded_sums(jnp.array(weights), seen)
-    expected = np.einsum("bik,bikw->biw", weights, around)
-    np.testing.assert_allclose(summed, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("power", [0.75, 0.0])
