@@ -1,4 +1,4 @@
-"""Points of a grid: "model.layers=2,4" for each variant of a study."""
+"""Fields of all variants of a study: of one value, or of each point of a grid."""
 
 import itertools
 from collections import Counter
@@ -20,22 +20,58 @@ def points(axes: Sequence[str]) -> list[Point]:
     """
     found: dict[str, list[str]] = {}
     for axis in axes:
-        field, equals, values = axis.partition("=")
-        field, each = field.strip().lstrip("-"), [v.strip() for v in values.split(",")]
-        if not (field and equals and all(each)):
-            raise UserError(
-                f"--grid '{axis}': give a field and its values, as in model.layers=2,4."
-            )
+        field, values = _parted("--grid", axis, "its values, as in model.layers=2,4")
+        each = [value.strip() for value in values.split(",")]
+        if not all(each):
+            raise UserError(f"--grid '{axis}': there is nothing beside a comma.")
         if field in found:
             raise UserError(f"--grid has {field} twice: give all its values at once.")
         if len(set(each)) < len(each):
             raise UserError(f"--grid '{axis}': a value comes twice.")
-        if field == "seed":
-            raise UserError("--grid seed: how many seeds there are is said by --seeds.")
         found[field] = each
     return list(
         itertools.product(*([(f, v) for v in each] for f, each in found.items()))
     )
+
+
+def with_fields(
+    experiments: Mapping[str, Any],
+    words: Sequence[str],
+    axes: Sequence[str],
+    program: str,
+) -> dict[str, Any]:
+    """Change the same fields in all experiments: FIELD=VALUE, one value a word.
+
+    Args:
+        experiments: by name.
+        words: the fields and their values.
+        axes: words of the grid, which may have none of these fields.
+        program: what was called, for messages.
+
+    Raises:
+        UserError: a word is of another form, a field comes twice or isn't there, or a
+            value doesn't fit.
+    """
+    taken = dict.fromkeys((field for field, _ in points(axes)[0]), "--grid too")
+    flags = []
+    for word in words:
+        field, value = _parted("--set", word, "its value, as in model.layers=2")
+        if field in taken:
+            raise UserError(f"--set {field}: it is given by {taken[field]}. Give one.")
+        taken[field] = "--set twice"
+        flags.append(f"--{field}={value}")
+    return {name: override(each, flags, program) for name, each in experiments.items()}
+
+
+def _parted(option: str, word: str, example: str) -> tuple[str, str]:
+    """The field and what stands behind the sign."""
+    field, _, value = (part.strip() for part in word.partition("="))
+    field = field.lstrip("-")
+    if not (field and value):
+        raise UserError(f"{option} '{word}': give a field and {example}.")
+    if field == "seed":
+        raise UserError(f"{option} seed: how many seeds there are is said by --seeds.")
+    return field, value
 
 
 def over_grid(

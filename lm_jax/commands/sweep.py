@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from lm_jax.ablation.grid import over_grid
+from lm_jax.ablation.grid import over_grid, with_fields
 from lm_jax.ablation.match import matched
 from lm_jax.ablation.plan import Plan, Variant, make_plan
 from lm_jax.ablation.study import Study
@@ -62,6 +62,9 @@ class Options:
     """Seeds of each: 0, 1, ...; those of the file's study if not given, or 5."""
     grid: tuple[str, ...] = ()
     """Fields and their values: model.layers=2,4 schedule.peak=1e-3,3e-3"""
+    set: tuple[str, ...] = ()
+    """Fields that all variants have otherwise than in the file: budget="200 steps"
+    batch=8"""
     out: Path | None = None
     """Folder of the runs; runs/<experiment> if not given."""
     workers: int | None = None
@@ -169,7 +172,8 @@ def planned(options: Options) -> Plan:
         folder = given_path(options.out, "--out")
     program = f"{called()} train {options.file}"
     chosen = _chosen(file, options.variants, bool(options.grid))
-    experiments, against = over_grid(chosen, options.grid, program)
+    changed = with_fields(chosen, options.set, options.grid, program)
+    experiments, against = over_grid(changed, options.grid, program)
     known = {k: v for k, v in study.published.items() if k in against}
     plan = make_plan(experiments, folder, replace(study, published=known), against)
     if study.search == "halving" and options.on is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from lm_jax.ablation import PublishedEffect, Study
 from lm_jax.ablation import plan_file as plans
-from lm_jax.ablation.grid import over_grid
+from lm_jax.ablation.grid import over_grid, with_fields
 from lm_jax.ablation.plan import make_plan
 from lm_jax.ablation.plan_file import claim_plan
 from lm_jax.errors import UserError
@@ -134,6 +134,14 @@ def test_without_a_grid_all_are_compared_with_the_first(experiment):
     both = {"base": experiment, "wide": wider(experiment)}
     assert over_grid(both, [], "train") == (both, {"wide": "base"})
     assert two(experiment).compared()[0].against == "base"
+
+
+def test_fields_are_set_in_every_variant(experiment):
+    both = {"base": experiment, "wide": wider(experiment)}
+    found = with_fields(both, ["model.layers=3", "budget=2 steps"], [], "train")
+    assert {(e.model.layers, e.budget) for e in found.values()} == {(3, "2 steps")}
+    assert found["wide"].model.width == both["wide"].model.width
+    assert with_fields(both, [], [], "train") == both
 
 
 def test_values_become_names_of_folders(experiment):
