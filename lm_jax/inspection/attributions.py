@@ -141,7 +141,7 @@ def _told(model: NeuralModel | CountedModel) -> NeuralModel:
     """The network that tells something of a text.
 
     Raises:
-        UserError: it tells nothing, or isn't moved by vectors.
+        UserError: it tells nothing of a whole text, or isn't moved by vectors.
     """
     if isinstance(model, CountedModel):
         raise UserError(
@@ -151,6 +151,13 @@ def _told(model: NeuralModel | CountedModel) -> NeuralModel:
         )
     if not model.experiment.objective.tells:
         raise UserError("This model tells no class and no number of a text.")
+    if lacking(model.model, {"class_logits": ()}):
+        objective = type(model.experiment.objective).__name__
+        raise UserError(
+            f"This model was trained by {objective}: what it tells is of parts of a "
+            "text. `inspect` explains what is told of a whole one; `evaluate` scores "
+            "this model."
+        )
     if "embedding" not in model.params:
         raise UserError(
             f"{type(model.model).__name__} has no parameter `embedding`, which words "

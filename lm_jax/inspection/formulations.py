@@ -83,7 +83,7 @@ def _kind(model: NeuralModel | CountedModel) -> Literal["causal", "both sides"]:
     objective: Any = getattr(model.experiment, "objective", None)
     if objective is not None and "masked_positions" in objective.reads:
         return "both sides"
-    what = "by counting classes" if objective is None else f"by {objective}"
+    what = "by counting" if objective is None else f"by {objective}"
     raise UserError(
         f"This model was fitted {what}: it predicts no tokens of a text. Models of the "
         "next token and of masked tokens do."

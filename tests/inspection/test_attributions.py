@@ -26,8 +26,10 @@ from lm_jax.models import (
     Encoder,
     GatedConv,
     Mean,
+    Tagger,
     Transformer,
 )
+from lm_jax.objectives import AnswerQuestions, FindSpan, LabelTokens
 from lm_jax.tokenizers import Pretrained
 from tests.exchange.made import write_bert_tokenizer
 from tests.inspection.made import SMALL, classifier, decoder
@@ -146,6 +148,12 @@ def test_what_cannot_be_explained_is_refused():
         explain(decoder(), [TEXT])
     with pytest.raises(UserError, match="has no token"):
         explain(model, [""])
+    for objective in (LabelTokens(), FindSpan(), AnswerQuestions()):
+        of_parts = replace(model.experiment, objective=objective)
+        parts = replace(model, model=Tagger(BagOfVectors(8)), experiment=of_parts)
+        said = f"trained by {type(objective).__name__}: what it tells is of parts"
+        with pytest.raises(UserError, match=said):
+            explain(parts, [TEXT])
 
 
 def test_captum_finds_the_same():
