@@ -52,6 +52,8 @@ def import_checkpoint(path: Path | str, run: Path | str, corpus: str = "") -> Im
     """
     path, run = given_path(path, "The folder"), given_path(run, "--run")
     check_new(run, "--run")
+    if (path / "experiment.json").exists():
+        raise UserError(f"{near(path)} is a run already: use it as it is.")
     tokenizer = read_pretrained(path)
     checkpoint = read_checkpoint(path)
     if checkpoint.lacks:

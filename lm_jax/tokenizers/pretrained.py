@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from lm_jax.errors import UserError
-from lm_jax.files import given_path, near
+from lm_jax.files import given_path, near, neighbour
 from lm_jax.tokenizers.trained import Around, Ids, visible
 from lm_jax.tokenizers.utf8 import utf8
 
@@ -64,7 +64,17 @@ def read_pretrained(folder: Path) -> "PieceTokenizer":
     Raises:
         UserError: it is missing, or of a kind that `tokenizers` doesn't know.
     """
+    if not folder.is_dir():
+        raise UserError(
+            f"There is no folder {near(folder)}.{neighbour(folder)} A checkpoint of "
+            "Hugging Face is fetched by `hf download ID --local-dir FOLDER`."
+        )
     path = folder / FILE
+    if (folder / "experiment.json").exists():
+        raise UserError(
+            f"{near(folder)} is a run, and no folder of Hugging Face: Kept(run) is "
+            "the tokenizer that a run has."
+        )
     if not path.exists() and (folder / "source.spm").exists():
         raise UserError(
             f"{near(folder)} has no {FILE}: its tokenizer is Marian's, of two "

@@ -103,6 +103,16 @@ def test_training_does_not_go_on_with_it(folder, capsys):
     assert Path("runs/llama/environment.json").read_bytes() == before
 
 
+def test_what_is_a_run_already_or_nowhere_is_not_imported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/experiment.json").write_text("{}")
+    with pytest.raises(UserError, match="made is a run already: use it as it is"):
+        import_checkpoint("made", "run")
+    with pytest.raises(UserError, match="no folder mede. Did you mean 'made'"):
+        import_checkpoint("mede", "run")
+
+
 def test_a_vocabulary_without_vectors_is_refused(folder):
     write_model(folder, MODELS["llama"].clone(vocab_size=290))
     with pytest.raises(UserError, match="300 tokens, and config.json says vocab_size"):

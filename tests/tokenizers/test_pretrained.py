@@ -119,6 +119,13 @@ def test_its_own_mask_hides_words(bert, folder, tmp_path):
 
 
 def test_a_file_that_can_not_be_read_is_named(folder, tmp_path):
+    said = "There is no folder .*gpt2. A checkpoint .* is fetched by `hf download"
+    with pytest.raises(UserError, match=said):
+        Pretrained(str(tmp_path / "gpt2")).train(())
+    (run := tmp_path / "run").mkdir()
+    (run / "experiment.json").write_text("{}")
+    with pytest.raises(UserError, match="run is a run, and no folder of Hugging Face"):
+        Pretrained(str(run)).train(())
     with pytest.raises(UserError, match="no tokenizer.json. AutoTokenizer"):
         Pretrained(str(tmp_path)).train(())
     (tmp_path / "vocab.txt").write_text("the")
