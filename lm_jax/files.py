@@ -77,6 +77,8 @@ def given_path(given: str | Path, what: str) -> Path:
 def neighbour(path: Path) -> str:
     """Say which path is named most like one that isn't there; "" where none is."""
     here = Path()
+    if path.exists():
+        return ""
     for part in path.parts:
         if not (here / part).exists():
             try:

@@ -16,7 +16,7 @@ from lm_jax.bounds import check, within
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, load
-from lm_jax.experiment.loading import load_file
+from lm_jax.experiment.loading import load_file, parted
 from lm_jax.files import given_path, write_json
 from lm_jax.platform import from_extra
 from lm_jax.runs.display import Display
@@ -56,7 +56,7 @@ def main(args: list[str]) -> None:
     """
     options = read_options(Options, "bench speedrun", args)
     check(options, "bench speedrun")
-    file, out = options.file.partition(":")[0], given_path(options.out, "--out")
+    file, out = parted(options.file)[0], given_path(options.out, "--out")
     study = load_file(file).study
     if getattr(study, "target", None) is None:
         raise UserError(f"{options.file} says no target: study = Study(target=1.9).")

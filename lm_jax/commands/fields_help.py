@@ -5,13 +5,14 @@ import textwrap
 from lm_jax.commands.help import COLUMNS, tyro_help
 from lm_jax.experiment import Named, flatten
 from lm_jax.experiment.choices import kind_fields, short_names
+from lm_jax.experiment.loading import parted
 from lm_jax.platform import called
 from lm_jax.words import flag_of
 
 
 def fields_help(named: Named, address: str, command: str) -> str:
     """All fields of an experiment, its variants, and what else can be typed."""
-    experiment, file = named.experiment, address.partition(":")[0]
+    experiment, file = named.experiment, parted(address)[0]
     place = f"runs/{named.name}/{named.variant}/seed{experiment.seed}"
     lines = [f"usage: {called()} {command} {file}[:VARIANT]"]
     if command == "train":

@@ -70,7 +70,7 @@ def load(address: str) -> Named:
     Raises:
         UserError: when the file, the experiment or the variant isn't there.
     """
-    name, _, variant = address.partition(":")
+    name, variant = parted(address)
     file = load_file(name)
     variants = tuple(each for each in file.experiments if each != BASE)
     if (variant or BASE) in file.experiments:
@@ -82,6 +82,15 @@ def load(address: str) -> Named:
         if variants
         else f"{file.path} has no variants."
     )
+
+
+def parted(address: str) -> tuple[str, str]:
+    """Part "FILE.py:VARIANT"; a folder's name may have a colon too."""
+    name, end, variant = address.partition(".py:")
+    if end or name.endswith(".py"):
+        return name + end.rstrip(":"), variant
+    name, _, variant = address.partition(":")
+    return name, variant
 
 
 def load_file(name: str) -> File:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from lm_jax.commands.fields_help import fields_help
 from lm_jax.errors import UserError
 from lm_jax.experiment import load
 from tests.experiment import FILES, ROOT
@@ -56,6 +57,39 @@ def test_files_of_the_directory_asked_for_are_listed(tmp_path, monkeypatch):
     assert "_own" not in str(said.value)
     with pytest.raises(UserError, match="Did you mean 'mine/study.py'"):
         load("mien/study.py")
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "variant"),
+    [
+        ("at 12:30/own.py", "own", "base"),
+        ("at 12:30/own.py:rotary", "own", "rotary"),
+        ("own.py:", "own", "base"),
+    ],
+)
+def test_a_folder_may_have_a_colon_in_its_name(
+    address, name, variant, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "at 12:30").mkdir()
+    source = (ROOT / "experiments/gpt_shakespeare.py").read_bytes()
+    for folder in (tmp_path, tmp_path / "at 12:30"):
+        (folder / "own.py").write_bytes(source)
+    found = load(address)
+    assert (found.name, found.variant) == (name, variant)
+    assert fields_help(found, address, "show").count(address.partition(".py")[0])
+    with pytest.raises(UserError, match="no experiment file 'at 12'"):
+        load("at 12:30")
+
+
+def test_a_folder_in_the_place_of_a_file_is_not_its_own_neighbour(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UserError, match="no experiment file 'mine'") as said:
+        load("mine")
+    assert "Did you mean 'mine'?" not in str(said.value)
 
 
 def test_a_run_in_the_place_of_a_file_says_how_to_go_on(tmp_path, monkeypatch):
