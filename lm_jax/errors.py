@@ -24,8 +24,12 @@ class Lost(Exception):
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Say which of the choices the user may have meant, and list them all."""
+    """Say which of the choices the user may have meant, and list them all.
+
+    Capitals and small letters are alike.
+    """
     choices = sorted(choices)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    guess = f" Did you mean '{close[0]}'?" if close else ""
+    plain = {choice.lower(): choice for choice in reversed(choices)}
+    close = difflib.get_close_matches(name.lower(), plain, n=1, cutoff=0.5)
+    guess = f" Did you mean '{plain[close[0]]}'?" if close else ""
     return f"{guess} There is: {', '.join(choices)}."

@@ -212,6 +212,7 @@ def test_an_unknown_name_is_answered_with_what_works(typed, advice):
         ("--optimizer", "the name of a kind after it: SGD"),
         ("--optimizer Lion x", "'x' stands after it"),
         ("--optimizer Lyon", "Did you mean 'Lion'?"),
+        ("--optimizer LION", "Did you mean 'Lion'?"),
         ("--optimizer=None", "'None' is none of them"),
         (
             "--optimizer.momentum 0.9",
