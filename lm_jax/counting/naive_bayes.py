@@ -73,6 +73,9 @@ class NaiveBayes:
             f"{how}: {grams.total:,} n-grams of up to {self.order} tokens in "
             f"{len(texts):,} texts of {len(names)} classes."
         )
+        unseen = [n for k, n in enumerate(names) if not (labels == k).any()]
+        if unseen:
+            statement += f" Of {', '.join(unseen)} there is none."
         logistic = self.weights == "logistic"
         return FittedClasses(
             grams, weights, bias, names, self.binary, logistic, statement
@@ -117,7 +120,8 @@ def bayes(
     for k in range(classes):
         total = counts[labels == k].sum(axis=0) + alpha
         weights[:, k] = np.log(total) - np.log(total.sum())
-        bias[k] = np.log((labels == k).mean())
+        with np.errstate(divide="ignore"):  # a class without a text has no chance
+            bias[k] = np.log((labels == k).mean())
     return weights, bias
 
 

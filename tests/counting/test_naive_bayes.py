@@ -55,6 +55,17 @@ def texts_of(count=60):
     return texts, labels
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_class_without_a_text_is_never_told_and_is_named():
+    texts, labels = texts_of()
+    names = ("one", "rare", "two", "three")
+    labels = np.array([0, 2, 3])[labels]
+    found = NaiveBayes().fit(texts, labels, names, VOCAB)
+    assert found.statement.endswith("of 4 classes. Of rare there is none.")
+    told = np.exp(found.log_probabilities(texts))
+    assert (told[:, 1] == 0).all() and np.allclose(told.sum(1), 1)
+
+
 @pytest.mark.parametrize("binary", [True, False])
 def test_naive_bayes_is_its_definition(binary):
     texts, labels = texts_of()
