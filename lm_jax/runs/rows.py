@@ -313,9 +313,12 @@ def as_measure(text: str, there: list[Measure]) -> Measure:
     measure = split, score.replace(" ", "_")
     if measure not in there:
         names = [" ".join(each) for each in there]
+        # Without a split it is no wish to look at the test.
+        known = split in {each for each, _ in there}
+        wanted = measure if known else ("validation", "_".join(text.split()))
         raise UserError(
             f"No run here was scored by '{text}': a measure is a split and a score."
-            f"{nearest(' '.join(measure), names)} `evaluate RUN --split test` scores "
+            f"{nearest(' '.join(wanted), names)} `evaluate RUN --split test` scores "
             "another split."
         )
     return measure

@@ -16,7 +16,7 @@ from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.runs.figures import decimals, duration, figure, short, size
 from lm_jax.runs.pairs import differences
-from lm_jax.runs.rows import larger_is_better, results_below, rows_of
+from lm_jax.runs.rows import as_measure, larger_is_better, results_below, rows_of
 from lm_jax.runs.table import lines
 
 POLICY = "windows of 8"
@@ -595,3 +595,17 @@ def test_numbers_are_short():
     assert [size(n) for n in (12, 1500, 3.21e9)] == ["12 B", "1.50 kB", "3.21 GB"]
     both = itertools.pairwise(duration(10**k) for k in range(9))
     assert all(a != b for a, b in both)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("loss", "Did you mean 'validation loss'"),
+        ("bits per byte", "Did you mean 'validation bits_per_byte'"),
+        ("test los", "Did you mean 'test loss'"),
+    ],
+)
+def test_a_measure_without_a_split_is_of_the_validation(text, words):
+    splits, scores = ("test", "validation"), ("bits_per_byte", "loss")
+    with pytest.raises(UserError, match=words):
+        as_measure(text, [(split, score) for split in splits for score in scores])
