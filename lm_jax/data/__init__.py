@@ -27,6 +27,7 @@ from lm_jax.data.pairs import SentencePairs
 from lm_jax.data.passages import Passages
 from lm_jax.data.prepared import Prepared, Searchable
 from lm_jax.data.rated import Rated
+from lm_jax.data.rated_pairs import RatedPairs
 from lm_jax.data.share import WHOLE, Share
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.stories import Stories
@@ -67,6 +68,7 @@ __all__ = [
     "Passages",
     "Prepared",
     "Rated",
+    "RatedPairs",
     "Searchable",
     "SentencePairs",
     "Shape",

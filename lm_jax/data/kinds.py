@@ -17,6 +17,7 @@ from lm_jax.data.pairs import SentencePairs
 from lm_jax.data.passages import Passages
 from lm_jax.data.prepared import Prepared
 from lm_jax.data.rated import Rated
+from lm_jax.data.rated_pairs import RatedPairs
 from lm_jax.data.spans import SpanCorruption
 from lm_jax.data.stories import Stories
 from lm_jax.data.streams import TokenStream
@@ -36,6 +37,7 @@ Data = (
     | Cooccurrences
     | Labelled
     | Rated
+    | RatedPairs
     | Answers
     | AnswerPairs
     | Conversations

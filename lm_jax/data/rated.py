@@ -99,17 +99,19 @@ class Rated:
             tokenizer=tokenizer,
             splits=made.splits,
             statement="\n".join([made.statement, *about]),
-            digest=self._with_value(made.digest),
-            text=self._with_value(made.text),
+            digest=named_by_values(made.digest, self.value, self.limit),
+            text=named_by_values(made.text, self.value, self.limit),
             context=self.lengths[-1],
             fields=text_fields(Field("value", (), "float32", "the number of the text")),
             buckets=replace(buckets("train"), redraw=redraw),
             windows=windows,
         )
 
-    def _with_value(self, digest: str) -> str:
-        limit = "" if self.limit is None else f"\n{self.limit} rows"
-        return sha256(f"{self.value}{limit}\n{digest}".encode()).hexdigest()[:20]
+
+def named_by_values(digest: str, column: str, limit: int | None) -> str:
+    """Give the digest of texts with their numbers, and of the rows that are drawn."""
+    rows = "" if limit is None else f"\n{limit} rows"
+    return sha256(f"{column}{rows}\n{digest}".encode()).hexdigest()[:20]
 
 
 def read_values(text: Text) -> dict[str, Float32[np.ndarray, " texts"]]:

@@ -52,4 +52,7 @@ class Correlation:
             yield _NO_NUMBERS
 
 
-_NO_NUMBERS = "Correlation is of numbers: train by Regress() on Rated texts."
+_NO_NUMBERS = (
+    "Correlation is of numbers: train by Regress() on Rated texts, or by "
+    "CosineSimilarity() on RatedPairs."
+)

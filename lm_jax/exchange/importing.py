@@ -5,21 +5,34 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lm_jax.data import MaskedStream, Passages, SpanCorruption, TokenStream
+from lm_jax.data import (
+    MaskedStream,
+    Passages,
+    RatedPairs,
+    SpanCorruption,
+    TokenStream,
+)
 from lm_jax.errors import UserError
-from lm_jax.evaluation import Likelihood, Ranking
+from lm_jax.evaluation import Correlation, Likelihood, Ranking
 from lm_jax.exchange.reading import Checkpoint, read_checkpoint
 from lm_jax.exchange.sentences import MODULES, bi_encoder, longest, prompts
 from lm_jax.experiment import Experiment, save
 from lm_jax.files import atomic_write, check_new, given_path, near, whole_folder
 from lm_jax.models import BiEncoder, Encoder, EncoderDecoder, Transformer
-from lm_jax.objectives import InfoNCE, MaskedTokens, NextToken, Seq2Seq
+from lm_jax.objectives import (
+    CosineSimilarity,
+    InfoNCE,
+    MaskedTokens,
+    NextToken,
+    Seq2Seq,
+)
 from lm_jax.optimizers import AdamW
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.model import keep_model
 from lm_jax.schedules import Constant
 from lm_jax.text import Collection, Corpus
+from lm_jax.text.known import KNOWN
 from lm_jax.tokenizers import Kept, Trained
 from lm_jax.tokenizers.pretrained import read_pretrained
 
@@ -43,8 +56,8 @@ def import_checkpoint(path: Path | str, run: Path | str, corpus: str = "") -> Im
         path: the folder: config.json, safetensors and tokenizer.json.
         run: a new directory.
         corpus: the text that `evaluate` scores it on unless told otherwise; "" is
-            Tiny Shakespeare, or of a model of sentences the collection SciFact.
-            Nothing is read of it now.
+            Tiny Shakespeare, or of a model of sentences the collection SciFact;
+            "stsb" has pairs with ratings. Nothing is read of it now.
 
     Raises:
         UserError: something of it can't be read or has no place in our models; it is
@@ -64,7 +77,7 @@ def import_checkpoint(path: Path | str, run: Path | str, corpus: str = "") -> Im
             f"{near(path)}: tokenizer.json has {tokenizer.vocab_size:,} tokens, and "
             f"config.json says vocab_size={model.vocab_size:,}: some have no vector."
         )
-    found = _ranker if isinstance(model, BiEncoder) else _experiment
+    found = _sentences if isinstance(model, BiEncoder) else _experiment
     experiment = found(model, min(context, _WINDOW), run, corpus)
     with whole_folder(run) as folder:
         for name, content in save(experiment).items():
@@ -99,24 +112,36 @@ def _experiment(model: Any, context: int, run: Path, corpus: str) -> Experiment:
     )
 
 
-def _ranker(model: BiEncoder, context: int, run: Path, corpus: str) -> Experiment:
-    """What a model of sentences is an experiment of: documents found by queries."""
-    lengths = tuple(length for length in (64, 128, 256) if length < context)
-    return Experiment(
-        data=Passages(
+def _sentences(model: BiEncoder, context: int, run: Path, corpus: str) -> Experiment:
+    """What a model of sentences is an experiment of: what its vectors are good for.
+
+    Documents are found by queries; or pairs are told how alike they are, where the
+    corpus has ratings of pairs.
+    """
+    known = KNOWN.get(corpus)
+    rated = known is not None and known.form == "rated pairs"
+    lengths = (*(n for n in (16, 32, 64, 128, 256) if n < context), context)
+    data: RatedPairs | Passages
+    if rated:
+        data = RatedPairs(Corpus(corpus), Kept(str(run)), lengths=lengths)
+    else:
+        data = Passages(
             Collection(corpus or "scifact"),
             Kept(str(run)),
             query_length=min(64, context),
-            lengths=(*lengths, context),
-        ),
+            lengths=tuple(n for n in lengths if n >= min(64, context)),
+        )
+    name = "correlation" if rated else "ranking"
+    return Experiment(
+        data=data,
         model=model,
-        objective=InfoNCE(),
+        objective=CosineSimilarity() if rated else InfoNCE(),
         optimizer=AdamW(),
         schedule=Constant(2e-5),
         batch=32,
         budget="1 epoch",
-        evaluations={"ranking": Ranking()},
-        watch="ranking",
+        evaluations={name: Correlation() if rated else Ranking()},
+        watch=name,
     )
 
 

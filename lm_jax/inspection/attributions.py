@@ -151,6 +151,11 @@ def _told(model: NeuralModel | CountedModel) -> NeuralModel:
         )
     if not model.experiment.objective.tells:
         raise UserError("This model tells no class and no number of a text.")
+    if model.embeds:
+        raise UserError(
+            "This model compares the vectors of two texts, which `inspect` doesn't "
+            "explain: `evaluate --predictions FILE` writes the cosine of each pair."
+        )
     if lacking(model.model, {"class_logits": ()}):
         objective = type(model.experiment.objective).__name__
         raise UserError(

@@ -3,6 +3,7 @@
 from lm_jax.objectives.answer_questions import AnswerQuestions
 from lm_jax.objectives.base import ObjectiveBase
 from lm_jax.objectives.classify import Classify
+from lm_jax.objectives.cosine_similarity import CosineSimilarity
 from lm_jax.objectives.distil import Distil
 from lm_jax.objectives.find_span import FindSpan
 from lm_jax.objectives.guide import Guide
@@ -33,12 +34,14 @@ Objective = (
     | Distil
     | Preference
     | InfoNCE
+    | CosineSimilarity
 )
 
 __all__ = [
     "AnswerQuestions",
     "BagOfWords",
     "Classify",
+    "CosineSimilarity",
     "Distil",
     "FindSpan",
     "GloVe",

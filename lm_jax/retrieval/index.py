@@ -19,13 +19,15 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lm_jax.counting import BM25, load_bm25
+from lm_jax.data import Passages
 from lm_jax.errors import UserError
 from lm_jax.experiment.names import to_json
 from lm_jax.files import check_new, whole_folder, write_json
-from lm_jax.retrieval.embedding import embed
+from lm_jax.retrieval.embedding import embed, longest
 from lm_jax.retrieval.nearest import Found, nearest_rows
 from lm_jax.retrieval.terms import best_by_terms, terms_of
 from lm_jax.runs.model import CountedModel, NeuralModel
+from lm_jax.text import Collection
 from lm_jax.text.collection import Passage
 from lm_jax.tokenizers import Trained, load_tokenizer, save_tokenizer
 from lm_jax.tokenizers.saved import digest as tokenizer_digest
@@ -45,8 +47,7 @@ def run_digest(model: Model) -> str:
     if isinstance(model, CountedModel):
         found.update(json.dumps(to_json(model.experiment.model)).encode())
         return found.hexdigest()[:20]
-    data = model.experiment.data
-    lengths = [data.query_length, data.lengths[-1], data.corpus.titles]
+    lengths = [longest(model, "query"), longest(model, "passage"), _titles(model)]
     found.update(json.dumps([to_json(model.model), lengths]).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
         array = np.asarray(leaf)
@@ -61,13 +62,17 @@ def check_ranks(model: Model, run: Path) -> None:
     Raises:
         UserError: saying which do.
     """
-    objective = getattr(model.experiment, "objective", None)
     counted = isinstance(model.experiment.model, BM25)
-    if not (counted or (objective is not None and objective.ranks)):
+    if not (counted or (isinstance(model, NeuralModel) and model.embeds)):
         raise UserError(
-            f"{run} finds no documents: an index is of a BiEncoder trained by "
-            "InfoNCE(), or of BM25()."
+            f"{run} finds no documents: an index is of a BiEncoder, or of BM25()."
         )
+
+
+def _titles(model: Model) -> bool:
+    """Whether a document's title is read before its text."""
+    data = model.experiment.data
+    return (data.corpus if isinstance(data, Passages) else Collection()).titles
 
 
 def build_index(
@@ -128,7 +133,7 @@ def _write_documents(folder: Path, documents: Iterable[Passage]) -> dict[str, An
 def _write_terms(
     folder: Path, model: CountedModel, documents: Callable[[], Iterable[Passage]]
 ) -> dict[str, Any]:
-    data, titles = model.experiment.data, model.experiment.data.corpus.titles
+    data, titles = model.experiment.data, _titles(model)
     texts = (passage.whole(titles) for passage in documents())
     tokenizer = data.tokenizer.train(texts, end=True)
     ids = [
@@ -149,7 +154,7 @@ def _write_vectors(
     dtype: Dtype,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    titles, width = model.experiment.data.corpus.titles, 0
+    titles, width = _titles(model), 0
     left: Iterator[Passage] = iter(documents())
     with (folder / _VECTORS).open("wb") as file:
         done = 0

@@ -77,6 +77,11 @@ class NeuralModel(Texts):
         return self.experiment.objective.generates
 
     @property
+    def embeds(self) -> bool:
+        """Whether it gives vectors of whole texts, as a `BiEncoder` does."""
+        return not lacking(self.model, {"query_vectors": (), "passage_vectors": ()})
+
+    @property
     def from_sources(self) -> bool:
         """Whether it writes a text from another one, and doesn't go on with it."""
         return self.writes and "source" in self.model.reads
@@ -140,7 +145,7 @@ class NeuralModel(Texts):
                 f"{type(self.model).__name__} reads no text by itself: it has no "
                 "features of one."
             )
-        if self.experiment.objective.ranks:
+        if self.embeds:
             raise UserError(
                 "This model gives vectors of whole texts: embed(model, texts) of "
                 "lm_jax.retrieval has them as `index` does."

@@ -11,7 +11,14 @@ import jax
 import numpy as np
 import pytest
 
-from lm_jax.data import Answers, AnswerSpans, Conversations, Rated, TextPairs
+from lm_jax.data import (
+    Answers,
+    AnswerSpans,
+    Conversations,
+    Rated,
+    RatedPairs,
+    TextPairs,
+)
 from lm_jax.experiment import Experiment
 from lm_jax.experiment.loading import load_file
 from lm_jax.models.stack import initialise
@@ -79,8 +86,10 @@ def set_up_on(text, experiment):
     if isinstance(data, Conversations):
         pytest.importorskip("jinja2")
         data = replace(data, corpus=replace(data.corpus, column="said"))
-    if isinstance(data, Rated):
+    if isinstance(data, Rated | RatedPairs):
         data = replace(data, pair="other")
+    if isinstance(data, RatedPairs):
+        data = replace(data, scale=(0.0, 20.0))
     model, watch = experiment.model, experiment.watch
     if hasattr(model, "layers"):
         model = model.clone(layers=1)

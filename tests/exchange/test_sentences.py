@@ -1,17 +1,20 @@
 """Bodies without heads: models of sentences, and bodies of what is trained here."""
 
 import json
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from scipy.stats import pearsonr, spearmanr
 
 from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.exchange import body_of, import_checkpoint
 from lm_jax.files import write_json
 from lm_jax.models import Classifier, First, Last, Max, Mean
+from lm_jax.retrieval import embed
 from lm_jax.runs.model import load_model
 from tests.exchange.made import MODELS, write_bert_tokenizer, write_model
 from tests.retrieval import write_collection
@@ -60,6 +63,44 @@ def test_a_folder_of_sentence_transformers_finds_documents(folder, capsys):
     found = loaded.model.apply({"params": loaded.params}, tokens)
     np.testing.assert_allclose(found[0], mean / np.linalg.norm(mean), rtol=1e-5)
     assert main(["index", "runs/bert", "c", "--out", "found"]) == 0
+    assert main(["search", "found", "the cat"]) == 0
+
+
+def test_a_folder_of_sentence_transformers_is_scored_on_rated_pairs(
+    folder, tmp_path, monkeypatch, capsys
+):
+    """By the cosines of the vectors that `embed` gives each text alone."""
+    (tmp_path / "data/stsb").mkdir(parents=True)
+    words = ["the", "cat", "sees", "a", "mouse", "and", "dog"]
+    pairs = [
+        (" ".join(words[: 1 + k % 6]), " ".join(words[k % 5 :]), k % 6)
+        for k in range(12)
+    ]
+    text = "".join(f"{one},{two},{rating}\n" for one, two, rating in pairs)
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"data/stsb/stsb-en-{split}.csv").write_text(text)
+    monkeypatch.setenv("LM_JAX_DATA", str(tmp_path / "data"))
+    assert main(["import", "bert", "--run", "run", "--corpus", "stsb"]) == 0
+    asked = ["evaluate", "run", "--split", "test", "--predictions", "p.jsonl"]
+    assert main([*asked, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out.splitlines()[-1])["scores"]
+    model = load_model("run")
+    one, two = (embed(model, [pair[k] for pair in pairs]) for k in (0, 1))
+    cosines, ratings = (one * two).sum(1), [pair[2] for pair in pairs]
+    rows = [json.loads(line) for line in Path("p.jsonl").read_text().splitlines()]
+    np.testing.assert_allclose([r["predicted"] for r in rows], cosines, atol=1e-6)
+    np.testing.assert_allclose([r["value"] for r in rows], np.array(ratings) / 5)
+    assert scores["spearman"] == pytest.approx(
+        spearmanr(ratings, cosines).statistic, rel=1e-4
+    )
+    assert scores["pearson"] == pytest.approx(
+        pearsonr(ratings, cosines).statistic, rel=1e-4
+    )
+    assert main(["inspect", "run", "--text", "the cat"]) == 2
+    assert "compares the vectors of two texts" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert main(["index", "run", "c", "--out", "found"]) == 0
     assert main(["search", "found", "the cat"]) == 0
 
 

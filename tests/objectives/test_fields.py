@@ -34,6 +34,7 @@ from lm_jax.objectives import (
     AnswerQuestions,
     BagOfWords,
     Classify,
+    CosineSimilarity,
     Distil,
     FindSpan,
     GloVe,
@@ -105,6 +106,14 @@ TOLD = {
 }
 RATED = {k: v for k, v in TOLD.items() if k != "label"}
 RATED["value"] = np.asarray([0.5, -2.0], np.float32)
+RATED_PAIRS = {
+    "first_inputs": ids(),
+    "first_segments": seen(4, 6).astype(np.int32),
+    "second_inputs": ids(),
+    "second_segments": seen(5, 3).astype(np.int32),
+    "value": np.asarray([0.5, 0.2], np.float32),
+    "mask": np.asarray([1.0, 0.0], np.float32),
+}
 ASKED = {
     "inputs": ids(),
     "segments": np.asarray([[1, 1, 2, 2, 2, 0], [1, 2, 2, 2, 2, 2]]),
@@ -197,6 +206,9 @@ CASES = {
     ),
     "find a passage": Case(
         InfoNCE(), BiEncoder(BagOfVectors(4, vocab_size=VOCAB)), FOUND
+    ),
+    "compare two texts": Case(
+        CosineSimilarity(), BiEncoder(BagOfVectors(4, vocab_size=VOCAB)), RATED_PAIRS
     ),
     "glove": Case(GloVe(), GlobalVectors(4, vocab_size=VOCAB), PAIRS),
 }
@@ -311,7 +323,11 @@ def test_what_the_mask_hides_counts_in_no_sum(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["classify", "classify a pooled text", "regress", "find a span"]
+    "name",
+    [
+        *("classify", "classify a pooled text", "regress", "compare two texts"),
+        "find a span",
+    ],
 )
 def test_a_text_that_the_mask_hides_counts_in_no_sum(name):
     whole, told = sums_of(name), CASES[name].objective.tells
@@ -322,12 +338,14 @@ def test_a_text_that_the_mask_hides_counts_in_no_sum(name):
     assert whole["weight"] == 1
 
 
-@pytest.mark.parametrize("name", ["classify", "classify a pooled text", "regress"])
+@pytest.mark.parametrize(
+    "name", ["classify", "classify a pooled text", "regress", "compare two texts"]
+)
 def test_what_is_told_of_each_text_adds_up_to_the_sums(name):
     objective, model, batch = CASES[name]
     whole, own = sums_of(name), arrays(batch)
     told = np.asarray(objective.told(model, parameters(name), own))
-    if name == "regress":
+    if objective.tells == "value":
         losses = np.square(told[:, 0] - batch["value"])
     else:
         np.testing.assert_allclose(np.exp(told).sum(1), 1, rtol=1e-5)

@@ -11,6 +11,7 @@ from lm_jax.data import (
     Conversations,
     Labelled,
     Rated,
+    RatedPairs,
     TextPairs,
     TokenStream,
 )
@@ -75,6 +76,10 @@ NEEDS_JINJA = pytest.mark.skipif(
         (lambda c, _: Labelled(c, limit=5), "other.jsonl"),
         (lambda c, _: Labelled(c, limit=500), "other.jsonl"),
         (lambda c, _: Rated(c, limit=5), "other.jsonl"),
+        (
+            lambda c, _: RatedPairs(c, pair="target", scale=(0.0, 20.0), limit=5),
+            "other.jsonl",
+        ),
         (lambda c, _: TextPairs(c, target="target", limit=5), "other.jsonl"),
         (
             lambda c, run: TextPairs(
