@@ -25,9 +25,10 @@ from lm_jax.report.serving import LOOPBACK
 from lm_jax.runs.display import Display
 from lm_jax.runs.model import NeuralModel
 from lm_jax.serving.asked import Limits
+from lm_jax.serving.embedding import Embedder
 from lm_jax.serving.engine import Engine
 from lm_jax.serving.opening import Opened
-from lm_jax.serving.programs import Embedder, Programs, narrowed
+from lm_jax.serving.programs import Programs, narrowed
 from lm_jax.tokenizers import Ids
 
 

@@ -5,6 +5,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
@@ -20,9 +21,10 @@ from lm_jax.platform import from_extra
 from lm_jax.report.serving import LOOPBACK
 from lm_jax.runs.display import Display
 from lm_jax.serving.asked import Limits
+from lm_jax.serving.embedding import Embedder
 from lm_jax.serving.engine import Engine
-from lm_jax.serving.opening import open_model
-from lm_jax.serving.programs import Embedder, Programs
+from lm_jax.serving.opening import Opened, open_model
+from lm_jax.serving.programs import Programs
 
 KEY = "LM_JAX_KEY"
 
@@ -39,6 +41,9 @@ class Options:
     Requests are answered together, --slots at a time: each step adds a token to all.
     In float32 an answer is what it is alone; in bfloat16 sums are rounded to 8 bits,
     and where two tokens are nearly as likely another batch may take the other one.
+
+    A bi-encoder's run has /v1/embeddings alone: the vectors that `index` writes, and
+    with "input_type": "query" those that `search` looks with.
 
     It listens to this machine alone unless --host says otherwise.
     """
@@ -85,10 +90,9 @@ def main(args: list[str]) -> int:
     )
     with listen(options.host, options.port) as taken:
         with Display(0, sys.stderr).waiting(f"reading {options.run}, and compiling"):
-            opened = open_model(options.run, options.step)
-            programs = Programs(opened.fitted, options.slots, options.context)
+            opened = open_model(options.run, options.step, vectors=True)
+            engine = _engine(opened, options)
             embedder = Embedder(opened.fitted, options.context)
-        engine = Engine(programs, opened.tokenizer, options.queue)
         app = make_app(opened, engine, embedder, limits, options.host, key)
         ended = threading.Event()
         told: list[int] = []
@@ -99,7 +103,7 @@ def main(args: list[str]) -> int:
 
         before = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            with engine, server_of(app, taken, limits) as server:
+            with engine or nullcontext(), server_of(app, taken, limits) as server:
                 print(f"Serving {opened.name} at {server.address}/ (Ctrl-C ends).")
                 about = textwrap.fill(f"Template of chats: {opened.told}.", 80)
                 print(about, flush=True)
@@ -109,6 +113,14 @@ def main(args: list[str]) -> int:
                 signal.signal(number, handler)
     print("No longer served.")
     return 130 if told[0] == signal.SIGINT else 0
+
+
+def _engine(opened: Opened, options: Options) -> Engine | None:
+    """What answers; None where the model gives vectors, and writes no text."""
+    if opened.fitted.embeds:
+        return None
+    programs = Programs(opened.fitted, options.slots, options.context)
+    return Engine(programs, opened.tokenizer, options.queue)
 
 
 def http() -> tuple[Callable, Callable, Callable]:

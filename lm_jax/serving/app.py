@@ -25,12 +25,12 @@ from lm_jax.serving.asked import (
     asked_text,
     asked_vectors,
 )
+from lm_jax.serving.embedding import Embedder
 from lm_jax.serving.engine import Engine
 from lm_jax.serving.guard import Guard
 from lm_jax.serving.jobs import Busy, Closed, Job, Late, Ticket
 from lm_jax.serving.metrics import metrics
 from lm_jax.serving.opening import Opened
-from lm_jax.serving.programs import Embedder
 from lm_jax.serving.refusals import Refused, refusal_of
 from lm_jax.serving.writing import Piece
 
@@ -99,34 +99,37 @@ class Paths:
 
     Args:
         opened: the model.
-        engine: that answers.
+        engine: that answers; None where the model continues no text.
         embedder: that makes vectors.
         limits: of a request.
     """
 
     def __init__(
-        self, opened: Opened, engine: Engine, embedder: Embedder, limits: Limits
+        self, opened: Opened, engine: Engine | None, embedder: Embedder, limits: Limits
     ):
         self._opened, self._engine = opened, engine
         self._embedder, self._limits = embedder, limits
 
     def routes(self) -> list[Route]:
         """Give the paths."""
-        return [
-            Route("/", _file("page.html", "text/html")),
-            Route("/page.js", _file("page.js", "text/javascript")),
-            Route("/page.css", _style),
+        common = [
             Route("/health", self.health),
             Route("/v1/models", self.models),
             Route("/v1/models/{name:path}", self.model),
-            Route("/v1/completions", self.completions, methods=["POST"]),
-            Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/v1/embeddings", self.embeddings, methods=["POST"]),
+        ]
+        writes = self._engine is not None
+        completions, chat = (self.completions, self.chat) if writes else (_no_text,) * 2
+        return [
+            *common,
+            Route("/v1/completions", completions, methods=["POST"]),
+            Route("/v1/chat/completions", chat, methods=["POST"]),
+            *(_page() if writes else [Route("/", _no_page)]),
         ]
 
     async def health(self, _: Request) -> Response:
         """Say whether requests are answered."""
-        if failed := self._engine.failed:
+        if self._engine is not None and (failed := self._engine.failed):
             raise refusal_of(failed)
         return JSONResponse({"status": "ok"})
 
@@ -142,7 +145,8 @@ class Paths:
         return JSONResponse(self._about())
 
     def _about(self) -> dict[str, Any]:
-        window = self._engine.model.window
+        longest = self._embedder.longest["passage"]
+        window = self._engine.model.window if self._engine else longest
         about = {"id": self._opened.name, "object": "model", "created": 0}
         return about | {"owned_by": "lm_jax", "max_model_len": window}
 
@@ -161,13 +165,27 @@ class Paths:
 
     async def embeddings(self, request: Request) -> Response:
         """Give vectors of texts."""
-        body = await _body(request, self._limits)
-        inputs, packed = asked_vectors(body, self._opened, self._limits)
-        vectors = [await run_in_threadpool(self._embedder.vector, i) for i in inputs]
-        tokens = sum(map(len, inputs))
-        return JSONResponse(vectors_told(vectors, tokens, self._opened.name, packed))
+        opened, embedder, limits = self._opened, self._embedder, self._limits
+        body = await _body(request, limits)
+        asked = await run_in_threadpool(asked_vectors, body, opened, limits, embedder)
+        vectors: list = []
+        try:
+            async with asyncio.timeout(limits.seconds):
+                for ids in asked.texts:
+                    if await request.is_disconnected():
+                        return Response(status_code=499)  # nobody reads it
+                    made = await run_in_threadpool(embedder.vector, ids, asked.side)
+                    vectors.append(made)
+        except TimeoutError:
+            message = f"Its time ran out after {len(vectors)} of {len(asked.texts)}"
+            raise Late(f"{message} texts.") from None
+        tokens = sum(map(len, asked.texts))
+        embedder.count(len(vectors), tokens)
+        told = vectors_told(vectors, tokens, opened.name, asked.packed)
+        return JSONResponse(told)
 
     async def _answer(self, request: Request, asked: Asked) -> Response:
+        assert self._engine is not None
         answering = Answering(self._engine, asked.jobs)
         form = Form(asked, self._opened.name, self._opened.tokenizer)
         if asked.stream:
@@ -254,6 +272,25 @@ async def _body(request: Request, limits: Limits) -> Any:
     return found
 
 
+def _page() -> list[Route]:
+    return [
+        Route("/", _file("page.html", "text/html")),
+        Route("/page.js", _file("page.js", "text/javascript")),
+        Route("/page.css", _style),
+    ]
+
+
+_VECTORS = "This model gives vectors, and writes no text: POST to /v1/embeddings."
+
+
+def _no_page(_: Request) -> Response:
+    return PlainTextResponse(f"{_VECTORS}\n")
+
+
+def _no_text(_: Request) -> Response:
+    raise Refused(400, _VECTORS, code="writes_no_text")
+
+
 def _file(name: str, kind: str) -> Callable[[Request], Response]:
     """A path that gives a file of the page."""
     content = (_PAGE / name).read_bytes()
@@ -291,7 +328,7 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 def make_app(
     opened: Opened,
-    engine: Engine,
+    engine: Engine | None,
     embedder: Embedder,
     limits: Limits = Limits(),
     host: str = "127.0.0.1",
@@ -301,7 +338,7 @@ def make_app(
 
     Args:
         opened: the model.
-        engine: that answers.
+        engine: that answers; None where the model continues no text.
         embedder: that makes vectors.
         limits: of a request.
         host: that the server listens at.
@@ -309,7 +346,11 @@ def make_app(
     """
     paths = Paths(opened, engine, embedder, limits)
     guard: Guard
-    told = Route("/metrics", lambda _: PlainTextResponse(metrics(engine, guard.counts)))
+
+    def count(_: Request) -> Response:
+        return PlainTextResponse(metrics(engine, embedder, guard.counts))
+
+    told = Route("/metrics", count)
     kinds = (Refused, Busy, Late, Closed, UserError, Exception)
     handlers: Any = dict.fromkeys(kinds, _refuse) | {HTTPException: _unknown}
     routes = [*paths.routes(), told]

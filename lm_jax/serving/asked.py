@@ -1,8 +1,9 @@
 """What a request asks for: a body of JSON becomes jobs, or one refusal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -10,14 +11,15 @@ from jaxtyping import Int
 from lm_jax.data.template import Turn
 from lm_jax.errors import UserError, nearest
 from lm_jax.generation import Sampling
+from lm_jax.retrieval.reading import Side
 from lm_jax.serving.constraining import FORMAT, asked_grammar
 from lm_jax.serving.drawing import LIKELIEST
+from lm_jax.serving.embedding import Embedder, read_prompt
 from lm_jax.serving.fields import boolean, mapping, number, one_of, read_field, whole
 from lm_jax.serving.fields import text as read_text
 from lm_jax.serving.jobs import Job
 from lm_jax.serving.opening import Opened
 from lm_jax.serving.refusals import Refused
-from lm_jax.tokenizers.trained import prompted
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Limits:
         seconds: until an answer is cut.
         length: tokens of an answer.
         answers: prompts of a request times the answers to each.
+        texts: that a request has vectors of.
         queue: answers that may wait.
     """
 
@@ -38,6 +41,7 @@ class Limits:
     seconds: float = 120.0
     length: int = 4096
     answers: int = 16
+    texts: int = 2048
     queue: int = 64
 
 
@@ -62,6 +66,20 @@ class Asked:
     usage: bool
 
 
+class AskedVectors(NamedTuple):
+    """What there are to be vectors of.
+
+    Attributes:
+        texts: what is read of each.
+        side: who reads them.
+        packed: whether each vector is told in base64.
+    """
+
+    texts: list[Int[np.ndarray, " tokens"]]
+    side: Side
+    packed: bool
+
+
 _COMMON: tuple[str, ...] = (
     "model",
     "max_tokens",
@@ -76,7 +94,7 @@ _PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 _COMMON += (*_PENALTIES, "no_repeat_ngram", "typical")
 _TEXT = (*_COMMON, "prompt", "echo")
 _CHAT = (*_COMMON, "messages", "max_completion_tokens", "top_logprobs")
-_EMBEDDING = ("model", "input", "encoding_format")
+_EMBEDDING = ("model", "input", "encoding_format", "dimensions")
 # What changes no answer here.
 _UNREAD = ("user", "metadata", "store", "service_tier", "safety_identifier")
 # What is not done here, and what says that it isn't asked for.
@@ -88,7 +106,6 @@ _UNDONE: dict[str, tuple] = {
     "tool_choice": ("none", "auto", None),
     "functions": ([], None),
     "modalities": (["text"], None),
-    "dimensions": (None,),
 }
 
 
@@ -133,19 +150,28 @@ def asked_chat(body: Any, opened: Opened, limits: Limits) -> Asked:
 
 
 def asked_vectors(
-    body: Any, opened: Opened, limits: Limits
-) -> tuple[list[Int[np.ndarray, " tokens"]], bool]:
-    """Read the body of /v1/embeddings: the inputs, and whether base64 is wanted.
+    body: Any, opened: Opened, limits: Limits, embedder: Embedder
+) -> AskedVectors:
+    """Read the body of /v1/embeddings.
 
     Raises:
         Refused: naming the field and what it may be.
     """
-    body = _checked(body, opened, _EMBEDDING)
+    several = len(embedder.longest) > 1
+    body = _checked(body, opened, (*_EMBEDDING, *(("input_type",) * several)))
     form = read_field(body, "encoding_format", one_of("float", "base64"), "float")
-    found = _texts(body, "input", opened)
-    if len(found) > limits.answers:
-        raise Refused(400, f"input has more than {limits.answers} texts.", "input")
-    return found, form == "base64"
+    side = read_field(body, "input_type", one_of(*embedder.longest), "passage")
+    width = body.get("dimensions")
+    if width not in (None, embedder.width):
+        message = f"dimensions={width!r:.40}: vectors have {embedder.width}."
+        raise Refused(400, f"{message} Leave it out.", "dimensions")
+    given = body.get("input")
+    if isinstance(given, list) and len(given) > limits.texts and not _are_ids(given):
+        raise Refused(400, f"input has more than {limits.texts} texts.", "input")
+    found = _texts(body, "input", embedder.read)
+    for ids in found:
+        embedder.check(ids, side)
+    return AskedVectors(found, side, form == "base64")
 
 
 def _checked(body: Any, opened: Opened, known: Sequence[str]) -> Mapping[str, Any]:
@@ -232,11 +258,13 @@ def _prompts(
 ) -> list[Int[np.ndarray, " tokens"]]:
     if body.get("prompt") is None:
         raise Refused(400, "prompt is missing: a text, or several.", "prompt")
-    return _texts(body, "prompt", opened)
+    return _texts(body, "prompt", partial(read_prompt, opened.tokenizer))
 
 
 def _texts(
-    body: Mapping[str, Any], name: str, opened: Opened
+    body: Mapping[str, Any],
+    name: str,
+    read: Callable[[str | Sequence[int]], Int[np.ndarray, " tokens"]],
 ) -> list[Int[np.ndarray, " tokens"]]:
     """The tokens of a text or of several, given as text or as ids."""
     given = body.get(name)
@@ -246,15 +274,12 @@ def _texts(
         raise Refused(400, f"{name}: give a text, ids, or a list of them.", name)
     found = []
     for each in given:
-        if isinstance(each, str):
-            try:
-                found.append(prompted(opened.tokenizer, each))
-            except UserError as error:
-                raise Refused(400, f"{name}: {error}", name) from error
-        elif _are_ids(each):
-            found.append(np.array(each, np.int32))
-        else:
+        if not (isinstance(each, str) or _are_ids(each)):
             raise Refused(400, f"{name}: {each!r:.40} is no text and no ids.", name)
+        try:
+            found.append(read(each))
+        except UserError as error:
+            raise Refused(400, f"{name}: {error}", name) from error
     return found
 
 

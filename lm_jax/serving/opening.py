@@ -41,24 +41,29 @@ class Opened:
 
     @property
     def told(self) -> str:
-        """Say which template it has."""
+        """Say which template it has; of a model without text, what it gives."""
+        if self.fitted.embeds:
+            return "none: it gives vectors, and writes no text"
         if self.trained:
             return "the run's: prompts and answers as in training"
         return "plain: the run was trained on no turns; a line for each, without names"
 
 
-def open_model(path: Path, step: int | None = None) -> Opened:
+def open_model(path: Path, step: int | None = None, vectors: bool = False) -> Opened:
     """Read a run that is to be asked.
 
     Args:
         path: of the run.
         step: of the checkpoint; None takes the best one.
+        vectors: whether its model may give vectors of texts and continue none.
 
     Raises:
         UserError: it can't be read, or its model continues no text.
     """
     run = find_run(path)
     fitted = load_model(run, step)
+    if vectors and isinstance(fitted, NeuralModel) and fitted.embeds:
+        return opened(title_of(run), narrowed(fitted))
     if isinstance(fitted, CountedModel):
         raise UserError(
             f"{run} was fitted by counting, and only networks are chatted with and "

@@ -12,10 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Int, UInt8
 
 from lm_jax.adapting.quantized import Quantized
-from lm_jax.errors import UserError
 from lm_jax.generation import History, Sampling
 from lm_jax.generation.sampling import among, permitted
 from lm_jax.models.dtype import array_dtype
@@ -278,64 +277,3 @@ def _row_axes(model: Any, remembered: int) -> Any:
         return next(k for k, (m, n) in sizes if m != n)
 
     return jax.tree.map(axis, two, three)
-
-
-class Embedder:
-    """Vectors of texts: the mean of the features of their tokens.
-
-    Args:
-        fitted: the network.
-
-    Attributes:
-        longest: tokens of a text.
-        compiled: how many programs were compiled.
-    """
-
-    def __init__(self, fitted: NeuralModel, context: int | None = None):
-        self.longest = min(context or fitted.context, fitted.context)
-        self._lengths = [n for n in (*PIECES, 1024) if n < self.longest]
-        self._lengths.append(self.longest)
-        self._params, self._vocab_size = fitted.params, fitted.model.vocab_size
-        mean = jax.jit(_mean_features_of(fitted.model))
-        self._means = {
-            n: mean.lower(self._params, np.zeros(n, np.int32), np.int32(1)).compile()
-            for n in self._lengths
-        }
-        self.compiled = len(self._means)
-
-    def vector(self, ids: Int[np.ndarray, " tokens"]) -> Float[np.ndarray, " width"]:
-        """Give the mean of the features of 1 to ``longest`` tokens, float32.
-
-        Raises:
-            UserError: there are none, too many, or some that the model doesn't know.
-        """
-        if not 0 < len(ids) <= self.longest:
-            raise UserError(
-                f"The input has {len(ids)} tokens; vectors are of 1 to {self.longest}, "
-                "the context of the model."
-            )
-        if not 0 <= ids.min() <= ids.max() < self._vocab_size:
-            raise UserError(
-                f"The input has token {ids.max()}, and the model knows 0 to "
-                f"{self._vocab_size - 1}."
-            )
-        length = next(n for n in self._lengths if n >= len(ids))
-        tokens = np.zeros(length, np.int32)
-        tokens[: len(ids)] = ids
-        mean = self._means[length](self._params, tokens, np.int32(len(ids)))
-        return np.asarray(mean)
-
-
-def _mean_features_of(model: nn.Module) -> Callable:
-    def mean(params, tokens, count):
-        real = jnp.arange(len(tokens)) < count
-        with products_of(model):
-            hidden, _ = model.apply(
-                {"params": params},
-                tokens[None],
-                segments=real.astype(jnp.int32)[None],
-                method="features",
-            )
-        return jnp.mean(hidden[0].astype(jnp.float32), axis=0, where=real[:, None])
-
-    return mean

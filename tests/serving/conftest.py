@@ -1,12 +1,23 @@
 """A small run, and a server of it."""
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
+from lm_jax import train
 from lm_jax.__main__ import main
+from lm_jax.data import RatedPairs
+from lm_jax.evaluation import Likelihood
+from lm_jax.experiment import Experiment
+from lm_jax.models import BagOfVectors, BiEncoder
+from lm_jax.objectives import CosineSimilarity
+from lm_jax.optimizers import AdamW
+from lm_jax.schedules import Constant
+from lm_jax.text import Corpus
+from lm_jax.tokenizers import Words
+from tests.data.test_pairs import write_pairs
 from tests.tiny import write_tiny
 
 
@@ -38,7 +49,8 @@ def opened(run):
 @pytest.fixture(scope="package")
 def parts(opened):
     """What is compiled for it."""
-    from lm_jax.serving.programs import Embedder, Programs
+    from lm_jax.serving.embedding import Embedder
+    from lm_jax.serving.programs import Programs
 
     return Programs(opened.fitted, 8), Embedder(opened.fitted)
 
@@ -49,6 +61,28 @@ def single(opened):
     from lm_jax.serving.programs import Programs
 
     return Programs(opened.fitted, 1)
+
+
+@pytest.fixture(scope="package")
+def pairs_run(tmp_path_factory):
+    """A run that gives vectors of texts, of queries other ones than of passages."""
+    folder = tmp_path_factory.mktemp("vectors")
+    write_pairs(folder / "pairs.jsonl")
+    corpus = Corpus(str(folder / "pairs.jsonl"), "one")
+    lengths, scale = (8, 16), (0.0, 2.0)
+    experiment = Experiment(
+        data=RatedPairs(corpus, Words(), "how", scale, lengths, "two"),
+        model=BiEncoder(BagOfVectors(6), towers="apart"),
+        objective=CosineSimilarity(),
+        optimizer=AdamW(),
+        schedule=Constant(1e-2),
+        batch=16,
+        budget="2 steps",
+        evaluations={"likelihood": Likelihood("2 steps")},
+        outputs=(),
+    )
+    train(experiment, folder / "run")
+    return folder / "run"
 
 
 @pytest.fixture(scope="package")
@@ -63,13 +97,22 @@ def served(opened, parts):
     from lm_jax.serving.server import Server, listen
 
     @contextmanager
-    def start(limits=Limits(), key=None, model=None, port=0, grace=5.0, of=opened):
-        programs, embedder = parts
-        engine = Engine(model or programs, of.tokenizer, limits.queue)
+    def start(
+        limits=Limits(),
+        key=None,
+        model=None,
+        port=0,
+        grace=5.0,
+        of=opened,
+        embedder=parts[1],
+    ):
+        engine = None
+        if not of.fitted.embeds:
+            engine = Engine(model or parts[0], of.tokenizer, limits.queue)
         app = make_app(of, engine, embedder, limits, LOOPBACK, key)
         with (
             listen(LOOPBACK, port) as taken,
-            engine,
+            engine or nullcontext(),
             Server(app, taken, limits, grace) as server,
         ):
             yield server, engine

@@ -35,7 +35,8 @@ def asked(server, path="/v1/completions", body=None, method=None, **headers):
 
 @pytest.fixture(scope="module")
 def server(served):
-    with served(Limits(body=2000, body_seconds=0.5, length=50, answers=4)) as (one, _):
+    limits = Limits(body=2000, body_seconds=0.5, length=50, answers=4, texts=6)
+    with served(limits) as (one, _):
         yield one
 
 
@@ -140,6 +141,28 @@ MESSAGES = {"messages": [{"role": "user", "content": "the"}]}
         ("/v1/embeddings", {"input": []}, 400, "input", "give a text"),
         ("/v1/embeddings", {"input": "a" * 65}, 400, None, "65 tokens"),
         ("/v1/embeddings", {"input": [5, 999]}, 400, None, "token 999"),
+        ("/v1/embeddings", {"input": ["a"] * 7}, 400, "input", "more than 6 texts"),
+        (
+            "/v1/embeddings",
+            {"input": "a", "dimensions": 5},
+            400,
+            "dimensions",
+            "dimensions=5: vectors have ",
+        ),
+        (
+            "/v1/embeddings",
+            {"input": "a", "encoding_format": "hex"},
+            400,
+            "encoding_format",
+            "float or base64",
+        ),
+        (
+            "/v1/embeddings",
+            {"input": "a", "input_type": "query"},
+            400,
+            "input_type",
+            "There is no input_type",
+        ),
         ("/v1/nothing", {}, 404, None, "POST /v1/nothing: Not Found"),
         ("/v1/completions", None, 405, None, "Not Allowed"),
     ],
