@@ -219,6 +219,11 @@ def _show(
     elif coded.read != coded.bytes:
         given += f" ({coded.read:,} as it was read)"
     rows.append(("scored", f"{tokens}{given}"))
+    if "bits_per_byte" in scores and (bits := coded.unpredicted(scores["tokens"])):
+        left = coded.tokens - scores["tokens"]
+        told = f"{left:,} token{'s' * (left != 1)} with none before"
+        of = f"one of {fitted.data.vocab_size:,}"
+        rows.append(("not predicted", f"{told}: {bits:.2f} bits, as {of}"))
     forgotten = fitted.data.tokenizer.forgets
     if forgotten and "bits_per_byte" in scores:
         rows.append(("not coded", forgotten))

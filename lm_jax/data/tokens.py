@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,7 +162,16 @@ def _load(
         for name, split in meta["splits"].items()
     }
     trained = load_tokenizer(folder / "tokenizer.json")
+    bits = math.log2(max(1, trained.vocab_size))
+    splits = {name: _counted(tokens, bits) for name, tokens in splits.items()}
     return trained, splits, meta["text"], meta["copies"]
+
+
+def _counted(tokens: Tokens, bits: float) -> Tokens:
+    """Add what the tokens are, and their bits if each were as likely as any other."""
+    count = len(tokens.ids)
+    coded = tokens.coded._replace(tokens=count, uniform=count * bits)
+    return dataclasses.replace(tokens, coded=coded)
 
 
 def _map(path: Path, dtype: str) -> np.ndarray:

@@ -9,8 +9,9 @@ def likelihood(nats: float, tokens: int | float, text: Coded) -> dict[str, float
     """Give nats per token ("loss"), "perplexity", "bits_per_byte" and "tokens".
 
     Bits per byte compare models with different tokenizers: the length of a code of
-    the text, all nats in bits and the spelling of what became <unk>, over the bytes
-    of the text (Gao et al. 2020, 3.1). So a tokenizer gains nothing by what it
+    the text, all nats in bits, the spelling of what became <unk> and log2 of the
+    vocabulary for each token that isn't predicted, such as a stream's first, over the
+    bytes of the text (Gao et al. 2020, 3.1). So a tokenizer gains nothing by what it
     doesn't spell. Where something became <unk>, "spelling_bits_per_byte" is the part
     that spells. There are none where the tokens come without their text.
 
@@ -22,7 +23,7 @@ def likelihood(nats: float, tokens: int | float, text: Coded) -> dict[str, float
     loss = nats / tokens
     scores = {"loss": loss, "perplexity": perplexity(loss)}
     if text.bytes:
-        bits = nats / math.log(2.0) + text.spelling
+        bits = nats / math.log(2.0) + text.spelling + text.unpredicted(tokens)
         scores["bits_per_byte"] = bits / text.bytes
     if text.spelling:
         scores["spelling_bits_per_byte"] = text.spelling / text.bytes

@@ -14,7 +14,8 @@ class Coded(NamedTuple):
 
     A token <unk> that stands for something else is followed by what it stands for: 8
     bits a byte, and 8 that end it (a byte that UTF-8 doesn't have). So the tokens, by
-    a model's probabilities, and the spelling are a code of the text.
+    a model's probabilities, and the spelling are a code of the text. Tokens that no
+    model predicts are told as one of the vocabulary.
     """
 
     read: int = 0
@@ -24,10 +25,22 @@ class Coded(NamedTuple):
     their text."""
     spelling: int = 0
     """Bits that spell what became <unk>."""
+    tokens: int = 0
+    """That code it."""
+    uniform: float = 0.0
+    """Bits of these, were each as likely as any other token of the vocabulary."""
 
     def with_more(self, other: "Coded") -> "Coded":
         """Give the sums of both."""
-        return Coded(*map(sum, zip(self, other, strict=True)))
+        return Coded._make(map(sum, zip(self, other, strict=True)))
+
+    def unpredicted(self, predicted: int | float) -> float:
+        """Give the bits of the tokens that are left when so many are predicted.
+
+        The first of a stream follows nothing: a code tells it as one of the vocabulary.
+        """
+        left = max(0.0, self.tokens - predicted)
+        return left * self.uniform / self.tokens if left else 0.0
 
 
 class Encoded(NamedTuple):

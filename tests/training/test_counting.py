@@ -152,7 +152,10 @@ def test_evaluate_prints_the_bytes_that_it_divides_by(capsys):
         for line in printed.splitlines()
         if "bits per byte" in line
     }
-    bits = (nats / np.log(2) + spelled) / size
+    # The first token follows nothing.
+    first = np.log2(scored.data.vocab_size)
+    assert f"1 token with none before: {first:.2f} bits, as one of 5" in printed
+    bits = (nats / np.log(2) + spelled + first) / size
     assert said["bits per byte"] == pytest.approx(bits, abs=1e-6)
     assert said["spelling bits per byte"] == pytest.approx(spelled / size, abs=1e-6)
     kept = find_scores(read_result(Path("run")), "validation", "end")
