@@ -99,6 +99,7 @@ class Checkpoints:
         left: Mapping[str, Any] = MappingProxyType({}),
     ):
         self.directory, self.left, self.every = directory.absolute(), left, every
+        self._unsealed: set[str] = set()
         self._policy = _LastAndBest(directory.parent, keep, every, averaged)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=self._policy,
@@ -138,6 +139,7 @@ class Checkpoints:
         trees = {**own, "rest": rest}
         self._check_room(trees)
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        self._unsealed.add(str(step))
         with _disk_errors(self.directory):
             self._manager.save(
                 step,
@@ -300,13 +302,14 @@ class Checkpoints:
             )
 
     def _seal(self) -> None:
-        """Write digests into the folders that don't have them yet."""
+        """Write digests into what was saved here; one that lost them is damaged."""
         if not writes():
             return
         for folder in self.directory.iterdir():
             step = folder.name.removesuffix(_TEMPORARY)
-            if step.isdigit() and not (folder / DIGESTS).exists():
+            if step in self._unsealed and not (folder / DIGESTS).exists():
                 seal(folder)
+                self._unsealed.remove(step)
 
 
 def read_progress(folder: Path) -> dict:

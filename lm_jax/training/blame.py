@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from collections import deque
 from pathlib import Path
 from statistics import median
@@ -13,9 +14,9 @@ import numpy as np
 
 from lm_jax.data import Fed, digest_of
 from lm_jax.data.texts import texts
-from lm_jax.distributed import several, writes
+from lm_jax.distributed import meet, several, writes
 from lm_jax.errors import Diverged, UserError
-from lm_jax.files import atomic_write
+from lm_jax.files import atomic_write, writing
 from lm_jax.platform import called
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.numbers import decoded, encoded
@@ -87,7 +88,8 @@ def save_spike(
 ) -> str:
     """Save what led to a spike: the state before, the batch, statistics.
 
-    The state is made again from the last checkpoint.
+    The state is made again from the last checkpoint. The folder has its name once it
+    is whole: one that a killed process left is hidden, and made anew.
 
     Args:
         setup, train_step, progress, checkpoints: of the run.
@@ -98,10 +100,19 @@ def save_spike(
         Where it is, and how the step is made again.
     """
     state = before(setup, train_step, checkpoints, blamed.step)
-    saved = Checkpoints(folder / "checkpoints", keep=1, left=checkpoints.left)
+    part = folder.with_name(f".{folder.name}.part")
+    if writes():
+        shutil.rmtree(part, ignore_errors=True)
+    meet("the folder of a spike is begun")
+    saved = Checkpoints(part / "checkpoints", keep=1, left=checkpoints.left)
     save_state(blamed.step - 1, setup.to_saved(state), progress, saved)
     saved.close()
-    _save(setup, state, folder, blamed)
+    _save(setup, state, part, blamed)
+    if writes():
+        with writing(folder):
+            # Of an earlier version there may be a half of it.
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
     return f"The state before, the batch and statistics: {_again(folder)}"
 
 

@@ -18,7 +18,7 @@ from lm_jax.runs.model import NeuralModel
 from lm_jax.sharding import share_of, to_mesh
 from lm_jax.training.averaging import mean_of_checkpoints
 from lm_jax.training.beginning import first_values
-from lm_jax.training.blame import Blamed, Spikes, diverged, save_spike
+from lm_jax.training.blame import STATISTICS, Blamed, Spikes, diverged, save_spike
 from lm_jax.training.clock import Clock
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.guards import Interrupt
@@ -223,7 +223,7 @@ def _save_spike(inside: _Inside, spike: str, blamed: Blamed) -> None:
     folder = inside.outputs.run / f"spike_at_step_{blamed.step}"
     show, step = inside.outputs.display.message, inside.compiled.step
     show(f"Step {blamed.step}: {spike}.")
-    if (folder / "checkpoints").exists():
+    if (folder / STATISTICS).exists():
         return  # the run made this step before, and was stopped
     where = inside.progress, inside.checkpoints, folder
     show(save_spike(inside.setup, step, *where, blamed))

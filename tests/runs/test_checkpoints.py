@@ -50,6 +50,15 @@ def folder(written, tmp_path):
     return tmp_path / "checkpoints" / "3"
 
 
+def test_what_lost_its_digests_stays_damaged_when_more_is_saved(folder):
+    (folder / DIGESTS).unlink()
+    checkpoints = Checkpoints(folder.parent)
+    checkpoints.save(4, PARAMS, REST, {"best": 4}, 4)
+    checkpoints.close()
+    verify(folder.parent / "4")
+    assert not (folder / DIGESTS).exists()
+
+
 def files_of(folder):
     return {
         str(path.relative_to(folder)): path

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from lm_jax.optimizers import AdamW, transformation
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
 from lm_jax.runs.result import read_result
+from lm_jax.training import blame
 from lm_jax.training.blame import Spikes
 from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step
@@ -127,6 +129,26 @@ def test_a_spike_is_saved_and_training_goes_on_as_without(monkeypatch, capsys):
         for run in ("plain", "spiky")
     ]
     assert curves[0] == curves[1]
+
+
+@pytest.mark.slow
+def test_a_spike_that_was_saved_by_half_is_saved_again(monkeypatch):
+    monkeypatch.setattr(Spikes, "fewest", 3)
+    monkeypatch.setattr(Spikes, "most", 1)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(blame, "_save", killed)
+        assert train("half", "--spikes", "1.01") != 0
+    assert [*Path("half").glob(".spike_at_step_*.part")]
+    assert not [*Path("half").glob("spike_at_step_*")]
+    shutil.rmtree("half/checkpoints")  # the same step is made again
+    assert train("half", "--spikes", "1.01") == 0
+    (kept,) = Path("half").glob("spike_at_step_*")
+    assert (kept / "statistics.json").exists() and (kept / "checkpoints").is_dir()
+    assert not [*Path("half").glob(".spike_at_step_*.part")]
 
 
 def test_a_spike_is_what_is_far_above_the_median_of_the_last():
