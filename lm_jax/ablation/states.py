@@ -10,7 +10,7 @@ from lm_jax.experiment.names import COPY
 from lm_jax.files import atomic_write
 from lm_jax.runs.code import codes_of
 from lm_jax.runs.directory import in_use, seed_of
-from lm_jax.runs.result import read_result
+from lm_jax.runs.result import has_ended, read_result
 
 _PRUNED = "pruned_at_step_"
 Word = Literal[
@@ -78,7 +78,7 @@ def look_at(run: Path, recipe: str, seed: int, code: dict) -> State:
             return State("other code", f"made by {named}, not by {code['sources']}")
         if in_use(run):
             return State("running", "by another process")
-        if not (run / "result.json").exists():
+        if not has_ended(run):
             return State("stopped")
         result = read_result(run)
     except UserError as error:

@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from lm_jax.runs.code import read_starts
 from lm_jax.runs.directory import NOT_TRAINED, find_run, is_given
 from lm_jax.runs.display import Display
 from lm_jax.runs.environment import environment_differences
-from lm_jax.runs.result import At, find_scores, read_result
+from lm_jax.runs.result import At, ended_result, find_scores, has_ended
 from lm_jax.training.alike import (
     amounts,
     damages,
@@ -137,15 +138,22 @@ def _compare_runs(found: Found, run_a: Path, run_b: Path) -> None:
     for run in (run_a, run_b):
         if is_given(run):
             found.obstacles.append(f"{run} {NOT_TRAINED}")
-        elif not (run / "result.json").exists():
+        elif _unended(run):
             found.obstacles.append(f"{run} has not ended")
         found.obstacles += damages(run)
+
+
+def _unended(run: Path) -> bool:
+    """Whether a run hasn't ended; of a damaged result it is said elsewhere."""
+    with suppress(UserError):
+        return not has_ended(run)
+    return False
 
 
 def _compare_results(found: Found, run_a: Path, run_b: Path) -> None:
     """The scores that both runs have."""
     try:
-        a, b = (read_result(run) for run in (run_a, run_b))
+        a, b = (ended_result(run) for run in (run_a, run_b))
     except UserError as error:
         print(f"Results can't be compared: {error}", file=sys.stderr)
         return

@@ -34,6 +34,9 @@ _ELSEWHERE = {
     "from": "init_from resume checkpoint ckpt pretrained load",
 }
 
+# And beside the field, where the rest of its name was typed.
+_BESIDE = {"data.corpus.source": "name path dir folder"}
+
 
 def short_names(experiment: AnyExperiment) -> dict[str, str]:
     """The fields of an execution by their last name: {"fsdp": "execution...fsdp"}."""
@@ -96,7 +99,17 @@ def unknown_field(
         unit = "epochs" if "epoch" in typed.name else "steps"
         value = f" '{typed.words[0]} {unit}'"
     flags = [flag_of(guess.split(".")) + value for guess in guesses]
-    return f"{said} Did you mean {' or '.join(flags)}?" if flags else said
+    if flags:
+        return f"{said} Did you mean {' or '.join(flags)}?"
+    own = [
+        name.split(".")[-1] for name in _beside(map(".".join, _paths(experiment)), path)
+    ]
+    return f"{said} {above} has {', '.join(own)}." if own else said
+
+
+def _beside(names: Iterable[str], path: tuple[str, ...]) -> list[str]:
+    """The dotted names that differ from a path in the last part alone."""
+    return [n for n in names if len(path) > 1 and n.split(".")[:-1] == [*path[:-1]]]
 
 
 def _kinds_with(experiment: AnyExperiment, path: tuple[str, ...]) -> list[str]:
@@ -127,14 +140,32 @@ def _guesses(
         if meant := [name for name in meant if name in names]:
             fitting = [name for name in meant if _takes(experiment, name, typed)]
             return (fitting or meant)[:3]
+    beside = _beside(names, path)
+    habits = {n: f"{_ELSEWHERE.get(n, '')} {_BESIDE.get(n, '')}" for n in beside}
+    meant = [n for n in beside if last in habits[n].split()]
+    if meant or not beside:
+        return meant or _alike(wanted, last, names)
+    # What is beside it shares all but the last name, and that isn't why it is meant.
+    own = {name.split(".")[-1]: name for name in beside}
+    close = difflib.get_close_matches(last, own, 1, 0.6)
+    return [own[name] for name in close] or _ending_like(last, names)
+
+
+def _alike(wanted: str, last: str, names: list[str]) -> list[str]:
+    """The names like a whole one, or else that end like it."""
     if close := difflib.get_close_matches(wanted, names, 1, 0.75):
         return close
+    found = _ending_like(last, names)
+    return found or difflib.get_close_matches(wanted, names, 1, 0.5)
+
+
+def _ending_like(last: str, names: list[str]) -> list[str]:
+    """The names whose last part is like one, three at most."""
     by_end: dict[str, list[str]] = {}
     for name in names:
         by_end.setdefault(name.split(".")[-1], []).append(name)
     ends = difflib.get_close_matches(last, by_end, 3, 0.7)
-    found = [name for end in ends for name in by_end[end]]
-    return (found or difflib.get_close_matches(wanted, names, 1, 0.5))[:3]
+    return [name for end in ends for name in by_end[end]][:3]
 
 
 def _takes(experiment: AnyExperiment, name: str, typed: Flag) -> bool:

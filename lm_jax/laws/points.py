@@ -13,7 +13,7 @@ from lm_jax.experiment import leaves, read
 from lm_jax.laws.law import Values
 from lm_jax.runs.directory import runs_below
 from lm_jax.runs.metrics import read_metrics
-from lm_jax.runs.result import find_scores, read_result
+from lm_jax.runs.result import ended_result, find_scores
 
 DECAYED = 0.11  # of the highest rate: the last step of a decay to a tenth is below
 _SCORE = "loss"
@@ -87,7 +87,7 @@ def read_point(run: Path) -> Point:
     Raises:
         UserError: it hasn't ended, or lacks what is needed.
     """
-    result, experiment = read_result(run), read(run)
+    result, experiment = ended_result(run), read(run)
     score = find_scores(result, "validation", "end").get(_SCORE)
     if score is None or not np.isfinite(score):
         raise UserError(f"{run} has no finite validation loss of its last step.")

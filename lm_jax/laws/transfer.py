@@ -16,6 +16,7 @@ from lm_jax.ablation.plan_file import PLAN, read_plan
 from lm_jax.errors import UserError
 from lm_jax.experiment import flatten
 from lm_jax.laws.points import Point, check_alike, check_decayed, read_point, shared
+from lm_jax.runs.result import has_ended
 
 WIDTHS = 3
 _RATES = 3
@@ -122,7 +123,7 @@ def _ended(runs: list[Path]) -> list[Point]:
     Raises:
         UserError: some haven't ended.
     """
-    missing = [run for run in runs if not (run / "result.json").exists()]
+    missing = [run for run in runs if not has_ended(run)]
     if missing:
         raise UserError(
             f"{len(missing)} of {len(runs)} runs have not ended ({missing[0]}): the "
@@ -174,8 +175,8 @@ def _sweep(kind: dict[str, str | None], points: list[Point]) -> Sweep:
     if len(found) < WIDTHS:
         named = ", ".join(map(str, sorted(found)))
         raise UserError(
-            f"{len(found)} widths{of} ({named}) show no transfer: {WIDTHS} are the "
-            "least, all with the same rates."
+            f"To show transfer{of} {WIDTHS} widths are the least, all with the same "
+            f"rates; here is {named}."
         )
     rates = {tuple(sorted(each)) for each in found.values()}
     if len(rates) > 1 or len(next(iter(rates))) < _RATES:

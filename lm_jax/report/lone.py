@@ -17,7 +17,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import digest, leaves, read
 from lm_jax.report.gathered import Progress, Variant, members
 from lm_jax.runs.directory import NOT_TRAINED, in_use, is_given
-from lm_jax.runs.result import find_scores, read_result
+from lm_jax.runs.result import find_scores, has_ended
 from lm_jax.runs.rows import Ended, Row, larger_is_better
 from lm_jax.statistics.report import Report
 from lm_jax.statistics.verdicts import NOT_PLANNED, Comparison, compare
@@ -86,13 +86,12 @@ def _folder(run: Path) -> Path:
 def _state(run: Path) -> State:
     if in_use(run):
         return State("running", "by another process")
-    if not (run / "result.json").exists():
-        return State("stopped", NOT_TRAINED if is_given(run) else "")
     try:
-        read_result(run)
+        if has_ended(run):
+            return State("ended")
     except UserError as error:
         return State("failed", str(error))
-    return State("ended")
+    return State("stopped", NOT_TRAINED if is_given(run) else "")
 
 
 def _report(

@@ -14,7 +14,7 @@ from lm_jax.errors import UserError
 from lm_jax.runs.directory import in_use, is_given
 from lm_jax.runs.figures import duration, figure, size
 from lm_jax.runs.metrics import last_rows
-from lm_jax.runs.result import read_result
+from lm_jax.runs.result import has_ended, read_result
 
 _RIGHT = ("step", "score", "size", "age")
 
@@ -54,7 +54,7 @@ def listed(run: Path) -> Listed:
         age = max(0.0, time.time() - newest)
         return Listed(run, "unreadable", "", "", used, age, str(error))
     step = last.get("step") or ended.get("steps")
-    whole = ended and step == ended.get("steps")
+    whole = ended and step == ended.get("steps") and has_ended(run)
     given = is_given(run)
     state = "given" if given else "ended" if whole else "stopped"
     if (used_now := in_use(run)) is not False:

@@ -13,6 +13,7 @@ from lm_jax.runs.numbers import decoded, encoded
 # When the parameters were as they were scored.
 At = Literal["end", "best"]
 _LOCK = ".result.lock"
+_LONGER = "goes_on_to"
 
 
 def add_scores(run: Path, made: list[dict]) -> None:
@@ -47,6 +48,48 @@ def end_run(run: Path, result: dict) -> None:
         before = read_result(run)["scores"] if there else []
         scores = before + result["scores"]
         write_result(run, result | {"scores": scores, "trained_with": codes})
+
+
+def mark_longer(run: Path, budget: str | None) -> None:
+    """Write down that a run that has ended is made longer; None: it has ended again.
+
+    What is told of its shorter end is no result of the budget that it has now. A result
+    that `end_run` writes has no such mark.
+
+    Raises:
+        UserError: as `read_result` and `write_result`.
+    """
+    with held(run / _LOCK):
+        there = (run / "result.json").exists()
+        result = read_result(run) if there else {}
+        if there and result.get(_LONGER) != budget:
+            marked = {_LONGER: budget} if budget else {}
+            rest = {name: value for name, value in result.items() if name != _LONGER}
+            write_result(run, rest | marked)
+
+
+def has_ended(run: Path) -> bool:
+    """Whether a run has a result, and is not being made longer since.
+
+    Raises:
+        UserError: the result can't be read.
+    """
+    return (run / "result.json").exists() and _LONGER not in read_result(run)
+
+
+def ended_result(run: Path) -> dict:
+    """What `write_result` wrote of a run that has ended.
+
+    Raises:
+        UserError: as `read_result`; the run is being made longer since.
+    """
+    result = read_result(run)
+    if longer := result.get(_LONGER):
+        raise UserError(
+            f"{run} has not ended: its budget is '{longer}' now, and its result.json "
+            f"is of its first {result['steps']} steps."
+        )
+    return result
 
 
 def _facts(entry: dict) -> dict:

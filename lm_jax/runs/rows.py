@@ -4,14 +4,14 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.runs.directory import folders_with, seed_of
-from lm_jax.runs.result import At, own_entries, read_result
+from lm_jax.runs.result import At, ended_result, own_entries
 
 # (split, score): what the figures of a table are.
 Measure = tuple[str, str]
@@ -158,7 +158,7 @@ def results_below(folder: Path) -> tuple[list[Ended], list[str]]:
     runs, problems = [], []
     for path in folders_with("result.json", folder.resolve()):
         try:
-            result = read_result(path)
+            result = ended_result(path)
         except UserError as error:
             problems.append(str(error))
             continue
@@ -324,11 +324,12 @@ def as_measure(text: str, there: list[Measure]) -> Measure:
     return measure
 
 
-def larger_is_better(rows: Iterable[Row], measure: Measure) -> bool:
+def larger_is_better(rows: Sequence[Row], measure: Measure) -> bool:
     """Whether more of a score is better: as a run that is judged by it says.
 
-    Else its name tells: less of a loss or an error is better, and more of all else
-    that is scored here (BLEU, F1, recall, the accuracy of a task).
+    Then as an evaluation of a run says of the score that it watches. Else its name
+    tells: less of a loss or an error is better, and more of all else that is scored
+    here (BLEU, F1, recall, the accuracy of a task).
     """
     for row in rows:
         for run in row.runs:
@@ -336,4 +337,8 @@ def larger_is_better(rows: Iterable[Row], measure: Measure) -> bool:
                 known = run.result.get("larger_is_better")
                 if known is not None:
                     return known
+    for row in rows:
+        for run in row.runs:
+            if measure[1] in (said := run.result.get("directions") or {}):
+                return said[measure[1]]
     return not any(name in measure[1] for name in _LESS)

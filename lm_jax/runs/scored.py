@@ -27,6 +27,11 @@ def about(experiment: AnyExperiment, model: Any, text: str, policy: str) -> dict
         "recipe": digest(experiment),
         "watch": experiment.watch,
         "larger_is_better": evaluation.larger_is_better,
+        "directions": {
+            str(each.watched): each.larger_is_better
+            for each in experiment.evaluations.values()
+            if each.watched
+        },
         "policy": policy,
         "published": dataclasses.asdict(published) if published else None,
     }

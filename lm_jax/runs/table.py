@@ -25,6 +25,8 @@ _LACKING = (
     "scores those of the best step, and with --step N others."
 )
 
+_UNKNOWN = "-, at the {head}: no best step of the run is known."
+
 
 class Cell(NamedTuple):
     """The figures of a row at its best or last steps; no seeds: it wasn't scored so.
@@ -169,6 +171,12 @@ def lines(
     if _lacks(found):
         told = _LACKING.format(split=measure[0])
         yield from textwrap.wrap(told, width, break_on_hyphens=False)
+    if "best" in points(found) and any(
+        not cells["best"].seeds and all(run.step("best") is None for run in row.runs)
+        for group in found
+        for row, cells in group.rows
+    ):
+        yield from textwrap.wrap(_UNKNOWN.format(head=HEADS["best"]), width)
 
 
 def _lacks(found: list[Group]) -> bool:

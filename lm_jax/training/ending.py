@@ -7,7 +7,7 @@ import jax
 from lm_jax.runs.code import read_starts
 from lm_jax.runs.confusion import confusion_of, draw_confusion
 from lm_jax.runs.picture import Measured, Reference, draw_run
-from lm_jax.runs.result import end_run, read_result
+from lm_jax.runs.result import end_run, mark_longer, read_result
 from lm_jax.runs.scored import about, corpus_of, entries
 from lm_jax.training.loop import Outcome
 from lm_jax.training.resolved import Setup
@@ -28,7 +28,9 @@ def finish(setup: Setup, run: Path, outcome: Outcome, ended: bool = False) -> No
         outcome: of its training.
         ended: whether its result is there; a picture that lacks is drawn then too.
     """
-    if not ended:
+    if ended:
+        mark_longer(run, None)
+    else:
         end_run(run, _result(setup, run, outcome))
     if not (ended and (run / "curve.png").exists()):
         _draw(setup, run)

@@ -16,7 +16,7 @@ from lm_jax.experiment import Experiment, to_json
 from lm_jax.files import near
 from lm_jax.runs.base import keep_base
 from lm_jax.runs.checkpoints import Checkpoints, check_name, read_progress, steps_of
-from lm_jax.runs.claim import check_claim, keep_claim
+from lm_jax.runs.claim import EXTENDS, check_claim, keep_claim
 from lm_jax.runs.code import changed_code
 from lm_jax.runs.directory import mark_stopped, open_run
 from lm_jax.runs.display import Display
@@ -25,6 +25,7 @@ from lm_jax.runs.guide import keep_guide
 from lm_jax.runs.ledger import Past
 from lm_jax.runs.metrics import MetricsLog, truncate_samples
 from lm_jax.runs.model import keep_model
+from lm_jax.runs.result import mark_longer
 from lm_jax.runs.sinks import open_sinks
 from lm_jax.training.beginning import beginning
 from lm_jax.training.clock import Clock
@@ -74,7 +75,8 @@ def train_run(
     made = steps_of(run)
     clock = Clock("restart" if made else "start", setup.seconds)
     check_batch(setup)
-    profile.check(made[-1] if made else 0, setup.total)
+    last = made[-1] if made else 0
+    profile.check(last, setup.total)
     compiled = compiled or Compiled(setup)
     listening = Interrupt() if interrupt is None else nullcontext(interrupt)
     opened = open_run(run) if writes() else nullcontext(run)
@@ -88,7 +90,7 @@ def train_run(
             checkpoints_of(experiment.average),
             setup.left_arrays,
         )
-        check_claim(
+        before = check_claim(
             experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
         )
         if changed := changed_code(run):
@@ -96,6 +98,8 @@ def train_run(
         meet("the run is looked at")
         if writes():
             mark_stopped(run, None)
+            if _is_longer(before, experiment) or not has_result(run, last):
+                mark_longer(run, experiment.budget)
             _keep(setup, run)
         meet("the run is begun")
         _check_shared(run)
@@ -132,6 +136,13 @@ def train_run(
             ended = first == int(outcome.state.step) and has_result(run, first)
             finish(setup, run, outcome, ended)
         return outcome
+
+
+def _is_longer(before: Any, now: Experiment) -> bool:
+    """Whether a run that had begun is to end elsewhere than it was to."""
+    return before is not None and any(
+        getattr(before, name) != getattr(now, name) for name in EXTENDS
+    )
 
 
 def _keep(setup: Setup, run: Path) -> None:

@@ -175,6 +175,8 @@ REFUSED = [
     ("--evaluations.sampel.length 0", "--evaluations.sample.length 0"),
     ("--fdsp 2", "--fsdp 2"),
     ("--modle.width 8", "--model.width 8"),
+    ("--data.corpus.name a.txt", "Did you mean --data.corpus.source a.txt?"),
+    ("--data.corpus.sorce a.txt", "Did you mean --data.corpus.source a.txt?"),
 ]
 
 
@@ -186,6 +188,13 @@ def test_an_unknown_name_is_answered_with_what_works(typed, advice):
     assert advice in said and "\n" not in said
     advised = said.split("Did you mean ")[1].split("?")[0].split(" or ")[0]
     assert override(RECIPE, shlex.split(advised), "train") is not RECIPE
+
+
+def test_of_a_name_like_none_beside_it_all_of_these_are_told():
+    with pytest.raises(UserError) as refused:
+        override(RECIPE, ["--data.corpus.nme", "X"], "train FILE")
+    assert "Did you mean" not in str(refused.value)
+    assert "--data.corpus has source, " in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from lm_jax.ablation.plan_file import PLAN, written
 from lm_jax.experiment import load
 from lm_jax.laws.transfer import Sweep, read_sweeps
 from lm_jax.models import GPT2, MuP
+from lm_jax.runs.result import mark_longer
 from tests.laws.ladder import write_run
 from tests.tiny import write_tiny
 
@@ -101,7 +102,11 @@ def test_kinds_of_model_stand_apart(capsys):
 
 
 REFUSED = [
-    ({"optima": {16: 4e-3, 32: 4e-3}}, "2 widths (16, 32) show no transfer"),
+    ({"optima": {16: 4e-3}}, "3 widths are the least, all with the same rates; here"),
+    (
+        {"optima": {16: 4e-3, 32: 4e-3}},
+        "3 widths are the least, all with the same rates; here is 16, 32.",
+    ),
     ({"w64": {"tokens": 2e6}}, "2,000,000 tokens, runs/GPT2-16-0.001/seed0 on 1,000"),
     ({"w32": {"rates": (1.0, 1.0)}}, "has not decayed"),
     ({"rates": RATES[:2]}, "need the same rates, 3 at the least"),
@@ -115,8 +120,16 @@ def test_what_shows_no_transfer_is_refused(made, words, capsys):
     assert words in said(capsys, "runs", code=2)
 
 
+def said_of_laws(capsys):
+    assert main(["laws", "runs"]) == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
 def test_an_unfinished_sweep_is_refused(capsys):
     plan = swept({16: 2e-3, 32: 2e-3, 64: 2e-3}, rates=RATES[:3])
+    mark_longer(plan.cells[3].run, "40 steps")
+    assert "1 of 18 runs have not ended" in said(capsys, "runs", code=2)
+    assert "has not ended: its budget is '40 steps'" in said_of_laws(capsys)
     (plan.cells[3].run / "result.json").unlink()
     assert "1 of 18 runs have not ended" in said(capsys, "runs", code=2)
     assert "tiny has no sweep.json" in said(capsys, "tiny", code=2)

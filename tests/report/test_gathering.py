@@ -11,6 +11,7 @@ from lm_jax.ablation import Study
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Accuracy
 from lm_jax.report.gathering import gather
+from lm_jax.runs.result import mark_longer
 from tests.report.made import begin, end, made
 
 
@@ -26,6 +27,16 @@ def test_a_sweep_is_read_without_its_file():
     base, wide = found.variants
     assert (base.a_step("token"), base.a_step("time")) == (100.0, 0.5)
     assert (base.a_step("FLOP"), wide.a_step("FLOP")) == (1e6, 5e5)
+
+
+def test_a_run_that_is_made_longer_is_shown_as_unfinished():
+    plan = made()
+    mark_longer(plan.cells[0].run, "40 steps")
+    for folders in (["runs/tiny"], ["runs/tiny/base", "runs/tiny/wide"]):
+        (report,) = gather([Path(each) for each in folders]).reports
+        words = [state.word for state in report.states.values()]
+        assert words.count("stopped") == 1 and words.count("ended") == 9
+        assert sum(map(len, report.scores.values())) == 9
 
 
 def test_an_axis_that_a_variant_lacks_is_not_offered():

@@ -15,7 +15,10 @@ from lm_jax.evaluation import Found
 from lm_jax.runs.result import (
     add_scores,
     end_run,
+    ended_result,
     find_scores,
+    has_ended,
+    mark_longer,
     read_result,
     write_result,
 )
@@ -48,6 +51,23 @@ def test_equal_results_are_equal_files(tmp_path):
     write_result(tmp_path, {"a": 0.1, "b": 1})
     assert (tmp_path / "result.json").read_bytes() == first
     assert list(json.loads(first)) == ["a", "b"]
+
+
+def test_a_run_that_is_made_longer_has_not_ended_until_it_has_again(tmp_path):
+    mark_longer(tmp_path, "9 steps")
+    assert not has_ended(tmp_path) and not list(tmp_path.glob("result.json"))
+    first = {"steps": 4, "scores": []}
+    end_run(tmp_path, first)
+    before = (tmp_path / "result.json").read_bytes()
+    mark_longer(tmp_path, "9 steps")
+    assert not has_ended(tmp_path)
+    with pytest.raises(UserError, match="budget is '9 steps' now.*its first 4 steps"):
+        ended_result(tmp_path)
+    mark_longer(tmp_path, None)
+    assert (tmp_path / "result.json").read_bytes() == before
+    mark_longer(tmp_path, "9 steps")
+    end_run(tmp_path, first | {"steps": 9})
+    assert has_ended(tmp_path) and ended_result(tmp_path)["steps"] == 9
 
 
 def test_a_run_without_result_is_said(tmp_path):

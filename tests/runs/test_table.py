@@ -16,6 +16,7 @@ from lm_jax.__main__ import main
 from lm_jax.errors import UserError
 from lm_jax.runs.figures import decimals, duration, figure, short, size
 from lm_jax.runs.pairs import differences
+from lm_jax.runs.result import mark_longer
 from lm_jax.runs.rows import as_measure, larger_is_better, results_below, rows_of
 from lm_jax.runs.table import lines
 
@@ -339,6 +340,19 @@ def test_a_run_says_itself_whether_more_is_better(tmp_path, capsys):
     assert said.index("x:good") < said.index("x  ")
 
 
+@pytest.mark.parametrize("larger", [False, True])
+def test_an_evaluation_that_runs_are_not_judged_by_says_what_is_better(
+    larger, tmp_path, capsys
+):
+    for variant, score in (("less", 0.2), ("more", 0.9)):
+        scores = [entry({"loss": 1.0}), entry({"gap": score}, evaluation="mine")]
+        said = {"directions": {"loss": False, "gap": larger}}
+        more = {"best": {"step": 50, "loss": 1.0}, "larger_is_better": False} | said
+        write(tmp_path, "x", variant, 0, 4.0, scores=scores, **more)
+    said = shown(capsys, tmp_path, "--measure", "validation gap")
+    assert (said.index("x:more") < said.index("x:less")) == larger
+
+
 @pytest.mark.parametrize(
     ("more", "scores"),
     [
@@ -378,6 +392,26 @@ def test_a_result_that_cannot_be_read_hides_no_other(tmp_path, capsys):
     said = capsys.readouterr()
     assert "  lstm " in said.out
     assert "cut/result.json is damaged" in said.err
+
+
+def test_a_run_without_a_best_step_says_why_it_has_no_figure(tmp_path, capsys):
+    both = [entry({"loss": 4.0}), entry({"loss": 3.0}, step=40)]
+    write(tmp_path, "lstm", "base", 0, 4.0, scores=both)
+    assert "no best step" not in shown(capsys, tmp_path)
+    write(tmp_path, "lstm", "more", 0, 4.0, scores=both[:1], best=None)
+    assert "-, at the best step: no best step of the run is known." in shown(
+        capsys, tmp_path
+    )
+
+
+def test_the_result_of_a_shorter_budget_is_no_end(tmp_path, capsys):
+    for seed in (0, 1):
+        write(tmp_path, "lstm", "base", seed, 4.0 + seed)
+    mark_longer(tmp_path / "lstm" / "base" / "seed1", "90 steps")
+    assert main(["table", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert " 2.000     1 " in said.out
+    assert "base/seed1 has not ended: its budget is '90 steps' now" in said.err
 
 
 def test_links_to_runs_elsewhere_are_followed_once(tmp_path, capsys):

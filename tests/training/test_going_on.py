@@ -13,9 +13,10 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.runs.checkpoints import steps_of
+from lm_jax.runs.listing import listed
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
-from lm_jax.runs.result import find_scores, read_result
+from lm_jax.runs.result import find_scores, has_ended, read_result
 from lm_jax.training.progress import Progress
 from tests.tiny import write_tiny
 
@@ -187,10 +188,15 @@ def test_a_longer_run_that_is_stopped_says_so_beside_its_shorter_result(capsys):
         stopped_at(patch, 6)
         assert train("longer", *args, "8 steps") == 0
     assert read_result(Path("longer"))["steps"] == 4
+    assert not has_ended(Path("longer")) and listed(Path("longer")).state == "stopped"
     step = max(int(path.name) for path in Path("longer/checkpoints").iterdir())
     assert stopped.read_text() == f"at step {step}, to go on\n"
     assert train("longer", *args, "8 steps") == 0
     assert read_result(Path("longer"))["steps"] == 8 and not stopped.exists()
+    assert has_ended(Path("longer"))
+    # As many steps in other words: it has ended, and there is nothing to make.
+    assert train("longer", *args, "1024 tokens") == 0
+    assert has_ended(Path("longer"))
 
 
 def stopped_at(patch, step):
