@@ -28,8 +28,9 @@ class AnswerSpans:
 
     Texts are cut into words, marks and single Chinese characters, and a tokenizer
     codes each alone. A row reads the end of a document, the question, that end again
-    and the passage. A passage that doesn't fit is read in windows, all of which have
-    one prediction together. Articles are whole in one split.
+    and the passage; with BERT's tokenizers [CLS], the question, [SEP], the passage and
+    [SEP] (Devlin et al. 2019, 4.2). A passage that doesn't fit is read in windows, all
+    of which have one prediction together. Articles are whole in one split.
     """
 
     gives: ClassVar[tuple[str, ...]] = (
@@ -65,10 +66,13 @@ class AnswerSpans:
                 "(data.folds)."
             )
         if self.lengths[-1] < self.question + 3:
-            raise UserError(
-                f"data.lengths={self.lengths} have no room for a passage beside a "
-                f"question of {self.question} tokens (data.question)."
-            )
+            raise self._no_room()
+
+    def _no_room(self) -> UserError:
+        return UserError(
+            f"data.lengths={self.lengths} have no room for a passage beside a question "
+            f"of {self.question} tokens (data.question) and what stands around both."
+        )
 
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
         """Read, train the tokenizer and cut, or find what is in the cache.
@@ -87,7 +91,11 @@ class AnswerSpans:
                 "Characters()."
             )
         around = made.tokenizer.around
-        marks = (around.first[0], around.end) if around else (end, end)
+        marks: tuple[int, ...] = (end, end)
+        if around:
+            marks = (around.first[0], around.end, around.end)
+            if self.lengths[-1] <= self.question + len(marks):
+                raise self._no_room()
         cut = Cutter(made.tokenizer)
         room = self.lengths[-1], self.question, self.stride
         of = {
@@ -98,7 +106,8 @@ class AnswerSpans:
         def windows(split: str, batch: int) -> Windows:
             return bucket_windows(of[split].buckets(self.lengths), batch)
 
-        digest = sha256(f"{room}\n{made.digest}".encode()).hexdigest()[:20]
+        after = f"{marks[2:]}" if around else ""
+        digest = sha256(f"{room}{after}\n{made.digest}".encode()).hexdigest()[:20]
         return Prepared(
             tokenizer=made.tokenizer,
             splits=made.splits,

@@ -84,7 +84,8 @@ class Order:
     """Of a step and a place in its batch; zeros where nothing is left for it."""
     steps_per_epoch: float
     tokens: int
-    """Real tokens of a step, padding not counted; their mean where that varies."""
+    """Real tokens of a step, padding not counted; their mean where that varies, to a
+    whole token: by it, budgets of tokens are as long in later versions as before."""
 
     def batch(self, step: int, share: Share = WHOLE) -> Row:
         """Give the batch of a step, or a share of its rows."""

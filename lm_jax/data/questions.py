@@ -35,7 +35,8 @@ class Questions:
         short: tokens of each question, those beyond the longest cut off.
         answers: first and last token of each question's answer in its passage; -1
             where it has none, -2 where that is not known.
-        marks: ids of what stands before a question, and after it.
+        marks: ids of what stands before a question, after it, and after a passage
+            where something does.
         longest: tokens of a row at most.
         stride: tokens between the starts of two windows.
     """
@@ -46,7 +47,7 @@ class Questions:
     cuts: tuple[Cut, ...]
     short: tuple[Cut, ...]
     answers: Int64[np.ndarray, "questions 2"]
-    marks: tuple[int, int]
+    marks: tuple[int, ...]
     longest: int
     stride: int
 
@@ -62,7 +63,7 @@ class Questions:
             for passage in chosen
             for first, stop in windows_of(
                 len(self.cuts[passage].ids),
-                self.longest - 2 - len(self.short[number].ids),
+                self.longest - len(self.marks) - len(self.short[number].ids),
                 self.stride,
             )
         )
@@ -89,26 +90,31 @@ class Questions:
 
     def buckets(self, lengths: tuple[int, ...]) -> Buckets:
         """Sort the rows by the lengths that they fit."""
-        sizes = np.array([self._before(w) + w.end - w.first for w in self.windows])
+        around = [
+            len(self.marks) + len(self.short[w.question].ids) for w in self.windows
+        ]
+        sizes = np.array(around) + [w.end - w.first for w in self.windows]
         return sort_by_length(sizes, lengths, self.row)
 
     def row(self, number: int, length: int) -> Row:
         """Give the arrays of a row, padded by zeros.
 
-        An answer that isn't whole in the window is none: the first token.
+        An answer that isn't whole in the window is none: the first token. "segments"
+        are 1 up to the mark after the question, 2 in the passage, 3 after it.
         """
         window = self.windows[number]
         cut, before = self.cuts[window.passage], self._before(window)
-        question, (mark, end) = self.short[window.question], self.marks
+        question, (mark, end, *after) = self.short[window.question], self.marks
         part = slice(window.first, window.end)
-        ids = np.concatenate([[mark], question.ids, [end], cut.ids[part]])
+        ids = np.concatenate([[mark], question.ids, [end], cut.ids[part], after])
         told = np.isin(cut.words[cut.pieces[part]], question.words)
         first, last = self.answers[window.question]
         inside = window.first <= first and last < window.end
         places = np.array([first, last]) - window.first + before if inside else [0, 0]
         missing = length - len(ids)
-        segments = np.repeat([1, 2, 0], [before, len(told), missing])
-        matches = np.pad(told, (before, missing))
+        kinds = before, len(told), len(after), missing
+        segments = np.repeat([1, 2, 3, 0], kinds)
+        matches = np.pad(told, (before, len(after) + missing))
         return {
             "inputs": np.pad(ids, (0, missing)).astype(np.int32),
             "segments": segments.astype(np.int32),
@@ -126,7 +132,7 @@ class Questions:
 def ask(
     passages: Iterable[Passage],
     cut: Callable[[str], Cut],
-    marks: tuple[int, int],
+    marks: tuple[int, ...],
     longest: int,
     question: int,
     stride: int,
@@ -136,7 +142,7 @@ def ask(
     Args:
         passages: with their questions.
         cut: gives the tokens of a text.
-        marks: ids of what stands before a question, and after it.
+        marks: as of `Questions`.
         longest: tokens of a row at most.
         question: tokens of a question at most.
         stride: tokens between the starts of two windows.

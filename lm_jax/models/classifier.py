@@ -50,7 +50,7 @@ class Classifier(OverBody):
     ) -> Float[Array, "batch classes"]:
         """Score each class, float32, from features."""
         inputs, outputs = vector.shape[-1], self.classes or 1
-        sizes = inputs, outputs, inputs**-0.5, True, vector.dtype
+        sizes = inputs, outputs, self.head_std(inputs), True, vector.dtype
         return Dense(*sizes, name="class_head")(vector, jnp.float32)
 
     def number(self, vector: Float[Array, "batch width"]) -> Float[Array, " batch"]:
@@ -130,6 +130,8 @@ class Classifier(OverBody):
         if dropout_keys is not None:
             fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
             keys = fold(dropout_keys, jnp.arange(count)).reshape(-1)
+        # As for the vector, others don't count for penalties.
+        self.sow("penalties", "counted", own.reshape(-1).astype(jnp.float32))
         vectors = self._read(
             tokens[:, places].reshape(-1, window), read.reshape(-1, window), keys
         ).reshape(*own.shape, -1)

@@ -168,6 +168,12 @@ class BlockConfig(BlockFields):
         yield from self.initial.problems()
         if self.parallel_norms and not self.parallel:
             yield "model.parallel_norms needs model.parallel: other blocks have two."
+        if self.parallel_norms and self.norm_at in ("post", "after"):
+            yield (
+                "model.parallel_norms are of what each half reads, and with "
+                f"model.norm_at='{self.norm_at}' nothing is normalised before them. "
+                "Leave it out, or use 'pre' or 'both'."
+            )
 
     def _size_problems(self) -> Iterator[str]:
         if self.head_dim is None and self.width % self.heads:

@@ -133,31 +133,42 @@ Initial = Normal | GPT2 | FanIn | ZeroProjections | MuP
 
 # Hidden kernels, also those of an Encoder's head and pooler.
 _SCALED = "(block.*|^head/|^pooler/)kernel$"
+# And those of what stands over a body. A decoder's recipe doesn't name them.
+_SCALED_OVER = "(block.*|^head/|^pooler/|^class_head/|^token_head/)kernel$"
 
 
 def mup_rates(model: Any, base_width: int) -> tuple[tuple[str, float], ...]:
     """Rates for an optimizer like Adam, of a model with ``MuP(base_width)``.
 
-    Kernels of blocks, and of an Encoder's ends, learn at base_width / width times
-    the rate, all else at the whole (Yang et al. 2022, table 8). Pass them on:
-    ``AdamW(rates=mup_rates(...))``. Learning rate times weight decay is the same at
+    Kernels of blocks, of an Encoder's ends, and of a head over a body learn at
+    base_width / width times the rate, all else at the whole (Yang et al. 2022, table 8;
+    a head's logits are not divided by the width, so its rate is: table 3). Pass them
+    on: ``AdamW(rates=mup_rates(...))``. Learning rate times weight decay is the same at
     all widths, as the package mup has it; ``rated_decay=True`` lets it shrink too.
     """
-    return ((_SCALED, base_width / model.width), (".*", 1.0))
+    body, scaled = _read_by(model)
+    return ((scaled, base_width / body.width), (".*", 1.0))
+
+
+def _read_by(model: Any) -> tuple[Any, str]:
+    """What has the width of a model, and an expression of what is scaled by it."""
+    body = getattr(model, "body", None)
+    return (model, _SCALED) if body is None else (body, _SCALED_OVER)
 
 
 def stale_rates(model: Any, rates: tuple[tuple[str, float], ...]) -> str | None:
     """Say where an optimizer's rates are those of `mup_rates` for another width."""
-    initial = getattr(model, "initial", None)
-    given = dict(rates).get(_SCALED)
+    body, scaled = _read_by(model)
+    initial = getattr(body, "initial", None)
+    given = dict(rates).get(scaled)
     if not isinstance(initial, MuP) or given is None:
         return None
-    wanted = initial.base_width / model.width
+    wanted = initial.base_width / body.width
     if given == wanted:
         return None
     return (
         f"optimizer.rates are of another width: they give hidden kernels {given:g}, "
-        f"and base_width / width is {initial.base_width} / {model.width} = {wanted:g}. "
+        f"and base_width / width is {initial.base_width} / {body.width} = {wanted:g}. "
         "Change the width in the experiment's file, where mup_rates(model, "
         f"{initial.base_width}) follows it."
     )

@@ -81,6 +81,19 @@ class OverBody(Model):
         hidden, _ = self.body.features(tokens, **given, dropout_keys=dropout_keys)
         return hidden.astype(jnp.float32)
 
+    def head_std(self, inputs: int) -> float:
+        """Give the standard deviation of a head's kernel.
+
+        The root of the inputs keeps the variance; under muP a head starts as much
+        smaller as its logits would be divided (Yang et al. 2022, table 3).
+
+        Args:
+            inputs: width of what the kernel multiplies.
+        """
+        initial = getattr(self.body, "initial", None)
+        scale = 1.0 if initial is None else initial.logit_scale(self.body.width)
+        return float(inputs**-0.5 * scale**0.5)
+
     def with_body(self, body: Model) -> Any:
         """The same model around another body."""
         return self.clone(body=body)

@@ -37,7 +37,7 @@ class Tagger(OverBody):
     ) -> Float[Array, "batch time classes"]:
         """Score each token, float32, from features."""
         inputs, outputs = hidden.shape[-1], self.classes or 2
-        sizes = inputs, outputs, inputs**-0.5, True, hidden.dtype
+        sizes = inputs, outputs, self.head_std(inputs), True, hidden.dtype
         return Dense(*sizes, name="token_head")(hidden, jnp.float32)
 
     def features(
@@ -51,7 +51,8 @@ class Tagger(OverBody):
 
         Args:
             tokens: a text a row.
-            segments: 0 is padding, on either side; 1 is a question, 2 its passage.
+            segments: 0 is padding, on either side; 1 is a question, 2 its passage,
+                3 what stands after that.
             dropout_keys: one random key for each example switches dropout on.
             matches: 1 where a token of the passage stands in the question.
 
@@ -59,7 +60,7 @@ class Tagger(OverBody):
             The vectors, float32; and None.
         """
         segments = jnp.ones_like(tokens) if segments is None else segments
-        real, types = segments > 0, (segments == 2).astype(jnp.int32)
+        real, types = segments > 0, (segments >= 2).astype(jnp.int32)
         if matches is not None and self.types > 2:
             types += matches
         one = real.astype(jnp.int32)

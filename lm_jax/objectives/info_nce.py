@@ -21,7 +21,7 @@ class InfoNCE(ObjectiveBase):
 
     Negatives are those of the whole batch, on however many devices it lies. A passage
     is no negative of a query that it answers: where it has the text of the answer, or
-    belongs to another row of the same query.
+    of one in another row of the same query, whatever row it stands in.
 
     Its loss and accuracy over a split depend on the size of a batch: they say whether
     it learns, and `Ranking`, over the whole collection, says how well.
@@ -122,11 +122,15 @@ class InfoNCE(ObjectiveBase):
         rows, passages = passage.shape
         itself = jnp.eye(rows, dtype=bool)[:, :, None] & (jnp.arange(passages) == 0)
         there = real[None, :, None] & (passage >= 0)[None]
-        same_text = passage[None] == passage[:, :1, None]
-        answers = (query[:, None] == query)[:, :, None] & (jnp.arange(passages) == 0)
+        asks = jnp.eye(rows, dtype=bool)
         if self.negatives == "own":
-            there = there & jnp.eye(rows, dtype=bool)[:, :, None]
-        return itself | (there & ~same_text & ~answers)
+            there = there & asks[:, :, None]
+        else:  # the answers of a query are those of all rows that ask it
+            asks = asks | ((query[:, None] == query) & real)
+        same_text = passage[:, :1, None] == passage
+        told = (each.astype(jnp.float32) for each in (asks, same_text))
+        answers = jnp.einsum("bj,jrp->brp", *told) > 0
+        return itself | (there & ~answers)
 
     def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
         """Give the nats over a whole split, and how often the answer came first."""

@@ -75,13 +75,19 @@ def penalties(
 
     Args:
         sown: arrays of (batch,), or (layers, batch): means over the tokens of a row.
-            A row with several texts, as passages, has as many, one after the other.
+            A row with several texts, as passages, has as many, one after the other;
+            "counted" is 1 for those that count, where some don't.
         mask: 1 where a target counts.
     """
-    leaves = jax.tree.leaves(sown.get("penalties", {}))
-    counts = mask.sum(-1)
+    found = dict(sown.get("penalties", {}))
+    counted, counts = jax.tree.leaves(found.pop("counted", ())), mask.sum(-1)
+    leaves = jax.tree.leaves(found)
 
     def of_rows(leaf: Float[Array, "*layers texts"]) -> Float[Array, "*layers batch"]:
-        return leaf.reshape(*leaf.shape[:-1], len(counts), -1).mean(-1)
+        texts = leaf.reshape(*leaf.shape[:-1], len(counts), -1)
+        if not counted:
+            return texts.mean(-1)
+        weights = counted[0].reshape(len(counts), -1)
+        return (texts * weights).sum(-1) / jnp.maximum(weights.sum(-1), 1.0)
 
     return sum(((of_rows(leaf) * counts).sum() for leaf in leaves), start=jnp.zeros(()))

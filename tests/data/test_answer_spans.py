@@ -122,6 +122,22 @@ def test_words_of_the_question_are_marked_in_the_passage():
     np.testing.assert_array_equal(row["segments"][:8], [1, 1, 1, 1, 1, 1, 2, 2])
 
 
+def test_what_stands_after_a_passage_is_no_part_of_it():
+    """As BERT reads it: [CLS] question [SEP] passage [SEP]."""
+    text = "one two three four five"
+    passage = Passage("a", text, (Question("q", "two ?", (Answer(8, "three"),)),))
+    words = Words().train([text + " ?"], end=True)
+    found = ask([passage], Cutter(words), (70, 71, 72), 8, 4, 2)
+    assert [window[2:] for window in found.windows] == [(0, 3), (2, 5)]
+    assert found.buckets((7, 8)).lengths == (8,)
+    row = found.row(0, 9)
+    cut = found.cuts[0].ids[:3].tolist()
+    assert row["inputs"].tolist() == [70, *found.short[0].ids, 71, *cut, 72, 0]
+    assert row["segments"].tolist() == [1, 1, 1, 1, 2, 2, 2, 3, 0]
+    assert (row["start"], row["end"], row["matches"][7]) == (6, 6, 0)
+    assert found.text(0, 6, 6) == "three"
+
+
 def test_what_most_people_answered_is_learnt():
     text = "one two three"
     answers = Answer(0, "one"), Answer(4, "two"), Answer(4, "two"), Answer(-1, "nine")

@@ -1,5 +1,7 @@
 """Initial values by role, and the coordinate check of muP."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,14 +10,17 @@ import pytest
 
 from lm_jax.models import (
     GPT2,
+    Classifier,
     FanIn,
     MuP,
     NoPositions,
     Normal,
+    Tagger,
     Transformer,
     ZeroProjections,
     mup_rates,
 )
+from lm_jax.models.initial import stale_rates
 from lm_jax.optimizers import AdamW, transformation
 from tests.properties import slow_but
 
@@ -95,6 +100,33 @@ def changes(width, muP):
         return [jnp.abs(after - before).mean() for before, after in pairs]
 
     return np.array(run())
+
+
+@pytest.mark.parametrize(
+    ("over", "method", "features"),
+    [(Classifier, "class_logits", (1,)), (Tagger, "token_logits", (1, 1))],
+)
+def test_a_head_over_a_body_follows_mups_rule(over, method, features):
+    """At its base width it is as without; wider, it starts and learns by less."""
+    mup = MuP(base_width=32, base_dim=16)
+    for width in (32, 512):
+        plain, model = (
+            over(MODEL.clone(width=width, initial=initial), classes=8)
+            for initial in (GPT2(), mup)
+        )
+        hidden = jnp.zeros((*features, width))
+        first, scaled = (
+            each.init(jax.random.key(0), hidden, method=method)["params"]
+            for each in (plain, model)
+        )
+        (name,) = first
+        ratio = scaled[name]["kernel"] / first[name]["kernel"]
+        np.testing.assert_allclose(ratio, (32 / width) ** 0.5, rtol=1e-5)
+        rates = mup_rates(model, 32)
+        found = next(rate for path, rate in rates if re.search(path, f"{name}/kernel"))
+        assert found == 32 / width and stale_rates(model, rates) is None
+    wrong = mup_rates(over(MODEL.clone(width=64)), 32)
+    assert "32 / 512 = 0.0625" in stale_rates(model, wrong)
 
 
 @pytest.mark.slow

@@ -229,3 +229,26 @@ def test_a_batch_in_which_texts_meet_has_no_parts():
         check_devices(experiment(mixup=0.2), devices)
     assert Distil(Classify(mixup=0.2)).across_rows == "of.mixup"
     assert Distil(Classify(r_drop=0.2)).across_rows == ""
+
+
+def test_windows_without_text_are_not_penalised():
+    """The rows of a batch are as long as its longest text."""
+    body = Recurrent(width=4, layers=1, vocab_size=VOCAB, activation_penalty=1.0)
+    model = Classifier(body, classes=CLASSES, window=2)
+    batch = BATCH | {"mask": jnp.ones(ROWS)}
+    params = first_params(model, 0, batch, method=Classify().predict)
+
+    def penalty(batch):
+        found = (
+            Classify()(model.clone(body=each), params, batch, KEY).loss
+            for each in (body, body.clone(activation_penalty=0.0))
+        )
+        return float(np.subtract(*found))
+
+    apart = []
+    for row, length in enumerate((5, 4, 5, 3, 2, 1)):
+        alone = {name: array[row : row + 1] for name, array in batch.items()}
+        cut = {name: alone[name][:, :length] for name in ("inputs", "segments")}
+        apart.append(penalty(alone | cut))
+    np.testing.assert_allclose(penalty(batch), sum(apart), rtol=1e-4)
+    assert min(apart) > 0

@@ -73,14 +73,16 @@ def test_own_negatives_are_those_of_the_row():
     assert own.across_rows == "" and OBJECTIVE.across_rows == "negatives"
 
 
-@pytest.mark.parametrize("what", ["text", "query", "hard", "none"])
+@pytest.mark.parametrize("what", ["text", "query", "shared", "hard", "none"])
 def test_what_answers_a_query_is_no_negative_of_it(what):
-    """The same text elsewhere, another answer to it, a hard negative of its text."""
+    """The same text elsewhere, another answer to it, in whichever row; a hard negative
+    of its text."""
     passage, query = np.arange(ROWS * PASSAGES).reshape(ROWS, PASSAGES), np.arange(ROWS)
     everything = set(range(ROWS * PASSAGES))
     left = {
         "text": {0: {6}, 3: {0}},
         "query": {0: {6}, 3: {0}},
+        "shared": {0: {6, 10, 5}, 3: {0, 10, 5}, 5: {6, 5}},
         "hard": {0: {7}},
         "none": {row: {7} for row in range(ROWS)},
     }[what]
@@ -88,6 +90,8 @@ def test_what_answers_a_query_is_no_negative_of_it(what):
         passage[3, 0] = 0
     elif what == "query":
         query[3] = 0
+    elif what == "shared":  # what answers query 0 answers another's query too
+        query[3], passage[5, 0], passage[2, 1] = 0, 6, 6
     elif what == "hard":
         passage[3, 1] = 0
     else:

@@ -80,6 +80,14 @@ CASES = {
         },
         "8 / 16 = 0.5",
     ),
+    "norms of halves that none stands before": (
+        {
+            "model": Transformer(
+                **SMALL, norm_at="post", parallel=True, parallel_norms=True
+            )
+        },
+        "model.norm_at='post' nothing is normalised before them",
+    ),
     "data without a field, and what gives it": (
         {"data": MaskedStream(TEXT, Characters(), 16)},
         'NextToken reads "targets", and the examples of MaskedStream have "inputs", '
