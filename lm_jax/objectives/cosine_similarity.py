@@ -8,20 +8,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from lm_jax.models.dropout import part_keys
-from lm_jax.objectives.base import ObjectiveBase
-from lm_jax.objectives.sums import Sums, applied, penalties
-from lm_jax.tokenizers.chunks import Coded
+from lm_jax.objectives.regress import Regress
 
 # Of a vector of nothing but zeros the cosine is 0, and has no gradient.
 _LEAST = 1e-12
 
 
 @dataclass(frozen=True)
-class CosineSimilarity(ObjectiveBase):
+class CosineSimilarity(Regress):
     """Squared error of the cosine of two texts' vectors, which is to be their rating
     (Reimers and Gurevych 2019, 3: the objective of regression).
 
     Where towers are apart, the first text is read as a query, the second as a passage.
+    A batch has "first_inputs", "first_segments", "second_inputs" and "second_segments"
+    (batch, time), and the rest as of `Regress`; the rating is from 0 to 1.
     """
 
     reads = (
@@ -33,9 +33,7 @@ class CosineSimilarity(ObjectiveBase):
         "passage_vectors": ("segments", "dropout_keys"),
     }
     unit = "squared error per pair"
-    weighs = "mask"
     nothing = "no pair of it has a rating that counts. Give it pairs with ratings"
-    tells = "value"
 
     def predict(
         self,
@@ -57,49 +55,3 @@ class CosineSimilarity(ObjectiveBase):
         )
         squares = (first**2).sum(-1) * (second**2).sum(-1)
         return (first * second).sum(-1) / jnp.sqrt(jnp.maximum(squares, _LEAST)), carry
-
-    def told(
-        self, model: nn.Module, params: Any, batch: dict[str, Array]
-    ) -> Float[Array, "batch 1"]:
-        """Give the cosine of each pair, without dropout."""
-        (found, _), _ = applied(self, model, params, batch, None, None)
-        return found[:, None]
-
-    def __call__(
-        self,
-        model: nn.Module,
-        params: Any,
-        batch: dict[str, Array],
-        key: Key[Array, ""] | None,
-        carry: Any = None,
-    ) -> Sums:
-        """Sum the loss of a batch.
-
-        Args:
-            model: maps texts to vectors, of queries and of passages.
-            params: its parameters.
-            batch: "first_inputs", "first_segments", "second_inputs" and
-                "second_segments" (batch, time); "value", the rating from 0 to 1, and
-                "mask" (batch,); "row" (batch,), the number of each example in the
-                step's batch.
-            key: of the step; None evaluates without dropout.
-            carry: not used.
-
-        Returns:
-            Squared errors, over the number of pairs.
-        """
-        (found, carry), sown = applied(self, model, params, batch, key, carry)
-        error, mask = found - batch["value"], batch["mask"]
-        squares = (jnp.square(error) * mask).sum()
-        absolute = (jnp.abs(error) * mask).sum()
-        loss = squares + penalties(sown, mask[:, None])
-        metrics = {"squares": squares, "absolute": absolute}
-        return Sums(loss, mask.sum(), metrics, carry)
-
-    def scores(self, sums: dict[str, float], text: Coded) -> dict[str, float]:
-        """Give the mean squared error over a whole split, and the mean error."""
-        pairs = sums["weight"]
-        return {
-            "loss": sums["squares"] / pairs,
-            "mean_error": sums["absolute"] / pairs,
-        }

@@ -1,7 +1,7 @@
 """Tell the number of a text."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from lm_jax.tokenizers.chunks import Coded
 class Regress(ObjectiveBase):
     """Squared error of the number of each text."""
 
-    reads = ("inputs", "segments", "value", "mask")
+    reads: ClassVar[tuple[str, ...]] = ("inputs", "segments", "value", "mask")
     unit = "squared error per text"
     calls = {"features": ("segments", "dropout_keys"), "number": ()}
     weighs = "mask"
