@@ -33,6 +33,8 @@ _NO_PLACE = {
 
 # Some network file systems have no locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+# Sticks and mounted clouds have no second names of a file; FAT says EPERM.
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 
 
 def near(path: Path | str) -> Path:
@@ -202,7 +204,14 @@ def exclusive_write(path: Path, content: str) -> bool:
         _written_beside(path, content) as temporary,
         suppress(FileExistsError),
     ):
-        os.link(temporary, path)
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # The name is taken first, by one of all, and then filled whole.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.replace(temporary, path)
         return True
     return False
 

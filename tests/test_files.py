@@ -13,6 +13,7 @@ import pytest
 from lm_jax.errors import UserError
 from lm_jax.files import (
     atomic_write,
+    exclusive_write,
     filling,
     given_path,
     neighbour,
@@ -28,6 +29,18 @@ def fails_with(code: int):
         raise OSError(code, os.strerror(code))
 
     return fail
+
+
+@pytest.mark.parametrize("code", [None, errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_one_writes_a_file_that_is_not_there_also_without_hard_links(
+    code, tmp_path, monkeypatch
+):
+    if code is not None:
+        monkeypatch.setattr(os, "link", fails_with(code))
+    assert exclusive_write(tmp_path / "plan", "first")
+    assert not exclusive_write(tmp_path / "plan", "second")
+    assert [path.name for path in tmp_path.iterdir()] == ["plan"]
+    assert (tmp_path / "plan").read_text() == "first"
 
 
 def test_text_and_bytes_are_written_as_they_are(tmp_path):
