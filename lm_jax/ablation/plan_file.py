@@ -104,13 +104,26 @@ def read_plan(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text("utf-8"))
         if found["format"] == _FORMAT:
-            return dict(found)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            return _whole(found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise UserError(
-            f"{path} can't be read: {error}. Its runs are whole without it: move it "
+            f"{path} can't be read: {why}. Its runs are whole without it: move it "
             "away to plan anew."
         ) from error
     raise UserError(f"{path} is of another version of lm_jax: use that, or --out.")
+
+
+def _whole(found: dict[str, Any]) -> dict[str, Any]:
+    """A plan that has what every plan has.
+
+    Raises:
+        KeyError, TypeError, AttributeError: it hasn't.
+    """
+    found["code"]["sources"], found["cells"].keys(), found["study"].keys()
+    for variant in found["variants"].values():
+        variant["against"], variant["digest"], variant["fields"].keys()
+    return found
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

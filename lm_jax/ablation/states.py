@@ -10,7 +10,7 @@ from lm_jax.experiment.names import COPY
 from lm_jax.files import atomic_write
 from lm_jax.runs.code import codes_of
 from lm_jax.runs.directory import in_use, seed_of
-from lm_jax.runs.result import has_ended, read_result
+from lm_jax.runs.result import has_ended, whole_result
 
 _PRUNED = "pruned_at_step_"
 Word = Literal[
@@ -80,18 +80,18 @@ def look_at(run: Path, recipe: str, seed: int, code: dict) -> State:
             return State("running", "by another process")
         if not has_ended(run):
             return State("stopped")
-        result = read_result(run)
+        result = whole_result(run)
     except UserError as error:
         return State("failed", str(error))
-    if result["recipe"] != recipe:
-        return State("other recipe", f"its result is of recipe {result['recipe']}")
+    if (of := result.get("recipe")) != recipe:
+        return State("other recipe", f"its result is of recipe {of}")
     return State("ended")
 
 
 def _codes(run: Path) -> list[dict]:
     """The code that trained a run: of one that ended, no later start counts."""
     ended = (run / "result.json").exists()
-    trained = read_result(run).get("trained_with") if ended else None
+    trained = whole_result(run).get("trained_with") if ended else None
     return trained or codes_of(run)
 
 

@@ -14,7 +14,7 @@ from lm_jax.errors import UserError
 from lm_jax.runs.directory import in_use, is_given
 from lm_jax.runs.figures import duration, figure, size
 from lm_jax.runs.metrics import last_rows
-from lm_jax.runs.result import has_ended, read_result
+from lm_jax.runs.result import has_ended, whole_result
 
 _RIGHT = ("step", "score", "size", "age")
 
@@ -48,7 +48,7 @@ def listed(run: Path) -> Listed:
     used, newest = _on_disk(run)
     try:
         experiment = _experiment(run)
-        ended = read_result(run) if (run / "result.json").exists() else {}
+        ended = whole_result(run) if (run / "result.json").exists() else {}
         last, scored = last_rows(run / "metrics.jsonl")
     except UserError as error:
         age = max(0.0, time.time() - newest)

@@ -14,6 +14,8 @@ from lm_jax.runs.numbers import decoded, encoded
 At = Literal["end", "best"]
 _LOCK = ".result.lock"
 _LONGER = "goes_on_to"
+# What scores are found by.
+NEEDED = frozenset(("corpus", "watch", "policy", "steps", "scores", "seconds"))
 
 
 def add_scores(run: Path, made: list[dict]) -> None:
@@ -171,6 +173,21 @@ def read_result(run: Path) -> dict:
         raise UserError(
             f"{path} is of an earlier format, without a list of scores: train the run "
             "again, in another directory."
+        )
+    return result
+
+
+def whole_result(run: Path) -> dict:
+    """What `write_result` wrote of a run that ended.
+
+    Raises:
+        UserError: as `read_result`, or it lacks what every result has.
+    """
+    result = read_result(run)
+    if lacking := sorted(NEEDED - result.keys()):
+        raise UserError(
+            f"{run / 'result.json'} lacks {', '.join(lacking)}: move it away and train "
+            "again to write a new one; a run that ended only writes its result."
         )
     return result
 

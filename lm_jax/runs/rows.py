@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.runs.directory import folders_with, seed_of
-from lm_jax.runs.result import At, ended_result, own_entries
+from lm_jax.runs.result import NEEDED, At, ended_result, own_entries
 
 # (split, score): what the figures of a table are.
 Measure = tuple[str, str]
@@ -26,8 +26,7 @@ LOSS: Measure = ("validation", "loss")
 POINTS: tuple[At, ...] = ("best", "end")
 # Parts of the names of scores of which less is better.
 _LESS = ("loss", "perplexity", "bits_per_byte", "error")
-_NEEDED = {"corpus", "watch", "policy", "steps", "scores"}
-_NEEDED |= {"parameters", "tokens", "seconds"}
+_NEEDED = NEEDED | {"parameters", "tokens"}
 
 
 class Figure(NamedTuple):

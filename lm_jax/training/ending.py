@@ -7,7 +7,7 @@ import jax
 from lm_jax.runs.code import read_starts
 from lm_jax.runs.confusion import confusion_of, draw_confusion
 from lm_jax.runs.picture import Measured, Reference, draw_run
-from lm_jax.runs.result import end_run, mark_longer, read_result
+from lm_jax.runs.result import end_run, mark_longer, whole_result
 from lm_jax.runs.scored import about, corpus_of, entries
 from lm_jax.training.loop import Outcome
 from lm_jax.training.resolved import Setup
@@ -17,7 +17,7 @@ from lm_jax.training.spent import spent
 
 def has_result(run: Path, step: int) -> bool:
     """Whether a run's result is of its end at a step, and not of a shorter budget."""
-    return (run / "result.json").exists() and read_result(run)["steps"] == step
+    return (run / "result.json").exists() and whole_result(run)["steps"] == step
 
 
 def finish(setup: Setup, run: Path, outcome: Outcome, ended: bool = False) -> None:

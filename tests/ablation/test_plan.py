@@ -103,7 +103,18 @@ def test_other_code_goes_on_with_no_plan_but_reads_it(experiment, monkeypatch):
     assert claim_plan(two(experiment), any_code=True) is False
 
 
-@pytest.mark.parametrize("text", ["{", "{}", json.dumps({"format": 9})])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "{}",
+        "[]",
+        '{"format": 9}',
+        '{"format": 1}',
+        '{"format": 1, "code": {"sources": "a"}, "study": [], "cells": {}}',
+        '{"format": 1, "code": 3, "study": {}, "cells": {}, "variants": {}}',
+    ],
+)
 def test_a_plan_that_cannot_be_read_is_named(experiment, text):
     claim_plan(two(experiment))
     Path("runs/tiny/sweep.json").write_text(text)

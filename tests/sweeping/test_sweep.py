@@ -16,6 +16,7 @@ import lm_jax
 from lm_jax.__main__ import main
 from lm_jax.ablation import PublishedEffect, Study
 from lm_jax.ablation.plan import make_plan
+from lm_jax.ablation.states import state_of
 from lm_jax.errors import Diverged, UserError
 from lm_jax.experiment import digest, load, save
 from lm_jax.runs.code import own_code
@@ -233,6 +234,19 @@ def test_a_result_of_another_recipe_does_not_count_in_its_folder():
     path = Path("runs/tiny/wide/seed1/result.json")
     path.write_text(path.read_text().replace('"recipe": "', '"recipe": "0'))
     assert "wide seed 1: other recipe" in told(read_report(Path("runs/tiny")))
+
+
+def test_a_result_that_lacks_what_all_have_is_named_and_the_others_count():
+    swept(Stub())
+    path = Path("runs/tiny/wide/seed1/result.json")
+    path.write_text('{"a": 1}')
+    report = read_report(Path("runs/tiny"))
+    assert "1 of 10 runs don't count (wide seed 1: failed)" in told(report)
+    launch = Stub()
+    assert swept(launch).lacking == [] and launch.asked == ["wide seed 1"]
+    path.write_text('{"a": 1}')
+    cell = plan().cells[3]
+    assert "result.json lacks corpus, " in state_of(cell, code()["sources"]).told
 
 
 def test_a_copy_of_a_run_is_no_further_seed():
