@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import unicodedata
 import uuid
@@ -11,6 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from jaxtyping import Shaped
 
 from lm_jax.errors import UserError
 
@@ -111,11 +116,19 @@ def check_new(folder: Path, what: str) -> None:
 def _explained(path: Path, remedies: dict[int, str]) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno not in remedies:
+    except UserError:
+        raise
+    except Exception as error:
+        remedy = remedies.get(_code(error))
+        if remedy is None:
             raise
-        remedy = remedies[error.errno]
         raise UserError(f"Cannot write {path}: {remedy}.") from error
+
+
+def _code(error: Exception) -> int:
+    """What the system refused: libraries in Rust say it in their text alone."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return getattr(error, "errno", None) or int(found[1] if found else 0)
 
 
 @contextmanager
@@ -154,6 +167,19 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     """
     with writing(path), _written_beside(path, content) as temporary:
         os.replace(temporary, path)
+
+
+def save_array(path: Path, array: Shaped[np.ndarray, "..."]) -> None:
+    """Write an array as `numpy.save` does, and say where the disk takes less of it.
+
+    Given a file, NumPy writes past Python and drops what closing it says: the end of
+    an array is lost in silence.
+
+    Raises:
+        UserError: where `path` cannot be written.
+    """
+    with writing(path), path.open("wb") as file:
+        np.save(SimpleNamespace(write=file.write), array)  # type: ignore[arg-type]
 
 
 @contextmanager

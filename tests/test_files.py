@@ -4,10 +4,12 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import threading
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
 from lm_jax.errors import UserError
@@ -18,9 +20,11 @@ from lm_jax.files import (
     given_path,
     neighbour,
     resumed_folder,
+    save_array,
     whole_file,
     whole_folder,
     write_json,
+    writing,
 )
 
 
@@ -69,6 +73,40 @@ def test_a_refused_write_leaves_the_old_file(tmp_path, monkeypatch, stage, code,
     assert str(path) in str(caught.value)
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
     assert path.read_text() == "old"
+
+
+def test_libraries_that_say_a_full_disk_in_words_alone_are_understood(tmp_path):
+    """As safetensors does, whose errors are no OSError."""
+    said = "I/O error: No space left on device (os error 28)"
+    with pytest.raises(UserError, match="disk is full"), writing(tmp_path / "a"):
+        raise ValueError(said)
+    with pytest.raises(ValueError, match="error 5"), writing(tmp_path / "a"):
+        raise ValueError("I/O error (os error 5)")
+
+
+@pytest.fixture
+def small_files():
+    """No file may have more than a page."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [500, 600, 5000])
+def test_an_array_is_never_cut_in_silence(size, tmp_path, small_files):
+    """NumPy loses the end of the first, and says of the others what has no code."""
+    with pytest.raises(UserError, match="too large for this disk"):
+        save_array(tmp_path / "a.npy", np.arange(size))
+
+
+def test_an_array_is_written_as_numpy_writes_it(tmp_path):
+    for array in (np.arange(12.0).reshape(3, 4).T, np.zeros(0, "<u2"), np.float32(1)):
+        array = np.asarray(array)
+        save_array(tmp_path / "a.npy", array)
+        np.save(tmp_path / "b.npy", array)
+        written = [(tmp_path / name).read_bytes() for name in ("a.npy", "b.npy")]
+        assert written[0] == written[1]
 
 
 def test_an_error_that_is_not_the_users_passes(tmp_path, monkeypatch):

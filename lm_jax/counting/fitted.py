@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64, Integer
 from lm_jax.counting.scratch import Progress
 from lm_jax.counting.tables import Ends, before, context_lengths
 from lm_jax.errors import UserError
-from lm_jax.files import whole_folder, write_json
+from lm_jax.files import save_array, whole_folder, write_json
 
 ABOUT = "about.json"
 _BLOCK = 1 << 18
@@ -171,7 +171,7 @@ class FittedNGram:
         with whole_folder(path) as folder:
             for order, table in enumerate(self.tables, 1):
                 for name, array in table._asdict().items():
-                    np.save(folder / f"{name}{order}.npy", array)
+                    save_array(folder / f"{name}{order}.npy", array)
             write_json(folder / ABOUT, about)
 
 

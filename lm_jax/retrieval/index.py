@@ -22,7 +22,7 @@ from lm_jax.counting import BM25, load_bm25
 from lm_jax.data import Passages
 from lm_jax.errors import UserError
 from lm_jax.experiment.names import to_json
-from lm_jax.files import check_new, whole_folder, write_json
+from lm_jax.files import check_new, save_array, whole_folder, write_json
 from lm_jax.retrieval.embedding import embed, longest
 from lm_jax.retrieval.nearest import Found, nearest_rows
 from lm_jax.retrieval.terms import best_by_terms, terms_of
@@ -126,7 +126,7 @@ def _write_documents(folder: Path, documents: Iterable[Passage]) -> dict[str, An
             starts.append(starts[-1] + len(raw))
     if len(starts) == 1:
         raise UserError("There is no document to index.")
-    np.save(folder / "starts.npy", np.array(starts, np.int64))
+    save_array(folder / "starts.npy", np.array(starts, np.int64))
     return {"documents": len(starts) - 1, "corpus_digest": found.hexdigest()[:20]}
 
 

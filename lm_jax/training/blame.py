@@ -171,9 +171,10 @@ def _save(setup: Setup, state: TrainState, folder: Path, blamed: Blamed) -> None
 def _save_batch(setup: Setup, folder: Path, blamed: Blamed) -> None:
     # Of several processes each was fed a share.
     rows = setup.order.batch(blamed.step - 1) if several() else blamed.fed.rows
-    folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {name: np.asarray(array) for name, array in rows.items()}
-    np.savez(folder / BATCH, **arrays)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / BATCH, **arrays)
     atomic_write(folder / "batch.txt", _decoded(setup, rows))
 
 
