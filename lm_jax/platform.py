@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import time
+import warnings
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,6 +66,9 @@ def configure(ahead: bool = False) -> None:
         jax.config.update("jax_default_matmul_precision", PRECISION)
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(CACHE.absolute()))
+    # Where it can't be written, as on a full disk, it is made without, program by
+    # program: nothing is lost.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,18 @@ def test_flags_are_added_once_and_the_users_own_are_kept(monkeypatch):
     configure()
     flags = os.environ["XLA_FLAGS"].split()
     assert flags == ["--xla_dump_to=x", "--xla_cpu_prefer_vector_width=512"]
+
+
+def test_a_cache_that_cannot_be_written_is_no_warning():
+    from lm_jax.platform import configure
+
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        configure()
+        where = "persistent compilation cache entry for 'jit_f'"
+        warnings.warn(f"Error writing {where}: OSError: [Errno 28]", stacklevel=1)
+        warnings.warn("another", stacklevel=1)
+    assert [str(each.message) for each in found] == ["another"]
 
 
 def in_fresh_process(code, **variables):
