@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flax.core import FrozenDict
+from rich.cells import cell_len, set_cell_size
 
 from lm_jax.ablation.distributions import Point
 from lm_jax.ablation.plan import Cell, Plan, with_values
@@ -212,22 +213,22 @@ def lines(study: Study, chosen: Mapping[str, Chosen], width: int) -> Iterator[st
     """What was chosen for each variant, and how far it is from the range's ends."""
     first, last = study.seeds, study.seeds + study.trials - 1
     yield f"Tuned by {study.trials} trials of each (seeds {first} to {last}):"
-    room = max(map(len, chosen))
+    room = max(map(cell_len, chosen))
     if study.search == "halving":
         yield from textwrap.wrap(
             RULE, width, initial_indent="  ", subsequent_indent="  "
         )
     for name, found in chosen.items():
-        before = f"  {name:{room}}  "
+        before = f"  {set_cell_size(name, room)}  "
         for field, value in found.values.items():
             said = f"{field} {value:g}, {_place(study, field, value)}"
             if field in found.edges:
                 said += f": THE {found.edges[field].upper()} TRIED"
             yield from textwrap.wrap(
-                said, width, initial_indent=before, subsequent_indent=" " * len(before)
+                said, width, initial_indent=before, subsequent_indent=" " * (room + 4)
             )
         if study.search == "halving":
-            yield " " * len(before) + _stopped(study, found.pruned)
+            yield " " * (room + 4) + _stopped(study, found.pruned)
 
 
 def _stopped(study: Study, pruned: Mapping[str, int]) -> str:

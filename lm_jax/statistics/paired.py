@@ -3,6 +3,7 @@
 SciPy's statistics take seconds to import, so they are where they are used.
 """
 
+import math
 import warnings
 
 import numpy as np
@@ -39,13 +40,15 @@ def t_test_of_mean(
         larger: whether more is better.
 
     Returns:
-        p: how often chance alone gives such scores at the target; NaN of fewer than 2.
+        p: how often chance alone gives such scores at the target; 1 where all are the
+            target itself, NaN of fewer than 2.
     """
     from scipy import stats
 
     side = "greater" if larger else "less"
     with warnings.catch_warnings(action="ignore"):  # of scores that are all the same
-        return float(stats.ttest_1samp(scores, target, alternative=side).pvalue)
+        found = float(stats.ttest_1samp(scores, target, alternative=side).pvalue)
+    return 1.0 if len(scores) > 1 and math.isnan(found) else found
 
 
 def permutation_test(differences: Differences) -> PValues:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 
 from lm_jax.ablation import tune
 from lm_jax.runs.figures import decimals, figure
@@ -258,7 +259,7 @@ def lines(report: Report, width: int = 80) -> Iterator[str]:
 
 
 def _room(report: Report) -> int:
-    return max(len(name) for name in report.scores)
+    return max(map(cell_len, report.scores))
 
 
 def _score_lines(report: Report, width: int) -> Iterator[str]:
@@ -267,12 +268,13 @@ def _score_lines(report: Report, width: int) -> Iterator[str]:
     seeds = f"of seeds 0 to {report.study.seeds - 1}"
     yield f"  {'':{room}}  {'mean':>{wide}}  {'sd':>{wide}}  {seeds}"
     for name, each in found.items():
-        before = f"  {name:{room}}  {each.mean:>{wide}}  {each.deviation:>{wide}}  "
+        before = f"  {each.mean:>{wide}}  {each.deviation:>{wide}}  "
+        before = f"  {set_cell_size(name, room)}{before}"
         yield from textwrap.wrap(
             " ".join(each.points) or "-",
             max(width, len(before) + wide),
             initial_indent=before,
-            subsequent_indent=" " * len(before),
+            subsequent_indent=" " * cell_len(before),
         )
 
 
@@ -282,4 +284,4 @@ def _difference_lines(report: Report) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows.values(), strict=True)]
     for name, row in rows.items():
         cells = [f"{cell:>{n}}" for cell, n in zip(row, widths, strict=True)]
-        yield f"  {name:{_room(report)}}  {'  '.join(cells)}"
+        yield f"  {set_cell_size(name, _room(report))}  {'  '.join(cells)}"

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from lm_jax.ablation.plan import Cell, Plan
@@ -149,5 +150,5 @@ def row(plan: Plan, cell: str, word: str, told: str) -> str:
         word: its state.
         told: its score and time, or what else there is to say.
     """
-    room = max(len(each.title) for each in (*plan.trials, *plan.cells))
-    return f"  {cell:{room}}  {word:12}  {told}".rstrip()
+    room = max(cell_len(each.title) for each in (*plan.trials, *plan.cells))
+    return f"  {set_cell_size(cell, room)}  {word:12}  {told}".rstrip()

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from rich.cells import cell_len, set_cell_size
+
 from lm_jax.ablation.measuring import STEPS, seconds, stepper
 from lm_jax.ablation.plan import Plan, Variant
 from lm_jax.errors import UserError
@@ -102,10 +104,10 @@ def lines(plan: Plan, costs: list[Cost]) -> Iterator[str]:
     runs = trials + seeds
     table.append((f"{most}all {runs * len(costs)}", _whole(costs, runs)))
     widths = [max(len(cells[k]) for _, cells in table) for k in range(len(heads))]
-    room = max(len(name) for name, _ in table)
+    room = max(cell_len(name) for name, _ in table)
     for name, line in table:
         padded = (f"{cell:>{n}}" for cell, n in zip(line, widths, strict=True))
-        yield f"  {name:{room}}  {'  '.join(padded)}"
+        yield f"  {set_cell_size(name, room)}  {'  '.join(padded)}"
 
 
 def _whole(costs: list[Cost], runs: int) -> tuple[str, ...]:

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lm_jax.statistics.paired import holm, permutation_test, smallest_p, t_test
+from lm_jax.statistics.paired import (
+    holm,
+    permutation_test,
+    smallest_p,
+    t_test,
+    t_test_of_mean,
+)
 from tests.properties import quick
 
 whole = st.lists(st.integers(-50, 50), min_size=2, max_size=9)
@@ -38,6 +44,11 @@ def test_of_many_pairs_some_permutations_are_drawn():
 
 def test_pairs_that_are_equal_differ_by_chance():
     assert t_test(np.zeros(5)) == permutation_test(np.zeros(5)) == 1.0
+
+
+def test_scores_that_are_the_target_are_not_better():
+    assert t_test_of_mean(np.full(5, 2.5), 2.5, larger=False) == 1.0
+    assert np.isnan(t_test_of_mean(np.array([2.4]), 2.5, larger=False))
 
 
 def test_trials_are_tested_apart():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from rich.cells import cell_len
 from scipy import stats
 
 import lm_jax
@@ -482,3 +483,13 @@ def test_a_file_that_asks_what_cannot_be_is_one_message(line, said, capsys):
     Path("tiny.py").write_text(f"{EXPERIMENT}{VARIANTS}\n{line}\n")
     assert main(["sweep", "tiny.py"]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_names_in_wide_letters_keep_the_columns():
+    experiment, wide = (load(name).experiment for name in ("tiny.py", "tiny.py:wide"))
+    names = {"base": experiment, "名字": wide}
+    named = make_plan(names, Path("runs/tiny"), Study(seeds=5))
+    report = carry_out(named, Display(0), Stub())
+    scores = [*words.lines(report)][2:4]
+    ends = [cell_len(line[: line.index("2.")]) for line in scores]
+    assert ends[0] == ends[1]
