@@ -13,9 +13,7 @@ from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
-
-import numpy as np
-from jaxtyping import Shaped
+from typing import Any
 
 from lm_jax.errors import UserError
 
@@ -169,7 +167,7 @@ def atomic_write(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
 
 
-def save_array(path: Path, array: Shaped[np.ndarray, "..."]) -> None:
+def save_array(path: Path, array: Any) -> None:
     """Write an array as `numpy.save` does, and say where the disk takes less of it.
 
     Given a file, NumPy writes past Python and drops what closing it says: the end of
@@ -178,6 +176,8 @@ def save_array(path: Path, array: Shaped[np.ndarray, "..."]) -> None:
     Raises:
         UserError: where `path` cannot be written.
     """
+    import numpy as np  # a tenth of a second, of commands that save none
+
     with writing(path), path.open("wb") as file:
         np.save(SimpleNamespace(write=file.write), array)  # type: ignore[arg-type]
 
