@@ -98,7 +98,8 @@ def train_run(
         meet("the run is looked at")
         if writes():
             mark_stopped(run, None)
-            if _is_longer(before, experiment) or not has_result(run, last):
+            longer = _is_longer(before, experiment) or not has_result(run, last)
+            if made and longer:  # without a checkpoint it is refused, and stays
                 mark_longer(run, experiment.budget)
             _keep(setup, run)
         meet("the run is begun")
