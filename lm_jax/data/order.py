@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import grain
@@ -188,6 +189,8 @@ def bucket_order(buckets: Buckets, seed: int, size: Size, ways: int = 1) -> Orde
         for length in buckets.lengths
     ]
 
+    # Every row of a batch asks, and drawing from few batches takes up to 1 ms.
+    @lru_cache(maxsize=64)
     def bucket(step: int) -> tuple[int, int]:
         """Give the bucket of a step, and which of its batches in the epoch."""
         number = int(steps[step])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lm_jax.data import Share, feed, sort_by_length
+from lm_jax.data import order as order_module
 from lm_jax.data.order import batch_size, bucket_order, bucket_windows
 from lm_jax.errors import UserError
 
@@ -153,3 +154,27 @@ def test_an_evaluation_has_every_example_once(batch):
 def test_batches_that_hold_nothing_are_refused(batch, said):
     with pytest.raises(UserError, match=said):
         order(batch=batch)
+
+
+def test_a_step_s_bucket_is_drawn_once_and_not_for_each_row(monkeypatch):
+    drawn = Counter()
+
+    class Counting:
+        def __init__(self, order, purpose):
+            self.order, self.purpose = order, purpose
+
+        def __getitem__(self, index):
+            drawn[self.purpose] += 1
+            return self.order[index]
+
+    shuffled = order_module._shuffled
+    monkeypatch.setattr(
+        order_module,
+        "_shuffled",
+        lambda count, seed, *purpose: Counting(
+            shuffled(count, seed, *purpose), purpose[0]
+        ),
+    )
+    data = order(batch=8)
+    rows = sum(len(examples_of(data.batch(step))) for step in range(10))
+    assert drawn == {"batches": 10, "examples": rows}
