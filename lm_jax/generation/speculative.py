@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -26,6 +27,49 @@ class Speaker(NamedTuple):
     model: nn.Module
     params: Any
     context: int
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What texts are written by; a program is compiled for each.
+
+    Attributes:
+        models: the large one and the draft.
+        length, sampling, known, end, ahead: as of `speculate`.
+    """
+
+    models: tuple[nn.Module, nn.Module]
+    length: int
+    sampling: Sampling
+    known: int
+    end: int | None
+    ahead: int
+
+    def slots(self, text: Array) -> int:
+        """Places of a cache: what a proposal has beyond the longest text isn't read."""
+        return text.shape[1] - self.ahead - 2
+
+
+class _Given(NamedTuple):
+    """What doesn't change while texts grow.
+
+    Attributes:
+        params: of the large model and of the draft.
+        firsts: tokens of each prompt.
+        keys: of each row.
+    """
+
+    params: tuple[Any, Any]
+    firsts: Int[Array, " rows"]
+    keys: Key[Array, " rows"]
+
+    def keys_at(self, place: Array, purpose: int) -> Array:
+        """Give the key of each row for a draw at its column."""
+
+        def folded(key, at):
+            return jax.random.fold_in(jax.random.fold_in(key, at), purpose)
+
+        return jax.vmap(folded)(self.keys, place - self.firsts)
 
 
 class _Round(NamedTuple):
@@ -103,11 +147,9 @@ def speculate(
         row[: len(prompt)] = prompt
     counted = np.arange(len(prompts)) if numbers is None else np.asarray(numbers)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), counted)
-    models = large.model, draft.model
-    params = large.params, draft.params
-    found = _speculate(
-        models, params, text, firsts, length, keys, sampling, known, end, ahead
-    )
+    asked = _Asked((large.model, draft.model), length, sampling, known, end, ahead)
+    given = _Given((large.params, draft.params), jnp.asarray(firsts), keys)
+    found = _speculate(asked, given, jnp.asarray(text))
     finite_or_raise(found.finite)
     texts, ends, log_p = map(np.asarray, (found.text, found.ends, found.log_p))
     rows = []
@@ -146,98 +188,99 @@ def _check(
         )
 
 
-@functools.partial(
-    jax.jit,
-    static_argnames=("models", "length", "sampling", "known", "end", "ahead"),
-)
-def _speculate(
-    models: tuple[nn.Module, nn.Module],
-    params: tuple[Any, Any],
-    text: Int[Array, "rows columns"],
-    firsts: Int[Array, " rows"],
-    length: int,
-    keys: Key[Array, " rows"],
-    sampling: Sampling,
-    known: int,
-    end: int | None,
-    ahead: int,
-) -> _Round:
+@functools.partial(jax.jit, static_argnames="asked")
+def _speculate(asked: _Asked, given: _Given, text: Array) -> _Round:
     """Propose, verify and write until all texts are long enough."""
+    return jax.lax.while_loop(
+        lambda state: (state.ends < state.stops).any(),
+        functools.partial(_go_on, asked, given),
+        _begun(asked, given, text),
+    )
+
+
+def _begun(asked: _Asked, given: _Given, text: Array) -> _Round:
+    """Read all of each prompt but its last token."""
     rows, columns = text.shape
-    where = jnp.arange(columns - length - ahead - 1)
-    before = (where < firsts[:, None] - 1).astype(jnp.int32)
+    where = jnp.arange(columns - asked.length - asked.ahead - 1)
+    before = (where < given.firsts[:, None] - 1).astype(jnp.int32)
     at = jnp.broadcast_to(where, before.shape)
-    # What a proposal has beyond the longest text is not read.
-    slots = columns - ahead - 2
-    caches = []
-    for model, own in zip(models, params, strict=True):
-        empty = model.empty_cache(rows, slots)
-        caches.append(apply(model, own, text[:, : len(where)], at, empty, before)[1])
-
-    def read(which, text, cache, start, count, stops):
-        """Logits after tokens from a column on, of the known ones."""
-        at = start[:, None] + jnp.arange(count)
-        tokens = jnp.take_along_axis(text, jnp.maximum(at, 0), axis=1)
-        there = ((at >= 0) & (at < stops[:, None] - 1)).astype(jnp.int32)
-        at = jnp.clip(at, 0, slots - 1)
-        logits, cache = apply(models[which], params[which], tokens, at, cache, there)
-        return logits[..., :known], cache
-
-    def key_of(place, purpose):
-        return jax.vmap(
-            lambda key, at: jax.random.fold_in(jax.random.fold_in(key, at), purpose)
-        )(keys, place - firsts)
-
-    def chances(logits, text, place):
-        history = History(text, firsts, place) if sampling.remembers else None
-        return distribution(logits, sampling, history)
-
-    def propose(carry, step):
-        text, cache, ends, stops = carry
-        place = ends + step
-        # The last two: of a proposal that was kept whole the last is not read yet.
-        logits, cache = read(1, text, cache, place - 2, 2, stops)
-        q = chances(logits[:, -1], text, place)
-        token = _drawn(q, key_of(place, _PROPOSE))
-        text = text.at[jnp.arange(rows), place].set(token, mode="drop")
-        return (text, cache, ends, stops), (q, token)
-
-    def go_on(state):
-        growing = state.ends < state.stops
-        (text, cache, *_), (q, proposed) = jax.lax.scan(
-            propose,
-            (state.text, state.caches[1], state.ends, state.stops),
-            jnp.arange(ahead),
-        )
-        q, proposed = jnp.swapaxes(q, 0, 1), proposed.T
-        logits, own = read(
-            0, text, state.caches[0], state.ends - 1, ahead + 1, state.stops
-        )
-        p = jnp.stack(
-            [chances(logits[:, i], text, state.ends + i) for i in range(ahead + 1)], 1
-        )
-        lots = jnp.stack(
-            [
-                jax.vmap(jax.random.uniform)(key_of(state.ends + i, _ACCEPT))
-                for i in range(ahead)
-            ],
-            1,
-        )
-        kept, left = verified(p, q, proposed, lots)
-        last = _drawn(left, key_of(state.ends + kept, _REPLACE))
-        text = text.at[jnp.arange(rows), state.ends + kept].set(last, mode="drop")
-        return _written(state, text, logits, kept, growing, (own, cache), end)
-
-    state = _Round(
+    large, draft = (
+        apply(
+            model,
+            params,
+            text[:, : len(where)],
+            at,
+            model.empty_cache(rows, asked.slots(text)),
+            before,
+        )[1]
+        for model, params in zip(asked.models, given.params, strict=True)
+    )
+    return _Round(
         text=text,
-        ends=firsts,
-        stops=firsts + length,
-        caches=(caches[0], caches[1]),
+        ends=given.firsts,
+        stops=given.firsts + asked.length,
+        caches=(large, draft),
         log_p=jnp.zeros(text.shape),
-        rounds=jnp.zeros_like(firsts),
+        rounds=jnp.zeros_like(given.firsts),
         finite=jnp.ones((), bool),
     )
-    return jax.lax.while_loop(lambda s: (s.ends < s.stops).any(), go_on, state)
+
+
+def _go_on(asked: _Asked, given: _Given, state: _Round) -> _Round:
+    """Make one round: a proposal, its verification, and what is written of it."""
+    text, draft, q, proposed = _proposed(asked, given, state)
+    count, places = asked.ahead + 1, [state.ends + i for i in range(asked.ahead + 1)]
+    logits, large = _read(
+        asked, given, 0, text, state.caches[0], state.ends - 1, count, state.stops
+    )
+    p = [
+        _chances(asked, given, logits[:, i], text, place)
+        for i, place in enumerate(places)
+    ]
+    uniform = jax.vmap(jax.random.uniform)
+    lots = [uniform(given.keys_at(place, _ACCEPT)) for place in places[:-1]]
+    kept, left = verified(jnp.stack(p, 1), q, proposed, jnp.stack(lots, 1))
+    last = _drawn(left, given.keys_at(state.ends + kept, _REPLACE))
+    text = text.at[jnp.arange(len(text)), state.ends + kept].set(last, mode="drop")
+    return _written(state, text, logits, kept, (large, draft), asked.end)
+
+
+def _proposed(
+    asked: _Asked, given: _Given, state: _Round
+) -> tuple[Array, Any, Array, Array]:
+    """Let the draft write: (text with it, its cache, its probabilities, its tokens)."""
+
+    def propose(carry, step):
+        text, cache = carry
+        place = state.ends + step
+        # The last two: of a proposal that was kept whole the last is not read yet.
+        logits, cache = _read(asked, given, 1, text, cache, place - 2, 2, state.stops)
+        q = _chances(asked, given, logits[:, -1], text, place)
+        token = _drawn(q, given.keys_at(place, _PROPOSE))
+        text = text.at[jnp.arange(len(text)), place].set(token, mode="drop")
+        return (text, cache), (q, token)
+
+    begin, steps = (state.text, state.caches[1]), jnp.arange(asked.ahead)
+    (text, cache), (q, token) = jax.lax.scan(propose, begin, steps)
+    return text, cache, jnp.swapaxes(q, 0, 1), token.T
+
+
+def _read(asked, given, which, text, cache, start, count, stops):
+    """Read tokens from a column on: logits after each, of the known ones, and cache."""
+    at = start[:, None] + jnp.arange(count)
+    tokens = jnp.take_along_axis(text, jnp.maximum(at, 0), axis=1)
+    there = ((at >= 0) & (at < stops[:, None] - 1)).astype(jnp.int32)
+    at = jnp.clip(at, 0, asked.slots(text) - 1)
+    model, params = asked.models[which], given.params[which]
+    logits, cache = apply(model, params, tokens, at, cache, there)
+    return logits[..., : asked.known], cache
+
+
+def _chances(asked, given, logits, text, place):
+    """Give the probabilities that a token is drawn by, after penalties and cuts."""
+    remembers = asked.sampling.remembers
+    history = History(text, given.firsts, place) if remembers else None
+    return distribution(logits, asked.sampling, history)
 
 
 def verified(
@@ -274,8 +317,9 @@ def _drawn(p: Float[Array, "rows vocab"], keys: Key[Array, " rows"]) -> Array:
     return jnp.argmax(jnp.log(p) + noise, axis=-1).astype(jnp.int32)
 
 
-def _written(state, text, logits, kept, growing, caches, end):
+def _written(state, text, logits, kept, caches, end):
     """Note how far each text goes now: to its stop, or the first end in it."""
+    growing = state.ends < state.stops
     rows, steps = len(text), jnp.arange(logits.shape[1])
     columns = state.ends[:, None] + steps
     new = jnp.take_along_axis(text, columns, axis=1, mode="clip")
