@@ -103,10 +103,7 @@ def train(
         UserError: when the disk is full.
     """
     clock, guard = outputs.clock, compiled.guard()
-    outputs.watchdog.now("compiling the step")
-    with clock.during("compiling"), outputs.display.waiting("compiling the step"):
-        compiled.plan(setup)
-    check_alike("the first step", lambda: first_values(state.params, compiled.programs))
+    _compile(setup, compiled, state, outputs)
     constants = setup.constants()
     found: dict[str, Found] = {}
     pending: Made | None = None
@@ -126,12 +123,7 @@ def train(
         if compiled.large:
             jax.block_until_ready(state)
             give_back_memory(compiled.large)
-        due = [
-            name
-            for name, every in setup.every.items()
-            if done % every == 0 or done == setup.total
-        ]
-        stop = interrupt.reached(done)
+        due, stop = _due(setup, done), interrupt.reached(done)
         if due or stop:
             state = compiled.taken(state)
         late, pending = pending, Made(done, metrics, fed)
@@ -147,26 +139,62 @@ def train(
                 mean = mean_of_checkpoints(setup, state, checkpoints)
                 fitted = scored(setup, compiled, state, mean)
                 found = _evaluate(setup, fitted, progress, outputs, due)
-        if setup.experiment.watch in due:
+        watched = setup.experiment.watch in due
+        if watched:
             state = rescaled(setup, state, progress)
             guard.check()
-        elif not stop:
-            continue
-        progress.seconds = clock.seconds()
-        with clock.during("checkpoints"):
-            saved = setup.to_saved(state)
-            if setup.experiment.watch in due:
-                outputs.write(done, {}, parameters=digest_of_parameters(saved.params))
-            outputs.watchdog.now(f"saving the checkpoint of step {done}")
-            save_state(done, saved, progress, checkpoints, mean)
-        pruned = done < setup.total and prune(progress)
-        if stop or pruned or _out_of_patience(setup, progress, outputs.display):
-            break
+        if watched or stop:
+            _save(inside, state, done, mean, watched)
+            pruned = done < setup.total and prune(progress)
+            if stop or pruned or _out_of_patience(setup, progress, outputs.display):
+                break
     outputs.watchdog.now("the end of the last save")
     checkpoints.wait()
     if not pruned and interrupt.received is None:
         found = _completed(setup, compiled, state, checkpoints, outputs, found)
     return Outcome(state, progress, clock, found, interrupt.received, pruned)
+
+
+def _compile(
+    setup: Setup, compiled: Compiled, state: TrainState, outputs: Outputs
+) -> None:
+    """Compile the steps of all shapes, and see that all processes have the same."""
+    waiting = "compiling the step"
+    outputs.watchdog.now(waiting)
+    with outputs.clock.during("compiling"), outputs.display.waiting(waiting):
+        compiled.plan(setup)
+    check_alike("the first step", lambda: first_values(state.params, compiled.programs))
+
+
+def _due(setup: Setup, done: int) -> list[str]:
+    """Name the evaluations that are made after a step."""
+    return [
+        name
+        for name, every in setup.every.items()
+        if done % every == 0 or done == setup.total
+    ]
+
+
+def _save(
+    inside: _Inside, state: TrainState, done: int, mean: Any | None, watched: bool
+) -> None:
+    """Save a checkpoint of a step; where it was scored, its digest goes to the ledger.
+
+    Args:
+        inside: what the parts of the loop share.
+        state: after the step.
+        done: steps made.
+        mean: weights that were scored in place of the state's, if others were.
+        watched: whether the step was scored by what the run watches.
+    """
+    outputs, progress = inside.outputs, inside.progress
+    progress.seconds = outputs.clock.seconds()
+    with outputs.clock.during("checkpoints"):
+        saved = inside.setup.to_saved(state)
+        if watched:
+            outputs.write(done, {}, parameters=digest_of_parameters(saved.params))
+        outputs.watchdog.now(f"saving the checkpoint of step {done}")
+        save_state(done, saved, progress, inside.checkpoints, mean)
 
 
 def _feed(setup: Setup, first: int) -> Iterator[tuple[int, dict, float, Fed]]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
-from lm_jax.data import Prepared
+from lm_jax.data import Order, Prepared
 from lm_jax.data.prepared import check_varied
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
@@ -75,22 +76,11 @@ def set_up(
     check_objective(experiment.objective)
     mesh = check_devices(experiment, list(devices or all_devices(several=True)))
     data = experiment.data.prepare(cache, progress)
-    model = fill_in(experiment.model, data.vocab_size, data.context)
-    model = fill_in_classes(model, len(data.labels))
-    model = lay_out(model, experiment.execution.compute)
-    check_fit(experiment, data, model)
-    check_samples(experiment, data, not experiment.objective.generates)
-    held = data.evaluation("validation", data.lanes or 1)
-    check_varied(data)
-    execution = experiment.execution
-    ways = row_ways(execution.sharding, mesh) * execution.accumulate
-    order = data.order(experiment.seed_of("order"), experiment.batch, ways)
-    check_rows(order.shapes[-1].rows, experiment, mesh)
-    check_axes(mesh, model, data, order)
-    check_targets(experiment.objective, order, held)
+    model = _model(experiment, data)
+    order = _order(experiment, data, model, mesh)
     example = example_of(data)
-    params = parameter_shapes(model, experiment.objective, example)
     objective = experiment.objective
+    params = parameter_shapes(model, objective, example)
     guided = find_guide(objective, data) if objective.guide else None
     planned = known_scores(experiment, data, model, params, example, guided)
     check_evaluations(experiment, planned)
@@ -102,12 +92,12 @@ def set_up(
     key = jax.random.key(experiment.seed)
     params = jax.eval_shape(lambda p: adapted(experiment, p, key), params)
     frozen = frozen_of(experiment, params)
-    carried = order.shapes[-1].rows if data.lanes else 0
     begins = begins_of(experiment, params, units, total)
     if begins is not None:
         begins = parted(begins, frozen)[1]
     trained = parted(params, frozen)[1]
     rule = transformation(experiment.optimizer, curve, trained, begins, params)
+    carried = order.shapes[-1].rows if data.lanes else 0
     shapes = jax.eval_shape(
         lambda p: first_state_of(experiment, carried, model, rule, p, frozen), params
     )
@@ -134,6 +124,29 @@ def set_up(
     )
     _check_attention(setup)
     return replace(setup, seconds=time.perf_counter() - began)
+
+
+def _model(experiment: Experiment, data: Prepared) -> Any:
+    """Complete the model by what the data knows, and see that both fit."""
+    model = fill_in(experiment.model, data.vocab_size, data.context)
+    model = fill_in_classes(model, len(data.labels))
+    model = lay_out(model, experiment.execution.compute)
+    check_fit(experiment, data, model)
+    check_samples(experiment, data, not experiment.objective.generates)
+    return model
+
+
+def _order(experiment: Experiment, data: Prepared, model: Any, mesh: Mesh) -> Order:
+    """Give the batches of training; each can be split over the devices, and teaches."""
+    held = data.evaluation("validation", data.lanes or 1)
+    check_varied(data)
+    ways = row_ways(experiment.execution.sharding, mesh)
+    ways *= experiment.execution.accumulate
+    order = data.order(experiment.seed_of("order"), experiment.batch, ways)
+    check_rows(order.shapes[-1].rows, experiment, mesh)
+    check_axes(mesh, model, data, order)
+    check_targets(experiment.objective, order, held)
+    return order
 
 
 def _stands_alone(run: Path) -> bool:
