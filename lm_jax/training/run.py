@@ -90,20 +90,7 @@ def train_run(
             checkpoints_of(experiment.average),
             setup.left_arrays,
         )
-        before = check_claim(
-            experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
-        )
-        if changed := changed_code(run):
-            display.message(changed)
-        meet("the run is looked at")
-        if writes():
-            mark_stopped(run, None)
-            longer = _is_longer(before, experiment) or not has_result(run, last)
-            if made and longer:  # without a checkpoint it is refused, and stays
-                mark_longer(run, experiment.budget)
-            _keep(setup, run)
-        meet("the run is begun")
-        _check_shared(run)
+        _begin(setup, run, checkpoints, display)
         watchdog.now("the first state, or the last that was saved,")
         state, progress = _start(setup, compiled, checkpoints, display)
         first = int(state.step)
@@ -131,12 +118,42 @@ def train_run(
             display.close()
             checkpoints.close()
             outputs.close()
-        if outcome.signal is not None and writes():
-            mark_stopped(run, int(outcome.state.step))
-        elif not outcome.pruned and writes():
-            ended = first == int(outcome.state.step) and has_result(run, first)
-            finish(setup, run, outcome, ended)
+        if writes():
+            _end(setup, run, first, outcome)
         return outcome
+
+
+def _begin(setup: Setup, run: Path, checkpoints: Checkpoints, display: Display) -> None:
+    """See that a run is this experiment's, and write what it keeps before its steps.
+
+    Raises:
+        UserError: it is another's, or its directory isn't seen by all processes.
+    """
+    experiment, made = setup.experiment, steps_of(run)
+    before = check_claim(
+        experiment, setup.data, run, lambda was: _check(was, setup, checkpoints)
+    )
+    if changed := changed_code(run):
+        display.message(changed)
+    meet("the run is looked at")
+    if writes():
+        mark_stopped(run, None)
+        longer = _is_longer(before, experiment)
+        # Without a checkpoint it is refused, and its result stays.
+        if made and (longer or not has_result(run, made[-1])):
+            mark_longer(run, experiment.budget)
+        _keep(setup, run)
+    meet("the run is begun")
+    _check_shared(run)
+
+
+def _end(setup: Setup, run: Path, first: int, outcome: Outcome) -> None:
+    """Write a run's result; of one that was interrupted, where it stands."""
+    last = int(outcome.state.step)
+    if outcome.signal is not None:
+        mark_stopped(run, last)
+    elif not outcome.pruned:
+        finish(setup, run, outcome, first == last and has_result(run, first))
 
 
 def _is_longer(before: Any, now: Experiment) -> bool:
