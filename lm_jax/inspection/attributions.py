@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lm_jax.adapting import dequantized
 from lm_jax.data.examples import joined
 from lm_jax.errors import UserError, nearest
 from lm_jax.inspection.formulations import encoded, words_of
@@ -113,15 +114,15 @@ def explain(
     names = network.labels or ("value",)
     if label and label not in names:
         raise UserError(f"--label {label!r} is no class.{nearest(label, names)}")
-    row = row_of(network, texts)
-    vectors = np.asarray(network.params["embedding"][row.tokens], np.float32)
-    run = functools.partial(_outputs, network.model, network.params)
+    row, params = row_of(network, texts), dequantized(network.params)
+    vectors = np.asarray(params["embedding"][row.tokens], np.float32)
+    run = functools.partial(_outputs, network.model, params)
     outputs = np.asarray(run(vectors, row.segments))
     base = np.asarray(run(np.zeros_like(vectors), row.segments))
     chosen = names.index(label) if label else int(np.argmax(outputs))
     difference = float(outputs[chosen] - base[chosen])
     gradient = functools.partial(
-        gradients, network.model, network.params, vectors, row.segments, chosen
+        gradients, network.model, params, vectors, row.segments, chosen
     )
     integrated, points = _integrated(vectors, gradient, difference)
     return Decision(

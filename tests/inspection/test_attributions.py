@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_jax.adapting import quantize
 from lm_jax.errors import UserError
 from lm_jax.inspection.attributions import (
     GAP,
@@ -88,6 +89,10 @@ def test_of_a_linear_model_both_are_exact():
     assert found.gap < 1e-4
     assert found.probabilities.sum() == pytest.approx(1)
     assert [w for w, _ in found.by_word(exact)] == TEXT.split()
+    few = replace(model, params=quantize(model.params))
+    told = explain(few, [TEXT], "bad")
+    np.testing.assert_allclose(told.integrated, exact, atol=1e-2)
+    assert told.gap < 1e-4
 
 
 def test_a_token_that_nothing_depends_on_has_nothing():
