@@ -74,8 +74,9 @@ class InitialVectors:
 class Learnt:
     """How parameters that were learnt elsewhere become those of a model.
 
-    What has the same path and shape in both is taken; each parameter that differs
-    must be named, so that none is forgotten. Expressions are searched in paths, as
+    What has the same path and shape in both is taken, unless it has rows of other
+    tokens or columns of other labels; each parameter that differs must be named, so
+    that none is forgotten. Expressions are searched in paths, as
     "block_0/attention/query/kernel".
 
     Attributes:

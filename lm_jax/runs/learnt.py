@@ -29,6 +29,7 @@ class There(NamedTuple):
         model: that they are of.
         params: float32 arrays of numpy, by dictionaries.
         tokenizer: that names their rows.
+        labels: that name what a classifier tells apart, where they are of one.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class There(NamedTuple):
     model: Any
     params: Any
     tokenizer: Trained
+    labels: tuple[str, ...] = ()
 
     def digest(self) -> int:
         """Name the parameters, all of them, by 32 bits."""
@@ -61,7 +63,11 @@ def _run(initial: FromRun) -> There:
     if isinstance(loaded, CountedModel):
         raise UserError(f"{run} was fitted by counting: it has no parameters to take.")
     params = jax.tree.map(np.asarray, dequantized(loaded.params))
-    return There("run", run, loaded.step, loaded.model, params, loaded.tokenizer)
+    return There(
+        *("run", run, loaded.step, loaded.model, params),
+        tokenizer=loaded.tokenizer,
+        labels=loaded.labels,
+    )
 
 
 def _folder(initial: FromHuggingFace) -> There:

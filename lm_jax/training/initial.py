@@ -19,6 +19,8 @@ from lm_jax.tokenizers.saved import digest
 
 # Parameters with a row or a column for each token of the vocabulary.
 PER_TOKEN = "^(.*_tower/)?embedding$|^output$|^context|^bias$|lm_head"
+# Those with a column for each label, where texts have labels.
+PER_LABEL = "^(class|token|lm)_head/"
 
 
 class Start(NamedTuple):
@@ -38,7 +40,11 @@ class Start(NamedTuple):
 
 
 def find_start(
-    initial: Initial, tokenizer: Trained, params: Any, model: Any = None
+    initial: Initial,
+    tokenizer: Trained,
+    params: Any,
+    model: Any = None,
+    labels: tuple[str, ...] = (),
 ) -> Start:
     """Read what the parameters of a model are to begin with.
 
@@ -48,6 +54,7 @@ def find_start(
         params: the parameters' shapes, unrolled.
         model: that they are of. Where a field of it is another than it was there, the
             table says so.
+        labels: names of the classes that it is to tell apart, where it is.
 
     Raises:
         UserError: it can't be read or doesn't fit.
@@ -55,7 +62,7 @@ def find_start(
     if isinstance(initial, InitialVectors):
         return from_vectors(initial, tokenizer, params)
     there = read_there(initial)
-    start = from_learnt(initial, there, tokenizer, params)
+    start = from_learnt(initial, there, tokenizer, params, labels)
     return start._replace(table=[*_other_fields(there.model, model), *start.table])
 
 
@@ -114,11 +121,16 @@ def from_vectors(initial: InitialVectors, tokenizer: Trained, params: Any) -> St
 
 
 def from_learnt(
-    initial: Learnt, source: There, tokenizer: Trained, params: Any
+    initial: Learnt,
+    source: There,
+    tokenizer: Trained,
+    params: Any,
+    labels: tuple[str, ...] = (),
 ) -> Start:
     """Say what is taken of parameters that were learnt elsewhere.
 
-    What has a row for each token is taken only where the tokens are the same.
+    What has a row for each token, or a column for each label, is taken only where the
+    tokens, or the labels, are the same.
 
     Raises:
         UserError: a parameter of either side fits nothing and is not named; an
@@ -126,10 +138,10 @@ def from_learnt(
     """
     there, here = dict(renamed(initial, source)), by_path(params)
     _check_expressions(initial, there, here)
-    tokens = _likeness(source.tokenizer, tokenizer)
+    named = _named(source, tokenizer, labels)
     taken, table, problems = {}, [], []
     for path, shape in here.items():
-        how, fits = _fate(initial, path, shape, there.get(path), source.kind, tokens)
+        how, fits = _fate(initial, path, shape, there.get(path), source.kind, named)
         table.append((path, how))
         if not fits:
             problems.append(f"  {path}: {how}")
@@ -161,8 +173,40 @@ def _matches(expressions: tuple[str, ...], path: str) -> bool:
     return any(re.search(expression, path) for expression in expressions)
 
 
+class _Named(NamedTuple):
+    """Parameters whose parts have names: those of tokens, or of labels.
+
+    Attributes:
+        paths: an expression of them.
+        likeness: of the names there and here: "same"; "more" or fewer; "others".
+        why: they are not taken where the names are others.
+    """
+
+    paths: str
+    likeness: str
+    why: str
+
+
+def _named(
+    source: There, tokenizer: Trained, labels: tuple[str, ...]
+) -> tuple[_Named, _Named]:
+    theirs = ", ".join(source.labels[:10]) or "none"
+    return (
+        _Named(
+            PER_TOKEN,
+            _likeness(source.tokenizer, tokenizer),
+            f"has a row for each token, and the {source.kind}'s tokens are others",
+        ),
+        _Named(
+            PER_LABEL,
+            _likeness_of_labels(source.labels, labels),
+            "has a column for each label, and those of the "
+            f"{source.kind} are others: {theirs}",
+        ),
+    )
+
+
 def _likeness(there: Trained, here: Trained) -> str:
-    """Say whether tokens are the "same", "more" or fewer of them, or "others"."""
     if digest(there) == digest(here):
         return "same"
     both = range(min(there.vocab_size, here.vocab_size))
@@ -170,8 +214,20 @@ def _likeness(there: Trained, here: Trained) -> str:
     return "more" if begun and there.vocab_size != here.vocab_size else "others"
 
 
+def _likeness_of_labels(there: tuple[str, ...], here: tuple[str, ...]) -> str:
+    if there == here:
+        return "same"
+    both = min(len(there), len(here))
+    return "more" if both and there[:both] == here[:both] else "others"
+
+
 def _fate(
-    initial: Learnt, path: str, here: Any, there: Any, kind: str, tokens: str
+    initial: Learnt,
+    path: str,
+    here: Any,
+    there: Any,
+    kind: str,
+    named: tuple[_Named, ...],
 ) -> tuple[str, bool]:
     """Say what becomes of a parameter of the model, and whether that is clear."""
     if _matches(initial.new, path):
@@ -179,9 +235,10 @@ def _fate(
     if there is None:
         return f"the {kind} has none of this path", False
     resized = _matches(initial.resized, path)
-    known = tokens == "same" or (tokens == "more" and resized)
-    if not known and re.search(PER_TOKEN, path):
-        return f"has a row for each token, and the {kind}'s tokens are others", False
+    taken = ("same", "more") if resized else ("same",)
+    for each in named:
+        if each.likeness not in taken and re.search(each.paths, path):
+            return each.why, False
     if here.shape == there.shape:
         return "taken", True
     sizes = f"{_size(there)} there, {_size(here)} here"

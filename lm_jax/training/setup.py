@@ -42,7 +42,13 @@ from lm_jax.training.initial import Start, find_start
 from lm_jax.training.planned import cadences, known_scores, length_of
 from lm_jax.training.resolved import Setup, first_state_of
 from lm_jax.training.sizes import example_of, parameter_shapes, units_of
-from lm_jax.training.trained import adapted, begins_of, frozen_of, left_of
+from lm_jax.training.trained import (
+    adapted,
+    begins_of,
+    frozen_of,
+    left_of,
+    say_untrained,
+)
 
 CACHE = Path(".lm_jax")
 
@@ -92,6 +98,7 @@ def set_up(
     key = jax.random.key(experiment.seed)
     params = jax.eval_shape(lambda p: adapted(experiment, p, key), params)
     frozen = frozen_of(experiment, params)
+    start = say_untrained(experiment, start, params)
     begins = begins_of(experiment, params, units, total)
     if begins is not None:
         begins = parted(begins, frozen)[1]
@@ -168,9 +175,9 @@ def _start(
     if initial is None or not (fresh or base):
         return None
     if run is None or base is None:
-        return find_start(initial, data.tokenizer, params, model)
+        return find_start(initial, data.tokenizer, params, model, data.labels)
     source = base.source(run, initial)
-    start = find_start(source, data.tokenizer, params, model)
+    start = find_start(source, data.tokenizer, params, model, data.labels)
     base.check(run, start.there)
     return start
 

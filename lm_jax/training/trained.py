@@ -7,10 +7,10 @@ import jax
 
 from lm_jax.durations import Units, steps
 from lm_jax.errors import UserError
-from lm_jax.experiment import Experiment
+from lm_jax.experiment import Experiment, Learnt
 from lm_jax.models.stack import unstack_blocks
 from lm_jax.runs.learnt import by_path
-from lm_jax.selectors import select
+from lm_jax.selectors import like_layers_once, select
 from lm_jax.training.initial import Start
 
 
@@ -23,10 +23,11 @@ def adapted(experiment: Experiment, params: Any, key: Any) -> Any:
     adapter = experiment.adapter
     if adapter is None:
         return params
-    if experiment.initial is None:
+    if not isinstance(experiment.initial, Learnt):
+        vectors = ", but for its vectors" if experiment.initial else ""
         raise UserError(
             f"adapter={type(adapter).__name__}(...) adapts what has been learnt, and "
-            "this model begins anew. Say where from: --from RUN."
+            f"this model begins anew{vectors}. Say where from: --from RUN."
         )
     return adapter.added(params, key)
 
@@ -76,6 +77,26 @@ def left_of(
         and path in start.arrays
         and start.arrays[path].shape == shape.shape
     )
+
+
+def say_untrained(
+    experiment: Experiment, start: Start | None, params: Any
+) -> Start | None:
+    """Give the start, its table naming what begins anew and stays as it was drawn.
+
+    Beside adapters that is all that is new, unless it is named: as a head, by mistake.
+
+    Args:
+        experiment, start, params: as of `left_of`.
+    """
+    if experiment.adapter is None or start is None:
+        return start
+    shapes = jax.eval_shape(unstack_blocks, params)
+    stays = by_path(frozen_of(experiment, shapes))
+    idle = [path for path in stays if stays[path] and path not in start.arrays]
+    why = "new, and not trained: name it in adapter.whole, if it is to be"
+    rows = [(path, why) for path in like_layers_once(idle)]
+    return start._replace(table=[*start.table, *rows])
 
 
 def begins_of(experiment: Experiment, params: Any, units: Units, total: int) -> Any:

@@ -75,6 +75,19 @@ def test_a_run_begins_with_what_an_adapter_has_learnt():
     np.testing.assert_array_equal(first["kernel"], merged)
 
 
+def test_what_begins_anew_and_stays_as_drawn_is_named():
+    begun = ("--initial", "FromRun", "--initial.run", "base", "--model.tied", "False")
+    begun += ("--initial.new", "lm_head", *LORA)
+
+    def named(*more):
+        experiment = override(load("tiny.py").experiment, [*begun, *more], "train")
+        table = set_up(experiment).start.table
+        return [path for path, how in table if "not trained" in how]
+
+    assert named() == ["lm_head/kernel"]
+    assert named("--adapter.whole", "^lm_head/") == []
+
+
 @pytest.mark.slow
 def test_scanned_adapters_begin_and_are_saved_as_unrolled_ones():
     deep = ["--initial", "FromRun", "--initial.run", "base", "--model.layers", "2"]
@@ -100,6 +113,9 @@ def test_what_can_not_be_adapted_is_refused(capsys):
         return " ".join(capsys.readouterr().err.split())
 
     assert "adapts what has been learnt" in refused(*LORA)
+    Path("v.txt").write_text("t" + 16 * " 1" + "\n")
+    vectors = ("--initial", "InitialVectors", "--initial.path", "v.txt")
+    assert "anew, but for its vectors" in refused(*LORA, *vectors)
     wrong = ("--adapter.matrices", "querry", "True", ".*", "False")
     said = refused("--from", "base", *LORA, *wrong)
     assert "'querry' in adapter.matrices matches no parameter" in said

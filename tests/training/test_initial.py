@@ -208,6 +208,29 @@ def test_rows_of_other_tokens_are_not_taken_into_a_tower():
     assert start.arrays.keys() == {"query_tower/embedding"}
 
 
+@pytest.mark.parametrize("head", ["class_head", "token_head", "lm_head"])
+def test_a_head_of_other_labels_is_not_taken(head):
+    """Of as many labels it has the same shape, and tells other things apart."""
+    tokenizer = CharacterTokenizer("abc", False, False)
+    body, kernel = np.zeros((3, 2), np.float32), np.zeros((2, 2), np.float32)
+    params = {"embedding": body, head: {"kernel": kernel}}
+    there = There("run", Path("r"), 0, None, params, tokenizer, ("neg", "pos"))
+
+    def begun(labels, **named):
+        initial = FromRun(run="r", **named)
+        return from_learnt(initial, there, tokenizer, params, labels).arrays
+
+    assert begun(("neg", "pos")).keys() == {"embedding", f"{head}/kernel"}
+    with pytest.raises(UserError, match=f"{head}/kernel: has a .* others: neg, pos"):
+        begun(("no", "yes"))
+    assert begun(("no", "yes"), new=(f"^{head}/",)).keys() == {"embedding"}
+    params = {"embedding": body, head: {"kernel": np.zeros((2, 3), np.float32)}}
+    resized = {"resized": (f"^{head}/",)}
+    assert len(begun(("neg", "pos", "mixed"), **resized)) == 2
+    with pytest.raises(UserError, match="a column for each label"):
+        begun(("bad", "fine", "good"), **resized)
+
+
 @pytest.mark.parametrize(
     "average", slow_but(["MovingAverage", "None"], "MovingAverage")
 )

@@ -202,6 +202,18 @@ def test_a_classifier_begins_with_the_body_of_a_run(folder, capsys):
 
 
 @pytest.mark.slow
+def test_a_head_is_taken_where_its_labels_are_the_same(folder, capsys):
+    asked = ["--initial", "FromRun", "--initial.run", "told"]
+    experiment = override(load("colours.py").experiment, asked, "train")
+    assert all(how == "taken" for _, how in set_up(experiment).start.table)
+    table = Path("table.jsonl")
+    table.write_text(table.read_text().replace('"kind": "red"', '"kind": "rot"'))
+    assert main(["train", "colours.py", "--from", "told", "--run", "other"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "those of the run are others: red, blue, green" in said
+
+
+@pytest.mark.slow
 def test_numbers_of_pairs_are_told(folder):
     scores = {
         e["evaluation"]: e["scores"] for e in read_result(Path("rated"))["scores"]
