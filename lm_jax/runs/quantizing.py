@@ -14,10 +14,14 @@ from lm_jax.errors import UserError
 from lm_jax.experiment.names import COPY
 from lm_jax.files import check_new, given_path, whole_folder
 from lm_jax.runs.checkpoints import Checkpoints
+from lm_jax.runs.guide import GUIDE
 from lm_jax.runs.model import MODEL, TOKENIZER, NeuralModel, load_model
 
-# What a run is read by, beside its parameters.
-_KEPT = ("experiment.json", COPY, "data.json", "environment.json", MODEL, TOKENIZER)
+# What a run is read and scored by, beside its parameters.
+_KEPT = (
+    *("experiment.json", COPY, "data.json", "environment.json"),
+    *(MODEL, TOKENIZER, GUIDE),
+)
 
 
 @dataclass(frozen=True)

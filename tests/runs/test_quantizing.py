@@ -88,6 +88,15 @@ def test_a_copy_stands_alone():
 
 
 @pytest.mark.slow
+def test_it_keeps_which_model_its_scores_are_made_with():
+    """Another reference would give other scores, in silence."""
+    shutil.copytree("base", "preferred")
+    Path("preferred/guide.json").write_text('{"parameters": "0badcafe"}')
+    made = quantize_run(Path("preferred"))
+    assert "0badcafe" in (made.run / "guide.json").read_text()
+
+
+@pytest.mark.slow
 def test_the_command_says_sizes_and_what_was_lost(capsys):
     assert main(["quantize", "base", "four", "--to", "int4", "--step", "60"]) == 0
     found = said(capsys)
