@@ -21,8 +21,13 @@ def layerwise_rates(model: Any, factor: float = 0.9) -> tuple[tuple[str, float],
         factor: above 0, at most 1.
 
     Raises:
-        UserError: the model has no blocks.
+        UserError: the model has no blocks; the factor is another.
     """
+    if not 0 < factor <= 1:
+        raise UserError(
+            f"layerwise_rates: a factor of {factor} lets no lower layer learn more "
+            "slowly: give one above 0, and 1 at most."
+        )
     if not model.stacks:
         raise UserError(
             f"layerwise_rates: {type(model).__name__} has no blocks that rates could "

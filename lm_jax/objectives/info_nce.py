@@ -120,14 +120,15 @@ class InfoNCE(ObjectiveBase):
         """Say which passages a query's answer is told from; itself among them."""
         query, passage, real = batch["query"], batch["passage"], batch["mask"] > 0
         rows, passages = passage.shape
-        itself = jnp.eye(rows, dtype=bool)[:, :, None] & (jnp.arange(passages) == 0)
+        itself = jnp.eye(rows, dtype=bool)[:, :, None]
+        itself = itself & (jnp.arange(passages) == 0)[None, None]
         there = real[None, :, None] & (passage >= 0)[None]
         asks = jnp.eye(rows, dtype=bool)
         if self.negatives == "own":
             there = there & asks[:, :, None]
         else:  # the answers of a query are those of all rows that ask it
-            asks = asks | ((query[:, None] == query) & real)
-        same_text = passage[:, :1, None] == passage
+            asks = asks | ((query[:, None] == query[None]) & real[None])
+        same_text = passage[:, :1, None] == passage[None]
         told = (each.astype(jnp.float32) for each in (asks, same_text))
         answers = jnp.einsum("bj,jrp->brp", *told) > 0
         return itself | (there & ~answers)

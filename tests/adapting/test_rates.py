@@ -107,3 +107,9 @@ def test_the_layers_of_a_scan_learn_at_one_rate():
 def test_a_model_without_blocks_is_refused(model):
     with pytest.raises(UserError, match="has no blocks"):
         layerwise_rates(model)
+
+
+@pytest.mark.parametrize("factor", [0.0, -0.5, 1.5, float("nan")])
+def test_a_factor_that_slows_nothing_down_is_refused(factor):
+    with pytest.raises(UserError, match=f"a factor of {factor}"):
+        layerwise_rates(MODEL, factor)
