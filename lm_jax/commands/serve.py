@@ -4,7 +4,7 @@ import signal
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os import environ
@@ -27,6 +27,7 @@ from lm_jax.serving.opening import Opened, open_model
 from lm_jax.serving.programs import Programs
 
 KEY = "LM_JAX_KEY"
+SLOTS = 8
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,16 @@ class Options:
     key_file: Path | None = None
     """File whose first line is the key that requests must have; LM_JAX_KEY in the
     environment is one too."""
-    slots: int = within("[1, 1024]", 8)
-    """Answers that are written at once."""
+    slots: int | None = within("[1, 1024]", None)
+    """Answers that are written at once; 8 if not given."""
     context: int | None = within("[1, 2147483647]", None)
     """Tokens of a prompt and its answer; the model's if not given."""
-    queue: int = within("[0, 100000]", 64)
-    """Answers that may wait for a slot; beyond, requests get 429."""
+    queue: int | None = within("[0, 100000]", None)
+    """Answers that may wait for a slot; beyond, requests get 429. 64 if not given."""
     seconds: float = within("(0, 86400]", 120.0)
     """Until an answer is cut, its time in the queue included."""
-    length: int = within("[1, 2147483647]", 4096)
-    """The most tokens of an answer that may be asked for."""
+    length: int | None = within("[1, 2147483647]", None)
+    """The most tokens of an answer that may be asked for; 4096 if not given."""
     body: int = within("[1, 2147483647]", 2**20)
     """The most bytes of a request."""
     step: int | None = None
@@ -82,16 +83,18 @@ def main(args: list[str]) -> int:
     options = read_options(Options, "serve", args)
     make_app, server_of, listen = http()
     key = _key(options.key_file)
+    given = _of_answers(options)
     limits = Limits(
         body=options.body,
         seconds=options.seconds,
-        length=options.length,
-        queue=options.queue,
+        length=given.get("length", Limits.length),
+        queue=given.get("queue", Limits.queue),
     )
     with listen(options.host, options.port) as taken:
         with Display(0, sys.stderr).waiting(f"reading {options.run}, and compiling"):
             opened = open_model(options.run, options.step, vectors=True)
-            engine = _engine(opened, options)
+            _check(opened, options, given)
+            engine = _engine(opened, options, limits)
             embedder = Embedder(opened.fitted, options.context)
         app = make_app(opened, engine, embedder, limits, options.host, key)
         ended = threading.Event()
@@ -105,8 +108,7 @@ def main(args: list[str]) -> int:
         try:
             with engine or nullcontext(), server_of(app, taken, limits) as server:
                 print(f"Serving {opened.name} at {server.address}/ (Ctrl-C ends).")
-                about = textwrap.fill(f"Template of chats: {opened.told}.", 80)
-                print(about, flush=True)
+                print(textwrap.fill(_about(opened, embedder), 80), flush=True)
                 ended.wait()
         finally:
             for number, handler in before.items():
@@ -115,12 +117,47 @@ def main(args: list[str]) -> int:
     return 130 if told[0] == signal.SIGINT else 0
 
 
-def _engine(opened: Opened, options: Options) -> Engine | None:
+def _of_answers(options: Options) -> dict[str, int]:
+    """Those given of the options that are of written answers, and of no vectors."""
+    numbers = {n: getattr(options, n) for n in ("slots", "queue", "length")}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def _check(opened: Opened, options: Options, given: Collection[str]) -> None:
+    """Refuse what means nothing to the model.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if opened.fitted.embeds and given:
+        names = " and ".join(f"--{name}" for name in given)
+        raise UserError(
+            f"{options.run} gives vectors, and writes no answers: leave {names} out."
+        )
+    most = opened.fitted.context
+    if options.context is not None and options.context > most:
+        raise UserError(
+            f"--context {options.context}: the run's is {most}. Give that or less."
+        )
+
+
+def _about(opened: Opened, embedder: Embedder) -> str:
+    """Say how conversations are written, or what vectors there are."""
+    if not opened.fitted.embeds:
+        return f"Template of chats: {opened.told}."
+    most = " and ".join(f"{n} of a {side}" for side, n in embedder.longest.items())
+    return (
+        f"It gives vectors of {embedder.width} numbers, and writes no text: POST to "
+        f"/v1/embeddings. It reads up to {most}, in tokens."
+    )
+
+
+def _engine(opened: Opened, options: Options, limits: Limits) -> Engine | None:
     """What answers; None where the model gives vectors, and writes no text."""
     if opened.fitted.embeds:
         return None
-    programs = Programs(opened.fitted, options.slots, options.context)
-    return Engine(programs, opened.tokenizer, options.queue)
+    programs = Programs(opened.fitted, options.slots or SLOTS, options.context)
+    return Engine(programs, opened.tokenizer, limits.queue)
 
 
 def http() -> tuple[Callable, Callable, Callable]:

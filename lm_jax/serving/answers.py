@@ -125,7 +125,7 @@ class Form:
 
 
 def vectors_told(
-    vectors: Sequence[Float[np.ndarray, " width"]],
+    vectors: Float[np.ndarray, "texts width"],
     tokens: int,
     model: str,
     packed: bool,

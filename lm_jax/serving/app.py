@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -168,19 +169,21 @@ class Paths:
         opened, embedder, limits = self._opened, self._embedder, self._limits
         body = await _body(request, limits)
         asked = await run_in_threadpool(asked_vectors, body, opened, limits, embedder)
-        vectors: list = []
+        texts, side, done = asked.texts, asked.side, 0
+        vectors = np.empty((len(texts), embedder.width), np.float32)
         try:
             async with asyncio.timeout(limits.seconds):
-                for ids in asked.texts:
+                for places in embedder.batches(texts, side):
                     if await request.is_disconnected():
                         return Response(status_code=499)  # nobody reads it
-                    made = await run_in_threadpool(embedder.vector, ids, asked.side)
-                    vectors.append(made)
+                    some = [texts[place] for place in places]
+                    made = await run_in_threadpool(embedder.vectors, some, side)
+                    vectors[places], done = made, done + len(places)
         except TimeoutError:
-            message = f"Its time ran out after {len(vectors)} of {len(asked.texts)}"
-            raise Late(f"{message} texts.") from None
-        tokens = sum(map(len, asked.texts))
-        embedder.count(len(vectors), tokens)
+            message = f"Its time ran out after {done} of {len(texts)} texts."
+            raise Late(message) from None
+        tokens = sum(map(len, texts))
+        embedder.count(len(texts), tokens)
         told = vectors_told(vectors, tokens, opened.name, asked.packed)
         return JSONResponse(told)
 

@@ -41,9 +41,7 @@ class Opened:
 
     @property
     def told(self) -> str:
-        """Say which template it has; of a model without text, what it gives."""
-        if self.fitted.embeds:
-            return "none: it gives vectors, and writes no text"
+        """Say which template it has."""
         if self.trained:
             return "the run's: prompts and answers as in training"
         return "plain: the run was trained on no turns; a line for each, without names"

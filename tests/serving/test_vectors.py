@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lm_jax.__main__ import main
+from lm_jax.commands.serve import _about
 from lm_jax.errors import NotFinite
 from lm_jax.retrieval import embed
 from lm_jax.serving.asked import Limits
@@ -67,7 +68,7 @@ def test_the_official_client_has_the_vectors_of_the_index(vectors, paired):
     assert packed.usage.prompt_tokens == packed.usage.total_tokens == read
 
 
-def test_together_is_alone_to_the_bit_and_ids_are_texts(vectors, paired):
+def test_together_is_alone_and_ids_are_texts(vectors, paired):
     alone = [numbers(asked(vectors, PATH, {"input": t})[1])[0] for t in TEXTS]
     ids = [paired.tokenizer.encode(text).tolist() for text in TEXTS]
     for given in (TEXTS, ids, [ids[0], *TEXTS[1:]]):
@@ -77,6 +78,30 @@ def test_together_is_alone_to_the_bit_and_ids_are_texts(vectors, paired):
     np.testing.assert_array_equal(
         numbers(asked(vectors, PATH, {"input": ids[2]})[1]), alone[2:]
     )
+
+
+@pytest.mark.parametrize("side", ["passage", "query"])
+def test_texts_of_a_request_are_read_together(
+    vectors, paired, embedder, side, monkeypatch
+):
+    """Each vector stands where its text does; no more is compiled for it."""
+    compiled, sizes, vectors_of = [], [], Embedder.vectors
+
+    def counted(self, texts, side="passage"):
+        sizes.append(len(texts))
+        return vectors_of(self, texts, side)
+
+    monkeypatch.setattr(Embedder, "vectors", counted)
+    texts = ["red green", "n3 " * 9, "n3 red red red blue green"] * 13
+    alone = embed(paired.fitted, texts, side)
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: compiled.append(name) if "compile" in name else None
+    )
+    _, told = asked(vectors, PATH, {"input": texts, "input_type": side})
+    jax.monitoring.clear_event_listeners()
+    assert sorted(sizes) == [1] * 7 + [16] * 2 and not compiled
+    np.testing.assert_allclose(numbers(told), alone, atol=1e-6)
+    assert embedder.compiled == 4  # of two towers, one text and sixteen
 
 
 @pytest.mark.parametrize(
@@ -110,32 +135,49 @@ def test_what_is_no_vector_is_told_in_its_place(vectors):
 def test_time_runs_out_and_who_leaves_is_left(served, paired, embedder, monkeypatch):
     made = []
 
-    def slow(self, ids, side="passage"):
-        made.append(ids)
+    def slow(self, texts, side="passage"):
+        made.append(texts)
         time.sleep(0.05)
-        return np.zeros(6, np.float32)
+        return np.zeros((len(texts), 6), np.float32)
 
-    monkeypatch.setattr(Embedder, "vector", slow)
+    monkeypatch.setattr(Embedder, "vectors", slow)
+    many = {"input": ["red"] * 300}
     with served(Limits(seconds=0.12), of=paired, embedder=embedder) as (server, _):
-        status, told = asked(server, PATH, {"input": ["red"] * 50})
+        status, told = asked(server, PATH, many)
         assert status == 408 and told["error"]["code"] == "timeout"
-        assert "of 50 texts" in told["error"]["message"] and len(made) < 10
+        assert "of 300 texts" in told["error"]["message"] and len(made) < 10
     with served(of=paired, embedder=embedder) as (server, _):
         made.clear()
         line = http.client.HTTPConnection(server.host, server.port, timeout=9)
-        body, kind = json.dumps({"input": ["red"] * 50}), "application/json"
+        body, kind = json.dumps(many), "application/json"
         line.request("POST", PATH, body, {"Content-Type": kind})
         time.sleep(0.2)
         line.close()
         time.sleep(0.3)
-        assert len(made) < 20
+        assert len(made) < 15
 
 
 def test_a_vector_that_is_not_finite_is_none(paired):
     broken = jax.tree.map(lambda p: p * np.nan, paired.fitted.params)
     with pytest.raises(NotFinite, match="not finite"):
         embedder = Embedder(replace(paired.fitted, params=broken), context=4)
-        embedder.vector(embedder.read("red"))
+        embedder.vectors([embedder.read("red")])
+
+
+def test_what_means_nothing_to_it_is_refused(
+    pairs_run, paired, embedder, capsys, monkeypatch
+):
+    told = " ".join(_about(paired, embedder).split())
+    assert "vectors of 6 numbers, and writes no text: POST to /v1/embeddings" in told
+    assert "16 of a passage and 16 of a query" in told and "Template" not in told
+    monkeypatch.setattr("lm_jax.commands.serve.Embedder", None)  # nothing is compiled
+    for given, said in (
+        (["--slots", "8"], "no answers: leave --slots out"),
+        (["--queue", "3", "--length", "9"], "leave --queue and --length out"),
+        (["--context", "17"], "--context 17: the run's is 16"),
+    ):
+        assert main(["serve", str(pairs_run), "--port", "0", *given]) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
 
 
 def test_it_is_no_one_to_chat_with(pairs_run, capsys):
