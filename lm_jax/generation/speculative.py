@@ -36,6 +36,7 @@ class _Asked:
     Attributes:
         models: the large one and the draft.
         length, sampling, known, end, ahead: as of `speculate`.
+        context: tokens that both models see at once.
     """
 
     models: tuple[nn.Module, nn.Module]
@@ -44,10 +45,11 @@ class _Asked:
     known: int
     end: int | None
     ahead: int
+    context: int
 
     def slots(self, text: Array) -> int:
         """Places of a cache: what a proposal has beyond the longest text isn't read."""
-        return text.shape[1] - self.ahead - 2
+        return min(self.context, text.shape[1] - self.ahead - 2)
 
 
 class _Given(NamedTuple):
@@ -142,12 +144,16 @@ def speculate(
         nothing = np.zeros(0, np.int32), np.zeros(0, np.float32)
         return [[Continuation(*nothing, False, 0.0)] for _ in prompts], 0.0
     firsts = np.array([len(prompt) for prompt in prompts], np.int32)
-    text = np.zeros((len(prompts), int(np.max(firsts)) + length + ahead + 1), np.int32)
+    context = min(large.context, draft.context)
+    # Few widths, as in `decode`: a new prompt length seldom compiles anything new.
+    width = min(context, 1 << (int(np.max(firsts)) - 1).bit_length())
+    text = np.zeros((len(prompts), width + length + ahead + 1), np.int32)
     for row, prompt in zip(text, prompts, strict=True):
         row[: len(prompt)] = prompt
     counted = np.arange(len(prompts)) if numbers is None else np.asarray(numbers)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), counted)
-    asked = _Asked((large.model, draft.model), length, sampling, known, end, ahead)
+    models = large.model, draft.model
+    asked = _Asked(models, length, sampling, known, end, ahead, context)
     given = _Given((large.params, draft.params), jnp.asarray(firsts), keys)
     found = _speculate(asked, given, jnp.asarray(text))
     finite_or_raise(found.finite)

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 from lm_jax.errors import UserError
-from lm_jax.generation import History, Sampling, continue_prompts
+from lm_jax.generation import History, Sampling, continue_prompts, speculative
 from lm_jax.generation.sampling import distribution
 from lm_jax.generation.speculative import Speaker, speculate, verified
 from lm_jax.models import GRU, Learned, Recurrent, Rotary, Transformer
@@ -142,6 +142,24 @@ def test_the_first_proposed_token_is_verified_too():
     )
     assert kept.tolist() == [0, 2]
     np.testing.assert_allclose(left, [[0.5, 0.5, 0.0]] * 2)
+
+
+def test_prompts_of_near_lengths_are_one_program(models, monkeypatch):
+    shapes = set()
+
+    class Seen(Exception):
+        """It would be computed now."""
+
+    def look(asked, given, text):
+        shapes.add((text.shape, asked.slots(text)))
+        raise Seen
+
+    monkeypatch.setattr(speculative, "_speculate", look)
+    for length in (5, 6, 8, 9, 16):
+        with pytest.raises(Seen):
+            prompt = np.ones(length, np.int32)
+            speculate(*models, [prompt], 14, GREEDY, 0, known=VOCAB)
+    assert shapes == {((1, 8 + 14 + 5), 21), ((1, 16 + 14 + 5), 29)}
 
 
 def test_what_a_draft_cannot_help_is_refused(models):
