@@ -89,6 +89,8 @@ def main(args: list[str]) -> None:
     if options.prompt and options.prompts:
         raise UserError("Give --prompt or --prompts, not both.")
     given = read_prompts(options.prompts) if options.prompts else options.prompt
+    as_json = options.json or options.prompts is not None
+    streams = _streams(options, beam is None and not as_json)
     run = find_run(options.run)
     with Display(0, sys.stderr).waiting(f"reading {run}, and compiling"):
         loaded = load_model(run, options.step)
@@ -100,10 +102,6 @@ def main(args: list[str]) -> None:
         prompts: Sequence[str | None] = given
         if options.prompts is None:
             prompts = given or (prompt_of(model.experiment),)
-        as_json = options.json or options.prompts is not None
-        streams = sys.stdout.isatty() if options.stream is None else options.stream
-        alone = len(prompts) == 1 and beam is None and options.draft is None
-        streams = streams and alone and not as_json
         unknown = _unknown(model, prompts)
         if not streams:
             found = _written(model, prompts, options, how)
@@ -157,6 +155,25 @@ def _told(mine: Any, usual: Any, names: Sequence[str]) -> list[str]:
     """Fields by name and value, each with where it came from."""
     values = [(n, getattr(mine, n), getattr(usual, n)) for n in names]
     return [f"{n} {v} ({'default' if v == u else 'given'})" for n, v, u in values]
+
+
+def _streams(options: Options, may: bool) -> bool:
+    """Whether the text is printed as it is made.
+
+    Args:
+        options: of the command.
+        may: whether it is printed as a text, and no search finds it.
+
+    Raises:
+        UserError: it was asked for, and can't be.
+    """
+    may = may and len(options.prompt) < 2 and options.draft is None
+    if options.stream and not may:
+        raise UserError(
+            "--stream prints one text as it is drawn: give one --prompt, and leave "
+            "--prompts, --json, searches and --draft out."
+        )
+    return may and (sys.stdout.isatty() if options.stream is None else options.stream)
 
 
 def _constraint(options: Options) -> Constraint | None:

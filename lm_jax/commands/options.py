@@ -9,7 +9,7 @@ import tyro
 from lm_jax.commands.help import tyro_help
 from lm_jax.errors import UserError, nearest
 from lm_jax.platform import called
-from lm_jax.words import flag_of, split, take
+from lm_jax.words import described, flag_of, split, take
 
 Options = TypeVar("Options")
 
@@ -91,7 +91,10 @@ def _value(flag: str, hint: Any, words: tuple[str, ...]) -> tuple[Any, tuple[str
         UserError: they say none of this type.
     """
     try:
-        return take(hint, words)
+        value, left = take(hint, words)
+        if value == ():  # what was asked for would be left out in silence
+            raise ValueError(described(hint))
+        return value, left
     except ValueError as error:
         if not words:
             raise UserError(f"{flag} needs a value after it: {error}.") from None

@@ -42,8 +42,8 @@ class Options:
     """Where the run lies now that built the index of vectors; as then, if not given."""
     other: str = ""
     """A second index of the same documents, to be fused with."""
-    weight: float = within("[0, 1]", 0.5)
-    """Of the second index."""
+    weight: float | None = within("[0, 1]", None)
+    """Of the second index; 0.5 if not given."""
     collection: str = ""
     """Queries with judgements in place of one: "scifact", "cranfield" or a folder."""
     split: Split = "validation"
@@ -68,10 +68,20 @@ class Options:
             raise UserError(
                 "search: give a query, quoted, or --collection with queries of its own."
             )
+        if self.weight is not None and (self.tune or not self.other):
+            raise UserError(
+                "--weight is of the second index, where --tune doesn't choose it: "
+                + ("leave one of them out." if self.tune else "give --other.")
+            )
         if self.tune and not (self.other and self.collection):
             raise UserError("--tune chooses a weight: give --other and --collection.")
         if self.write and not self.collection:
             raise UserError("--write is of the queries of a --collection.")
+
+    @property
+    def of_second(self) -> float:
+        """The weight of the second index, where none is chosen."""
+        return 0.5 if self.weight is None else self.weight
 
 
 def main(args: list[str]) -> None:
@@ -86,7 +96,7 @@ def main(args: list[str]) -> None:
         if options.collection:
             made = _judge(options, searcher)
         else:
-            (hits,) = searcher.hits([options.query], options.depth, options.weight)
+            (hits,) = searcher.hits([options.query], options.depth, options.of_second)
     if options.collection:
         tuned, scores = made
         _show_scores(options, tuned, scores)
@@ -105,7 +115,7 @@ def _judge(
         Collection(options.collection, validation=options.validation, test=options.test)
     )
     tuned = None
-    weights = [options.weight]
+    weights = [options.of_second]
     if options.tune:
         tuned = tune(searcher, judged, _there(judged, options.tune))
         weights = [0.0, 0.5, 1.0, tuned.weight]
@@ -160,7 +170,7 @@ def _show_scores(
     options: Options, tuned: Tuned | None, scores: dict[str, dict[str, float]]
 ) -> None:
     if options.json:
-        weight = tuned.weight if tuned else options.weight
+        weight = tuned.weight if tuned else options.of_second
         what = {"index": options.index, "other": options.other, "split": options.split}
         print_json({**what, "weight": weight, "scores": scores})
         return

@@ -188,9 +188,15 @@ def _check(references: Sequence[Sequence[str]]) -> None:
     """Refuse what no text can be compared with.
 
     Raises:
-        UserError: a text has no reference, or one without a word.
+        UserError: a text has no reference, or one without a word; its references are
+            one text, of which each character would be one.
     """
     for number, given in enumerate(references, 1):
+        if isinstance(given, str):
+            raise UserError(
+                f"The references of text {number:,} are one text, {given[:40]!r}: give "
+                "a list of them for each text, of one too."
+            )
         if not given or not all(map(words_of, given)):
             what = "a reference without a word" if given else "no reference"
             raise UserError(

@@ -128,12 +128,17 @@ class Engine:
             tell: for each, told in the engine's thread; it must not wait.
 
         Raises:
-            UserError: as `check`.
+            UserError: as `check`; there are more than it ever takes at once.
             Busy: there is no room in the queue.
             Closed: nothing is answered any longer.
         """
         for job in jobs:
             self.check(job)
+        if len(jobs) > self.most + self.model.slots:
+            raise UserError(
+                f"{len(jobs)} answers are asked for at once, and {self.model.slots} "
+                f"are written while {self.most} wait: ask for fewer."
+            )
         tickets = [Ticket(job, each) for job, each in zip(jobs, tell, strict=True)]
         with self._changed:
             if self._closed is not None:

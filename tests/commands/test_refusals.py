@@ -48,6 +48,9 @@ def said_by(capsys, *args):
 
 TRAIN = "train tiny.py"
 REFUSED = [
+    ("generate run --prompt a b --stream", "--stream prints one text as it is drawn"),
+    ("generate run --beam.size 2 --stream True", "leave --prompts, --json, searches"),
+    ("generate run --prompt a --choices", "--choices needs a value after it"),
     ("trian tiny.py", "Did you mean 'train'?"),
     ("train tinny.py", "There is no experiment file 'tinny.py'."),
     ("train gpt_shakespeare.py", "Did you mean 'experiments/gpt_shakespeare.py'?"),

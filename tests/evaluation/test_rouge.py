@@ -76,6 +76,7 @@ def test_chinese_is_compared_by_characters_and_accents_are_letters():
         (TEXTS, REFERENCES[:1], "2 texts .* of 1: .* is number 2"),
         (TEXTS[:1], [[]], "Text 1 has no reference"),
         (TEXTS, [["a"], ["a", " ..."]], "Text 2 has a reference without a word"),
+        (TEXTS, [["a"], "ab"], "references of text 2 are one text, 'ab': give a list"),
     ],
 )
 def test_what_has_no_reference_is_refused(texts, references, said):

@@ -182,6 +182,7 @@ def test_an_index_of_another_run_is_refused(folder, capsys):
         (["search", "nowhere", "bird"], "There is no index in nowhere"),
         (["search", "dense_index", "a", "--tune", "train"], "give --other and"),
         (["search", "dense_index", "a", "--write", "f"], "queries of a --collection"),
+        (["search", "dense_index", "a", "--weight", "0.3"], "choose it: give --other."),
         (["search", "dense_index", "a", "--depth", "0"], "depth"),
         (["index", "dense", "things"], "--out: give the directory"),
         (["index", "dense", "things", "--out", "terms_index"], "is there already"),

@@ -290,6 +290,8 @@ def test_the_queue_has_an_end_and_so_has_time(small):
         with pytest.raises(Busy, match="1 requests wait"):
             engine.submit(jobs[:1], [told[2].put])
         assert engine.counts.refused == 1
+        with pytest.raises(UserError, match="3 answers .* at once, and 1 are written"):
+            engine.submit([*jobs, jobs[0]], [each.put for each in told])
         engine.leave(tickets)
         until(lambda: not engine.running)
         cut = list(engine.answer(Job(PROMPTS[0], 30, GREEDY, seconds=0.1)))
