@@ -123,8 +123,9 @@ def leave(code: int) -> None:
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    # The others hear through the first what it is that went wrong.
-    if jax.process_index() == 0:
+    # The others hear through the first what it is that went wrong. Not jax's own
+    # question: where its devices failed to start, it would start them again.
+    if _state().process_id == 0:
         time.sleep(1)
     os._exit(code)
 
@@ -170,6 +171,10 @@ def _milliseconds() -> int:
 
 
 def _client() -> Any:
+    return _state().client
+
+
+def _state() -> Any:
     from jax._src import distributed
 
-    return distributed.global_state.client
+    return distributed.global_state

@@ -1,5 +1,6 @@
 """What several processes must agree on, as far as one process can tell."""
 
+import functools
 import json
 
 import pytest
@@ -7,6 +8,9 @@ import pytest
 from lm_jax import distributed
 from lm_jax.distributed import check_alike, meet, several, writes
 from lm_jax.errors import Lost, UserError
+from lm_jax.processes import COMMAND
+from lm_jax.scaling.place import Place
+from lm_jax.scaling.taking_part import taking_part
 
 
 def test_one_process_writes_and_waits_for_nobody():
@@ -76,3 +80,34 @@ def test_who_did_not_come_is_named(monkeypatch):
         meet("a save")
     with pytest.raises(Lost, match="Missing: process 2 "):
         meet("a save")
+
+
+def test_jax_starts_while_all_are_there(monkeypatch):
+    """Later, one that isn't is waited for two minutes, and not named."""
+    order = []
+    for name in ("rendezvous", "devices"):
+        told = functools.partial(lambda name, *_, **__: order.append(name), name)
+        monkeypatch.setattr(f"lm_jax.scaling.taking_part.{name}", told)
+    monkeypatch.setattr("jax.distributed.initialize", lambda **_: order.append("jax"))
+    monkeypatch.setattr("jax.distributed.shutdown", lambda: order.append("end"))
+    monkeypatch.setattr("jax.config.update", lambda *_: None)
+    monkeypatch.setattr(distributed, "_deadline", 600.0)
+    monkeypatch.delenv(COMMAND, raising=False)
+    with taking_part(Place(2, 0, "here:1")):
+        order.append("inside")
+    assert order == ["rendezvous", "jax", "devices", "inside", "end"]
+
+
+def test_a_process_whose_devices_failed_ends_without_starting_them_again(monkeypatch):
+    def fails():
+        raise RuntimeError("Unable to initialize backend")
+
+    def ends(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr("jax.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("jax.process_index", fails)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("os._exit", ends)
+    with pytest.raises(SystemExit, match="2"):
+        distributed.leave(2)

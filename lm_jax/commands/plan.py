@@ -97,6 +97,11 @@ def main(args: list[str]) -> int:
             f"{args[0]} is fitted by one pass that counts: no step to plan."
         )
     ways = _ways(named.experiment, asked)
+    if asked.scaling is not None and len(ways) > 1:
+        raise UserError(
+            "--scaling follows one way to compute a step from few chips to many: give "
+            "one --mesh and one --remat."
+        )
     found = topologies(asked.topology or _virtual(ways), asked.slices)
     if asked.scaling is not None:
         only_chip(found)
@@ -222,9 +227,7 @@ def _say(cases: list[Case], display: Display) -> None:
     """Print a table of several cases, and all of the best, or of the only one."""
     if len(cases) > 1:
         display.message("\n".join(f" {line}" for line in table(cases)))
-        for case in cases:
-            if case.why:
-                display.message(f"{case.topology}, {case.mesh}: {case.why}.")
+        _say_too_large(cases, display)
     best = cases[0]
     title = f"{best.topology}, {best.mesh}"
     if best.plan is None:
@@ -232,6 +235,12 @@ def _say(cases: list[Case], display: Display) -> None:
     else:
         display.header(title, rows(best.plan))
     display.message(LEGEND)
+
+
+def _say_too_large(cases: list[Case], display: Display) -> None:
+    for case in cases:
+        if case.why:
+            display.message(f"{case.topology}, {case.mesh}: too large ({case.why}).")
 
 
 def _say_scaling(
@@ -249,5 +258,6 @@ def _say_scaling(
         print_json({"points": points, "breaks": found.breaks(), "picture": out})
         return 0
     display.message("\n".join([f"{named.name}, {named.variant}", *weak_lines(found)]))
+    _say_too_large(cases, display)
     display.message(f"Picture: {out}")
     return 0

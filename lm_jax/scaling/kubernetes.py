@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from lm_jax.errors import UserError
 from lm_jax.runs.directory import STOPPED as RUN_STOPPED
 from lm_jax.scaling.needs import STOPPED, Needs, Tasks
 from lm_jax.scaling.place import PORT, Place
@@ -12,6 +13,7 @@ from lm_jax.scaling.place import PORT, Place
 # Of a pod that is moved away; its process saves in the time that it is given.
 _MOVED = [{"type": "DisruptionTarget", "status": "True"}]
 _GRACE = 180  # seconds
+_VOLUME = Path("/runs")  # where every pod sees the claim "runs"
 
 
 def kubernetes(place: Place, words: list[str], run: Path, needs: Needs) -> str:
@@ -19,7 +21,16 @@ def kubernetes(place: Place, words: list[str], run: Path, needs: Needs) -> str:
 
     A pod that failed ends its job, which the JobSet then begins anew as a whole; none
     is replaced before it is gone, because two would be one process.
+
+    Raises:
+        UserError: the run isn't on the volume: what it saves would go with its pods.
     """
+    if not run.is_relative_to(_VOLUME):
+        there = _VOLUME.joinpath(*(p for p in run.parts if p not in ("/", "runs")))
+        raise UserError(
+            f"--on kubernetes: pods keep what they write below {_VOLUME}, and {run} "
+            f"would be lost with them. Give --run {shlex.quote(str(there))}."
+        )
     name, many = "lm-jax", place.processes
     begin = f"{name}-train-0-0.{name}:{PORT}"
     command = f"python -m lm_jax {shlex.join(words)} --timeout {place.timeout:g}"
@@ -107,7 +118,7 @@ def _pod(script: str, needs: Needs) -> dict[str, Any]:
         "image": needs.image,
         "command": ["sh", "-c", script],
         "ports": [{"containerPort": PORT}],
-        "volumeMounts": [{"name": "runs", "mountPath": "/runs"}],
+        "volumeMounts": [{"name": "runs", "mountPath": str(_VOLUME)}],
     }
     if needs.gpus:
         container["resources"] = {"limits": {"nvidia.com/gpu": needs.gpus}}

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from lm_jax.errors import UserError
 from lm_jax.files import writing
 from lm_jax.processes import how_ended, start
 from lm_jax.runs.display import Display
@@ -51,9 +52,18 @@ def variables_of(place: Place, variables: Mapping[str, str]) -> dict[str, str]:
     """What of its environment is another in one process: its share of the devices.
 
     GPUs are dealt out; of virtual CPU devices, each gets its share, or one.
+
+    Raises:
+        UserError: GPUs can't be dealt out alike, as a batch must be.
     """
     assert place.process is not None
     if gpus := _gpus(variables):
+        if (many := len(gpus)) % place.processes:
+            fit = ", ".join(str(n) for n in range(1, many + 1) if many % n == 0)
+            raise UserError(
+                f"--processes {place.processes} can't have as many of the {many} GPUs "
+                f"each. Numbers that can: {fit}. JAX_PLATFORMS=cpu leaves GPUs out."
+            )
         own = gpus[place.process :: place.processes]
         return {"CUDA_VISIBLE_DEVICES": ",".join(own)}
     flags = variables.get("XLA_FLAGS", "")
@@ -101,11 +111,12 @@ def launch(place: Place, words: list[str], run: Path) -> int:
     Returns:
         A status for the shell: the first that isn't 0, or 130 for SIGINT.
     """
+    places = [(p, variables_of(p, os.environ)) for p in local_places(place)]
     with ExitStack() as stack:
         with writing(run):
             run.mkdir(parents=True, exist_ok=True)
         started = []
-        for each in local_places(place):
+        for each, variables in places:
             words_here = words_of(each, words)
             log = None
             if each.process:
@@ -117,7 +128,7 @@ def launch(place: Place, words: list[str], run: Path) -> int:
                     words_here,
                     stdout=log,
                     stderr=log,
-                    variables=variables_of(each, os.environ),
+                    variables=variables,
                     apart=True,
                 )
             )

@@ -68,6 +68,8 @@ class _Scheduler:
 
 
 _POD = "the TPU pod"
+# "True" where torchrun itself waits at MASTER_PORT, for as long as its processes run.
+_AGENT = "TORCHELASTIC_USE_AGENT_STORE"
 # SLURM's are those of a step: the allocation's are there in a shell too.
 _SCHEDULERS = (
     _Scheduler("SLURM", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
@@ -90,7 +92,10 @@ def place_of(said: Mapping[str, str], variables: Mapping[str, str]) -> Place | N
     timeout = _timeout(said.get("--timeout"))
     many = _whole("--processes", said.get("--processes"), 1)
     which = _whole("--process", said.get("--process"), 0)
-    if which is None and many is not None:
+    by = _scheduler(variables)
+    started = 1 if by is None else int(variables[by.processes])
+    # A scheduler that has started as many has started these.
+    if which is None and many is not None and (many == 1 or many != started):
         if "--coordinator" in said:
             raise UserError(
                 "--coordinator is of one process of several: give --process INDEX too, "
@@ -115,7 +120,7 @@ def _filled(
     timeout: float,
 ) -> Place | None:
     """What was said, and what a scheduler says of the rest."""
-    by = next((s for s in _SCHEDULERS if _complete(s, variables)), None)
+    by = _scheduler(variables)
     if by is None:
         if many is None and which is None:
             return None
@@ -138,6 +143,11 @@ def _filled(
     )
 
 
+def _scheduler(variables: Mapping[str, str]) -> _Scheduler | None:
+    """The scheduler that has said all that a place needs, if one has."""
+    return next((by for by in _SCHEDULERS if _complete(by, variables)), None)
+
+
 def _complete(by: _Scheduler, variables: Mapping[str, str]) -> bool:
     """Whether a scheduler has said all that a place needs."""
     numbers = all(variables.get(n, "").isdigit() for n in (by.processes, by.process))
@@ -147,7 +157,10 @@ def _complete(by: _Scheduler, variables: Mapping[str, str]) -> bool:
 
 def _coordinator(by: _Scheduler, variables: Mapping[str, str]) -> str:
     if by.port:
-        return f"{variables[by.hosts]}:{variables[by.port]}"
+        said = variables[by.port]
+        if said.isdigit() and variables.get(_AGENT) == "True":
+            said = str(int(said) + 1)
+        return f"{variables[by.hosts]}:{said}"
     if by.name == _POD:
         return f"{variables[by.hosts]}:{PORT}"
     # Two jobs on one machine have two ports.

@@ -9,6 +9,7 @@ import jax
 
 from lm_jax.distributed import is_lost, leave, set_deadline
 from lm_jax.errors import Diverged, Lost, UserError
+from lm_jax.platform import devices
 from lm_jax.processes import COMMAND, end_with_parent
 from lm_jax.scaling.place import Place
 from lm_jax.scaling.rendezvous import rendezvous
@@ -44,6 +45,8 @@ def taking_part(place: Place | None) -> Iterator[None]:
         heartbeat_timeout_seconds=max(1, int(min(_HEARTBEAT, place.timeout))),
         shutdown_timeout_seconds=max(1, int(place.timeout)),
     )
+    # They tell each other what devices they have: who comes late here isn't named.
+    devices(several=True)
     if COMMAND in os.environ:  # a process of ours started this one
         end_with_parent()
     try:

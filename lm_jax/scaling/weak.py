@@ -31,7 +31,7 @@ def only_chip(topologies: Sequence[Topology]) -> Chip:
 
     Raises:
         UserError: they are of several kinds, or no figures are known, or of several
-            slices.
+            slices, or of one chip.
     """
     chip = topologies[0].chip
     if chip is None or len({each.chip for each in topologies}) > 1:
@@ -40,6 +40,11 @@ def only_chip(topologies: Sequence[Topology]) -> Chip:
         )
     if max(each.slices for each in topologies) > 1:
         raise UserError("--scaling adds slices by formula: leave --slices out.")
+    if max(len(each.devices) for each in topologies) < 2:
+        raise UserError(
+            "--scaling goes on from what chips send each other, and one chip sends "
+            "nothing. Give a topology of two or more."
+        )
     return chip
 
 

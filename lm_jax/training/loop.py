@@ -163,6 +163,7 @@ def _compile(
     outputs.watchdog.now(waiting)
     with outputs.clock.during("compiling"), outputs.display.waiting(waiting):
         compiled.plan(setup)
+    outputs.watchdog.now("comparing the first step")
     check_alike("the first step", lambda: first_values(state.params, compiled.programs))
 
 

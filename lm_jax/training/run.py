@@ -41,7 +41,7 @@ from lm_jax.training.progress import Progress
 from lm_jax.training.resolved import Setup
 from lm_jax.training.restart import restored
 from lm_jax.training.state import TrainState
-from lm_jax.training.watchdog import Watchdog
+from lm_jax.training.watchdog import LATER, Watchdog
 
 
 def train_run(
@@ -80,9 +80,11 @@ def train_run(
     compiled = compiled or Compiled(setup)
     listening = Interrupt() if interrupt is None else nullcontext(interrupt)
     opened = open_run(run) if writes() else nullcontext(run)
-    watching = Watchdog(deadline() if several() else None)
+    # Who waits for others gives up before that, and names them.
+    watching = Watchdog(deadline() + LATER if several() else None)
     with opened, listening as interrupt, watching as watchdog:
         check_alike("what they begin with", lambda: beginning(setup))
+        watchdog.now("looking at the run")
         checkpoints = Checkpoints(
             run / "checkpoints",
             experiment.execution.keep,
@@ -90,7 +92,7 @@ def train_run(
             checkpoints_of(experiment.average),
             setup.left_arrays,
         )
-        _begin(setup, run, checkpoints, display)
+        _begin(setup, run, checkpoints, display, watchdog)
         watchdog.now("the first state, or the last that was saved,")
         state, progress = _start(setup, compiled, checkpoints, display)
         first = int(state.step)
@@ -123,7 +125,13 @@ def train_run(
         return outcome
 
 
-def _begin(setup: Setup, run: Path, checkpoints: Checkpoints, display: Display) -> None:
+def _begin(
+    setup: Setup,
+    run: Path,
+    checkpoints: Checkpoints,
+    display: Display,
+    watchdog: Watchdog,
+) -> None:
     """See that a run is this experiment's, and write what it keeps before its steps.
 
     Raises:
@@ -136,6 +144,7 @@ def _begin(setup: Setup, run: Path, checkpoints: Checkpoints, display: Display) 
     if changed := changed_code(run):
         display.message(changed)
     meet("the run is looked at")
+    watchdog.now("beginning the run")
     if writes():
         mark_stopped(run, None)
         longer = _is_longer(before, experiment)

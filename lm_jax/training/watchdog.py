@@ -11,6 +11,8 @@ import jax
 
 from lm_jax.distributed import publish, published
 
+LATER = 10.0
+"""Seconds that one may still take when a wait for it has ended."""
 _GRACE = 2.0  # seconds in which others that are stuck say so
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lm_jax.errors import UserError
 from lm_jax.runs.directory import mark_stopped
 from lm_jax.scaling.jobs import kubernetes, slurm, tpu
 from lm_jax.scaling.launching import variables_of, words_of
@@ -47,6 +48,14 @@ def test_gpus_are_dealt_out():
     variables = {"CUDA_VISIBLE_DEVICES": "4,5,6,7"}
     own = [variables_of(place, variables) for place in places(2)]
     assert own == [{"CUDA_VISIBLE_DEVICES": "4,6"}, {"CUDA_VISIBLE_DEVICES": "5,7"}]
+
+
+def test_gpus_that_not_all_can_have_alike_are_refused():
+    """One process would have none, and compute on the CPU; or a larger part."""
+    for gpus, fit in (("0", "1"), ("4,5,6", "1, 3"), ("1,2,3,4", "1, 2, 4")):
+        processes = 3 if gpus == "1,2,3,4" else 2
+        with pytest.raises(UserError, match=rf"Numbers that can: {fit}\."):
+            variables_of(Place(processes, 0), {"CUDA_VISIBLE_DEVICES": gpus})
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="it checks a script of bash")
@@ -93,7 +102,7 @@ def test_a_slurm_job_submits_itself_until_the_run_has_ended(
 
 
 def test_pods_are_replaced_when_they_are_gone_and_fail_together():
-    spec = json.loads(kubernetes(Place(16), WORDS, RUN, Needs()))["spec"]
+    spec = json.loads(kubernetes(Place(16), WORDS, "/runs" / RUN, Needs()))["spec"]
     job = spec["replicatedJobs"][0]["template"]["spec"]
     assert job["podReplacementPolicy"] == "Failed" and job["backoffLimit"] == 0
     assert job["completions"] == job["parallelism"] == 16
@@ -101,14 +110,24 @@ def test_pods_are_replaced_when_they_are_gone_and_fail_together():
     assert '--process "$JOB_COMPLETION_INDEX" --coordinator lm-jax-train-0-0' in command
 
 
-def test_a_pod_that_was_stopped_has_not_succeeded(tmp_path):
+@pytest.mark.parametrize(
+    ("run", "there"),
+    [("runs/gpt/base/seed0", "gpt/base/seed0"), ("/home/me/x", "home/me/x")],
+)
+def test_a_run_that_would_be_lost_with_its_pods_is_refused(run, there):
+    with pytest.raises(UserError, match=f"Give --run /runs/{there}\\."):
+        kubernetes(Place(2), WORDS, Path(run), Needs())
+
+
+def test_a_pod_that_was_stopped_has_not_succeeded(tmp_path, monkeypatch):
     """It hands SIGTERM on, waits for what is saved, and tells that it isn't the end."""
+    monkeypatch.setattr("lm_jax.scaling.kubernetes._VOLUME", tmp_path)
     (tmp_path / "python").write_text(
         "#!/bin/sh\ntrap 'sleep 0.3; touch saved; exit 0' TERM\ntouch up\n"
         "while [ ! -e go ]; do sleep 0.05; done\n"
     )
     (tmp_path / "python").chmod(0o755)
-    spec = json.loads(kubernetes(Place(2), WORDS, Path("run"), Needs()))["spec"]
+    spec = json.loads(kubernetes(Place(2), WORDS, tmp_path / "run", Needs()))["spec"]
     job = spec["replicatedJobs"][0]["template"]["spec"]
     command = job["template"]["spec"]["containers"][0]["command"]
     variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "JOB_COMPLETION_INDEX": "0"}

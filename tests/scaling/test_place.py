@@ -48,6 +48,9 @@ def test_schedulers_say_it_where_nobody_does():
     place = place_of({}, TORCHRUN)
     assert (place.processes, place.process) == (8, 5)
     assert (place.host, place.port, place.source) == ("head", 29500, "torchrun")
+    # torchrun may wait at its port itself.
+    place = place_of({}, TORCHRUN | {"TORCHELASTIC_USE_AGENT_STORE": "True"})
+    assert (place.host, place.port) == ("head", 29501)
     place = place_of({}, SLURM)
     assert (place.processes, place.process, place.host) == (4, 2, "node03")
     assert place.port == 61440 + 2
@@ -59,6 +62,14 @@ def test_what_is_said_wins_over_a_scheduler():
     assert place.timeout == 30
     place = place_of({"--coordinator": "near:1"}, SLURM)
     assert (place.processes, place.process, place.coordinator) == (4, 2, "near:1")
+
+
+def test_as_many_as_a_scheduler_has_started_are_those():
+    """Else each of its four would start four."""
+    assert place_of({"--processes": "4"}, SLURM) == place_of(
+        {"--processes": "4", "--process": "2"}, SLURM
+    )
+    assert place_of({"--processes": "2"}, SLURM) == Place(2)
 
 
 @pytest.mark.parametrize("variables", [POD, POD | SLICES])

@@ -230,6 +230,32 @@ def test_one_that_sleeps_for_ever_ends_all_with_their_stacks(folder):
     assert "process 1: step 2" in ends[0][1]
 
 
+LATE = """
+import sys, threading
+from lm_jax.__main__ import command
+from lm_jax.commands import train
+if "1" in sys.argv[sys.argv.index("--process") + 1]:
+    train.resolve = lambda *_: threading.Event().wait()
+command()
+"""
+
+
+def test_one_that_never_comes_to_the_first_meeting_is_named(folder):
+    places = local_places(Place(2, timeout=40.0))
+    command = ["train", "tiny.py", "--run", "late"]
+    first, late = (
+        started(folder, *words_of(place, command), devices=1, code=LATE)
+        for place in places
+    )
+    try:
+        status, said = ended(first)
+    finally:
+        late.kill()
+    words = " ".join(said.split())
+    assert status == 1 and "Traceback" not in said and "is stuck" not in said
+    assert "for all to meet: what they begin with. Missing: process 1" in words
+
+
 def test_a_batch_that_the_processes_cannot_share_is_refused(folder):
     status, said = ended(train(folder, "uneven", "--processes", "3", devices=3))
     assert status == 2

@@ -161,6 +161,8 @@ def test_what_breaks_first_is_said_and_drawn(tmp_path):
         Weak.of([plan, made(4, chip=CHIPS["v6e"])])
     with pytest.raises(UserError, match="leave --slices out"):
         Weak.of([replace(plan, topology=replace(plan.topology, slices=2))])
+    with pytest.raises(UserError, match="Give a topology of two or more"):
+        Weak.of([made(1)])
 
 
 def test_the_network_is_named_by_the_axis_that_goes_over_slices():

@@ -91,6 +91,7 @@ def test_slices_are_of_tpus():
         ("--topology cpu:8 --slices 2", "cpu:8 is no slice of TPUs"),
         ("--topology cpu:8 --slices two", "how many there are, not 'two'"),
         ("--topology cpu:8 --scaling a.png", "one chip whose figures are known"),
+        ("--remat full,none --scaling a.png", "give one --mesh and one --remat"),
         ("--topology cpu:8 --batch 6", "The nearest that can: 8 (--batch)."),
         ("--topology cpu:8 --model.width 15", "divide model.width=15"),
     ],
