@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class Range:
         whole: whether they have no fractions.
 
     Raises:
-        UserError: nothing lies between the ends.
+        UserError: the ends are no numbers, or nothing lies between them.
     """
 
     low: float | int
@@ -31,9 +32,14 @@ class Range:
 
     def __post_init__(self) -> None:
         """Refuse ends between which nothing can be drawn."""
-        ends = f"{self}: give two numbers, the smaller first"
-        if not (-math.inf < self.low < self.high < math.inf):
+        kind, what = (Integral, "whole numbers") if self.whole else (Real, "numbers")
+        ends = f"{self}: give two {what}, the smaller first"
+        both = self.low, self.high
+        fit = all(isinstance(x, kind) and not isinstance(x, bool) for x in both)
+        if not (fit and -math.inf < self.low < self.high < math.inf):
             raise UserError(f"{ends}.")
+        for name, end in zip(("low", "high"), both, strict=True):
+            object.__setattr__(self, name, int(end) if self.whole else float(end))
         if self.log and self.low <= 0:
             raise UserError(f"{ends} and above 0.")
 
@@ -65,12 +71,12 @@ class Range:
 
 def log_uniform(low: float | int, high: float | int) -> Range:
     """Each factor is as likely as another: for learning rates and the like."""
-    return Range(float(low), float(high), log=True)
+    return Range(low, high, log=True)
 
 
 def uniform(low: float | int, high: float | int) -> Range:
     """Each number is as likely as another."""
-    return Range(float(low), float(high))
+    return Range(low, high)
 
 
 def integers(low: int, high: int) -> Range:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lm_jax.ablation.plan import Plan
+from lm_jax.ablation.plan import Plan, trial_number
 from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError
 from lm_jax.experiment import digest
@@ -93,6 +93,12 @@ def check_same(plan: Plan, any_code: bool = False) -> None:
             f"{lines}\nGo on with that one as it was, or give this one a folder of its "
             "own (--out)."
         )
+
+
+def is_trial(run: Path) -> bool:
+    """Whether a run is one that a sweep only tuned by."""
+    above = run.absolute().parents[1]
+    return trial_number(run.name) is not None and (above / PLAN).is_file()
 
 
 def read_plan(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from flax.core import FrozenDict
 from lm_jax.ablation.distributions import Range, range_of
 from lm_jax.bounds import check, within
 from lm_jax.errors import UserError, nearest
+from lm_jax.experiment.checked import check_types
 from lm_jax.experiment.value import RANDOM
 
 BUDGETS = ("parameters", "flops", "time")
@@ -28,7 +29,8 @@ class PublishedEffect:
             direction can agree.
 
     Raises:
-        UserError: the effect is 0 or not finite, or has no source.
+        UserError: the effect is 0 or not finite, or has no source; a field is of
+            another type.
     """
 
     effect: float
@@ -37,6 +39,7 @@ class PublishedEffect:
 
     def __post_init__(self) -> None:
         """Refuse what can't be compared, or looked up."""
+        check_types(self, "PublishedEffect")
         if not (math.isfinite(self.effect) and self.effect):
             raise UserError(
                 f"PublishedEffect(effect={self.effect}): an effect is a difference "
@@ -86,7 +89,8 @@ class Study:
             against it.
 
     Raises:
-        UserError: a number is outside its interval; fields don't go together.
+        UserError: a field is of another type; a number is outside its interval; fields
+            don't go together.
     """
 
     measure: str | None = None
@@ -115,6 +119,7 @@ class Study:
         if isinstance(self.match_by, str):
             object.__setattr__(self, "match_by", (self.match_by,))
         check(self, "study")
+        check_types(self, "study")
         if self.vary not in ("all", *RANDOM):
             there = nearest(self.vary, ("all", *RANDOM))
             raise UserError(f"study.vary '{self.vary}' is nothing random.{there}")

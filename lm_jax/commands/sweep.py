@@ -135,7 +135,7 @@ def _swept(options: Options, args: list[str]) -> tuple[int, Report | None]:
         print("The same command gathers what ended, and submits again what failed.")
         failed = [run for run in report.lacking if report.states[run].word == "failed"]
         return (1 if failed else 0), report
-    if report.lacking:
+    if report.lacking and not words.hopeless(report):
         print("What failed or is missing is taken up again by the same command.")
     return (1 if report.lacking else 0), report
 

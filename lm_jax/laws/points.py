@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from lm_jax.ablation.plan import trial_number
-from lm_jax.ablation.plan_file import PLAN
+from lm_jax.ablation.plan_file import is_trial
 from lm_jax.errors import UserError
 from lm_jax.experiment import leaves, read
 from lm_jax.laws.law import Values
 from lm_jax.runs.directory import runs_below
-from lm_jax.runs.metrics import read_metrics
+from lm_jax.runs.metrics import DECAYED, decay, read_metrics
 from lm_jax.runs.result import ended_result, find_scores
 
-DECAYED = 0.11  # of the highest rate: the last step of a decay to a tenth is below
 _SCORE = "loss"
 
 
@@ -62,7 +60,7 @@ def read_points(paths: tuple[Path, ...]) -> list[Point]:
         UserError: there are none; one hasn't ended or decayed; two are scored
             otherwise, with the difference.
     """
-    runs = [r for path in paths for r in runs_below(path) if not _tuned_by(r)]
+    runs = [r for path in paths for r in runs_below(path) if not is_trial(r)]
     runs = list({run.resolve(): run for run in runs}.values())
     if not runs:
         named = ", ".join(map(str, paths))
@@ -73,12 +71,6 @@ def read_points(paths: tuple[Path, ...]) -> list[Point]:
         check_alike(known, str(points[0].run), point)
         check_decayed(point)
     return points
-
-
-def _tuned_by(run: Path) -> bool:
-    """Whether a run is a trial of a sweep."""
-    above = run.absolute().parents[1]
-    return trial_number(run.name) is not None and (above / PLAN).is_file()
 
 
 def read_point(run: Path) -> Point:
@@ -96,14 +88,10 @@ def read_point(run: Path) -> Point:
             f"{run}: its result.json says no FLOPs; an earlier version of lm_jax wrote "
             "it. Train the run again, in another directory."
         )
-    rates = [
-        row["learning_rate"]
-        for row in read_metrics(run / "metrics.jsonl")
-        if "learning_rate" in row
-    ]
-    if not rates:
+    share = decay(read_metrics(run / "metrics.jsonl"))
+    if share is None:
         raise UserError(f"{run / 'metrics.jsonl'} has no learning rates.")
-    return Point(run, experiment, result, float(score), rates[-1] / max(rates))
+    return Point(run, experiment, result, float(score), share)
 
 
 def check_decayed(point: Point) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from lm_jax.ablation.plan_file import PLAN, read_plan
+from lm_jax.ablation.plan_file import PLAN, is_trial, read_plan
 from lm_jax.errors import UserError
 from lm_jax.experiment import read, watched_as
 from lm_jax.report.gathered import Gathered, Member, Progress, Variant, members
@@ -43,8 +43,9 @@ def gather(paths: Sequence[Path], progress: Progress | None = None) -> Gathered:
 
 
 def _runs(path: Path) -> list[Path]:
-    """The runs that a path means; one at least."""
-    return runs_below(path) if path.is_dir() and runs_below(path) else [find_run(path)]
+    """The runs that a path means; one at least, and no trials unless it is one."""
+    below = runs_below(path) if path.is_dir() else []
+    return [run for run in below if not is_trial(run)] or below or [find_run(path)]
 
 
 def _of_sweep(report: Report, many: bool, progress: Progress | None) -> list[Variant]:
@@ -96,6 +97,8 @@ def _facts(member: Member) -> dict[str, str]:
         data = json.loads(path.read_text("utf-8"))
         found["content or split of the text"] = data["text"]
         found["tokens"] = data["digest"]
+        if "bytes" in data:
+            found["bytes of the validation split"] = f"{data['bytes']:,}"
     if policy := member.result.get("policy"):
         found["seen before each token"] = policy
     return found | {"evaluation": watched_as(experiment)}

@@ -79,6 +79,9 @@ def keep_claim(experiment: AnyExperiment, data: Prepared, run: Path) -> None:
         atomic_write(run / name, content)
     if not (run / "data.json").exists():
         about: dict = {"digest": data.digest, "text": data.text}
+        # Of one text tokenizers may keep other bytes, which bits are divided by.
+        scored = data.splits.get("validation")
+        about |= {"bytes": scored.coded.bytes} if scored and scored.coded.bytes else {}
         about |= {"statement": data.statement.split("\n")}
         text = json.dumps(about, indent=2, ensure_ascii=False)
         atomic_write(run / "data.json", text + "\n")

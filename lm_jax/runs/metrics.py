@@ -12,6 +12,7 @@ from lm_jax.errors import UserError
 from lm_jax.files import atomic_write, writing
 from lm_jax.runs.numbers import decoded, encoded
 
+DECAYED = 0.11  # of the highest rate: the last step of a decay to a tenth is below
 _SAMPLE_HEADER = re.compile(rb"^--- step (\d+) ---$", re.MULTILINE)
 
 
@@ -91,6 +92,12 @@ def read_metrics(path: Path) -> list[dict]:
     except FileNotFoundError:
         raise UserError(f"There is no {path}: nothing was trained there yet.") from None
     return [row for _, row in _parse(path, whole)]
+
+
+def decay(rows: list[dict]) -> float | None:
+    """The last learning rate of a run over its highest; None where it had none."""
+    rates = [row["learning_rate"] for row in rows if "learning_rate" in row]
+    return rates[-1] / max(rates) if rates else None
 
 
 def last_rows(path: Path, tail: int = 1 << 18) -> tuple[dict, dict]:

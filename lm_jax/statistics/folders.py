@@ -3,15 +3,16 @@
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lm_jax.ablation.plan_file import is_trial
 from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError, nearest
-from lm_jax.experiment import read, watched_as
+from lm_jax.experiment import AnyExperiment, read, watched_as
 from lm_jax.platform import called
 from lm_jax.runs.directory import NOT_TRAINED, is_given, runs_below
 from lm_jax.runs.figures import decimals, figure
@@ -23,8 +24,16 @@ from lm_jax.runs.rows import (
     results_below,
     rows_of,
 )
+from lm_jax.statistics.budgets import undecayed
 from lm_jax.statistics.items import OverItems, over_items
-from lm_jax.statistics.verdicts import INCONCLUSIVE, Comparison, compare
+from lm_jax.statistics.planned import notes as notes_of_sweeps
+from lm_jax.statistics.planned import planned
+from lm_jax.statistics.verdicts import (
+    INCONCLUSIVE,
+    NO_VERDICT,
+    Comparison,
+    compare,
+)
 from lm_jax.statistics.words import basis, over, seen
 from lm_jax.training.alike import TOKENS, unlike
 
@@ -125,11 +134,12 @@ def compare_folders(
         smallest: the smallest difference that matters, in units of the score.
 
     Raises:
-        UserError: a folder holds several variants, or a run that has not ended; they
-            are scored otherwise; fewer than 2 seeds are common to both.
+        UserError: a folder holds several variants, or a run that has not ended; a
+            sweep that planned its runs lacks some; they are scored otherwise; fewer
+            than 2 seeds are common to both.
     """
     study = Study(level=level, smallest=smallest)
-    rows = _row(a), _row(b)
+    rows, sweeps = (_row(a), _row(b)), (planned(a), planned(b))
     measure = split, score or _watched(rows[0])
     _check_alike(a, b, rows, measure[1] == "bits_per_byte")
     scores = tuple(_scores(row, measure) for row in rows)
@@ -142,7 +152,9 @@ def compare_folders(
     first, second = (tuple(found[seed] for seed in seeds) for found in scores)
     differences = np.array([second]) - np.array([first])
     (found,) = compare(differences, study, larger_is_better(rows, measure))
-    notes = tuple(_notes(rows, scores, measure))
+    notes = (*_notes(rows, scores, measure), *notes_of_sweeps(*sweeps))
+    if any(each.edge for each in sweeps if each):
+        found = replace(found, verdict=NO_VERDICT)
     items = _items(rows, seeds, measure, level)
     return Pairs(
         a, b, measure, tuple(seeds), (first, second), found, items, level, notes
@@ -158,16 +170,23 @@ def _items(
 
 
 def _row(folder: Path) -> Row:
-    """The runs of a folder.
+    """The runs of a folder, without those that a sweep only tuned by.
 
     Raises:
         UserError: they are of several variants, or one has not ended.
     """
     runs, problems = results_below(folder)
+    runs = [run for run in runs if not is_trial(run.path)]
     if problems:
         raise UserError("\n".join(problems))
+    if not runs:
+        raise UserError(
+            f"{folder} holds trials of a sweep that is still tuning, and no run that "
+            "is compared yet."
+        )
     ended = {run.path for run in runs}
-    if going := [run for run in runs_below(folder.resolve()) if run not in ended]:
+    there = [run for run in runs_below(folder.resolve()) if not is_trial(run)]
+    if going := [run for run in there if run not in ended]:
         if is_given(going[0]):
             raise UserError(f"{going[0]} {NOT_TRAINED}.")
         raise UserError(
@@ -250,28 +269,35 @@ def _check_alike(a: Path, b: Path, rows: tuple[Row, Row], bytewise: bool) -> Non
     if different:
         raise UserError(
             f"{b} can't be compared with {a}: {different.name}: {different.a} there, "
-            f"{different.b} here. The difference of their scores would be one of the "
-            "measure."
+            f"{different.b} here. The difference of their scores would be one of that."
         )
 
 
-def _scored(row: Row) -> dict[str, str | None]:
+def _scored(row: Row) -> dict[str, Any]:
     """What two variants must share to be compared, by name; None is not known."""
     result, run = row.runs[0].result, row.runs[0].path
+    experiment = read(run) if (run / "experiment.json").exists() else None
     return {
         "text": result["corpus"],
         "digest of the text": result.get("text"),
         "seen before each token": result["policy"],
-        "evaluation": watched_as(read(run))
-        if (run / "experiment.json").exists()
-        else None,
-        TOKENS: _data_digest(run),
+        "evaluation": experiment and watched_as(experiment),
+        "seeds that one program trains": _together(experiment),
+        TOKENS: _of_data(run).get("digest"),
+        "bytes of the validation split": _of_data(run).get("bytes"),
     }
 
 
-def _data_digest(run: Path) -> str | None:
+def _together(experiment: AnyExperiment | None) -> int | None:
+    """How many seeds were trained at once: it decides how sums are rounded."""
+    execution = getattr(experiment, "execution", None)
+    return execution and execution.together
+
+
+def _of_data(run: Path) -> dict[str, Any]:
+    """What is known of the text of a run."""
     path = run / "data.json"
-    return json.loads(path.read_text("utf-8"))["digest"] if path.exists() else None
+    return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
 
 def _notes(
@@ -284,6 +310,8 @@ def _notes(
     a, b = (row.mean("tokens") for row in rows)
     if not math.isclose(a, b, rel_tol=0.01):
         yield f"A is trained on {a:,.0f} tokens, B on {b:,.0f}."
+    for letter, row in zip("AB", rows, strict=True):
+        yield from undecayed(letter, row.runs)
     recipes = {run.result.get("recipe") for row in rows for run in row.runs}
     if len(recipes) == 1 and None not in recipes:
         yield "A and B are of one recipe."

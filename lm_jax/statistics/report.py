@@ -16,6 +16,7 @@ from lm_jax.ablation.tune import THROUGH, Chosen, at_edge, read_chosen
 from lm_jax.errors import UserError
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.rows import Ended, Row, larger_is_better
+from lm_jax.statistics.budgets import budgets
 from lm_jax.statistics.items import OverItems, over_items
 from lm_jax.statistics.paired import holm, t_test_of_mean
 from lm_jax.statistics.verdicts import NO_VERDICT, Comparison, compare
@@ -37,6 +38,7 @@ class Report:
         targets: p of a mean no better than the study's target, by variant, adjusted
             for all of them; none while a run is missing.
         chosen: what was tuned, by variant; none before that is through.
+        notes: where variants had other budgets, or not to their end.
         signal: that stopped the sweep, if one did.
         planned: whether a plan stood before the runs: else there are no verdicts.
     """
@@ -51,6 +53,7 @@ class Report:
     items: Mapping[str, OverItems] = field(default_factory=dict)
     targets: Mapping[str, float] = field(default_factory=dict)
     chosen: Mapping[str, Chosen] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     signal: int | None = None
     planned: bool = True
 
@@ -135,6 +138,9 @@ def _scored(report: Report) -> Report:
     report = replace(report, scores=scores)
     if len(ended) < len(cells) or not all(map(math.isfinite, values)):
         return report
+    runs: dict[str, list[Ended]] = {name: [] for name in scores}
+    for place, result in results.items():
+        runs[place.variant].append(result)
     rows = [Row("", tuple(results.values()))]
     larger = larger_is_better(rows, ("validation", report.measure))
     return replace(
@@ -142,6 +148,7 @@ def _scored(report: Report) -> Report:
         comparisons=_compared(report, scores, larger),
         items=_over_items(report, results),
         targets=_tested(report, larger),
+        notes=tuple(budgets(report.against, runs)),
     )
 
 

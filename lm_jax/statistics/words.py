@@ -127,7 +127,7 @@ def sentences(report: Report) -> list[str]:
         verdict += tune.at_edge(report.chosen, (name, report.against[name]))
         told.append(verdict)
     told += [*_over_items(report), *_published(report), *_targets(report)]
-    told += _moved(report)
+    told += [*_moved(report), *report.notes]
     return [*told, basis(study.seeds, study.level, many)] if many else told
 
 
@@ -152,7 +152,21 @@ def _no_verdict(report: Report) -> str:
     many = f"{len(lacking)} of {len(report.states)} runs"
     named = "; ".join(f"{place.title}: {word}" for place, word in lacking)
     why = f"{many} don't count ({named})" if lacking else "a score is not finite"
-    return f"No verdict: {why}."
+    lost = "".join(
+        f" Every trial of {name} diverged, so that nothing can be chosen: give "
+        "study.tune values that train, in another folder (--out)."
+        for name in hopeless(report)
+    )
+    return f"No verdict: {why}.{lost}"
+
+
+def hopeless(report: Report) -> list[str]:
+    """The variants of which every trial diverged: no sweep goes on from there."""
+    tried: dict[str, set[str]] = {}
+    for place, state in report.states.items():
+        if place.trial is not None:
+            tried.setdefault(place.variant, set()).add(state.word)
+    return [name for name, found in tried.items() if found == {"diverged"}]
 
 
 def _not_planned(report: Report) -> Iterator[str]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lm_jax.ablation import Study, integers, log_uniform, uniform
 from lm_jax.ablation.distributions import points, range_of
 from lm_jax.ablation.plan import make_plan
+from lm_jax.commands import sweep
 from lm_jax.errors import Diverged, UserError
 from lm_jax.runs.display import Display
 from lm_jax.statistics import words
@@ -174,6 +175,22 @@ def test_a_trial_that_diverges_is_tried_and_one_that_fails_is_taken_up_again():
     third = Trainer()
     swept(third)
     assert third.asked == []
+
+
+def test_where_every_trial_diverges_it_is_said_and_not_tried_again(monkeypatch, capsys):
+    def diverge(cell, display):
+        begin(cell)
+        (cell.run / "diverged_at_step_3").mkdir()
+        raise Diverged("The loss is not finite.")
+
+    report = swept(diverge)
+    assert len(report.lacking) == 4 and report.chosen == {}
+    assert "Every trial of wide diverged, so that nothing can be chosen" in told(report)
+    monkeypatch.setattr(sweep, "planned", lambda _: tuned_plan())
+    assert sweep.main(["tiny.py"]) == 1
+    said = capsys.readouterr().out
+    assert "Every trial of base diverged" in " ".join(said.split())
+    assert "taken up again" not in said
 
 
 def test_the_search_is_part_of_what_a_preview_adds_up():

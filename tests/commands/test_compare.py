@@ -1,11 +1,18 @@
 """`compare` answers in its exit status, and refuses what can't be compared."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lm_jax.__main__ import main
+from lm_jax.ablation import Study, log_uniform
+from lm_jax.ablation.tune import Chosen, keep_chosen
+from lm_jax.experiment import save
+from tests.report.made import end, made, tiny
+from tests.tiny import write_tiny
 
 RESULT = {
     "corpus": "text",
@@ -142,6 +149,22 @@ def test_other_tokens_are_compared_by_what_depends_on_none(capsys):
     assert "--measure bits_per_byte" in " ".join(capsys.readouterr().err.split())
 
 
+def test_bits_are_not_compared_that_are_divided_by_other_bytes(capsys):
+    """Such as where one tokenizer keeps no capitals."""
+    write("a", BASE[:5], score="bits_per_byte")
+    write("b", BASE[:5], score="bits_per_byte")
+    compare = ["compare", "a", "b", "--measure", "bits_per_byte"]
+    for folder, many in (("a", 100), ("b", 100), ("b", 98)):
+        own = json.dumps({"digest": folder, "bytes": many})
+        (Path(folder) / "seed0" / "data.json").write_text(own)
+        status = main(compare)
+    assert status == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "bytes of the validation split: 100 there, 98 here" in said
+    (Path("b") / "seed0" / "data.json").write_text('{"digest": "b", "bytes": 100}')
+    assert main(compare) == 3
+
+
 def test_a_copy_is_no_further_seed(capsys):
     write("a", BASE)
     write("b", BASE)
@@ -194,3 +217,82 @@ def test_a_score_that_is_not_finite_is_named(capsys):
     write("b", [*BASE[:4], float("inf")])
     assert main(["compare", "a", "b"]) == 2
     assert "seed4" in capsys.readouterr().err
+
+
+@pytest.fixture
+def tuned(tmp_path):
+    """Folders of a sweep that tuned both: the best rate of one is the largest."""
+    write_tiny(tmp_path)
+    study = Study(seeds=5, tune={"schedule.peak": log_uniform(1e-4, 1e-2)})
+    plan = made(study=study)
+    chosen = {
+        cell.variant: Chosen(0, {"schedule.peak": 1e-2}, {}, {}) for cell in plan.cells
+    }
+    keep_chosen(plan, chosen)
+    for cell in plan.cells:
+        end(cell, 12, parameters=10)
+    for variant in ("base", "wide"):
+        trial = Path(f"runs/tiny/{variant}/trial0")
+        shutil.copytree(f"runs/tiny/{variant}/seed0", trial)
+        result = json.loads((trial / "result.json").read_text())
+        (trial / "result.json").write_text(json.dumps(result | {"recipe": "tried"}))
+    return Path("runs/tiny")
+
+
+def test_what_a_sweep_tuned_by_is_no_seed_of_its_variants(tuned, capsys):
+    assert main(["compare", "runs/tiny/base", "runs/tiny/wide", "--json"]) == 1
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["seeds"] == [0, 1, 2, 3, 4] and found["verdict"] == "worse"
+    assert not said.err
+    for seed in range(5):
+        shutil.rmtree(tuned / f"wide/seed{seed}")
+    assert main(["compare", "runs/tiny/base", "runs/tiny/wide"]) == 2
+    assert "holds trials" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_rate_at_its_edge_gives_no_verdict_in_two_folders_either(tuned, capsys):
+    path = tuned / "tuned.json"
+    kept = json.loads(path.read_text())
+    kept["wide"]["edges"] = {"schedule.peak": "largest"}
+    path.write_text(json.dumps(kept))
+    assert main(["compare", "runs/tiny/base", "runs/tiny/wide"]) == 3
+    said = capsys.readouterr()
+    assert "B against A: no verdict." in said.out
+    assert "No verdict: schedule.peak of wide is the largest tried" in said.err
+
+
+def test_two_folders_are_not_judged_before_their_sweep_is_through(tuned, capsys):
+    shutil.rmtree(tuned / "wide/seed3")
+    assert main(["compare", "runs/tiny/base", "runs/tiny/wide"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "that its sweep planned don't count (wide seed 3: missing)" in said
+    # What lies in no sweep has the seeds that it has.
+    for name in ("base", "wide"):
+        shutil.move(tuned / name, f"own/{name}")
+        shutil.rmtree(f"own/{name}/trial0")
+    assert main(["compare", "own/base", "own/wide"]) == 3
+
+
+def test_seeds_trained_together_are_no_pair_of_one_trained_alone(tmp_path, capsys):
+    write_tiny(tmp_path)
+    plan = replace(made(folder="runs/pairs"), together=2)
+    for cell in plan.cells:
+        end(cell, 12, parameters=10)
+        if cell.variant == "wide":
+            for name, content in save(cell.experiment).items():
+                (cell.run / name).write_bytes(content)
+    assert main(["compare", "runs/pairs/base", "runs/pairs/wide"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "seeds that one program trains: 1 there, 2 here" in said
+
+
+def test_one_of_several_variants_is_said_to_be_judged_alone(tmp_path, capsys):
+    write_tiny(tmp_path)
+    both = tiny()
+    plan = made(both | {"w": replace(both["wide"], batch=16)})
+    for cell in plan.cells:
+        end(cell, 12, parameters=10)
+    assert main(["compare", "runs/tiny/base", "runs/tiny/wide"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Their sweep compares 2 variants; here B is judged as if it were" in said

@@ -45,6 +45,20 @@ WRONG = [
     ),
     ("MovingAverage(0.5)", "0.5", "average=0.5: it takes MovingAverage()"),
 ]
+# What stands beside the experiment, and the message.
+STUDIES = [
+    ("Study(measure=3)", "study.measure=3: it takes text in quotes or None."),
+    ('Study(published={"w": -0.03})', "study.published.w=-0.03: it takes Published"),
+    ("Study(published=[0.1])", "study.published=[0.1]: it takes a mapping."),
+    ('Study(tune=[("schedule.peak", 1)])', "study.tune=[('schedule.peak', 1)]: it"),
+    ('Study(match="flops", match_by=(3,))', "study.match_by=(3,): it takes a tuple"),
+    ("Study(vary=None)", "study.vary=None: it takes text in quotes."),
+    ('PublishedEffect("0.1", "Su")', "PublishedEffect.effect='0.1': it takes a number"),
+    ('log_uniform("1", 2)', "log_uniform('1', 2): give two numbers"),
+    ("integers(1.5, 3)", "integers(1.5, 3): give two whole numbers"),
+]
+BESIDE = "from lm_jax.ablation import *\nstudy = {}\nvariants = {{"
+WRONG += [("variants = {", BESIDE.format(call), said) for call, said in STUDIES]
 
 
 @pytest.fixture(autouse=True)

@@ -58,7 +58,7 @@ def begin(cell, steps):
     log = MetricsLog(cell.run / "metrics.jsonl")
     for step in range(1, steps + 1):
         loss = 2 + 2 / step + 0.01 * drawn.normal()
-        log.write(step, {"loss": loss, "grad_norm": 1.0, "learning_rate": 1e-3})
+        log.write(step, {"loss": loss, "grad_norm": 1.0, "learning_rate": 1e-3 / step})
         if step % max(1, steps // 4) == 0:
             log.write(step, {"validation_loss": score(cell) + 1 / step})
     log.close()

@@ -66,6 +66,15 @@ def test_runs_of_two_recipes_are_compared_by_seed_and_not_judged():
     assert found.differences[1] == pytest.approx(0.198)
 
 
+def test_what_a_sweep_tuned_by_is_shown_only_where_it_is_asked_for():
+    cell = made().cells[0]
+    tried = replace(cell.experiment, batch=16)
+    begin(replace(cell, run=Path("runs/tiny/base/trial0"), experiment=tried), 12)
+    found = gather([Path("runs/tiny/base"), Path("runs/tiny/wide")])
+    assert [v.name for v in found.variants] == ["base", "wide"]
+    assert len(gather([Path("runs/tiny/base/trial0")]).variants) == 1
+
+
 def test_seeds_of_one_recipe_are_one_variant_and_the_same_seed_twice_are_two():
     made()
     for seed in (0, 1):
@@ -116,6 +125,12 @@ def test_other_tokens_are_no_matter_to_bits_per_byte(measure):
     sweeps = [Path("runs/tiny"), Path("runs/other")]
     if measure == "bits_per_byte":
         assert len(gather(sweeps).variants) == 4
+        for folder, many in (("tiny", 100), ("other", 98)):
+            kept = {"text": "t", "digest": folder, "bytes": many}
+            path = Path(f"runs/{folder}/base/seed0/data.json")
+            path.write_text(json.dumps(kept))
+        with pytest.raises(UserError, match="bytes of the validation split: 100 there"):
+            gather(sweeps)
         return
     with pytest.raises(UserError, match="tokens: d there, other here"):
         gather(sweeps)

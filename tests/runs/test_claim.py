@@ -108,7 +108,10 @@ def test_another_text_is_refused_and_the_one_it_began_with_is_said(begun, tmp_pa
     (tmp_path / "text.txt").write_text("another text. " * 50)
     corpus = Corpus("text.txt")
     data = replace(experiment.data, corpus=corpus).prepare(tmp_path / "cache")
-    said = json.loads((run / "data.json").read_text())["statement"][0]
+    about = json.loads((run / "data.json").read_text())
+    said = about["statement"][0]
+    # A character of this text is a byte, and a token.
+    assert about["bytes"] == len(begun[1].splits["validation"].ids)
     with pytest.raises(UserError, match="another text than there is now") as error:
         claim(experiment, data, run)
     assert said in str(error.value)
