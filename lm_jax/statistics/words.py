@@ -238,24 +238,20 @@ def seen(pairs: int, level: float, deviation: float) -> str:
 
 
 def basis(pairs: int, level: float, many: int = 1) -> str:
-    """What verdicts of so many pairs rest on."""
+    """What verdicts of so many pairs rest on, and intervals of so many variants."""
     holm = f", by Holm's procedure over {many} variants" if many > 1 else ""
-    reach = f"{smallest_p(pairs):.2g}"
+    at_once = f" All {many} intervals hold at once (Bonferroni)." if many > 1 else ""
+    reach = f"can't reach a p below {smallest_p(pairs):.2g}."
     if pairs < T_PAIRS:
-        return (
-            f"From {T_PAIRS} seeds on there are verdicts. By permutation {pairs} pairs "
-            f"can't reach a p below {reach}."
-        )
+        rests = f"From {T_PAIRS} seeds on there are verdicts."
+        return f"{rests} By permutation {pairs} pairs {reach}{at_once}"
     if pairs < PERMUTATION_PAIRS:
-        return (
-            f"Verdicts rest on Student's t at level {level:g}{holm}: differences are "
-            f"taken for normal. By permutation {pairs} pairs can't reach a p below "
-            f"{reach}."
-        )
-    return (
-        f"Verdicts rest on exact permutations at level {level:g}{holm}: {pairs} pairs "
-        f"can't reach a p below {reach}. No difference rests on Student's interval."
-    )
+        rests = f"Verdicts rest on Student's t at level {level:g}{holm}:"
+        normal = f"differences are taken for normal. By permutation {pairs} pairs"
+        return f"{rests} {normal} {reach}{at_once}"
+    rests = f"Verdicts rest on exact permutations at level {level:g}{holm}:"
+    student = "No difference rests on Student's interval."
+    return f"{rests} {pairs} pairs {reach} {student}{at_once}"
 
 
 def lines(report: Report, width: int = 80) -> Iterator[str]:

@@ -9,6 +9,7 @@ from scipy import stats
 from lm_jax.ablation import PublishedEffect, Study
 from lm_jax.errors import UserError
 from lm_jax.statistics.verdicts import agreement, compare
+from lm_jax.statistics.words import basis
 from tests.properties import quick
 
 STUDY = Study()
@@ -143,3 +144,9 @@ def test_of_another_measure_only_the_direction_agrees():
 def test_an_effect_is_a_difference_with_a_source(given):
     with pytest.raises(UserError, match="PublishedEffect"):
         PublishedEffect(*given)
+
+
+@pytest.mark.parametrize("pairs", [3, 5, 8])
+def test_intervals_of_several_variants_are_said_to_hold_at_once(pairs):
+    assert "All 3 intervals hold at once" in basis(pairs, 0.05, 3)
+    assert "at once" not in basis(pairs, 0.05)
