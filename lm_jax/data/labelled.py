@@ -178,7 +178,6 @@ def read_labels(
     found: dict[str, list[str]] = {}
     for split, label in text.labels():
         found.setdefault(split, []).append(label)
-    known_by = "data.classes" if classes else "training"
     names = sorted(set(classes or found.get("train", ())), key=lambda n: (len(n), n))
     if len(names) < 2:
         where = "data.classes" if classes else "The training split"
@@ -189,11 +188,11 @@ def read_labels(
     known = {name: number for number, name in enumerate(names)}
     for split, labels in found.items():
         if unknown := set(labels) - set(known):
-            has = "has" if known_by == "training" else "names"
+            whose = "The classes are" if classes else "Training has"
             raise UserError(
-                f"The split '{split}' has labels that {known_by} lacks: "
-                f"{', '.join(sorted(unknown)[:5])}. {known_by.capitalize()} {has}: "
-                f"{', '.join(names[:20])}."
+                f"The split '{split}' has labels that "
+                f"{'are none of the classes' if classes else 'training lacks'}: "
+                f"{', '.join(sorted(unknown)[:5])}. {whose}: {', '.join(names[:20])}."
             )
     numbers = {k: np.array([known[n] for n in v], np.int32) for k, v in found.items()}
     return tuple(names), numbers

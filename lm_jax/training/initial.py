@@ -18,9 +18,11 @@ from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.saved import digest
 
 # Parameters with a row or a column for each token of the vocabulary.
-PER_TOKEN = "^(.*_tower/)?embedding$|^output$|^context|^bias$|lm_head"
-# Those with a column for each label, where texts have labels.
-PER_LABEL = "^(class|token|lm)_head/"
+PER_TOKEN = "^(.*_tower/)?embedding$|^output$|^context|^bias$"
+# Those with a column for each label.
+PER_LABEL = "^(class|token)_head/"
+# With one for each label where texts have labels, and else for each token.
+LAST = "lm_head"
 
 
 class Start(NamedTuple):
@@ -193,12 +195,12 @@ def _named(
     theirs = ", ".join(source.labels[:10]) or "none"
     return (
         _Named(
-            PER_TOKEN,
+            PER_TOKEN if labels else f"{PER_TOKEN}|{LAST}",
             _likeness(source.tokenizer, tokenizer),
             f"has a row for each token, and the {source.kind}'s tokens are others",
         ),
         _Named(
-            PER_LABEL,
+            f"{PER_LABEL}|{LAST}" if labels else PER_LABEL,
             _likeness_of_labels(source.labels, labels),
             "has a column for each label, and those of the "
             f"{source.kind} are others: {theirs}",

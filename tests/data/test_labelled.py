@@ -170,7 +170,9 @@ def test_what_cannot_be_read_or_told_apart_is_refused(tmp_path):
     for limit, said in ((1, "the row that is drawn has"), (3, "the 3 rows that are")):
         few = Labelled(Corpus(str(path)), Words(), "kind", (4,), limit=limit)
         refused(two, f"data.limit={limit}: {said} .*the label x, and there is", few)
-    refused(some, "labels that data.classes lacks: x. Data.classes names: y, z", named)
+    refused(
+        some, "labels that are none of the classes: x. The classes are: y, z", named
+    )
 
 
 def test_a_text_of_which_no_token_is_left_is_refused(table, tmp_path, monkeypatch):

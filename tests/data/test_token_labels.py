@@ -69,7 +69,7 @@ def test_a_word_that_fits_no_row_and_unknown_labels_are_refused(tmp_path):
     with pytest.raises(UserError, match="xxx' has 9 tokens, and a row 1 to 8"):
         data.prepare(tmp_path / "c")
     data = TokenLabels(Corpus(str(path), validation=0.0), classes=("A", "C"))
-    with pytest.raises(UserError, match="labels that data.classes lacks: B"):
+    with pytest.raises(UserError, match="labels that are none of the classes: B"):
         data.prepare(tmp_path / "c")
     with pytest.raises(UserError, match="There is no file or folder"):
         TokenLabels(Corpus("none.conll")).prepare(tmp_path / "c")

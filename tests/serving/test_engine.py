@@ -228,7 +228,8 @@ def test_scores_are_the_models_own(programs, small):
 class Slow:
     """Programs that take their time, and say what they did."""
 
-    def __init__(self, programs, slots=1, piece=4):
+    def __init__(self, programs, slots=1, piece=4, delay=0.01):
+        self.delay = delay
         self.slots, self.piece, self._programs = slots, piece, programs
         self.vocab_size, self.window = programs.vocab_size, programs.window
         self.pieces, self.steps = [], 0
@@ -238,12 +239,12 @@ class Slow:
 
     def read(self, slot, ids, position):
         self.pieces.append(len(ids))
-        time.sleep(0.01)
+        time.sleep(self.delay)
         self._programs.read(slot, ids, position)
 
     def step(self, rows):
         self.steps += 1
-        time.sleep(0.01)
+        time.sleep(self.delay)
         return self._programs.step(rows)
 
 
@@ -281,7 +282,7 @@ def test_a_slot_that_was_left_tells_the_next_one_nothing(small):
 
 
 def test_the_queue_has_an_end_and_so_has_time(small):
-    slow = Slow(Programs(small, 1))
+    slow = Slow(Programs(small, 1), delay=0.05)
     with Engine(slow, TOKENIZER, queue=1) as engine:
         told = [queue.SimpleQueue() for _ in range(3)]
         jobs = [Job(PROMPTS[5], 9, GREEDY)] * 2
@@ -294,7 +295,7 @@ def test_the_queue_has_an_end_and_so_has_time(small):
             engine.submit([*jobs, jobs[0]], [each.put for each in told])
         engine.leave(tickets)
         until(lambda: not engine.running)
-        cut = list(engine.answer(Job(PROMPTS[0], 30, GREEDY, seconds=0.1)))
+        cut = list(engine.answer(Job(PROMPTS[0], 30, GREEDY, seconds=0.8)))
         assert cut[-1].reason == "length" and 0 < len(ids_of(cut)) < 30
         with pytest.raises(Late):
             list(engine.answer(Job(PROMPTS[5], 9, GREEDY, seconds=0.02)))

@@ -167,6 +167,7 @@ def test_a_vector_that_is_not_finite_is_none(paired):
 def test_what_means_nothing_to_it_is_refused(
     pairs_run, paired, embedder, capsys, monkeypatch
 ):
+    pytest.importorskip("uvicorn", reason="needs the extra `serve`")
     told = " ".join(_about(paired, embedder).split())
     assert "vectors of 6 numbers, and writes no text: POST to /v1/embeddings" in told
     assert "16 of a passage and 16 of a query" in told and "Template" not in told

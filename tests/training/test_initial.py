@@ -224,6 +224,9 @@ def test_a_head_of_other_labels_is_not_taken(head):
     with pytest.raises(UserError, match=f"{head}/kernel: has a .* others: neg, pos"):
         begun(("no", "yes"))
     assert begun(("no", "yes"), new=(f"^{head}/",)).keys() == {"embedding"}
+    tokenizer = CharacterTokenizer("xyz", False, False)  # the labels are the same
+    assert begun(("neg", "pos"), new=("^embedding",)).keys() == {f"{head}/kernel"}
+    tokenizer = there.tokenizer
     params = {"embedding": body, head: {"kernel": np.zeros((2, 3), np.float32)}}
     resized = {"resized": (f"^{head}/",)}
     assert len(begun(("neg", "pos", "mixed"), **resized)) == 2

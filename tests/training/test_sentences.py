@@ -171,7 +171,7 @@ def test_labels_of_another_text_mean_what_they_did(run, folder, capsys):
     Path("other.jsonl").write_text('{"text": "red n3", "kind": "pink"}\n' * 9)
     assert main(asked) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "labels that data.classes lacks: pink" in said
+    assert "labels that are none of the classes: pink" in said
 
 
 def by_path(tree):
