@@ -34,9 +34,9 @@ class Options:
     "mean", "low", "high", or null), "level", "verdict", "notes". All else goes to
     standard error.
 
-    Where each run kept its items (`evaluate RUN --step LAST --items`), an interval over
-    them stands beside: what other texts like these would have given, with these trained
-    models. Verdicts rest on the seeds alone.
+    Where each run kept its items (`evaluate RUN --items --step` with its last step), an
+    interval over them stands beside: what other texts like these would have given, with
+    these trained models. Verdicts rest on the seeds alone.
     """
 
     a: Annotated[Path, tyro.conf.Positional]

@@ -211,7 +211,7 @@ def _print_found(found: Found) -> None:
         equal = not (found.execution or found.notes)
         print(f"The {'experiments' if equal else 'recipes'} are equal.")
     _print("execution, which decides no number", found.execution)
-    _print("notes, which decides no number", found.notes)
+    _print("notes, which decide no number", found.notes)
     if not found.asked:
         return
     _print_columns("resolved", found.resolved)

@@ -95,7 +95,7 @@ def unknown_field(
         return f"{said} {above} {now} now; {options} has it."
     value = "".join(f" {shlex.quote(word)}" for word in typed.words)
     guesses = _guesses(experiment, typed, path, others)
-    if guesses == ["budget"] and typed.words:
+    if guesses == ["budget"] and typed.words and typed.words[0].isdigit():
         unit = "epochs" if "epoch" in typed.name else "steps"
         value = f" '{typed.words[0]} {unit}'"
     flags = [flag_of(guess.split(".")) + value for guess in guesses]

@@ -156,6 +156,7 @@ REFUSED = [
     ("--lr 3e-4", "--schedule.peak 3e-4"),
     ("--learning-rate=1", "--schedule.peak 1"),
     ("--epochs 3", "--budget '3 epochs'"),
+    ("--budgt '2 steps'", "Did you mean --budget '2 steps'?"),
     ("--max_steps 70", "--budget '70 steps'"),
     ("--bs 8", "--batch 8"),
     ("--batch-size 8", "--batch 8"),
