@@ -3,7 +3,11 @@
 Run:     ./launch.sh train experiments/multi30k.py
          ./launch.sh evaluate runs/multi30k/base/seed0 --split test
          ./launch.sh generate runs/multi30k/base/seed0 --prompt "A dog runs."
-Expect:  not run to its end yet
+Expect:  not run to its 8,000 updates yet. "short", stopped at 2,400 (--budget "2400
+         steps", 1 seed, 2.2 hours on one shared core): test_2016 32.7 tokenized BLEU
+         by beams with the mean of 10 checkpoints (sacreBLEU 32.7, chrF 57.7; 0.90 of
+         the references' length), 31.7 greedy; perplexity of a subword 7.22. The rate
+         has just reached its peak there: warmup takes 2,000 updates
 Source:  Wu et al. 2021 (arXiv 2105.14462), Transformer-Tiny: 41.02 tokenized BLEU
          of lowercased test sentences after 8,000 updates of 8,192 tokens, beam 5,
          the mean of the last 10 checkpoints. Words are Moses', as theirs are (the
