@@ -3,7 +3,8 @@
 Run:     ./launch.sh sweep experiments/ablations/tying.py
 Expect:  8 seeds, nats/char: 1.9074 with one table; 1.8794 with two, better (-0.028,
          -0.038 to -0.019, p 0.0078): 65 characters cost 8,320 parameters more
-         (experiments/results/ablation_tying.md). 16 runs of 2.5 minutes on a core
+         (experiments/results/ablation_tying.md). 16 runs, 3 to 13 minutes each on a
+         shared core
 Source:  Press and Wolf 2017; Inan et al. 2017
 """
 

@@ -36,11 +36,11 @@ class Share(NamedTuple):
         """
         said = [each if each and each.isdigit() else "-1" for each in (number, of)]
         share = cls(*map(int, said))
-        given = " ".join(
-            f"{flag} {each}" if each is not None else f"no {flag}"
-            for flag, each in (("--share", number), ("--shares", of))
-        )
         if not 0 <= share.number < share.of:
+            given = " ".join(
+                f"{flag} {each}" if each is not None else f"no {flag}"
+                for flag, each in (("--share", number), ("--shares", of))
+            )
             raise UserError(
                 f"{given}: give --shares N, of 1 or more, and --share K, from 0 to "
                 "N - 1."
