@@ -16,7 +16,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
 from lm_jax.experiment.kinds import at, changed
 from lm_jax.runs.figures import duration
-from lm_jax.training.fit import check_fit, fill_in, fill_in_classes
+from lm_jax.training.compatibility import check_fit, fill_in, fill_in_classes
 from lm_jax.training.resolved import Setup
 from lm_jax.training.setup import set_up
 from lm_jax.training.sizes import count, parameter_shapes, units_of

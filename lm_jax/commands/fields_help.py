@@ -2,12 +2,12 @@
 
 import textwrap
 
+from lm_jax.command_line import flag_of
 from lm_jax.commands.help import COLUMNS, tyro_help
 from lm_jax.experiment import Named, flatten
 from lm_jax.experiment.choices import kind_fields, short_names
 from lm_jax.experiment.loading import parted
 from lm_jax.platform import called
-from lm_jax.words import flag_of
 
 
 def fields_help(named: Named, address: str, command: str) -> str:

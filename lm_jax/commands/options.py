@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import tyro
 
+from lm_jax.command_line import described, flag_of, split, take
 from lm_jax.commands.help import tyro_help
 from lm_jax.errors import UserError, nearest
 from lm_jax.platform import called
-from lm_jax.words import described, flag_of, split, take
 
 Options = TypeVar("Options")
 

@@ -19,7 +19,7 @@ from lm_jax.training.compiled import Compiled
 from lm_jax.training.layout import layout, on_device
 from lm_jax.training.resolved import Setup
 from lm_jax.training.setup import CACHE, set_up
-from lm_jax.training.trained import begins_of, frozen_of
+from lm_jax.training.trainable import begins_of, frozen_of
 
 USAGE = """\
 usage: ./launch.sh show FILE[:VARIANT] [--json] [--FIELD VALUE ...]

@@ -15,6 +15,7 @@ from lm_jax.ablation.grid import over_grid, with_fields
 from lm_jax.ablation.match import matched
 from lm_jax.ablation.plan import Plan, Variant, make_plan
 from lm_jax.ablation.study import Study
+from lm_jax.command_line import flag_of
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError, nearest
@@ -32,7 +33,6 @@ from lm_jax.sweeping.preview import lines, preview
 from lm_jax.sweeping.shares import shares
 from lm_jax.sweeping.submitted import Submitted
 from lm_jax.sweeping.sweep import carry_out, to_submit
-from lm_jax.words import flag_of
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
 from lm_jax.text.babi import Story
-from lm_jax.text.told import find_stories
+from lm_jax.text.stories import find_stories
 from lm_jax.tokenizers import Tokenizer, Trained, Words
 
 
@@ -64,11 +64,11 @@ class Stories:
             UserError: whatever is wrong with the files, the tokenizer's size or the
                 space on disk; an answer has not one token; a split asks nothing.
         """
-        told = find_stories(self.corpus, cache)
-        made = tokenize([told.as_text(spaced)], self.tokenizer, True, cache, progress)
+        found = find_stories(self.corpus, cache)
+        made = tokenize([found.as_text(spaced)], self.tokenizer, True, cache, progress)
         of = {
             split: _packed(stories, made.tokenizer, self.sentences, self.words)
-            for split, stories in told.splits.items()
+            for split, stories in found.splits.items()
         }
 
         def train(seed: int, batch: int) -> grain.MapDataset:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_jax.exchange.architecture import Architecture
+from lm_jax.exchange.feedforward import Feedforward
 from lm_jax.exchange.fields import (
     Config,
     Fixed,
@@ -13,7 +14,6 @@ from lm_jax.exchange.fields import (
     LearnedPositions,
     Size,
 )
-from lm_jax.exchange.halves import Feedforward
 from lm_jax.exchange.rope import RotaryPositions
 from lm_jax.exchange.rows import Fused, FusedByHead, Row, Same, dense, norm, same
 from lm_jax.models import MLP, Transformer

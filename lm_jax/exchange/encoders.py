@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from lm_jax.exchange.architecture import Architecture
+from lm_jax.exchange.feedforward import Activation, Feedforward
 from lm_jax.exchange.fields import (
     Fixed,
     FullAttention,
@@ -10,7 +11,6 @@ from lm_jax.exchange.fields import (
     LearnedPositions,
     Size,
 )
-from lm_jax.exchange.halves import Activation, Feedforward
 from lm_jax.exchange.rows import After, Row, Same, dense, norm, same
 from lm_jax.models import MLP, Encoder
 

@@ -21,7 +21,7 @@ from lm_jax.exchange.fields import Unheld
 from lm_jax.exchange.files import WHOLE
 from lm_jax.exchange.known import ARCHITECTURES
 from lm_jax.exchange.rows import fitting
-from lm_jax.exchange.written import write_tokenizer
+from lm_jax.exchange.tokenizer_json import write_tokenizer
 from lm_jax.files import (
     atomic_write,
     check_new,

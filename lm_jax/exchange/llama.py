@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_jax.exchange.architecture import Architecture
+from lm_jax.exchange.feedforward import Feedforward, MixtralExperts
 from lm_jax.exchange.fields import Config, Fixed, FullAttention, Key, Size, Unheld
-from lm_jax.exchange.halves import Feedforward, MixtralExperts
 from lm_jax.exchange.rope import RotaryPositions, Windows
 from lm_jax.exchange.rows import Raised, Row, Same, Stacked, dense, norm, same
 from lm_jax.models import Gated, Transformer

@@ -7,6 +7,7 @@ from typing import Any
 from lm_jax.data import Frame
 from lm_jax.errors import UserError
 from lm_jax.exchange.architecture import Architecture
+from lm_jax.exchange.feedforward import activation, their_activation
 from lm_jax.exchange.fields import (
     Config,
     Fixed,
@@ -16,7 +17,6 @@ from lm_jax.exchange.fields import (
     Size,
     Unheld,
 )
-from lm_jax.exchange.halves import activation, their_activation
 from lm_jax.exchange.rows import After, OfOneRow, Row, Transposed, dense, norm, same
 from lm_jax.models import MLP, EncoderDecoder, EncoderFields, Gated, Relative
 

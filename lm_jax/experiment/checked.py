@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, Literal
 
+from lm_jax.command_line import members
 from lm_jax.errors import UserError
 from lm_jax.experiment.kinds import annotations
 from lm_jax.experiment.leaves import fields
-from lm_jax.words import members
 
 _WORDS = {
     str: "text in quotes",

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from lm_jax.command_line import Flag, flag_of, take
 from lm_jax.experiment.kinds import annotation, annotations, at, kinds_at
 from lm_jax.experiment.leaves import fields
 from lm_jax.experiment.value import AnyExperiment, Execution
-from lm_jax.words import Flag, flag_of, take
 
 # What other programs call a field. "epochs" and "steps" are units of a budget.
 _ELSEWHERE = {

@@ -7,8 +7,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from lm_jax.command_line import flag_of, members
 from lm_jax.errors import UserError
-from lm_jax.words import flag_of, members
 
 # What another kind of data takes from the one before, where it has such a field.
 _CARRIED = ("corpus", "tokenizer", "context")

@@ -5,6 +5,15 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lm_jax.command_line import (
+    Flag,
+    as_words,
+    described,
+    flag_of,
+    split,
+    take,
+    writable,
+)
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment.choices import short_names, unknown_field
 from lm_jax.experiment.kinds import (
@@ -17,15 +26,6 @@ from lm_jax.experiment.kinds import (
 )
 from lm_jax.experiment.leaves import fields
 from lm_jax.experiment.value import AnyExperiment
-from lm_jax.words import (
-    Flag,
-    as_words,
-    described,
-    flag_of,
-    split,
-    take,
-    writable,
-)
 
 _TEXT = ("data", "corpus", "source")
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from lm_jax.text.asked import Asked, find_questions
 from lm_jax.text.corpora import find
 from lm_jax.text.corpus import Corpus
 from lm_jax.text.folders import files_of
@@ -13,6 +12,7 @@ from lm_jax.text.found import Text
 from lm_jax.text.known import KNOWN
 from lm_jax.text.opening import suffix
 from lm_jax.text.pieces import Columns
+from lm_jax.text.questions import Asked, find_questions
 from lm_jax.text.reading import blocks
 from lm_jax.text.splitting import Piece
 from lm_jax.text.squad import QUESTIONS, Question

@@ -38,7 +38,7 @@ from lm_jax.training.step import (
     make_gradients,
     named_key,
 )
-from lm_jax.training.trained import adapted
+from lm_jax.training.trainable import adapted
 
 
 @dataclass(frozen=True)

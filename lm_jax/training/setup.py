@@ -29,7 +29,7 @@ from lm_jax.training.checks import (
     check_targets,
     check_values,
 )
-from lm_jax.training.fit import (
+from lm_jax.training.compatibility import (
     check_fit,
     check_model,
     check_objective,
@@ -42,7 +42,7 @@ from lm_jax.training.initial import Start, find_start
 from lm_jax.training.planned import cadences, known_scores, length_of
 from lm_jax.training.resolved import Setup, first_state_of
 from lm_jax.training.sizes import example_of, parameter_shapes, units_of
-from lm_jax.training.trained import (
+from lm_jax.training.trainable import (
     adapted,
     begins_of,
     frozen_of,

@@ -7,10 +7,10 @@ import jax
 import pytest
 
 from lm_jax.__main__ import main
+from lm_jax.command_line import split
 from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
 from lm_jax.training.setup import CACHE
-from lm_jax.words import split
 from tests.tiny import write_tiny
 
 CHINESE = "春眠不覺曉處處聞啼鳥夜來風雨聲花落知多少。\n" * 60

@@ -8,7 +8,7 @@ import pytest
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus, find
 from lm_jax.text.babi import Line, read_babi
-from lm_jax.text.told import find_stories
+from lm_jax.text.stories import find_stories
 
 STORY = "1 Mary went home.\n2 Where is Mary? \thome\t1\n3 She left.\n"
 OTHER = "1 John has milk.\n2 What has John?\tmilk,egg\t1\n3 Is it so?\tyes\t1 2\n"

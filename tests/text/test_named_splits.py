@@ -6,7 +6,7 @@ import pytest
 
 from lm_jax.data.token_labels import _read as find_sentences
 from lm_jax.text import Corpus, find, find_conversations, find_questions
-from lm_jax.text.told import find_stories
+from lm_jax.text.stories import find_stories
 
 NUMBERS = {"train": range(60), "test": range(60, 80), "dev": range(80, 90)}
 

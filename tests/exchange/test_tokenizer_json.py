@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from lm_jax.errors import UserError
-from lm_jax.exchange.written import write_tokenizer
+from lm_jax.exchange.tokenizer_json import write_tokenizer
 from lm_jax.tokenizers import (
     Bytes,
     Characters,

@@ -19,7 +19,7 @@ from lm_jax.text.splitting import Piece, digest_of, share
 from lm_jax.text.stores import where
 
 
-class Told(NamedTuple):
+class Stories(NamedTuple):
     """The stories of a corpus, by split.
 
     Attributes:
@@ -52,7 +52,7 @@ class Told(NamedTuple):
         )
 
 
-def find_stories(corpus: Corpus, cache: Path) -> Told:
+def find_stories(corpus: Corpus, cache: Path) -> Stories:
     """Read the stories of a corpus and split them.
 
     Files that are named after a split are of it; for validation, where no file is,
@@ -86,7 +86,7 @@ def find_stories(corpus: Corpus, cache: Path) -> Told:
         raise UserError(f"{known.title if known else path} has no stories that train.")
     how = [corpus.shares, [found["sha256"] for found in measures]]
     whole = json.dumps(how + [named] * any(named))
-    return Told(
+    return Stories(
         splits,
         sha256(whole.encode()).hexdigest(),
         "\n".join(
