@@ -1,4 +1,7 @@
-"""From a model that has learnt to another: what of it is trained, and how fast."""
+"""From a model that has learnt to another: what of it is trained, and how fast.
+
+`lora` and `quantized` are weights that a model sees as others; `rates` are of layers.
+"""
 
 from lm_jax.adapting.lora import LoRA, unaccompanied
 from lm_jax.adapting.quantized import (

@@ -1,4 +1,10 @@
-"""Tokens to examples to `batch(step)`; numpy and grain only, never jax."""
+"""Tokens to examples to `batch(step)`; numpy and grain only, never jax.
+
+`prepared` is what every kind of data becomes, and `order` and `loader` make batches of
+it; `fields` names the arrays of an example. `tokens` and `token_files` keep the tokens
+of a text on disk. Read `streams` first of the kinds, which `kinds` lists: each is a
+value in a file of its own, which prepares itself. `windows` are of a split.
+"""
 
 from lm_jax.data.answer_spans import AnswerSpans
 from lm_jax.data.answers import AnswerPairs, Answers

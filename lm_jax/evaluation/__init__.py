@@ -1,4 +1,9 @@
-"""What is measured of a fitted model: values, each with run(fitted, split)."""
+"""What is measured of a fitted model: values, each with run(fitted, split).
+
+`fitted` says what they need of a model; `lm_jax.training.scoring` has that of networks.
+`likelihood` and `whole_split` are sums over a split, `sample` is text for people, and
+each other kind of score is a file.
+"""
 
 from lm_jax.evaluation.classes import ClassScores
 from lm_jax.evaluation.correlation import Correlation

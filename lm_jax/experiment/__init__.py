@@ -1,4 +1,8 @@
-"""The value that defines a run: loaded, written, overridden, compared."""
+"""The value that defines a run: loaded, written, overridden, compared.
+
+`value` has all of its fields. `loading` reads it from a file, `overrides` changes it
+from the command line, `names` writes it as JSON, and `comparing` says where two differ.
+"""
 
 from lm_jax.experiment.comparing import (
     Difference,

@@ -1,4 +1,9 @@
-"""Text that a model writes: how a token is drawn, searches, and decoding."""
+"""Text that a model writes: how a token is drawn, searches, and decoding.
+
+`decode` continues prompts, by the compiled calls of `steps`; `sampling` draws a token,
+after the `penalties`. `beams`, `contrastive` and `speculative` choose in other ways,
+and `constraints` says what may come at all.
+"""
 
 from lm_jax.generation.beams import Beam
 from lm_jax.generation.constraints import Choices, Constraint, Regex, Schema

@@ -1,4 +1,12 @@
-"""Pure Flax modules: they know arrays and nothing else."""
+"""Pure Flax modules: they know arrays and nothing else.
+
+`model` says what a model offers. `transformer` is the shortest; `stack` is what it
+shares with `encoder` and `encoder_decoder`, `block` and `config` are what is stacked,
+and the choices in a block have a file each: `attention`, `softmax`, `gated_linear`,
+`positions`, `patterns`, `norms`, `feedforward`, `moe`, `initial`. Other families are
+`recurrent`, `convolutional` and `word_vectors`; `classifier`, `tagger` and `bi_encoder`
+stand `over_body`, over any of them.
+"""
 
 from lm_jax.models.bag_of_vectors import *
 from lm_jax.models.bi_encoder import *

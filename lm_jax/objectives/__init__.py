@@ -1,4 +1,10 @@
-"""What is learnt: (model, params, batch, key, carry) -> sums."""
+"""What is learnt: (model, params, batch, key, carry) -> sums.
+
+`base` says what an objective tells of itself, and `sums` what it gives. Those that
+predict tokens make their loss in `over_vocabulary`; read it with `next_token`. Each of
+the others is a file. `guide` is another run's model that one reads: `distil`,
+`preference`.
+"""
 
 from lm_jax.objectives.answer_questions import AnswerQuestions
 from lm_jax.objectives.base import ObjectiveBase

@@ -1,4 +1,8 @@
-"""Optimizer values, each turned into one optax transformation."""
+"""Optimizer values, each turned into one optax transformation.
+
+`rule` does that, with the rate, clipping and decay of `base`. The optimizers are in
+`elementwise`, `adafactor` and `muon`.
+"""
 
 from lm_jax.optimizers.adafactor import Adafactor
 from lm_jax.optimizers.base import OptimizerBase

@@ -1,4 +1,8 @@
-"""Documents found by queries: vectors and terms, exact search, indexes, fusion."""
+"""Documents found by queries: vectors and terms, exact search, indexes, fusion.
+
+`embedding` and `reading` turn texts into vectors, `terms` into words. `index` keeps
+either on disk, `nearest` searches vectors, and `hybrid` fuses two rankings (`fusion`).
+"""
 
 from lm_jax.retrieval.embedding import embed
 from lm_jax.retrieval.fusion import fused

@@ -1,4 +1,10 @@
-"""Text to tokens and back: trained, saved, read back; never imports jax."""
+"""Text to tokens and back: trained, saved, read back; never imports jax.
+
+`trained` says what every tokenizer offers. The kinds are `characters`, `utf8` (bytes),
+`words`, `subwords`, `terms` and `ids`; `pretrained` and `kept` come from elsewhere.
+`specials` adds tokens that no text spells, `saved` writes and reads, and `chunks` and
+`encoders` are how a long text is encoded.
+"""
 
 from lm_jax.tokenizers.characters import Characters
 from lm_jax.tokenizers.ids import Ids
