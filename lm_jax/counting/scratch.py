@@ -1,5 +1,7 @@
 """Arrays that may be larger than the memory: they lie in files without a name."""
 
+import errno
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,7 +40,23 @@ class Scratch:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as file:
+                _reserve(file.fileno(), size * np.dtype(dtype).itemsize)
                 return np.asarray(np.memmap(file, dtype, "w+", shape=(size,)))
+
+
+def _reserve(file: int, size: int) -> None:
+    """Take the room of a file now: a disk that fills up later would kill the process.
+
+    Raises:
+        OSError: there is no room.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
 
 
 Progress = Callable[[str, int, int], None]

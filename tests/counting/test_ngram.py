@@ -1,8 +1,10 @@
 """Probabilities are what the definitions say, and they sum to one."""
 
+import errno
 import itertools
 import json
 import math
+import os
 from functools import partial
 
 import numpy as np
@@ -153,6 +155,23 @@ def test_nothing_is_left_of_large_arrays(tmp_path, monkeypatch):
     array[:] = np.arange(5)
     assert list(folder.iterdir()) == []
     np.testing.assert_array_equal(array, np.arange(5))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EOPNOTSUPP])
+def test_a_full_disk_is_met_before_a_large_array_is_filled(code, tmp_path, monkeypatch):
+    """Written to without room, a mapped file kills the process by SIGBUS."""
+
+    def refused(file, start, size):
+        assert (start, size) == (0, 40)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(scratch, "_KEPT", 0)
+    monkeypatch.setattr(os, "posix_fallocate", refused, raising=False)
+    if code == errno.EOPNOTSUPP:  # the file system can't tell beforehand
+        assert len(scratch.Scratch(tmp_path).array(5)) == 5
+        return
+    with pytest.raises(UserError, match="disk is full"):
+        scratch.Scratch(tmp_path).array(5)
 
 
 def test_a_bag_of_words_is_their_frequencies():
