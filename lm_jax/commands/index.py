@@ -59,7 +59,7 @@ def main(args: list[str]) -> None:
         index = build_index(
             model,
             run,
-            lambda: read_documents(str(options.corpus)),
+            read_documents(str(options.corpus)),
             out,
             make_mesh(Sharding(), jax.devices()),
             options.dtype,

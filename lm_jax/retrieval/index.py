@@ -78,7 +78,7 @@ def _titles(model: Model) -> bool:
 def build_index(
     model: Model,
     run: Path,
-    documents: Callable[[], Iterable[Passage]],
+    documents: Iterable[Passage],
     folder: Path,
     mesh: Mesh,
     dtype: Dtype = "float32",
@@ -91,7 +91,7 @@ def build_index(
     Args:
         model: of the run.
         run: its directory.
-        documents: gives them, from the first, each time that it is called.
+        documents: read once; what is made of them is made of those in the index.
         folder: of the index; it must be new.
         mesh: devices that share the work.
         dtype: of the vectors.
@@ -104,13 +104,13 @@ def build_index(
     check_ranks(model, run)
     check_new(folder, "The index")
     with whole_folder(folder) as temporary:
-        about = _write_documents(temporary, documents())
+        about = _write_documents(temporary, documents)
         about |= {"run": str(run.absolute()), "step": model.step}
         about |= {"format": FORMAT, "run_digest": run_digest(model)}
         if isinstance(model, CountedModel):
-            about |= _write_terms(temporary, model, documents)
+            about |= _write_terms(temporary, model)
         else:
-            about |= _write_vectors(temporary, model, documents, mesh, dtype, progress)
+            about |= _write_vectors(temporary, model, mesh, dtype, progress)
         write_json(temporary / _ABOUT, about)
     return open_index(folder)
 
@@ -130,15 +130,19 @@ def _write_documents(folder: Path, documents: Iterable[Passage]) -> dict[str, An
     return {"documents": len(starts) - 1, "corpus_digest": found.hexdigest()[:20]}
 
 
-def _write_terms(
-    folder: Path, model: CountedModel, documents: Callable[[], Iterable[Passage]]
-) -> dict[str, Any]:
+def _written(folder: Path) -> Iterator[Passage]:
+    """The documents that were written: their files may be others by now."""
+    with (folder / _DOCUMENTS).open("rb") as file:
+        yield from (Passage(**json.loads(line)) for line in file)
+
+
+def _write_terms(folder: Path, model: CountedModel) -> dict[str, Any]:
     data, titles = model.experiment.data, _titles(model)
-    texts = (passage.whole(titles) for passage in documents())
+    texts = (passage.whole(titles) for passage in _written(folder))
     tokenizer = data.tokenizer.train(texts, end=True)
     ids = [
         terms_of(tokenizer, tokenizer.encode(passage.whole(titles)))
-        for passage in documents()
+        for passage in _written(folder)
     ]
     fitted = model.experiment.model.fit(ids, tokenizer.vocab_size)
     fitted.save(folder / _TERMS)
@@ -149,13 +153,12 @@ def _write_terms(
 def _write_vectors(
     folder: Path,
     model: NeuralModel,
-    documents: Callable[[], Iterable[Passage]],
     mesh: Mesh,
     dtype: Dtype,
     progress: Progress | None,
 ) -> dict[str, Any]:
     titles, width = _titles(model), 0
-    left: Iterator[Passage] = iter(documents())
+    left = _written(folder)
     with (folder / _VECTORS).open("wb") as file:
         done = 0
         while part := list(islice(left, _PART)):
@@ -203,8 +206,7 @@ class Index:
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """The ids of all documents."""
-        with (self.folder / _DOCUMENTS).open("rb") as file:
-            return tuple(json.loads(line)["id"] for line in file)
+        return tuple(passage.id for passage in _written(self.folder))
 
     def document(self, place: int) -> Passage:
         """Read a document."""

@@ -11,10 +11,11 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.errors import UserError
-from lm_jax.retrieval import embed, open_index
+from lm_jax.retrieval import build_index, embed, open_index
 from lm_jax.runs.model import load_model
 from lm_jax.runs.result import read_result
 from lm_jax.sharding import Sharding, make_mesh
+from lm_jax.text.collection import Passage
 from tests.retrieval import DOCUMENTS, write_collection
 
 pytest.importorskip("bm25s")
@@ -114,6 +115,18 @@ def test_search_shows_the_documents_that_answer(run, folder, capsys):
     assert all(f"{row['id']}: {row['title']}" in table for row in rows)
     if run == "terms":
         assert "Nothing is found" in said(capsys, ["search", "terms_index", "zebra"])
+
+
+@pytest.mark.parametrize("run", ["dense", "terms"])
+def test_documents_are_read_once(run, folder, tmp_path):
+    """Whoever adds to them meanwhile shifts no vector to another document."""
+    once = (Passage(*document) for document in DOCUMENTS)
+    mesh = make_mesh(Sharding(), jax.devices())
+    index = build_index(load_model(run), Path(run), once, tmp_path / "new", mesh)
+    assert index.about["documents"] == len(DOCUMENTS)
+    for name in ("vectors.bin",) if run == "dense" else ("bm25.npz", "tokenizer.json"):
+        made = (index.folder / name).read_bytes()
+        assert made == (Path(f"{run}_index") / name).read_bytes()
 
 
 def test_python_has_the_vectors_of_the_index(folder):
