@@ -40,10 +40,18 @@ class Flag(NamedTuple):
 
 
 def split(args: Iterable[str]) -> tuple[tuple[str, ...], list[Flag]]:
-    """Cut arguments into the words before the first flag, and flags."""
+    """Cut arguments into the words before the first flag, and flags.
+
+    What follows a bare "--" is no flag, and belongs to none: names of files, as every
+    shell's user has them.
+    """
     first: list[str] = []
     found: list[tuple[str, list[str]]] = []
-    for arg in args:
+    left = iter(args)
+    for arg in left:
+        if arg == "--":
+            first += left
+            break
         name, equals, value = arg.partition("=")
         if _FLAG.fullmatch(name):
             found.append((name[2:], [value] if equals else []))

@@ -104,6 +104,8 @@ REFUSED = [
         "--split was given twice. Give it once.",
     ),
     ("generate nope twice", "was given 'twice' beside what it takes"),
+    ("runs -- --yes", "--yes is no folder"),
+    ("evaluate --step 2 -- nope", "There is no nope."),
     ("inspect --step 3", "./launch.sh inspect RUN"),
     ("vectors nope", "There is no nope."),
     ("vectors nope --sections maybe", "was given 'maybe' beside"),
