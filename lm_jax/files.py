@@ -110,6 +110,42 @@ def check_new(folder: Path, what: str) -> None:
         )
 
 
+def refused(error: OSError) -> str:
+    """Say what the file system refuses for a reason that the user can change.
+
+    Of what nobody foresaw, wherever it arose; "" where the fault may be ours.
+    """
+    if error.errno not in {*_NO_ROOM, *_NO_PLACE} - {errno.EEXIST, errno.ENOENT}:
+        return ""
+    named = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    return f"{named}{error.strerror}."
+
+
+def read_whole(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        UserError: it can't be read. FileNotFoundError passes.
+    """
+    with reading(path):
+        return path.read_bytes()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file that can't be read into one message.
+
+    Raises:
+        UserError: it can't be read. FileNotFoundError passes.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.") from error
+
+
 @contextmanager
 def _explained(path: Path, remedies: dict[int, str]) -> Iterator[None]:
     try:
@@ -208,7 +244,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     temporary = _temporary(path)
     try:
-        with writing(path):
+        with writing(path), _named(path, temporary):
             yield temporary
             os.replace(temporary, path)
     finally:
@@ -263,7 +299,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         UserError: where `folder` cannot be written; nothing is left of it.
     """
     temporary = _temporary(folder)
-    with filling(folder):
+    with filling(folder), _named(folder, temporary):
         try:
             with writing(folder):
                 temporary.mkdir(parents=True)
@@ -302,7 +338,8 @@ def resumed_folder(folder: Path) -> Iterator[Path | None]:
             return
         path, lock = claimed
         try:
-            yield path
+            with _named(folder, path):
+                yield path
             os.rename(path, folder)
         except Exception:
             shutil.rmtree(path, ignore_errors=True)
@@ -337,6 +374,16 @@ def _claimed(folder: Path) -> tuple[Path, int] | None:
     with suppress(OSError):  # made a moment after the other had taken its place
         path.rmdir()
     return None
+
+
+@contextmanager
+def _named(path: Path, temporary: Path) -> Iterator[None]:
+    """Say of a path what is said inside of the name that stands in for it."""
+    try:
+        yield
+    except UserError as error:
+        said = str(error).replace(str(temporary), str(path))
+        raise type(error)(said) from error
 
 
 def _temporary(path: Path) -> Path:

@@ -19,6 +19,8 @@ from lm_jax.files import (
     filling,
     given_path,
     neighbour,
+    read_whole,
+    refused,
     resumed_folder,
     save_array,
     whole_file,
@@ -115,6 +117,22 @@ def test_an_error_that_is_not_the_users_passes(tmp_path, monkeypatch):
         atomic_write(tmp_path / "a", "text")
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+def test_what_cannot_be_read_is_said_with_its_name(code, tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "read_bytes", fails_with(code))
+    with pytest.raises(UserError, match=f"a can't be read: {os.strerror(code)}"):
+        read_whole(tmp_path / "a")
+
+
+def test_what_a_system_refuses_is_nobodys_fault_of_ours():
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), b"/a")
+    assert refused(denied) == "/a: Permission denied."
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert refused(full) == "No space left on device."
+    assert not refused(FileNotFoundError(errno.ENOENT, "is not there", "/a"))
+    assert not refused(OSError("of a library"))
+
+
 def test_writing_into_no_directory_is_said(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         atomic_write(tmp_path / "none" / "a", "text")
@@ -134,6 +152,17 @@ def test_a_folder_that_fails_is_not_there(tmp_path):
         (folder / "half").touch()
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("making", [whole_folder, resumed_folder, whole_file])
+def test_what_is_in_the_way_is_said_of_the_name_that_was_given(
+    making, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "fsync", fails_with(errno.ENOSPC))
+    with pytest.raises(UserError) as caught, making(tmp_path / "a") as temporary:
+        atomic_write(temporary / "b" if temporary.is_dir() else temporary, "text")
+    inner = "" if making is whole_file else "/b"
+    assert f"Cannot write {tmp_path}/a{inner}: the disk is full" in str(caught.value)
 
 
 def test_a_file_takes_its_place_when_it_is_whole(tmp_path):

@@ -1,6 +1,5 @@
 """What a report is made of: sweeps and runs, read from their folders alone."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from lm_jax.errors import UserError
 from lm_jax.experiment import read, watched_as
 from lm_jax.report.gathered import Gathered, Member, Progress, Variant, members
 from lm_jax.report.lone import lone_runs, of_lone
+from lm_jax.runs.claim import read_data
 from lm_jax.runs.directory import find_run, runs_below
 from lm_jax.runs.scored import corpus_of
 from lm_jax.statistics.report import Report, read_report
@@ -92,11 +92,9 @@ def _facts(member: Member) -> dict[str, str]:
     """What the runs of a report share, as far as it is known of one."""
     run, experiment = member.place.run, read(member.place.run)
     found = {"text": corpus_of(experiment.data)}
-    path = run / "data.json"
-    if path.exists():
-        data = json.loads(path.read_text("utf-8"))
-        found["content or split of the text"] = data["text"]
-        found["tokens"] = data["digest"]
+    if data := read_data(run):
+        found["content or split of the text"] = str(data.get("text"))
+        found["tokens"] = str(data.get("digest"))
         if "bytes" in data:
             found["bytes of the validation split"] = f"{data['bytes']:,}"
     if policy := member.result.get("policy"):

@@ -8,7 +8,7 @@ from lm_jax.data import Prepared
 from lm_jax.errors import UserError
 from lm_jax.experiment import AnyExperiment, differences, own_source, read, save
 from lm_jax.experiment.names import COPY
-from lm_jax.files import atomic_write
+from lm_jax.files import atomic_write, read_whole
 from lm_jax.runs.directory import folders_with
 
 # Fields of a recipe that may change where the steps already made stay the same;
@@ -146,6 +146,21 @@ def _check_recipe(before: AnyExperiment, now: AnyExperiment, run: Path) -> None:
         )
 
 
+def read_data(run: Path) -> dict:
+    """What a run keeps of its text, as data.json has it; nothing where there is none.
+
+    Raises:
+        UserError: it can't be read, or is no such thing.
+    """
+    path = run / "data.json"
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(read_whole(path)).items())
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: mend it or move it away.") from error
+
+
 def check_data(data: Prepared, run: Path, tokens: bool = True) -> None:
     """See that the text and its tokens are those that a run began with.
 
@@ -158,13 +173,8 @@ def check_data(data: Prepared, run: Path, tokens: bool = True) -> None:
     Raises:
         UserError: with what they were, when they aren't.
     """
-    path = run / "data.json"
-    if not path.exists():
+    if not (about := read_data(run)):
         return
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read: {error}.") from error
     same = ("digest", data.digest) if tokens else ("text", data.text)
     if about.get(same[0]) != same[1]:
         lines = "\n".join(f"  {line}" for line in about.get("statement", []))

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from lm_jax.errors import UserError
+from lm_jax.files import read_whole
 
 PACKAGE = Path(__file__).resolve().parents[1]
 _LONGEST_DIFF = 100_000  # characters; more is no diff that anybody reads
@@ -90,10 +91,10 @@ def read_starts(run: Path) -> list[dict]:
     """
     path = run / "environment.json"
     try:
-        starts = json.loads(path.read_text("utf-8")) if path.exists() else []
+        starts = json.loads(read_whole(path)) if path.exists() else []
     except ValueError:
         starts = None
-    if not isinstance(starts, list):
+    if not (isinstance(starts, list) and all(isinstance(s, dict) for s in starts)):
         raise UserError(f"{path} is damaged: mend it or move it away.")
     return starts
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.files import atomic_write, writing
+from lm_jax.files import atomic_write, read_whole, reading, writing
 from lm_jax.runs.numbers import decoded, encoded
 
 DECAYED = 0.11  # of the highest rate: the last step of a decay to a tenth is below
@@ -63,7 +63,7 @@ class MetricsLog:
         Raises:
             UserError: if a line before the last cannot be read.
         """
-        whole = self.path.read_bytes()
+        whole = read_whole(self.path)
         rows = _parse(self.path, whole)
         kept = b"".join(line for line, row in rows if row["step"] <= step)
         if kept != whole:
@@ -88,7 +88,7 @@ def read_metrics(path: Path) -> list[dict]:
         UserError: if there is no such file, or another line cannot be read.
     """
     try:
-        whole = path.read_bytes()
+        whole = read_whole(path)
     except FileNotFoundError:
         raise UserError(f"There is no {path}: nothing was trained there yet.") from None
     return [row for _, row in _parse(path, whole)]
@@ -115,7 +115,7 @@ def last_rows(path: Path, tail: int = 1 << 18) -> tuple[dict, dict]:
     """
     if not path.exists():
         return {}, {}
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         start = max(0, file.seek(0, 2) - tail)
         file.seek(start)
         text = file.read()
@@ -142,12 +142,17 @@ def append_sample(path: Path, step: int, text: str) -> None:
 
 
 def read_samples(path: Path) -> list[tuple[int, str]]:
-    """The texts of a samples.txt with their steps, in order; no file has none."""
+    """The texts of a samples.txt with their steps, in order; no file has none.
+
+    Raises:
+        UserError: it can't be read.
+    """
     if not path.exists():
         return []
-    whole = path.read_bytes()
+    whole = read_whole(path)
     heads = list(_SAMPLE_HEADER.finditer(whole))
-    ends = [head.start() for head in heads[1:]] + [len(whole)]
+    # A run that went on from before its first sample has a file without any.
+    ends = [*(head.start() for head in heads[1:]), len(whole)][: len(heads)]
     return [
         (int(head[1]), whole[head.end() + 1 : end].decode("utf-8", "replace")[:-1])
         for head, end in zip(heads, ends, strict=True)
@@ -162,7 +167,7 @@ def truncate_samples(path: Path, step: int) -> None:
     """
     if not path.exists():
         return
-    whole = path.read_bytes()
+    whole = read_whole(path)
     kept = whole[: whole.rfind(b"\n") + 1]
     for header in _SAMPLE_HEADER.finditer(kept):
         if int(header[1]) > step:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lm_jax.errors import UserError
-from lm_jax.files import atomic_write
+from lm_jax.files import atomic_write, read_whole
 from lm_jax.runs.code import codes_of
 from lm_jax.runs.directory import NOT_TRAINED, held, is_given
 from lm_jax.runs.numbers import decoded, encoded
@@ -163,7 +163,7 @@ def read_result(run: Path) -> dict:
             raise UserError(f"{run} {NOT_TRAINED}.")
         raise UserError(f"{run} has no result.json: its training has not ended yet.")
     try:
-        result = _with_numbers(json.loads(path.read_text("utf-8")))
+        result = _with_numbers(json.loads(read_whole(path)))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"{path} is damaged: move it away and train again to write a new one; "

@@ -1,6 +1,5 @@
 """Two folders of runs, of one variant each: paired by seed, and judged."""
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import AnyExperiment, read, watched_as
 from lm_jax.platform import called
+from lm_jax.runs.claim import read_data
 from lm_jax.runs.directory import NOT_TRAINED, is_given, runs_below
 from lm_jax.runs.figures import decimals, figure
 from lm_jax.runs.rows import (
@@ -283,8 +283,8 @@ def _scored(row: Row) -> dict[str, Any]:
         "seen before each token": result["policy"],
         "evaluation": experiment and watched_as(experiment),
         "seeds that one program trains": _together(experiment),
-        TOKENS: _of_data(run).get("digest"),
-        "bytes of the validation split": _of_data(run).get("bytes"),
+        TOKENS: read_data(run).get("digest"),
+        "bytes of the validation split": read_data(run).get("bytes"),
     }
 
 
@@ -292,12 +292,6 @@ def _together(experiment: AnyExperiment | None) -> int | None:
     """How many seeds were trained at once: it decides how sums are rounded."""
     execution = getattr(experiment, "execution", None)
     return execution and execution.together
-
-
-def _of_data(run: Path) -> dict[str, Any]:
-    """What is known of the text of a run."""
-    path = run / "data.json"
-    return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
 
 def _notes(

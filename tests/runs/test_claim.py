@@ -21,7 +21,7 @@ from lm_jax.experiment import (
 from lm_jax.models import Recurrent
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import AdamW
-from lm_jax.runs.claim import EXTENDS, claim
+from lm_jax.runs.claim import EXTENDS, claim, read_data
 from lm_jax.schedules import Constant
 from lm_jax.text import Corpus
 from tests.tiny import write_tiny
@@ -115,6 +115,14 @@ def test_another_text_is_refused_and_the_one_it_began_with_is_said(begun, tmp_pa
     with pytest.raises(UserError, match="another text than there is now") as error:
         claim(experiment, data, run)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "", '{"digest": '])
+def test_what_was_kept_of_a_text_and_is_damaged_is_named(tmp_path, text):
+    assert read_data(tmp_path) == {}
+    (tmp_path / "data.json").write_text(text)
+    with pytest.raises(UserError, match="data.json is damaged"):
+        read_data(tmp_path)
 
 
 def test_a_run_is_not_begun_around_runs_nor_inside_one(begun):

@@ -183,6 +183,10 @@ def test_truncating_samples_that_are_not_there(tmp_path):
 def test_samples_are_read_back_with_their_steps(tmp_path):
     path = tmp_path / "samples.txt"
     assert read_samples(path) == []
+    for none in ("", "one that was cut short"):
+        path.write_text(none)
+        assert read_samples(path) == []
+    path.write_text("")
     texts = [(2, "one\n\ntwo"), (2, "春"), (40, "--- step 3 ---\nis no header")]
     for step, text in texts:
         append_sample(path, step, text)
