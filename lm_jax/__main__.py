@@ -4,9 +4,10 @@ import importlib
 import os
 import sys
 from importlib.metadata import version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lm_jax.errors import Diverged, Lost, UserError, nearest
+from lm_jax.files import refused
 from lm_jax.platform import called, configure
 from lm_jax.streams import protect_standard_streams
 
@@ -46,7 +47,9 @@ COMMANDS = {
 }
 
 # What these find is in files: to have it is enough.
-KEPT = (["train"], ["sweep"], ["evaluate"], ["contest"])
+KEPT = ("train", "sweep", "evaluate", "contest")
+# But what they are asked for by these is nowhere else.
+PRINTED = {"--json", "--preview", "--dry-run", "--help", "-h"}
 # These compute nothing, and don't wait for jax; doctor says what is wrong with it.
 READING = ("runs", "table", "test", "doctor")
 
@@ -65,7 +68,7 @@ def _usage() -> str:
     )
 
 
-def _say(error: Exception) -> None:
+def _say(error: Exception | str) -> None:
     """An error as sentences of 80 columns, and nothing that a terminal obeys."""
     from lm_jax.runs.display import Display
 
@@ -101,11 +104,22 @@ def main(args: list[str]) -> int:
     except Exception as error:
         from lm_jax.experiment.loading import own_fault
 
-        fault = own_fault(error)
-        if fault is None:
+        fault: Any = own_fault(error)
+        if fault is None and isinstance(error, OSError):
+            fault = refused(error)
+        if not fault:
             raise  # a fault of ours
         _say(fault)
         return 2
+
+
+def is_kept(args: list[str]) -> bool:
+    """Whether a command's output may be lost, as what it says is in files too.
+
+    The exit status of a contest is its verdict, which no lost output turns.
+    """
+    name = args[0] if args else ""
+    return name in KEPT and (name == "contest" or PRINTED.isdisjoint(args))
 
 
 def command() -> NoReturn:
@@ -122,7 +136,7 @@ def command() -> NoReturn:
     if code and "lm_jax.distributed" in sys.modules:
         sys.modules["lm_jax.distributed"].leave(code)
     lost = getattr(sys.stdout, "lost", None)
-    if lost is None or code or args[:1] in KEPT:
+    if lost is None or code or is_kept(args):
         sys.exit(code)
     if not isinstance(lost, BrokenPipeError):  # `| head` has read all that it wants
         print(f"Not all could be printed: {lost.strerror}.", file=sys.stderr)

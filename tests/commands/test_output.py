@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_jax.__main__ import main
+from lm_jax.__main__ import is_kept, main
 from lm_jax.generation import Sampling
 from lm_jax.runs.model import load_model
 from lm_jax.runs.result import read_result
@@ -70,6 +70,14 @@ def test_a_command_whose_output_fills_up_says_so(counted):
     done = lm_jax(["--help"], ">/dev/full")
     assert done.returncode == 1
     assert done.stderr == b"Not all could be printed: No space left on device.\n"
+
+
+def test_output_may_be_lost_where_files_have_it_too():
+    kept = ["train a.py", "sweep a.py", "evaluate RUN", "contest a.py b.py --json"]
+    assert all(is_kept(line.split()) for line in kept)
+    printed = ["evaluate RUN --json", "sweep a.py --json", "sweep a.py --preview"]
+    printed += ["train a.py --dry-run", "evaluate --help", "table", "--help"]
+    assert not any(is_kept(line.split()) for line in [*printed, ""])
 
 
 def test_a_reader_that_has_enough_is_told_nothing(counted):
