@@ -261,6 +261,8 @@ def exclusive_write(path: Path, content: str) -> bool:
     Raises:
         UserError: where `path` cannot be written.
     """
+    if path.exists():  # perhaps where nothing can be written
+        return False
     with (
         writing(path),
         _written_beside(path, content) as temporary,

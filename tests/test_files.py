@@ -44,7 +44,9 @@ def test_one_writes_a_file_that_is_not_there_also_without_hard_links(
     if code is not None:
         monkeypatch.setattr(os, "link", fails_with(code))
     assert exclusive_write(tmp_path / "plan", "first")
-    assert not exclusive_write(tmp_path / "plan", "second")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails_with(errno.EROFS))
+        assert not exclusive_write(tmp_path / "plan", "second")
     assert [path.name for path in tmp_path.iterdir()] == ["plan"]
     assert (tmp_path / "plan").read_text() == "first"
 

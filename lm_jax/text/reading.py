@@ -187,7 +187,12 @@ def measure(path: Path, cache: Path, text: bool = True) -> dict:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # Not there, or no longer readable: it is made again.
     result = {**_measure(path, text), "stamp": known["stamp"]}
-    write_json(record, {"of": known, "measure": result})
+    try:
+        write_json(record, {"of": known, "measure": result})
+    except UserError:
+        # Who may only read a cache has its tokens all the same.
+        if not cache.is_dir():
+            raise
     return result
 
 

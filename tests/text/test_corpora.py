@@ -237,6 +237,14 @@ def test_a_file_is_measured_once_until_it_changes(tmp_path, monkeypatch):
     assert measure(path, tmp_path / "cache")["sha256"] != first["sha256"]
 
 
+def test_a_file_is_measured_where_no_record_can_be_kept(tmp_path):
+    """Who may read the tokens of others there needs no more."""
+    (tmp_path / "text.txt").write_text("a text")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "digests").touch()
+    assert measure(tmp_path / "text.txt", tmp_path / "cache")["bytes"] == 6
+
+
 def test_new_content_under_an_old_time_is_read_anew(tmp_path):
     """`touch -d`, `cp -p` and `rsync -t` set the time of writing as they like."""
     path, other = tmp_path / "a.csv", tmp_path / "b.csv"
