@@ -80,6 +80,7 @@ class Sharding:
     microbatches: int | None = within("[1, inf)", None)
     rule_set: RuleSet = "fsdp"
     rules: tuple[tuple[str, Axes], ...] = (
+        ("(class|token)_head/kernel$", ("fsdp", None)),  # three classes are three
         ("(output|down)/kernel$", ("expert", "tensor", "fsdp")),
         ("kernel$", ("expert", "fsdp", "tensor")),
         ("bias$", ("expert", None)),
