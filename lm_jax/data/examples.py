@@ -195,8 +195,8 @@ def joined(
 ) -> list[np.ndarray]:
     """Cut a text, or the two of a pair, so that they have so many tokens together.
 
-    Of a pair the longer one is cut first (Devlin et al. 2019 cut so too); what ends a
-    text, or stands around it, stays.
+    Of a pair the longer one is cut first, and the first keeps what can't be halved
+    (Devlin et al. 2019 cut so too); what ends a text, or stands around it, stays.
 
     Args:
         parts: tokens of each text, with the end that is the last of those of a pair,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -20,6 +21,7 @@ from lm_jax.errors import UserError
 from lm_jax.text import Corpus, find
 from lm_jax.tokenizers import Subwords, Tokenizer
 from lm_jax.tokenizers.specials import with_mask
+from lm_jax.tokenizers.trained import Around
 
 Swap = Literal["next", "order"]
 # A row begins with an end of document, and has one after each text.
@@ -37,7 +39,8 @@ class SentencePairs:
 
     The rows are those of a `MaskedStream`, with "types" (context,), 0 in the first
     text and 1 in the second, and "swapped" (), 1 where it doesn't follow. A token that
-    ends a document stands before the first, and after each; it is never hidden.
+    ends a document stands before the first, and after each; it is never hidden. A
+    checkpoint's tokenizer puts there what it did then, as BERT's [CLS] and [SEP].
     """
 
     gives: ClassVar[tuple[str, ...]] = (
@@ -75,11 +78,6 @@ class SentencePairs:
             )
         check_masking(self.rate, self.mask, self.random, self.context, _ENDS)
 
-    @property
-    def room(self) -> int:
-        """Tokens of both texts, at most."""
-        return self.context - _ENDS
-
     def prepare(self, cache: Path, progress: Progress | None = None) -> Prepared:
         """Read, train the tokenizer and tokenize, or find what is in the cache.
 
@@ -97,16 +95,18 @@ class SentencePairs:
             )
         tokenizer, mask_id = with_mask(made.tokenizer, MASK)
         marks = marks_of(made.tokenizer)
+        around = made.tokenizer.around or Around((end,), (), end)
+        room = self._room(around)
         passages = {
-            k: find_passages(t, marks, end, self) for k, t in made.splits.items()
+            k: find_passages(t, marks, end, room) for k, t in made.splits.items()
         }
-        masked = self._masked(end, mask_id, made.tokenizer.vocab_size)
+        masked = self._masked(around, mask_id, made.tokenizer.vocab_size)
 
         def row(split: str, index: int, seed: int, place: object) -> Row:
             draw = uniform(seed, "pairs", place, index)
             pair = drawn_pair(passages[split], index, self.swap, draw)
             ids = made.splits[split].ids
-            parts = fitted([ids[a:b] for a, b in (pair.first, pair.second)], self.room)
+            parts = fitted([ids[a:b] for a, b in (pair.first, pair.second)], room)
             swapped = np.array(pair.swapped, np.int32)
             found = masked(parts, uniform(seed, "pairs", "masks", place, index))
             return found | {"swapped": swapped}
@@ -135,31 +135,46 @@ class SentencePairs:
             tokenizer=tokenizer,
             splits=made.splits,
             statement="\n".join([made.statement, *told]),
-            digest=made.digest,
+            digest=_with_around(made.digest, made.tokenizer.around),
             text=made.text,
             context=self.context,
-            fields=pair_fields(self.context, self._chosen(self.room)),
+            fields=pair_fields(self.context, self._chosen(room)),
             examples=examples,
             train=train,
             windows=windows,
         )
+
+    def _room(self, around: Around) -> int:
+        """Give the tokens of both texts, at most.
+
+        Raises:
+            UserError: what stands around them leaves none.
+        """
+        room = self.context - around.extra(2)
+        if room < 2:
+            raise UserError(
+                f"data.context={self.context}: two texts and the {around.extra(2)} "
+                f"tokens around them are {around.extra(2) + 2} or more."
+            )
+        return room
 
     def _chosen(self, tokens: int) -> int:
         """How many of so many tokens are hidden."""
         return max(1, round(self.rate * tokens))
 
     def _masked(
-        self, end: int, mask_id: int, size: int
+        self, around: Around, mask_id: int, size: int
     ) -> Callable[[list[np.ndarray], Draw], Row]:
         """Give what puts two texts side by side, and hides some of their tokens."""
-        shares = self.mask, self.random
+        shares, most = (self.mask, self.random), self._chosen(self._room(around))
+        begin, between = around.first, (around.end, *around.second)
 
         def masked(parts: list[np.ndarray], draw: Draw) -> Row:
             first, second = map(len, parts)
-            between = np.array([end])
-            ids = np.concatenate([between, parts[0], between, parts[1], between])
+            ids = np.concatenate([begin, parts[0], between, parts[1], [around.end]])
             chosen = np.zeros(len(ids), bool)
-            is_text = np.repeat([0, 1, 0, 1, 0], [1, first, 1, second, 1]) > 0
+            sizes = len(begin), first, len(between), second, 1
+            is_text = np.repeat([0, 1, 0, 1, 0], sizes) > 0
             words = np.arange(first + second)
             chosen[is_text] = choose(words, self._chosen(len(words)), draw)
             arrays = {
@@ -167,12 +182,12 @@ class SentencePairs:
                 "originals": ids.astype(np.int32),
                 "mask": chosen.astype(np.float32),
                 "segments": np.ones(len(ids), np.int32),
-                "types": np.repeat([0, 1], [first + 2, second + 1]).astype(np.int32),
+                "types": np.repeat([0, 0, 0, 1, 1], sizes).astype(np.int32),
             }
             missing = (0, self.context - len(ids))
             row = {name: np.pad(array, missing) for name, array in arrays.items()}
             # Where fewer are chosen, the others of these positions have mask 0.
-            hidden = np.argsort(-row["mask"], kind="stable")[: self._chosen(self.room)]
+            hidden = np.argsort(-row["mask"], kind="stable")[:most]
             return row | {"masked_positions": hidden.astype(np.int32)}
 
         return masked
@@ -195,6 +210,13 @@ def pair_fields(context: int, chosen: int) -> tuple[Field, ...]:
     )
 
 
+def _with_around(digest: str, around: Around | None) -> str:
+    """Name the rows where a checkpoint's tokenizer says what stands in them."""
+    if around is None:
+        return digest
+    return sha256(f"{around}\n{digest}".encode()).hexdigest()[:20]
+
+
 class Passages(NamedTuple):
     """The passages of a split, each of two sentences or more."""
 
@@ -207,23 +229,21 @@ class Passages(NamedTuple):
     said: str
 
 
-def find_passages(
-    tokens: Tokens, marks: Marks, end_id: int, data: SentencePairs
-) -> Passages:
+def find_passages(tokens: Tokens, marks: Marks, end_id: int, room: int) -> Passages:
     """Cut the documents of a split into passages, and say what is left out."""
     found = sentences_of(tokens, marks, end_id)
     bounds = np.stack([found.starts, found.stops], axis=1)
     sizes = found.stops - found.starts
-    spans = passages_of(sizes, found.documents, data.room)
+    spans = passages_of(sizes, found.documents, room)
     owners = found.documents[spans[:, 0]]
     total, kept = len(tokens.documents) - 1, len(np.unique(owners))
     ends = np.append([0], np.cumsum(sizes))
-    cut = int((np.diff(ends[spans], axis=1) > data.room).sum())
+    cut = int((np.diff(ends[spans], axis=1) > room).sum())
     said = f"{len(spans):,} pairs of {len(sizes):,} sentences, of {kept:,} documents"
     if total > kept:
         said += f"; {total - kept:,} with less than two sentences are left out"
     if cut:
-        said += f"; {cut:,} pairs are cut to {data.room} tokens"
+        said += f"; {cut:,} pairs are cut to {room} tokens"
     return Passages(bounds, spans, owners, f"{said}.")
 
 
