@@ -25,10 +25,11 @@ from lm_jax.runs.directory import open_run
 from lm_jax.runs.display import Display
 from lm_jax.statistics import words
 from lm_jax.statistics.report import read_report
-from lm_jax.sweeping import cells, checks
+from lm_jax.sweeping import cells, checks, preview
 from lm_jax.sweeping import sweep as sweeping
 from lm_jax.sweeping.cells import Warm, run_cell
 from lm_jax.sweeping.sweep import carry_out
+from lm_jax.training import memory
 from lm_jax.training.initial import Start
 from tests.tiny import EXPERIMENT, write_tiny
 
@@ -198,6 +199,27 @@ def test_a_preview_measures_and_writes_nothing(capsys):
     (few, tokens, *_), (many, *_) = (line.split()[1:] for line in (base, wide))
     assert float(few.strip("k")) < float(many.strip("k")) and tokens == "256"
     assert whole.split()[:3] == ["all", "4", "1.02k"]
+    assert not Path("runs").exists()
+
+
+class Large:
+    """A step that is compiled for nothing, and plans for more memory than there is."""
+
+    argument_size_in_bytes, temp_size_in_bytes = 1_000_000, 2_000_000
+    output_size_in_bytes = alias_size_in_bytes = 0
+
+    def __getattr__(self, name):
+        return lambda *_: self
+
+
+def test_a_preview_refuses_what_does_not_fit(capsys, monkeypatch):
+    """It names the variant and what to do; nothing is measured or written."""
+    monkeypatch.setattr(memory, "machine_memory", lambda: 16_000_000)
+    monkeypatch.setattr(preview, "Compiled", lambda setup: Large())
+    assert main(["sweep", "tiny.py", "--preview"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "base: A step of 8 rows of 16 tokens needs 3.00 MB of memory" in said
+    assert "there are 2.00 MB. No batch fits: take a smaller model" in said
     assert not Path("runs").exists()
 
 
