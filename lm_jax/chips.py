@@ -13,6 +13,9 @@ class Chip:
     Attributes:
         flops: products and sums of bfloat16 matrices, a second.
         memory: bytes that it has.
+        taken: share of them that programs may use. Of a GPU's, jax takes three quarters
+            at its start, if XLA_CLIENT_MEM_FRACTION doesn't say another share; of a
+            TPU's, the compiler itself keeps back what the system needs.
         bandwidth: bytes read from its memory or written to it, a second.
         links: bytes that it sends to other chips, a second, over all its links.
         wire: what those are called.
@@ -34,6 +37,12 @@ class Chip:
     axes: int
     wraps: int | None
     shapes: tuple[str, ...]
+    taken: float = 1.0
+
+    @property
+    def usable(self) -> int:
+        """Bytes of its memory that programs may use."""
+        return int(self.memory * self.taken)
 
     @property
     def link(self) -> float:
@@ -109,6 +118,7 @@ CHIPS = {
         axes=1,
         wraps=None,
         shapes=("1", "2", "4", "8"),
+        taken=0.75,
     ),
 }
 

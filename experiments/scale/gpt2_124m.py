@@ -10,7 +10,7 @@ Expect:  planned, and never trained here. Of one device, memory as compiled (jax
            v5e:4x4                              3.47 of 16   269 ms   49%    1.95 M
            v5p:4x4x4                            2.45 of 95  28.1 ms   51%    18.7 M
            v6e:16x16                            2.04 of 32  13.8 ms   13%      38 M
-           h100:8     --accumulate 2           4.41 of 74.5   145 ms   36%    3.61 M
+           h100:8     --accumulate 2           4.41 of 55.9   145 ms   36%    3.61 M
 
          It is too small for many chips: on 256 each has two rows, and the optimizer
          moves more bytes than the rows do.

@@ -10,7 +10,7 @@ Expect:  planned, and never trained here. Of one device, memory as compiled (jax
            v5e:4x4    --fsdp 16 --accumulate 4      5 of 16   3.88 s   62%     270 k
            v5p:4x4x4  --fsdp 64                 3.01 of 95   391 ms   66%    2.68 M
            v6e:16x16  --fsdp 256               0.905 of 32  84.6 ms   38%    12.4 M
-           h100:8     --fsdp 8 --accumulate 8  5.74 of 74.5   1.67 s   57%     626 k
+           h100:8     --fsdp 8 --accumulate 8  5.74 of 55.9   1.67 s   57%     626 k
 
          Weak scaling on v5e, 8 rows a chip (--batch 128, --mesh fsdp=-1,
          --topology v5e:4x4,v5e:8x8,v5e:16x16 --scaling scaling.png; drawn in

@@ -97,7 +97,7 @@ class Plan:
     def fits(self) -> bool:
         """Whether it holds as much; true where its size isn't known."""
         chip = self.topology.chip
-        return chip is None or self.memory <= chip.memory
+        return chip is None or self.memory <= chip.usable
 
     def traffic(self) -> list[Traffic]:
         """Collectives by kind and axis of the mesh, those that send most first."""
@@ -190,7 +190,7 @@ def plan(setup: Setup, topology: Topology) -> Plan:
     """
     shape, state = setup.order.shapes[-1], setup.placed_shapes()
     chip, platform = topology.chip, topology.devices[0].platform
-    if chip is not None and _held(state) > chip.memory:
+    if chip is not None and _held(state) > chip.usable:
         raise TooLarge(f"the state alone is {_held(state) / 2**30:.1f} GiB a device")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

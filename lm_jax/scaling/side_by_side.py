@@ -100,7 +100,7 @@ def _figures(case: Case) -> list[str]:
     chip, held = made.topology.chip, f"{made.memory / _GIB:.3g}"
     if chip is None:
         return [held, *["-"] * 4, ""]
-    room = f"{chip.memory / _GIB:.3g}{'' if made.fits else '!'}"
+    room = f"{chip.usable / _GIB:.3g}{'' if made.fits else '!'}"
     share = f"{'<' if made.cost.uncounted else ''}{made.utilization:.0%}"
     rate = count(made.tokens / made.step)
     return [held, room, time(made.step), share, rate, made.binds]
@@ -115,7 +115,7 @@ def _line(cells: list[str], widths: list[int]) -> str:
 def rows(made: Plan) -> list[tuple[str, str]]:
     """All that is known of a plan, as names and values."""
     cost, chip = made.cost, made.topology.chip
-    room = f" of {size(chip.memory)}" if chip else ""
+    room = f" of {size(chip.usable)}" if chip else ""
     short = "" if made.fits else ", too large"
     found = [
         (

@@ -99,7 +99,7 @@ class Weak:
         last = max(plans, key=lambda each: len(each.topology.devices))
         more = [_further(last, n) for n in BY_FORMULA if n > compiled[-1].chips]
         found = tuple(compiled + more)
-        return cls(found, chip.memory, chip.flops, last.model_flops)
+        return cls(found, chip.usable, chip.flops, last.model_flops)
 
     def utilization(self, point: Point) -> float:
         """MFU where nothing is sent while others compute."""

@@ -50,6 +50,15 @@ def case(remat, plan, why=""):
     return Case("v5e:4x4", "16 fsdp", remat, plan, why)
 
 
+def test_of_a_gpu_s_memory_counts_what_jax_takes():
+    """Three quarters, where nobody says otherwise: a run would be refused the rest."""
+    assert V5E.usable == V5E.memory and CHIPS["h100"].usable == 60 * 10**9
+    little, much = (made(memory=n * 10**9, chip=CHIPS["h100"]) for n in (59, 61))
+    assert little.fits and not much.fits
+    assert "of 55.9 GiB, too large" in dict(rows(much))["memory"]
+    assert Weak.of([much]).breaks().startswith("memory")
+
+
 def test_what_fits_stands_first_then_what_takes_fewer_seconds():
     cases = [
         case("none", None, "used 50G of 16G hbm"),
