@@ -6,6 +6,7 @@ Of one process all of this is nothing: it writes, it has met, it is alike.
 import itertools
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -55,13 +56,18 @@ def meet(name: str) -> None:
         _meet(_key(name), name)
 
 
-def check_alike(name: str, known: Callable[[], Mapping[str, str]]) -> None:
+def check_alike(
+    name: str,
+    known: Callable[[], Mapping[str, str]],
+    advice: str = "Start all of them with the same files, versions and command.",
+) -> None:
     """See that what processes know by the same names is the same for all of them.
 
     Args:
         name: of what is compared, as messages have it.
         known: gives what this process knows, by names. A name that another doesn't
             know is passed over: it has other parts of the parameters.
+        advice: what to do where it isn't.
 
     Raises:
         UserError: naming a process that differs, and where; in all processes.
@@ -77,10 +83,12 @@ def check_alike(name: str, known: Callable[[], Mapping[str, str]]) -> None:
         # All there is of it is read by one, however many there are.
         found = client.key_value_dir_get(f"{key}/values/")
         told = {int(k.rsplit("/", 1)[1]): json.loads(v) for k, v in found}
+        client.key_value_delete(f"{key}/values")
         client.key_value_set(f"{key}/verdict", _difference(told))
     verdict = client.blocking_key_value_get(f"{key}/verdict", _milliseconds())
     if verdict:
-        raise UserError(f"The processes of this run aren't alike ({name}). {verdict}")
+        said = f"The processes of this run aren't alike ({name})."
+        raise UserError(f"{said} {verdict} {advice}")
 
 
 def _difference(told: Mapping[int, Mapping[str, str]]) -> str:
@@ -92,8 +100,7 @@ def _difference(told: Mapping[int, Mapping[str, str]]) -> str:
             if known != value:
                 return (
                     f"Process {process} differs from process {before} in {name}: "
-                    f"{_short(value)} there, {_short(known)} here. Start all of them "
-                    "with the same files, versions and command."
+                    f"{_short(value)} there, {_short(known)} here."
                 )
     return ""
 
@@ -112,6 +119,15 @@ def published(name: str) -> dict[int, str]:
     """What each process has let the others know by a name."""
     found = _read(f"lm_jax/{name}/")
     return {int(key.rsplit("/", 1)[1]): value for key, value in found}
+
+
+def beside() -> int:
+    """How many processes are on this one's machine, itself among them.
+
+    Others count once all have met: see `taking_part`, where each says its own.
+    """
+    machines = published("machine") if several() else {}
+    return max(1, list(machines.values()).count(socket.gethostname()))
 
 
 def leave(code: int) -> None:

@@ -2,15 +2,21 @@
 
 import functools
 import json
+import socket
 
+import jax
+import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from lm_jax import distributed
-from lm_jax.distributed import check_alike, meet, several, writes
+from lm_jax.distributed import beside, check_alike, meet, several, writes
 from lm_jax.errors import Lost, UserError
 from lm_jax.processes import COMMAND
 from lm_jax.scaling.place import Place
 from lm_jax.scaling.taking_part import taking_part
+from lm_jax.sharding import Sharding, make_mesh
+from lm_jax.training.beginning import later_values
 
 
 def test_one_process_writes_and_waits_for_nobody():
@@ -36,6 +42,9 @@ class Client:
                 other = key.removesuffix(mine) + f"/{process}"
                 self.kept[other] = json.dumps(known)
 
+    def key_value_delete(self, key):
+        self.kept = {k: v for k, v in self.kept.items() if not k.startswith(f"{key}/")}
+
     def key_value_dir_get(self, key):
         return [(k, v) for k, v in self.kept.items() if k.startswith(key)]
 
@@ -43,8 +52,6 @@ class Client:
         return self.kept[key]
 
     def wait_at_barrier(self, key, milliseconds):
-        import jax
-
         if self.absent:
             raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: Barrier timed out.")
 
@@ -73,6 +80,47 @@ def test_parts_that_only_others_have_are_compared_among_those(monkeypatch):
         check_alike("the first step", lambda: own)
 
 
+def test_what_is_compared_is_not_kept(monkeypatch):
+    """A long run compares often, and one process keeps what all have said."""
+    client = Client({1: {"batch 3": "ab" * 500}})
+    among(monkeypatch, 2, client)
+    check_alike("after step 4", lambda: {"batch 3": "ab" * 500})
+    assert not [key for key in client.kept if "/values/" in key]
+
+
+def test_what_processes_have_later_is_a_batch_and_what_their_devices_hold():
+    """Few values, and another number in a part of them changes that part's alone."""
+    mesh = make_mesh(Sharding(fsdp=2), jax.devices())
+
+    def held(change=0, batch=0):
+        arrays = {"kernel": np.arange(8.0), "bias": np.ones(3)}
+        arrays["kernel"][5] += change
+        places = {"kernel": PartitionSpec("fsdp"), "bias": PartitionSpec()}
+        params = {
+            name: jax.device_put(array, NamedSharding(mesh, places[name]))
+            for name, array in arrays.items()
+        }
+        return later_values({"inputs": np.full(4, batch)}, params, 3)
+
+    first = held()
+    assert next(iter(first)) == "batch 2" and len(first) == 3
+
+    def differ(**changes):
+        return [name for name, value in held(**changes).items() if first[name] != value]
+
+    assert differ() == [] and differ(batch=1) == ["batch 2"]
+    assert differ(change=1) == list(first)[2:]
+
+
+def test_processes_of_one_machine_share_it(monkeypatch):
+    assert beside() == 1
+    own = socket.gethostname()
+    machines = {0: own, 1: "another", 2: own}
+    monkeypatch.setattr("jax.process_count", lambda: 3)
+    monkeypatch.setattr(distributed, "published", lambda name: machines)
+    assert beside() == 2
+
+
 def test_who_did_not_come_is_named(monkeypatch):
     monkeypatch.setattr(distributed, "_deadline", 7.0)
     among(monkeypatch, 3, Client({1: {}}, absent=(2,)))
@@ -85,7 +133,7 @@ def test_who_did_not_come_is_named(monkeypatch):
 def test_jax_starts_while_all_are_there(monkeypatch):
     """Later, one that isn't is waited for two minutes, and not named."""
     order = []
-    for name in ("rendezvous", "devices"):
+    for name in ("rendezvous", "devices", "publish"):
         told = functools.partial(lambda name, *_, **__: order.append(name), name)
         monkeypatch.setattr(f"lm_jax.scaling.taking_part.{name}", told)
     monkeypatch.setattr("jax.distributed.initialize", lambda **_: order.append("jax"))
@@ -95,7 +143,7 @@ def test_jax_starts_while_all_are_there(monkeypatch):
     monkeypatch.delenv(COMMAND, raising=False)
     with taking_part(Place(2, 0, "here:1")):
         order.append("inside")
-    assert order == ["rendezvous", "jax", "devices", "inside", "end"]
+    assert order == ["rendezvous", "jax", "devices", "publish", "inside", "end"]
 
 
 def test_a_process_whose_devices_failed_ends_without_starting_them_again(monkeypatch):

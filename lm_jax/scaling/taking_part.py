@@ -1,13 +1,14 @@
 """Start jax in one process of several, and end it with the others."""
 
 import os
+import socket
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jax
 
-from lm_jax.distributed import is_lost, leave, set_deadline
+from lm_jax.distributed import is_lost, leave, publish, set_deadline
 from lm_jax.errors import Diverged, Lost, UserError
 from lm_jax.platform import devices
 from lm_jax.processes import COMMAND, end_with_parent
@@ -47,6 +48,7 @@ def taking_part(place: Place | None) -> Iterator[None]:
     )
     # They tell each other what devices they have: who comes late here isn't named.
     devices(several=True)
+    publish("machine", socket.gethostname())
     if COMMAND in os.environ:  # a process of ours started this one
         end_with_parent()
     try:

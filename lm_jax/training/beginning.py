@@ -1,4 +1,4 @@
-"""What must be the same in all processes of a run before its first step."""
+"""What must be the same in all processes of a run: before its first step, and later."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from lm_jax.data import digest_of
+from lm_jax.data.windows import Row
 from lm_jax.experiment import own_source
 from lm_jax.experiment.leaves import leaves
 from lm_jax.runs.code import own_code
@@ -42,10 +43,39 @@ def first_values(params: Any, programs: list[str]) -> dict[str, str]:
     return steps | dict(_parts(params))
 
 
+def later_values(batch: Row, params: Any, step: int) -> dict[str, str]:
+    """What a process has after some steps: the last batch, and its parameters.
+
+    Rows that only one process reads leave the parameters alike in all, were they wrong:
+    so each makes the whole of a batch.
+
+    Args:
+        batch: the last, whole.
+        params: arrays, of which each process has some parts. Few values name them,
+            however many there are; of devices with the same parts, one counts.
+        step: how many steps are made.
+    """
+    held: dict[Any, list[tuple[str, Any]]] = {}
+    for path, array in jax.tree.leaves_with_path(params):
+        for shard in array.addressable_shards:
+            name = f"{path_name(path)} {_part(shard, array.shape)}"
+            held.setdefault(shard.device, []).append((name, shard.data))
+    found = {f"batch {step - 1}": f"{digest_of(batch.items()):08x}"}
+    for parts in held.values():
+        which = digest_of((name, np.empty(0)) for name, _ in parts)
+        if (name := f"the parameters, part {which:08x}") not in found:
+            found[name] = f"{digest_of((n, np.asarray(a)) for n, a in parts):08x}"
+    return found
+
+
 def _parts(params: Any) -> Iterator[tuple[str, str]]:
     for path, array in jax.tree.leaves_with_path(params):
         for shard in array.addressable_shards:
-            axes = zip(shard.index, array.shape, strict=True)
-            part = [index.indices(size)[:2] for index, size in axes]
-            name = f"{path_name(path)} {part}"
+            name = f"{path_name(path)} {_part(shard, array.shape)}"
             yield name, f"{digest_of([('', np.asarray(shard.data))]):08x}"
+
+
+def _part(shard: Any, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Where along each axis of an array a shard of it begins and ends."""
+    axes = zip(shard.index, shape, strict=True)
+    return [index.indices(size)[:2] for index, size in axes]

@@ -17,7 +17,7 @@ from lm_jax.runs.ledger import digest_of_parameters
 from lm_jax.runs.model import NeuralModel
 from lm_jax.sharding import share_of, to_mesh
 from lm_jax.training.averaging import mean_of_checkpoints
-from lm_jax.training.beginning import first_values
+from lm_jax.training.beginning import first_values, later_values
 from lm_jax.training.blame import STATISTICS, Blamed, Spikes, diverged, save_spike
 from lm_jax.training.clock import Clock
 from lm_jax.training.compiled import Compiled
@@ -29,6 +29,11 @@ from lm_jax.training.restart import rescaled, save_state
 from lm_jax.training.scoring import Scored
 from lm_jax.training.state import TrainState
 
+PARTED = (
+    "One of them computed otherwise, or has read another text since. What was saved "
+    "before is whole: start them again, and they go on from there. If it comes back, "
+    "look at the devices and the disks of both."
+)
 Prune = Callable[[Progress], bool]
 """Told what evaluations have found, says whether to stop before the end."""
 
@@ -181,14 +186,25 @@ def _save(
 ) -> None:
     """Save a checkpoint of a step; where it was scored, its digest goes to the ledger.
 
+    Of several processes, none saves before all have the same: what is saved is good.
+
     Args:
         inside: what the parts of the loop share.
         state: after the step.
         done: steps made.
         mean: weights that were scored in place of the state's, if others were.
         watched: whether the step was scored by what the run watches.
+
+    Raises:
+        UserError: another process has other parameters, or another batch.
     """
     outputs, progress = inside.outputs, inside.progress
+    outputs.watchdog.now(f"comparing the processes after step {done}")
+    check_alike(
+        f"after step {done}",
+        lambda: later_values(inside.setup.order.batch(done - 1), state.params, done),
+        PARTED,
+    )
     progress.seconds = outputs.clock.seconds()
     with outputs.clock.during("checkpoints"):
         saved = inside.setup.to_saved(state)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lm_jax.data.order import batch_size
+from lm_jax.distributed import beside
 from lm_jax.errors import UserError
 from lm_jax.platform import machine_memory
 from lm_jax.sharding import batch_ways
@@ -76,15 +77,23 @@ def temporary_if_large(setup: Setup, analysis: Any) -> int:
     if analysis is None or setup.mesh.devices.flat[0].platform != "cpu":
         return 0
     temporary: int = analysis.temp_size_in_bytes
-    return temporary if temporary * setup.mesh.size > machine_memory() // 8 else 0
+    return temporary if temporary * _sharing(setup.mesh) > machine_memory() // 8 else 0
 
 
 def memory_limit(mesh: Any) -> int | None:
     """The bytes that a device may use; None where it doesn't say."""
     device = mesh.local_devices[0]
     if device.platform == "cpu":  # devices of a CPU share the machine's
-        return machine_memory() // mesh.size
+        return machine_memory() // _sharing(mesh)
     return (device.memory_stats() or {}).get("bytes_limit")
+
+
+def _sharing(mesh: Any) -> int:
+    """How many devices of a CPU have this machine's memory between them.
+
+    Of a run on several machines, those of others have another.
+    """
+    return len(mesh.local_devices) * beside()
 
 
 def too_large(setup: Setup, plan: Plan, limit: int) -> str:

@@ -101,6 +101,15 @@ def test_a_device_says_what_it_has(setup):
     assert memory.memory_limit(setup.mesh) == memory.machine_memory()
 
 
+def test_processes_elsewhere_have_their_own_memory(monkeypatch):
+    """Two processes a machine, of four devices each, on four machines."""
+    monkeypatch.setattr(memory, "machine_memory", lambda: 8000)
+    monkeypatch.setattr(memory, "beside", lambda: 2)
+    device = SimpleNamespace(platform="cpu")
+    mesh = SimpleNamespace(local_devices=[device] * 4, size=32)
+    assert memory.memory_limit(mesh) == 1000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["planned", "met"])
 def test_a_step_that_does_not_fit_is_one_message(how, monkeypatch, capsys):
