@@ -2,19 +2,27 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lm_jax.__main__ import main
+from lm_jax.adapting import LoRA, dequantized, quantize
 from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
+from lm_jax.generation import Sampling
+from lm_jax.inspection.reading import read, score
 from lm_jax.runs.base import read_left
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.model import load_model
+from lm_jax.serving.engine import Engine, Job
+from lm_jax.serving.programs import Programs
 from lm_jax.training.setup import set_up
+from tests.properties import slow_but
 from tests.tiny import write_tiny
 
 LORA = ("--adapter", "LoRA", "--adapter.rank", "2", "--average", "None")
@@ -53,6 +61,74 @@ def test_a_run_of_adapters_is_read_merged():
             kept = kept + 8.0 * thin["a"] @ thin["b"]
         np.testing.assert_allclose(merged, kept, atol=1e-6)
     assert np.abs(logits(lora) - logits(base)).max() > 1e-3
+
+
+def adapted_by_hand(kept, saved, factor):
+    """W + factor A B wherever there are an A and a B."""
+    found = {}
+    for name, value in kept.items():
+        if isinstance(value, dict):
+            found[name] = adapted_by_hand(value, saved.get(name, {}), factor)
+        elif thin := saved.get(f"{name}_lora"):
+            found[name] = value + factor * thin["a"] @ thin["b"]
+        else:
+            found[name] = value
+    return found
+
+
+def light_and_tied(name):
+    """A model as it is read, and the float32 matrices that it should be."""
+    base = load_model("base")
+    if name == "tied":
+        lora = LoRA((("embedding$|value/kernel$", True), (".*", False)), 2, 8.0)
+        grown = lora.added(base.params, jax.random.key(0))
+        numbers = iter(range(99))
+        grown = jax.tree_util.tree_map_with_path(
+            lambda path, x: x + 0.1 * (next(numbers) + 1) * (path[-1].key == "b"), grown
+        )
+        merged = adapted_by_hand(base.params, grown, 4.0)
+        return replace(base, params=lora.seen(grown)), merged
+    saved = Checkpoints(
+        Path("lora/checkpoints"),
+        left=read_left(Path("lora"), load_model("lora").experiment.initial),
+    ).restore_params(12)
+    merged = adapted_by_hand(base.params, saved, 8.0)
+    if name == "lora":
+        return load_model("lora", 12), merged
+    if not Path("lora_int8").exists():
+        assert main(["quantize", "lora", "--step", "12"]) == 0
+    return load_model("lora_int8"), dequantized(quantize(merged))
+
+
+@pytest.mark.parametrize("name", slow_but(["lora", "lora_int8", "tied"], "lora_int8"))
+def test_all_who_read_say_what_the_plain_matrices_do(name):
+    """`inspect --text`, `probe`, `generate` and `serve`."""
+    loaded, params = light_and_tied(name)
+    prompt, length = "the cat", 5
+
+    @jax.jit
+    def told(ids):
+        logits, _ = loaded.model.apply({"params": params}, ids[None])
+        return jax.nn.log_softmax(logits[0])
+
+    (found,) = read(loaded, [prompt])
+    padded = np.pad(found.tokens, (0, length))
+    logs = np.asarray(told(padded))
+    own = logs[found.scored - 1, found.tokens[found.scored]]
+    np.testing.assert_allclose(found.answers.log_probabilities, own, atol=1e-5)
+    assert score(loaded, [prompt]) == pytest.approx([own.sum()], abs=1e-4)
+
+    ids = loaded.tokenizer.encode(prompt)
+    with Engine(Programs(loaded, 1), loaded.tokenizer) as engine:
+        (token,) = next(engine.answer(Job(ids, 1, Sampling(0.0), scored=True))).tokens
+    row, written = np.pad(ids, (0, length)), []
+    last = np.asarray(told(row))[len(ids) - 1]
+    assert token.logprob == pytest.approx(last[token.id], abs=1e-4)
+    for place in range(len(ids), len(row)):
+        row[place] = np.asarray(told(row))[place - 1].argmax()
+        written.append(row[place])
+    (text,) = loaded.generate([prompt], length=length, temperature=0.0)
+    assert text.removeprefix(prompt) == loaded.tokenizer.decode(written)
 
 
 def test_training_scored_what_is_read(capsys):
