@@ -67,11 +67,14 @@ def at_width(experiment: Experiment, width: int) -> Experiment:
         UserError: its model has no width, or can't have this one.
     """
     model: Any = experiment.model
-    if "width" not in {field.name for field in fields(model)}:
-        kind = type(model).__name__
+    # What stands over a body is as wide as that.
+    body = getattr(model, "body", model)
+    if "width" not in {field.name for field in fields(body)}:
+        kind = type(body).__name__
         raise UserError(f"{kind} has no field 'width': there is nothing to widen.")
-    wider, optimizer = model.clone(width=width), experiment.optimizer
-    initial = getattr(model, "initial", None)
+    wider, optimizer = body.clone(width=width), experiment.optimizer
+    wider = wider if body is model else model.with_body(wider)
+    initial = getattr(body, "initial", None)
     if isinstance(initial, MuP):
         base = initial.base_width
         if optimizer.rates == mup_rates(model, base):
