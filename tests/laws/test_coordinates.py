@@ -8,16 +8,11 @@ import pytest
 from matplotlib import image
 
 from lm_jax.__main__ import main
-from lm_jax.data import Labelled, MaskedStream
 from lm_jax.errors import UserError
 from lm_jax.experiment import load
-from lm_jax.laws.coordinates import Coordinates, at_width, coordinates
+from lm_jax.laws.coordinates import Coordinates, at_width
 from lm_jax.laws.transfer_picture import draw_coordinates
 from lm_jax.models import Classifier, Encoder, Model, MuP, mup_rates
-from lm_jax.objectives import Classify, MaskedTokens
-from lm_jax.text import Corpus
-from lm_jax.tokenizers import Characters, Words
-from tests.data.test_labelled import write_table
 from tests.tiny import EXPERIMENT, write_tiny
 
 MUP = """
@@ -100,35 +95,3 @@ def test_what_stands_over_a_body_is_widened_with_it():
     assert wider.model.body.width == 64 and isinstance(wider.model, Classifier)
     assert wider.optimizer.rates == mup_rates(wider.model, 16) != rated.rates
     assert "class_head" in wider.optimizer.rates[0][0]
-
-
-OVER = {
-    "masked": (
-        MaskedStream(Corpus("text.txt"), Characters(), 8),
-        Encoder(layers=1, heads=1, width=16, initial=MuP(16, 16)),
-        MaskedTokens(),
-    ),
-    "classifier": (
-        Labelled(Corpus("table.jsonl"), Words(), "kind", (8,)),
-        Classifier(Encoder(layers=1, heads=1, width=16, initial=MuP(16, 16))),
-        Classify(),
-    ),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", OVER)
-def test_an_encoder_and_a_classifier_change_alike_at_all_widths(name):
-    """With muP; a head of the usual size and rate would not."""
-    write_table(Path("table.jsonl"))
-    data, model, objective = OVER[name]
-    tiny = load("tiny.py:mup").experiment
-    experiment = replace(
-        tiny,
-        data=data,
-        model=model,
-        objective=objective,
-        optimizer=replace(tiny.optimizer, rates=mup_rates(model, 16)),
-        evaluations={"likelihood": tiny.evaluations["likelihood"]},
-    )
-    assert coordinates(experiment, (16, 64, 256), 3).moved == {}

@@ -93,14 +93,12 @@ def light_and_tied(name):
         left=read_left(Path("lora"), load_model("lora").experiment.initial),
     ).restore_params(12)
     merged = adapted_by_hand(base.params, saved, 8.0)
-    if name == "lora":
-        return load_model("lora", 12), merged
     if not Path("lora_int8").exists():
         assert main(["quantize", "lora", "--step", "12"]) == 0
     return load_model("lora_int8"), dequantized(quantize(merged))
 
 
-@pytest.mark.parametrize("name", slow_but(["lora", "lora_int8", "tied"], "lora_int8"))
+@pytest.mark.parametrize("name", slow_but(["lora_int8", "tied"], "lora_int8"))
 def test_all_who_read_say_what_the_plain_matrices_do(name):
     """`inspect --text`, `probe`, `generate` and `serve`."""
     loaded, params = light_and_tied(name)

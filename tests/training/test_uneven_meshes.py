@@ -11,7 +11,6 @@ from lm_jax.data import (
     Labelled,
     Noise,
     Passages,
-    TokenLabels,
     WordContexts,
 )
 from lm_jax.experiment import load
@@ -21,10 +20,9 @@ from lm_jax.models import (
     Classifier,
     Encoder,
     GlobalVectors,
-    Tagger,
     WordVectors,
 )
-from lm_jax.objectives import Classify, GloVe, InfoNCE, LabelTokens, SkipGram
+from lm_jax.objectives import Classify, GloVe, InfoNCE, SkipGram
 from lm_jax.text import Collection, Corpus
 from lm_jax.tokenizers import Words
 from lm_jax.training.setup import set_up
@@ -40,11 +38,6 @@ OTHERS = {
         "data": Labelled(Corpus("table.jsonl"), Words(), "kind", (6, 12)),
         "model": Classifier(Encoder(**THREE)),
         "objective": Classify(),
-    },
-    "tagger": {
-        "data": TokenLabels(Corpus("words"), lengths=(6, 12)),
-        "model": Tagger(Encoder(**THREE)),
-        "objective": LabelTokens(),
     },
     "bi-encoder": {
         "data": Passages(Collection("found"), Words(), 6, (6, 12)),
@@ -70,9 +63,6 @@ def prepared(tmp_path, monkeypatch):
     write_tiny(tmp_path)
     write_table(tmp_path / "table.jsonl")
     write_collection(tmp_path / "found")
-    (tmp_path / "words").mkdir()
-    for name in ("train", "dev"):
-        (tmp_path / f"words/{name}.conll").write_text("the O\ncat B-X\n\na O\n\n" * 20)
     monkeypatch.chdir(tmp_path)
 
     def prepare(name, args, devices):
