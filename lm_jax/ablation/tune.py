@@ -257,6 +257,6 @@ def at_edge(chosen: Mapping[str, Chosen], names: tuple[str, ...]) -> str:
     if not told:
         return ""
     return (
-        f" {'; '.join(told)}: the best may lie beyond. Widen the range (study.tune) in "
+        f"{'; '.join(told)}: the best may lie beyond. Widen the range (study.tune) in "
         "another folder (--out)."
     )

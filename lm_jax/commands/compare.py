@@ -24,9 +24,9 @@ class Options:
     A and B are folders of runs of one variant each, as runs/gpt/base and
     runs/gpt/rotary with their seed0, seed1, ... They are paired by seed and judged as
     a sweep judges. The status is 0 where B is better, 1 where it is worse, 3 where no
-    difference was shown (inconclusive, too few seeds, none that matters: the words
-    tell which; or a tuned value at the edge of its range, which gives no verdict) and
-    2 where they can't be compared: runs of a sweep can once all of both have ended.
+    difference was shown (inconclusive, too few seeds, none that matters, no verdict on
+    unequal budgets: the words tell which) and 2 where they can't be compared: runs of a
+    sweep can once all of both have ended.
 
     With --json one object stands on standard output: "a", "b", "split", "measure",
     "seeds", "scores" and "means" (each with "a" and "b"), "difference" (B less A),

@@ -24,10 +24,10 @@ from lm_jax.runs.rows import (
     results_below,
     rows_of,
 )
-from lm_jax.statistics.budgets import undecayed
+from lm_jax.statistics.budgets import Side, unfair
 from lm_jax.statistics.items import OverItems, over_items
+from lm_jax.statistics.planned import Planned, planned, shared
 from lm_jax.statistics.planned import notes as notes_of_sweeps
-from lm_jax.statistics.planned import planned
 from lm_jax.statistics.verdicts import (
     INCONCLUSIVE,
     NO_VERDICT,
@@ -152,13 +152,24 @@ def compare_folders(
     first, second = (tuple(found[seed] for seed in seeds) for found in scores)
     differences = np.array([second]) - np.array([first])
     (found,) = compare(differences, study, larger_is_better(rows, measure))
-    notes = (*_notes(rows, scores, measure), *notes_of_sweeps(*sweeps))
-    if any(each.edge for each in sweeps if each):
+    withheld = [f"No verdict: {why}" for why in _withheld(rows, sweeps)]
+    if withheld:
         found = replace(found, verdict=NO_VERDICT)
+    notes = (*_notes(rows, scores, measure), *withheld, *notes_of_sweeps(*sweeps))
     items = _items(rows, seeds, measure, level)
     return Pairs(
         a, b, measure, tuple(seeds), (first, second), found, items, level, notes
     )
+
+
+def _withheld(
+    rows: tuple[Row, Row], sweeps: tuple[Planned | None, Planned | None]
+) -> Iterator[str]:
+    """Say why the scores give no verdict."""
+    yield from (each.edge for each in sweeps if each and each.edge)
+    sweep = shared(*sweeps)
+    b, a = Side("B", rows[1].runs), Side("A", rows[0].runs)
+    yield from unfair(b, a, sweep and sweep.study.match)
 
 
 def _items(
@@ -301,11 +312,6 @@ def _notes(
     if scores[0].keys() != scores[1].keys():
         alone = scores[0].keys() ^ scores[1].keys()
         yield f"Seeds {_seeds(alone)} are in one of them only, and don't count."
-    a, b = (row.mean("tokens") for row in rows)
-    if not math.isclose(a, b, rel_tol=0.01):
-        yield f"A is trained on {a:,.0f} tokens, B on {b:,.0f}."
-    for letter, row in zip("AB", rows, strict=True):
-        yield from undecayed(letter, row.runs)
     recipes = {run.result.get("recipe") for row in rows for run in row.runs}
     if len(recipes) == 1 and None not in recipes:
         yield "A and B are of one recipe."

@@ -24,7 +24,7 @@ class Planned(NamedTuple):
     @property
     def edge(self) -> str:
         """Why what was tuned gives no verdict; "" where that is no reason."""
-        return at_edge(self.report.chosen, (self.name,)).strip()
+        return at_edge(self.report.chosen, (self.name,))
 
 
 def planned(folder: Path) -> Planned | None:
@@ -52,11 +52,15 @@ def planned(folder: Path) -> Planned | None:
     return Planned(report, folder.name)
 
 
+def shared(a: Planned | None, b: Planned | None) -> Report | None:
+    """The sweep that planned both; None where no one did."""
+    if a is None or b is None or a.report.folder != b.report.folder:
+        return None
+    return a.report
+
+
 def notes(a: Planned | None, b: Planned | None) -> Iterator[str]:
     """What a reader of a verdict on two folders should know of their sweeps."""
-    for each in filter(None, (a, b)):
-        if each.edge:
-            yield f"No verdict: {each.edge}"
     many = max((len(each.report.against) for each in (a, b) if each), default=0)
     if many > 1:
         yield (

@@ -16,7 +16,7 @@ from lm_jax.ablation.tune import THROUGH, Chosen, at_edge, read_chosen
 from lm_jax.errors import UserError
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.rows import Ended, Row, larger_is_better
-from lm_jax.statistics.budgets import budgets
+from lm_jax.statistics.budgets import Side, unfair
 from lm_jax.statistics.items import OverItems, over_items
 from lm_jax.statistics.paired import holm, t_test_of_mean
 from lm_jax.statistics.verdicts import NO_VERDICT, Comparison, compare
@@ -38,7 +38,7 @@ class Report:
         targets: p of a mean no better than the study's target, by variant, adjusted
             for all of them; none while a run is missing.
         chosen: what was tuned, by variant; none before that is through.
-        notes: where variants had other budgets, or not to their end.
+        withheld: why there is no verdict on a variant, by name; "" where there is one.
         signal: that stopped the sweep, if one did.
         planned: whether a plan stood before the runs: else there are no verdicts.
     """
@@ -53,7 +53,7 @@ class Report:
     items: Mapping[str, OverItems] = field(default_factory=dict)
     targets: Mapping[str, float] = field(default_factory=dict)
     chosen: Mapping[str, Chosen] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    withheld: Mapping[str, str] = field(default_factory=dict)
     signal: int | None = None
     planned: bool = True
 
@@ -138,18 +138,29 @@ def _scored(report: Report) -> Report:
     report = replace(report, scores=scores)
     if len(ended) < len(cells) or not all(map(math.isfinite, values)):
         return report
-    runs: dict[str, list[Ended]] = {name: [] for name in scores}
-    for place, result in results.items():
-        runs[place.variant].append(result)
     rows = [Row("", tuple(results.values()))]
     larger = larger_is_better(rows, ("validation", report.measure))
+    report = replace(report, withheld=_withheld(report, results))
     return replace(
         report,
         comparisons=_compared(report, scores, larger),
         items=_over_items(report, results),
         targets=_tested(report, larger),
-        notes=tuple(budgets(report.against, runs)),
     )
+
+
+def _withheld(report: Report, results: Mapping[Place, Ended]) -> dict[str, str]:
+    """Why there is no verdict on a variant, by name."""
+    runs: dict[str, list[Ended]] = {name: [] for name in report.scores}
+    for place, result in results.items():
+        runs[place.variant].append(result)
+    found = {}
+    for name, other in report.against.items():
+        edge = at_edge(report.chosen, (name, other))
+        sides = Side(name, runs[name]), Side(other, runs[other])
+        reasons = edge, *unfair(*sides, report.study.match)
+        found[name] = " ".join(filter(None, reasons))
+    return found
 
 
 def _over_items(report: Report, results: Mapping[Place, Ended]) -> dict[str, OverItems]:
@@ -190,7 +201,7 @@ def _compared(
     pairs = [table[name] - table[other] for name, other in report.against.items()]
     made = compare(np.stack(pairs), report.study, larger)
     found = dict(zip(report.against, made, strict=True))
-    for name, other in report.against.items():
-        if at_edge(report.chosen, (name, other)):
+    for name, why in report.withheld.items():
+        if why:
             found[name] = replace(found[name], verdict=NO_VERDICT)
     return found

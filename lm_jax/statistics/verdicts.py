@@ -15,7 +15,7 @@ T_PAIRS = 5  # fewer give direction and spread, and no verdict
 PERMUTATION_PAIRS = 8  # from here on no normal distribution is needed
 BETTER, WORSE, INCONCLUSIVE = "better", "worse", "inconclusive"
 TOO_FEW = "too few seeds"
-NO_VERDICT = "no verdict"  # a tuned value is at the edge of what was tried
+NO_VERDICT = "no verdict"  # of a tuned value at its edge, or an unfair budget
 NOT_PLANNED = "no plan, no verdict"
 _NO_DIFFERENCE = "no difference larger than"
 
@@ -33,8 +33,9 @@ class Comparison:
             hold together, as often as the study's level says.
         t, permutation: p of the two tests, of this variant alone.
         verdict: "better", "worse", "no difference larger than d", "inconclusive" or
-            "too few seeds"; in a report "no verdict" where a tuned value is at an edge,
-            and of runs that are in no sweep "no plan, no verdict".
+            "too few seeds"; "no verdict" where a tuned value is at an edge, or budgets
+            differ or were cut short; in a report, of runs that are in no sweep, "no
+            plan, no verdict".
     """
 
     differences: tuple[float, ...]

@@ -124,10 +124,9 @@ def sentences(report: Report) -> list[str]:
         verdict = f"{name} against {report.against[name]}: {found.verdict}."
         if found.verdict == INCONCLUSIVE:
             verdict += seen(study.seeds, study.level / many, found.deviation)
-        verdict += tune.at_edge(report.chosen, (name, report.against[name]))
-        told.append(verdict)
+        told.append(f"{verdict} {report.withheld.get(name, '')}".strip())
     told += [*_over_items(report), *_published(report), *_targets(report)]
-    told += [*_moved(report), *report.notes]
+    told += _moved(report)
     return [*told, basis(study.seeds, study.level, many)] if many else told
 
 

@@ -144,7 +144,7 @@ def test_from_the_command_to_the_table(capsys, monkeypatch):
     assert [each.evaluation._cache_size() for each in made] == [1, 1]
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
-    assert "wide seed 1  ended" in said and "wide against base: too few seeds." in said
+    assert "wide seed 1  ended" in said and "wide against base: no verdict." in said
     before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.json*")}
     assert main(["sweep", "tiny.py"]) == 0
     table = said[said.index("runs/tiny: validation loss") :]
