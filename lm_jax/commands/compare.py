@@ -44,13 +44,16 @@ class Options:
     b: Annotated[Path, tyro.conf.Positional]
     """Folder of the runs that are judged."""
     measure: str | None = None
-    """Such as bits_per_byte; what the runs watch if not given."""
+    """Such as bits_per_byte; if not given, that of the sweep that planned both, or what
+    the runs watch."""
     split: Literal["validation", "test"] = "validation"
     """Which split the scores are of."""
-    level: float = 0.05
-    """How often a difference may be found where there is none."""
+    level: float | None = None
+    """How often a difference may be found where there is none; the sweep's, or 0.05, if
+    not given."""
     smallest: float | None = None
-    """The smallest difference that matters, in units of the measure."""
+    """The smallest difference that matters, in units of the measure; the sweep's, for
+    its own measure, if not given."""
     json: AsJson = False
     """Print one JSON object."""
 

@@ -66,7 +66,7 @@ def main(args: list[str]) -> None:
         )
     runs, problems = results_below(COMMITTED if options.published else options.folder)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        print(f"Left out: {problem}", file=sys.stderr)
     corpora = rows_of(runs)
     tables = _chosen(corpora, options.measure)
     if options.plot:

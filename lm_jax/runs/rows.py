@@ -166,13 +166,12 @@ def results_below(folder: Path) -> tuple[list[Ended], list[str]]:
         if None not in (run.seed, own := seed_of(path)) and own != run.seed:
             problems.append(
                 f"{path} has seed {own} in its experiment.json: a copy is no further "
-                "seed. Left out."
+                "seed."
             )
         elif not lacking:
             runs.append(run)
         elif "corpus" in result:  # Other programs write files of this name too.
-            lacks = f"{path / 'result.json'} lacks {', '.join(lacking)}"
-            problems.append(f"{lacks}: left out.")
+            problems.append(f"{path / 'result.json'} lacks {', '.join(lacking)}.")
     if not runs:
         raise UserError("\n".join(problems) or _nothing_below(folder))
     return runs, problems

@@ -28,6 +28,7 @@ from lm_jax.statistics.budgets import Side, unfair
 from lm_jax.statistics.items import OverItems, over_items
 from lm_jax.statistics.planned import Planned, planned, shared
 from lm_jax.statistics.planned import notes as notes_of_sweeps
+from lm_jax.statistics.report import Report
 from lm_jax.statistics.verdicts import (
     INCONCLUSIVE,
     NO_VERDICT,
@@ -121,26 +122,30 @@ def compare_folders(
     b: Path,
     score: str | None = None,
     split: str = "validation",
-    level: float = 0.05,
+    level: float | None = None,
     smallest: float | None = None,
 ) -> Pairs:
     """Judge the runs of one folder against those of another.
 
     Args:
         a, b: a folder of the runs of one variant each: its seed0, seed1, ...
-        score: such as "bits_per_byte"; None is what the runs watch.
+        score: such as "bits_per_byte"; None is that of the sweep that planned both, or
+            what the runs watch.
         split: that was scored.
-        level: how often a difference is found where there is none.
-        smallest: the smallest difference that matters, in units of the score.
+        level: how often a difference is found where there is none; None is that of the
+            sweep, or 0.05.
+        smallest: the smallest difference that matters, in units of the score; None is
+            that of the sweep, where it asked for this score.
 
     Raises:
         UserError: a folder holds several variants, or a run that has not ended; a
             sweep that planned its runs lacks some; they are scored otherwise; fewer
             than 2 seeds are common to both.
     """
-    study = Study(level=level, smallest=smallest)
     rows, sweeps = (_row(a), _row(b)), (planned(a), planned(b))
-    measure = split, score or _watched(rows[0])
+    sweep = shared(*sweeps)
+    measure = split, score or (sweep.measure if sweep else _watched(rows[0]))
+    study = _study(sweep, measure, level, smallest)
     _check_alike(a, b, rows, measure[1] == "bits_per_byte")
     scores = tuple(_scores(row, measure) for row in rows)
     seeds = sorted(scores[0].keys() & scores[1].keys())
@@ -156,10 +161,23 @@ def compare_folders(
     if withheld:
         found = replace(found, verdict=NO_VERDICT)
     notes = (*_notes(rows, scores, measure), *withheld, *notes_of_sweeps(*sweeps))
-    items = _items(rows, seeds, measure, level)
-    return Pairs(
-        a, b, measure, tuple(seeds), (first, second), found, items, level, notes
-    )
+    scored = tuple(seeds), (first, second), found
+    items = _items(rows, seeds, measure, study.level)
+    return Pairs(a, b, measure, *scored, items, study.level, notes)
+
+
+def _study(
+    sweep: Report | None,
+    measure: Measure,
+    level: float | None,
+    smallest: float | None,
+) -> Study:
+    """What is asked: as was said, else as the sweep that planned both asked it."""
+    planned = sweep.study if sweep else Study()
+    if smallest is None and sweep and measure == ("validation", sweep.measure):
+        smallest = planned.smallest
+    level = planned.level if level is None else level
+    return Study(level=level, smallest=smallest)
 
 
 def _withheld(

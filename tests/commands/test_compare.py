@@ -174,6 +174,9 @@ def test_a_copy_is_no_further_seed(capsys):
     assert main(["compare", "a", "b"]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "b/seed1 has seed 0" in said and "b/seed0" not in said
+    assert "left out" not in said.lower()
+    assert main(["table", "."]) == 0
+    assert "Left out: " in capsys.readouterr().err
 
 
 def test_what_has_not_ended_is_refused(capsys):
@@ -296,3 +299,18 @@ def test_one_of_several_variants_is_said_to_be_judged_alone(tmp_path, capsys):
     assert main(["compare", "runs/tiny/base", "runs/tiny/wide"]) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "Their sweep compares 2 variants; here B is judged as if it were" in said
+
+
+def test_two_of_a_sweep_are_judged_by_what_it_asked(tmp_path, capsys):
+    write_tiny(tmp_path)
+    study = Study("bits_per_byte", seeds=5, smallest=0.3, level=0.01)
+    for cell in made(study=study).cells:
+        end(cell, 12, parameters=10)
+    assert main(["compare", "runs/tiny/base", "runs/tiny/wide", "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["measure"] == "bits_per_byte" and found["level"] == 0.01
+    assert found["verdict"] == "no difference larger than 0.3"
+    # Of another measure that difference says nothing, and what is typed comes first.
+    asked = ["--measure", "loss", "--level", "0.02"]
+    assert main(["compare", "runs/tiny/base", "runs/tiny/wide", "--json", *asked]) == 1
+    assert json.loads(capsys.readouterr().out)["level"] == 0.02
