@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from lm_jax.ablation.plan_file import is_trial
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
@@ -67,7 +68,8 @@ def main(args: list[str]) -> None:
     runs, problems = results_below(COMMITTED if options.published else options.folder)
     for problem in problems:
         print(f"Left out: {problem}", file=sys.stderr)
-    corpora = rows_of(runs)
+    # Of what is still tuned there is nothing else to show.
+    corpora = rows_of([run for run in runs if not is_trial(run.path)] or runs)
     tables = _chosen(corpora, options.measure)
     if options.plot:
         draw_curves(tables, options.plot)

@@ -248,6 +248,8 @@ def test_what_a_sweep_tuned_by_is_no_seed_of_its_variants(tuned, capsys):
     found = json.loads(said.out)
     assert found["seeds"] == [0, 1, 2, 3, 4] and found["verdict"] == "worse"
     assert not said.err
+    assert main(["table", "runs/tiny", "--json"]) == 0
+    assert "trial" not in capsys.readouterr().out
     for seed in range(5):
         shutil.rmtree(tuned / f"wide/seed{seed}")
     assert main(["compare", "runs/tiny/base", "runs/tiny/wide"]) == 2
