@@ -187,7 +187,7 @@ def _withheld(
     yield from (each.edge for each in sweeps if each and each.edge)
     sweep = shared(*sweeps)
     b, a = Side("B", rows[1].runs), Side("A", rows[0].runs)
-    yield from unfair(b, a, sweep and sweep.study.match)
+    yield from unfair(b, a, sweep.study.match if sweep else None)
 
 
 def _items(
