@@ -57,6 +57,11 @@ def parse_duration(
     return amount, unit
 
 
+def in_steps(count: int) -> str:
+    """A number of steps for people: "1 step" or "2,000 steps"."""
+    return f"{count:,} step{'s' * (count != 1)}"
+
+
 def steps(text: str, units: Units, field: str = "") -> int:
     """Number of steps of a duration, rounded up.
 

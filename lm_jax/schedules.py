@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from lm_jax.bounds import check, within
-from lm_jax.durations import Units, parse_duration, steps
+from lm_jax.durations import Units, in_steps, parse_duration, steps
 from lm_jax.errors import UserError
 
 Curve = Callable[[Int[Array, ""] | int], Float[Array, ""]]
@@ -61,13 +61,15 @@ class Constant:
         return 0
 
     def _never(self, warmup: int, falling: int, total: int) -> str:
-        """Say that the peak is never reached, and what to do."""
-        parts = {"warmup": warmup, "decay": falling}
-        told = [f"schedule.{name} ({n:,} steps)" for name, n in parts.items() if n]
-        flags = [f"--schedule.{name}" for name, n in parts.items() if n]
+        """Say that the peak is never reached, and what to type."""
+        parts = {"warmup": (warmup, total // 10), "decay": (falling, total // 5)}
+        long = {name: part for name, part in parts.items() if part[0]}
+        told = [f"schedule.{name} ({in_steps(n)})" for name, (n, _) in long.items()]
+        flags = [f'--schedule.{name} "{min(n)} steps"' for name, n in long.items()]
         return (
-            f"With {' and '.join(told)} none of the budget's {total:,} steps has the "
-            f"rate schedule.peak. Give less ({', '.join(flags)}), or a longer --budget."
+            f"{' and '.join(told)} {'take' if len(told) > 1 else 'takes'} the whole "
+            f"budget ({in_steps(total)}): no step has the rate schedule.peak. Give a "
+            f"longer --budget, or {' '.join(flags)}"
         )
 
     def _rise(self, step, warmup: int):

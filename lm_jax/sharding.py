@@ -199,17 +199,30 @@ def _sizes(sharding: Sharding, devices: int) -> dict[str, int]:
     rest = math.prod(size for size in sizes.values() if size > 0)
     sizes |= dict.fromkeys(left, devices // rest)
     if math.prod(sizes.values()) != devices:
-        fault = "wants more" if rest > devices else "doesn't use them all"
-        many = f"are {devices} devices" if devices > 1 else "is one device"
+        fault = "wants more devices" if rest > devices else "doesn't use them all"
+        many = f"are {devices}" if devices > 1 else "is one device"
         asked = {axis: getattr(sharding, axis) for axis in ("data", "fsdp", "tensor")}
         asked |= {axis: n for axis, n in sizes.items() if n > 1 and axis not in asked}
         named = ", ".join(f"{axis}={size}" for axis, size in asked.items())
-        virtual = " JAX_NUM_CPU_DEVICES=8 makes virtual ones on a CPU." * (devices == 1)
         raise UserError(
-            f"There {many}, and the mesh {named} {fault}. Let sharding.data be -1 and "
-            f"the product of the others a divisor of {devices}.{virtual}"
+            f"The mesh {named} {fault}, and there {many}. {_fitting(sizes, devices)}"
         )
     return sizes
+
+
+def _fitting(sizes: dict[str, int], devices: int) -> str:
+    """Say what to type, so that a mesh fits so many devices."""
+    split = {axis: size for axis, size in sizes.items() if size > 1 and axis != "data"}
+    wanted = math.prod(split.values())
+    virtual = f"Begin with JAX_NUM_CPU_DEVICES={wanted} for so many of a CPU, or type "
+    if len(split) != 1:
+        return (
+            "Let sharding.data be -1 and the product of the others a divisor of "
+            f"{devices}."
+        )
+    ((axis, size),) = split.items()
+    size = max(n for n in range(1, size + 1) if devices % n == 0)
+    return f"{virtual if devices == 1 else 'Type '}--{axis} {size}"
 
 
 def check_divides(mesh: Mesh, axis: str, size: int, array: str, advice: str) -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_jax.durations import Units, parse_duration, steps
+from lm_jax.durations import Units, in_steps, parse_duration, steps
 from lm_jax.errors import UserError
 
 UNITS = Units(tokens=1000, steps_per_epoch=12.5, flops=2e9)
@@ -55,3 +55,7 @@ def test_a_little_is_a_step_and_nothing_is_refused_where_it_must_be_more():
     assert steps("1e-9 epochs", UNITS) == steps("1 flops", UNITS) == 1
     with pytest.raises(UserError, match="every: '0.0 tokens' is nothing"):
         parse_duration("0.0 tokens", "every", positive=True)
+
+
+def test_a_number_of_steps_is_one_or_several():
+    assert [in_steps(n) for n in (0, 1, 2000)] == ["0 steps", "1 step", "2,000 steps"]

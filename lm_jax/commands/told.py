@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 
 from lm_jax.distributed import writes
+from lm_jax.durations import in_steps
 from lm_jax.evaluation import Sample
 from lm_jax.experiment import AnyExperiment, Experiment, Published
 from lm_jax.files import near
@@ -36,7 +37,7 @@ def describe(setup: Setup) -> list[tuple[str, str]]:
         ),
         (
             "budget",
-            f"{setup.total:,} steps, {setup.total * setup.units.tokens:,} tokens, "
+            f"{in_steps(setup.total)}, {setup.total * setup.units.tokens:,} tokens, "
             f"{setup.total / setup.units.steps_per_epoch:.2f} epochs, "
             f"{setup.total * setup.units.flops:.2e} FLOPs",
         ),

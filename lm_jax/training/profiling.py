@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from lm_jax.distributed import writes
+from lm_jax.durations import in_steps
 from lm_jax.errors import UserError
 from lm_jax.files import near
 from lm_jax.runs.display import Display
@@ -55,7 +56,7 @@ class Profile:
         if self.last and not done < self.first <= self.last <= total:
             made = f", and {done:,} are made already" if done else ""
             raise UserError(
-                f"--profile {self.first}:{self.last}: the run has {total:,} steps"
+                f"--profile {self.first}:{self.last}: the run has {in_steps(total)}"
                 f"{made}."
             )
 

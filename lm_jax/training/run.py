@@ -11,6 +11,7 @@ import numpy as np
 
 from lm_jax.averages import checkpoints_of
 from lm_jax.distributed import check_alike, deadline, meet, several, writes
+from lm_jax.durations import in_steps
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, to_json
 from lm_jax.files import near
@@ -236,8 +237,8 @@ def _check(before: Any, setup: Setup, checkpoints: Checkpoints) -> None:
     )
     if setup.total < done:
         raise UserError(
-            f"The budget '{setup.experiment.budget}' is {setup.total:,} steps, and the "
-            f"run has made {done:,} already. Give it as many or more."
+            f"The budget '{setup.experiment.budget}' is {in_steps(setup.total)}, and "
+            f"the run has made {done:,} already. Give it as many or more."
         )
     old, _ = length_of(before, setup.units)
     made = jnp.arange(done)

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from lm_jax.durations import Units, steps
+from lm_jax.durations import Units, in_steps, steps
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, Learnt
 from lm_jax.models.stack import unstack_blocks
@@ -121,7 +121,7 @@ def begins_of(experiment: Experiment, params: Any, units: Units, total: int) -> 
     found = {value: steps(value, units, "frozen") for value in waits}
     if long := [value for value, step in found.items() if step >= total]:
         raise UserError(
-            f"frozen: '{long[0]}' is {found[long[0]]:,} steps, and the budget is "
+            f"frozen: '{long[0]}' is {in_steps(found[long[0]])}, and the budget is "
             f"{total:,}: nothing of that would be trained. Give less, or True."
         )
     if experiment.optimizer.products:

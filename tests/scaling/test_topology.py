@@ -84,7 +84,7 @@ def test_slices_are_of_tpus():
         ("--topology", "--topology needs names of topologies"),
         ("--topolgy cpu:8", "Did you mean --topology cpu:8?"),
         ("--topology v7:2x2", "'v7' is no kind of device"),
-        ("--topology cpu:8 --fsdp 3", "the mesh data=-1, fsdp=3, tensor=1 doesn't"),
+        ("--topology cpu:8 --fsdp 3", "The mesh data=-1, fsdp=3, tensor=1 doesn't"),
         ("--topology cpu:8 --mesh fsdp=8 --mesh fsdp=3", "data=-1, fsdp=3, tensor=1"),
         ("--mesh fsdq=8", "'fsdq' is no axis. Did you mean 'fsdp'?"),
         ("--remat full,nine", "'nine' is none. Did you mean 'none'?"),
