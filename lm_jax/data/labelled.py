@@ -1,6 +1,8 @@
 """Texts, or pairs of texts, with labels: what a classifier learns from."""
 
+import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -161,7 +163,9 @@ def _counted(names: tuple[str, ...], labels: Int32[np.ndarray, " texts"]) -> str
 
 
 def read_labels(
-    text: Text, classes: tuple[str, ...] = ()
+    text: Text,
+    classes: tuple[str, ...] = (),
+    place: Callable[[str, int], str] | None = None,
 ) -> tuple[tuple[str, ...], dict[str, Int32[np.ndarray, " texts"]]]:
     """Give the names of the labels, and the label of each text of each split.
 
@@ -171,9 +175,11 @@ def read_labels(
     Args:
         text: with labels.
         classes: names of the labels; those of the training split, if empty.
+        place: says where the label of a number in a split stands.
 
     Raises:
-        UserError: there are fewer than two, or a text has another.
+        UserError: there are fewer than two, one is written in two ways, or a text has
+            another.
     """
     found: dict[str, list[str]] = {}
     for split, label in text.labels():
@@ -185,14 +191,36 @@ def read_labels(
             f"{where} has {len(names)} label ({', '.join(names)}): there is "
             "nothing to tell apart."
         )
+    _check_once(names)
     known = {name: number for number, name in enumerate(names)}
     for split, labels in found.items():
         if unknown := set(labels) - set(known):
             whose = "The classes are" if classes else "Training has"
+            first = next(k for k, label in enumerate(labels) if label in unknown)
+            at = place(split, first) if place else f"text {first + 1:,} of it"
             raise UserError(
                 f"The split '{split}' has labels that "
                 f"{'are none of the classes' if classes else 'training lacks'}: "
-                f"{', '.join(sorted(unknown)[:5])}. {whose}: {', '.join(names[:20])}."
+                f"{', '.join(sorted(unknown)[:5])} (first at {at}). {whose}: "
+                f"{', '.join(names[:20])}."
             )
     numbers = {k: np.array([known[n] for n in v], np.int32) for k, v in found.items()}
     return tuple(names), numbers
+
+
+def _check_once(names: list[str]) -> None:
+    """Refuse a label that is written in two ways, which would be two classes.
+
+    Raises:
+        UserError: naming both.
+    """
+    truths, before = {"False": "0", "True": "1"}, dict[str, str]()
+    for name in names:
+        whole = re.fullmatch(r"(-?\d+)\.0*", name)
+        same = whole[1] if whole else truths.get(name, name)
+        if same in before:
+            raise UserError(
+                f"The labels {before[same]} and {name} are one value, written in two "
+                "ways, and would be two classes. Write them alike."
+            )
+        before[same] = name

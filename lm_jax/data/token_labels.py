@@ -59,7 +59,9 @@ class TokenLabels:
                 space on disk; a word without label; labels that training lacks.
         """
         text, sentences = _read(self.corpus, cache)
-        names, labels = read_labels(text, self.classes)
+        names, labels = read_labels(
+            text, self.classes, lambda split, k: _place(sentences[split], k)
+        )
         made = tokenize([text], self.tokenizer, True, cache, progress)
         cutter = Cutter(made.tokenizer)
         of = {
@@ -141,6 +143,15 @@ def _read(corpus: Corpus, cache: Path) -> tuple[Text, dict[str, list[Sentence]]]
     ), sentences
 
 
+def _place(sentences: list[Sentence], number: int) -> str:
+    """Say where the word of a number among all of some sentences stands."""
+    for sentence in sentences:
+        if number < len(sentence.words):
+            break
+        number -= len(sentence.words)
+    return sentence.place(number)
+
+
 class _Row(NamedTuple):
     """The tokens of a row, and the label of each; -1 where a word goes on."""
 
@@ -168,13 +179,12 @@ def _rows_of(
     for number, sentence in enumerate(sentences):
         ids: list[int] = []
         tags: list[int] = []
-        for word, tokens in zip(
-            sentence.words, cutter.encoded(sentence.words), strict=True
-        ):
+        for k, tokens in enumerate(cutter.encoded(sentence.words)):
             if not 0 < len(tokens) <= longest:
                 raise UserError(
-                    f"The word {word!r} has {len(tokens)} tokens, and a row 1 to "
-                    f"{longest} (data.lengths). Take it out, or use another tokenizer."
+                    f"{sentence.place(k)}: the word {sentence.words[k]!r} has "
+                    f"{len(tokens)} tokens, and a row 1 to {longest} (data.lengths). "
+                    "Take it out, or use another tokenizer."
                 )
             if len(ids) + len(tokens) > longest:
                 rows.append(row(number, ids, tags))

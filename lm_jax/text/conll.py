@@ -9,10 +9,22 @@ from lm_jax.text.reading import blocks
 
 
 class Sentence(NamedTuple):
-    """The words of a sentence, and the label of each."""
+    """The words of a sentence, the label of each, and the place of the first.
+
+    Attributes:
+        words, labels: one of each a line.
+        path: the file.
+        line: of the first word.
+    """
 
     words: tuple[str, ...]
     labels: tuple[str, ...]
+    path: Path
+    line: int
+
+    def place(self, word: int) -> str:
+        """Say where the word of a number stands."""
+        return f"{self.path}, line {self.line + word}"
 
 
 def read_conll(path: Path) -> Iterator[Sentence]:
@@ -37,7 +49,7 @@ def read_conll(path: Path) -> Iterator[Sentence]:
             words.append(fields[0])
             labels.append(fields[-1])
         elif words:
-            yield Sentence(tuple(words), tuple(labels))
+            yield Sentence(tuple(words), tuple(labels), path, number - len(words))
             words, labels = [], []
     if words:
-        yield Sentence(tuple(words), tuple(labels))
+        yield Sentence(tuple(words), tuple(labels), path, number + 1 - len(words))

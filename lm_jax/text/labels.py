@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from lm_jax.errors import UserError
 from lm_jax.text.opening import COMPRESSED, opened, reading, suffix
 from lm_jax.text.reading import old_lines
-from lm_jax.text.tables import READERS, kind_of, named_rows
+from lm_jax.text.tables import BINARY, READERS, kind_of, named_rows
 
 _MARK = re.compile(r"[^\w\s']|(?<!\w)'|'(?!\w)")
 
@@ -36,8 +36,9 @@ def table_examples(path: Path, columns: Sequence[str], label: str) -> Iterator[E
             one that is neither text nor a number, or the file cannot be read.
     """
     rows = READERS[suffix(path)](path, [*columns, *[label] * bool(label)])
-    for number, row in enumerate(rows, 1):
-        place, texts = f"{path}, row {number}", row[: len(columns)]
+    unit = "row" if suffix(path) in BINARY else "line"
+    for number, row in rows:
+        place, texts = f"{path}, {unit} {number}", row[: len(columns)]
         for column, text in zip(columns, texts, strict=True):
             if not isinstance(text, str) or not text.strip():
                 raise UserError(

@@ -25,6 +25,8 @@ SPLITS = {
     "dev": "validation",
     "test": "test",
 }
+# The line of a row, or its number in a file without lines, and its fields.
+Row = tuple[int, Sequence[Any]]
 _ROWS = 1000
 # A document may be as long as it likes.
 csv.field_size_limit(2**31 - 1)
@@ -36,12 +38,12 @@ def table_documents(path: Path, column: str) -> Iterator[str]:
     Raises:
         UserError: the file has no such column of text, or cannot be read.
     """
-    for (text,) in READERS[suffix(path)](path, [column]):
+    for _, (text,) in READERS[suffix(path)](path, [column]):
         if text:
             yield text
 
 
-def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Read an object a line; or where a .json file begins with [, a list of them.
 
     Such a list is read whole: JSON doesn't say where one could cut it.
@@ -66,7 +68,7 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
         for name in columns[1:]:
             if text and name not in row:
                 raise _no_column(name, f"{path}, line {number}", row)
-        yield [row.get(name) for name in columns]
+        yield number, [row.get(name) for name in columns]
     if missing and seen:
         raise _no_column(columns[0], str(path), seen)
 
@@ -96,13 +98,13 @@ def _objects(path: Path) -> Iterator[tuple[int, Any]]:
         ) from error
 
 
-def _separated(path: Path, columns: Sequence[str]) -> Iterator[Sequence[str]]:
+def _separated(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Read rows of fields under a row of names; all that they hold is text."""
     rows = fields_of(path)
     _, names = next(rows, (1, []))
     places = [_place(name, names, path) for name in columns]
-    for _, row in rows:
-        yield [row[place] for place in places]
+    for number, row in rows:
+        yield number, [row[place] for place in places]
 
 
 def fields_of(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -186,7 +188,7 @@ def _place(name: str, names: list[str], path: Path) -> int:
     return names.index(name)
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     from pyarrow import parquet
 
     with _arrow_errors(path, "parquet"), opened(path) as stream:
@@ -194,10 +196,10 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
         file = parquet.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
         _check_schema(file.schema_arrow, columns, path)
         batches = file.iter_batches(_ROWS, columns=list(columns))
-        yield from _values(batches, columns)
+        yield from enumerate(_values(batches, columns), 1)
 
 
-def _arrow(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+def _arrow(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Read Arrow's file format (feather) or its stream format (of datasets)."""
     from pyarrow import ipc
 
@@ -215,7 +217,7 @@ def _arrow(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
             for batch in batches
             for first in range(0, batch.num_rows, _ROWS)
         )
-        yield from _values(parts, columns)
+        yield from enumerate(_values(parts, columns), 1)
 
 
 @contextmanager
@@ -282,7 +284,7 @@ _FORMS: dict[str, dict[str, Any]] = {
     ".csv": {"delimiter": ","},
     ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
 }
-Reader = Callable[[Path, Sequence[str]], Iterator[Sequence[Any]]]
+Reader = Callable[[Path, Sequence[str]], Iterator[Row]]
 # Each reads some columns of a file, the first of which is to be text.
 READERS: dict[str, Reader] = {
     ".jsonl": _json_rows,

@@ -156,5 +156,5 @@ def test_what_gives_no_answers_is_refused(table, tmp_path, change, said):
 def test_an_empty_answer_is_refused_with_its_place(tmp_path):
     path = tmp_path / "table.jsonl"
     path.write_text('{"ask": "a", "good": "b"}\n{"ask": "a", "good": " "}\n')
-    with pytest.raises(UserError, match="row 2 has no text in the column 'good'"):
+    with pytest.raises(UserError, match="line 2 has no text in the column 'good'"):
         answers(path).prepare(tmp_path / "cache")

@@ -161,8 +161,10 @@ def test_what_cannot_be_read_or_told_apart_is_refused(tmp_path):
 
     some = [(f"a {k}", "x") for k in range(30)]
     refused(some, "has 1 label .x.: there is nothing to tell apart")
-    refused([*some, ("", "y")], "row 31 has no text in the column 'text'")
-    refused([*some, (" \t", "y")], "row 31 has no text in the column 'text'")
+    refused([*some, ("", "y")], "line 31 has no text in the column 'text'")
+    refused([*some, (" \t", "y")], "line 31 has no text in the column 'text'")
+    refused([*some, ("b", 0), ("c", 0.0)], "labels 0 and 0.0 are one value")
+    refused([*some, ("b", 1), ("c", True)], "labels 1 and True are one value")
     other = Labelled(Corpus(str(path)), Words(), "kidn", (4,))
     refused(some, "no column 'kidn'. Did you mean 'kind'", other)
     named = Labelled(Corpus(str(path)), Words(), "kind", (4,), classes=("y", "z"))
@@ -171,7 +173,9 @@ def test_what_cannot_be_read_or_told_apart_is_refused(tmp_path):
         few = Labelled(Corpus(str(path)), Words(), "kind", (4,), limit=limit)
         refused(two, f"data.limit={limit}: {said} .*the label x, and there is", few)
     refused(
-        some, "labels that are none of the classes: x. The classes are: y, z", named
+        some,
+        r"of the classes: x \(first at text 1 of it\). The classes are: y, z",
+        named,
     )
 
 

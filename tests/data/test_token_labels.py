@@ -20,9 +20,11 @@ def test_sentences_are_parted_by_blank_lines(tmp_path):
     path = tmp_path / "a.conll"
     path.write_text("-DOCSTART- -X- O O\n\n\nEU NNP B-NP B-O\n. . O O\n\n \nyes UH O\n")
     assert list(read_conll(path)) == [
-        Sentence(("EU", "."), ("B-O", "O")),
-        Sentence(("yes",), ("O",)),
+        Sentence(("EU", "."), ("B-O", "O"), path, 4),
+        Sentence(("yes",), ("O",), path, 8),
     ]
+    path.write_text("\nEU B-O\nthe O")
+    assert [sentence.line for sentence in read_conll(path)] == [2]
     path.write_text("EU B-O\nalone\n")
     with pytest.raises(UserError, match=r"a.conll, line 2: 'alone' is no word"):
         list(read_conll(path))
@@ -66,10 +68,10 @@ def test_every_word_is_in_one_row_with_its_label(tmp_path, tokenizer):
 def test_a_word_that_fits_no_row_and_unknown_labels_are_refused(tmp_path):
     path = write(tmp_path / "a.conll", *[[("x" * 9, "A"), ("y", "B")]] * 20)
     data = TokenLabels(Corpus(str(path), validation=0.0), Bytes(), (8,))
-    with pytest.raises(UserError, match="xxx' has 9 tokens, and a row 1 to 8"):
+    with pytest.raises(UserError, match="a.conll, line 1: .*xxx' has 9 tokens"):
         data.prepare(tmp_path / "c")
     data = TokenLabels(Corpus(str(path), validation=0.0), classes=("A", "C"))
-    with pytest.raises(UserError, match="labels that are none of the classes: B"):
+    with pytest.raises(UserError, match=r"classes: B \(first at .*a.conll, line 2"):
         data.prepare(tmp_path / "c")
     with pytest.raises(UserError, match="There is no file or folder"):
         TokenLabels(Corpus("none.conll")).prepare(tmp_path / "c")

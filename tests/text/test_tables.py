@@ -227,17 +227,17 @@ def test_labels_are_what_stands_there(tmp_path):
     assert found("text", "other")[0] == (("a", "x"), "01")
     for empty in ("", "  "):
         path.write_text(f"text,label\na,0\n{empty},1\n")
-        with pytest.raises(UserError, match="row 2 has no text in the column 'text'"):
+        with pytest.raises(UserError, match="line 3 has no text in the column 'text'"):
             found()
     path.write_text("text,label\na,\n")
-    with pytest.raises(UserError, match="row 1 has no label in the column 'label'"):
+    with pytest.raises(UserError, match="line 2 has no label in the column 'label'"):
         found()
     path = tmp_path / "l.jsonl"
     path.write_text('{"text": "a", "label": 1}\n{"text": "b", "label": true}\n')
     assert found() == [(("a",), "1"), (("b",), "True")]
     for value, said in (("null", "no label"), ("[1]", "a list, no label,")):
         path.write_text(f'{{"text": "a", "label": {value}}}\n')
-        with pytest.raises(UserError, match=f"row 1 has {said}"):
+        with pytest.raises(UserError, match=f"line 1 has {said}"):
             found()
     path.write_text('{"text": "a", "kind": 1}\n')
     with pytest.raises(UserError, match="line 1 has no column 'label'.*kind, text"):
