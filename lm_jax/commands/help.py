@@ -12,13 +12,16 @@ from unittest import mock
 
 import tyro
 
+from lm_jax.platform import called
+
 COLUMNS = 80
 
 
 def tyro_help(kind: Any, program: str, default: Any = None) -> str:
     """What tyro says of a dataclass, in 80 columns, whatever the terminal.
 
-    Boxes are for terminals alone, and there is none here.
+    Boxes are for terminals alone, and there is none here. Examples are of
+    ./launch.sh, and are shown as this program was called.
     """
     given = {} if default is None else {"default": default}
     said = io.StringIO()
@@ -32,7 +35,8 @@ def tyro_help(kind: Any, program: str, default: Any = None) -> str:
         warnings.simplefilter("ignore")
         config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
         tyro.cli(kind, prog=program, args=["--help"], config=config, **given)
-    return "\n".join(_wrapped(said.getvalue().strip().splitlines()))
+    text = said.getvalue().strip().replace("./launch.sh", called())
+    return "\n".join(_wrapped(text.splitlines()))
 
 
 def _wrapped(lines: Iterable[str]) -> Iterator[str]:

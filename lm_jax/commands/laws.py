@@ -26,9 +26,9 @@ class Options:
     L(N, D) = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022), with intervals of
     all five, of the best size for a budget, and of a run that is yet to be made:
 
-        laws runs/scaling_shakespeare --predict 8e6 1e6
+        ./launch.sh laws runs/scaling_shakespeare --predict 8e6 1e6
         train FILE --run runs/large ...
-        laws runs/large --check prediction.json
+        ./launch.sh laws runs/large --check prediction.json
 
     Runs must be scored alike, end with at most a tenth of their highest learning rate,
     and be of 3 sizes and 3 token counts at the least.

@@ -20,8 +20,8 @@ class Options:
     Of several runs over one base, each adds by its weight what it has learnt (task
     arithmetic: Ilharco et al. 2023):
 
-        merge runs/poems --run runs/poems_alone
-        merge runs/poems runs/laws --weights 0.7 0.3 --run runs/both
+        ./launch.sh merge runs/poems --run runs/poems_alone
+        ./launch.sh merge runs/poems runs/laws --weights 0.7 0.3 --run runs/both
 
     The new run has the parameters alone, and is read as the first one is: by
     `generate`, `evaluate`, `export`, `quantize` and `train ... --from`.

@@ -32,7 +32,7 @@ class Options:
     tables. Of a sweep that is not through, what is missing is named; runs that are in
     no sweep are shown without a verdict.
 
-        report runs/positions --out positions.tex --figures figures
+        ./launch.sh report runs/positions --out positions.tex --figures figures
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, _RUNS]

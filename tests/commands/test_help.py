@@ -8,6 +8,8 @@ from lm_jax.commands.evaluate import Options as Evaluate
 from lm_jax.commands.fields_help import fields_help
 from lm_jax.commands.generate import Options as Generate
 from lm_jax.commands.help import tyro_help
+from lm_jax.commands.laws import Options as Laws
+from lm_jax.commands.merge import Options as Merge
 from lm_jax.commands.report import Options as Report
 from lm_jax.commands.runs import Options as Runs
 from lm_jax.commands.watch import Options as Watch
@@ -36,6 +38,13 @@ def test_the_help_of_a_command_has_full_lines(kind):
     said = tyro_help(kind, "lm_jax it")
     assert broken(said) == []
     assert max(map(len, said.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("kind", [Laws, Merge, Report])
+def test_examples_are_called_as_the_program_was(kind, monkeypatch):
+    monkeypatch.setenv("LM_JAX_CALLED", "./mine")
+    said = tyro_help(kind, "./mine it")
+    assert "    ./mine " in said and "./launch.sh" not in said
 
 
 def test_so_has_that_of_the_fields(tmp_path, monkeypatch):
