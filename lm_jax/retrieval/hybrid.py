@@ -158,7 +158,7 @@ def open_searcher(
 
     Raises:
         UserError: one can't be read, they are of other documents, or an index was
-            built by another run.
+            built by another run; a run is given, and none built an index of vectors.
     """
     indexes = [open_index(folder) for folder in folders]
     if len({index.about["corpus_digest"] for index in indexes}) > 1:
@@ -167,6 +167,11 @@ def open_searcher(
             f"{first.folder} and {second.folder} are indexes of other documents "
             f"({first.about['documents']:,} and {second.about['documents']:,}): "
             "rankings of the same ones can be fused. Index one corpus twice."
+        )
+    if run is not None and all(index.of_terms for index in indexes):
+        raise UserError(
+            f"{indexes[0].folder} is an index of terms, which no run is needed for: "
+            "leave out --run."
         )
     models: list[Model | None] = []
     for index in indexes:

@@ -25,6 +25,7 @@ from lm_jax.runs.model import CountedModel, NeuralModel, load_model
 from lm_jax.runs.result import read_result
 from lm_jax.sharding import Sharding, make_mesh, state_shardings
 from lm_jax.text import Corpus
+from lm_jax.text.known import KNOWN
 from lm_jax.tokenizers import Kept, Pretrained
 from lm_jax.training.counting import beside_text, count_run
 from lm_jax.training.guides import find_guide
@@ -294,11 +295,21 @@ _WHOLE = {
 
 
 def _collected(data: Any, source: str) -> dict[str, Any]:
-    """The fields of a data value that name another corpus, whole."""
+    """The fields of a data value that name another corpus, whole.
+
+    Raises:
+        UserError: documents are to be found, and it is of another kind.
+    """
     names = {field.name for field in fields(data)}
     whole = {name: value for name, value in _WHOLE.items() if name in names}
     own = data.corpus
     if isinstance(data, Passages):
+        if source in KNOWN and not Path(source).exists():
+            raise UserError(
+                f"--corpus: '{source}' is no collection of documents with queries, "
+                "which is what this run reads. For what is imported that is chosen "
+                f"then: import it again with --corpus {source}"
+            )
         return {"corpus": replace(own, source=source), **whole}
     other = Corpus(source, own.column, validation=0.0, dtype=own.dtype)
     return {"corpus": other, **whole}

@@ -180,6 +180,8 @@ def test_a_model_is_scored_on_another_collection(folder, capsys):
     assert json.loads(said(capsys, args))["scores"] == pytest.approx(scores_of("dense"))
     refused = said(capsys, ["evaluate", "terms", "--corpus", "same"], 2)
     assert "BM25 has weighed the terms of its own documents" in refused
+    refused = said(capsys, ["evaluate", "dense", "--corpus", "stsb"], 2)
+    assert "import it again with --corpus stsb" in refused
 
 
 def test_an_index_of_another_run_is_refused(folder, capsys):
@@ -193,6 +195,7 @@ def test_an_index_of_another_run_is_refused(folder, capsys):
     [
         (["search", "dense_index"], "give a query, quoted, or --collection"),
         (["search", "nowhere", "bird"], "There is no index in nowhere"),
+        (["search", "terms_index", "bird", "--run", "dense"], "leave out --run."),
         (["search", "dense_index", "a", "--tune", "train"], "give --other and"),
         (["search", "dense_index", "a", "--write", "f"], "queries of a --collection"),
         (["search", "dense_index", "a", "--weight", "0.3"], "choose it: give --other."),
