@@ -59,8 +59,9 @@ def _scores(run: Path, made: Path, step: int) -> list[tuple[str, str]]:
     for name, score in before.items():
         if name == "tokens":
             continue
-        change = (after[name] - score) / abs(score) if score else 0.0
-        said = f"{score:.6f}, {after[name]:.6f} now ({change:+.3%})"
+        said = f"{score:.6f}, {after[name]:.6f} now"
+        if score:  # of nothing there is no share
+            said += f" ({(after[name] - score) / abs(score):+.3%})"
         rows.append((f"validation {name.replace('_', ' ')}", said))
     return rows
 

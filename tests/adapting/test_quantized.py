@@ -1,5 +1,7 @@
 """Weights of few bits: near the float32 ones, and read as such by every family."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from lm_jax.adapting import as_read, dequantized, is_quantized, placed_as, quantize
 from lm_jax.adapting.quantized import Quantized
+from lm_jax.commands import quantize as command
 from lm_jax.errors import NotFinite
 from lm_jax.models import (
     LSTM,
@@ -165,3 +168,12 @@ def test_a_matrix_that_is_not_finite_is_refused_by_name(decoder):
     broken = {"block_0": {"up": {"kernel": jnp.full((2, 2), jnp.nan)}}}
     with pytest.raises(NotFinite, match="'block_0/up/kernel'"):
         quantize(broken)
+
+
+def test_of_a_score_of_nothing_no_share_is_told(monkeypatch):
+    scores = iter([{"accuracy": 0.0, "loss": 2.0}, {"accuracy": 0.5, "loss": 1.0}])
+    monkeypatch.setattr(command, "_score", lambda *_: next(scores))
+    assert dict(command._scores(Path("a"), Path("b"), 1)) == {
+        "validation accuracy": "0.000000, 0.500000 now",
+        "validation loss": "2.000000, 1.000000 now (-50.000%)",
+    }
