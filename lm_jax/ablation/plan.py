@@ -299,7 +299,8 @@ def check_different(variants: tuple[Variant, ...]) -> None:
                 raise UserError(
                     f"'{names[1]}' is the same as '{names[0]}': their recipes don't "
                     "differ in any field but, perhaps, the seed, how they are computed "
-                    "(execution) or what is noted. Leave one out (--variants)."
+                    "(execution) or what is noted. Leave one out (--variants, or one "
+                    "of the values of --grid)."
                 )
 
 
