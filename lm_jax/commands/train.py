@@ -46,8 +46,8 @@ Trains the experiment of a file, or one of its variants. Any field can be
 changed by its dotted name; a run that was started before goes on. With --from,
 a new run begins with the parameters of another: those of the same path and
 shape, and what --initial.renamed, .resized, .new and .dropped name.
-A run lies in runs/EXPERIMENT/VARIANT/seedK, or in --run: `compare` pairs runs by
-the last part, as in --run runs/deeper/seed0 and runs/deeper/seed1.
+A run lies in runs/EXPERIMENT/VARIANT/seedK, or in --run: `compare` pairs runs
+by the last part, as in --run runs/deeper/seed0 and runs/deeper/seed1.
 
   ./launch.sh train experiments/gpt_shakespeare.py
   ./launch.sh train experiments/gpt_shakespeare.py:rotary --seed 1
