@@ -8,7 +8,7 @@ import tempfile
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,8 +133,8 @@ def _cpu(machine: dict) -> Finding:
     flags = _cpu_flags()
     best = next((name for name in _BF16 if name in flags), None)
     meaning = f"{best}: {_BF16[best]}" if best else "no bf16 instructions known"
-    found = f"{machine['cores']} cores, {machine['cpu'] or 'unknown model'}; {meaning}"
-    advice = ""
+    model = machine["cpu"] or "unknown model"
+    found, advice = f"{_many(machine['cores'], 'core')}, {model}; {meaning}", ""
     if best == "amx_bf16" and _numbers(machine["versions"]["jax"]) < (0, 12):
         old = sys.version_info < (3, 12)
         take = "take Python 3.12 or later" if old else "install jax 0.12 or later"
@@ -161,25 +161,37 @@ def _numbers(version: str) -> tuple[int, int]:
 
 def _rates(backend: str) -> Iterator[Finding]:
     size = 1024 if backend == "cpu" else 8192
-    f32, bf16 = (_gflops(size, dtype) for dtype in ("float32", "bfloat16"))
+    f32, bf16 = _gflops(size, ("float32", "bfloat16"))
     better = "bf16" if bf16 > 1.1 * f32 else "f32"
     found = f"f32 {f32:,.0f} GFLOP/s, bf16 {bf16:,.0f} GFLOP/s ({size} x {size})"
     yield Finding("Product", f"{found}: compute in {better}")
 
 
-def _gflops(size: int, dtype: str, seconds: float = 0.4) -> float:
-    """Best rate of a (size, size) matrix product within about `seconds`."""
+def _gflops(size: int, dtypes: tuple[str, ...], seconds: float = 0.8) -> list[float]:
+    """Best rate of a (size, size) matrix product of each type.
+
+    By turns, within about `seconds`: what else the machine does slows all alike.
+    """
+    products = [_product(size, dtype) for dtype in dtypes]
+    fastest = [float("inf")] * len(products)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for place, product in enumerate(products):
+            start = time.perf_counter()
+            product()
+            fastest[place] = min(fastest[place], time.perf_counter() - start)
+    return [2 * size**3 / least / 1e9 for least in fastest]
+
+
+def _product(size: int, dtype: str) -> Callable[[], object]:
+    """A matrix product that is compiled, and waits until it has been computed."""
     import jax
     import jax.numpy as jnp
 
-    product = jax.jit(jnp.matmul)
+    multiply = jax.jit(jnp.matmul)
     matrix = jnp.full((size, size), 1 / size, dtype)
-    product(matrix, matrix).block_until_ready()  # compiles
-    fastest, end = float("inf"), time.perf_counter() + seconds
-    while (start := time.perf_counter()) < end:
-        product(matrix, matrix).block_until_ready()
-        fastest = min(fastest, time.perf_counter() - start)
-    return 2 * size**3 / fastest / 1e9
+    multiply(matrix, matrix).block_until_ready()
+    return lambda: multiply(matrix, matrix).block_until_ready()
 
 
 def _memory() -> Finding:
@@ -213,7 +225,11 @@ def _cache(folder: Path) -> Finding:
 def _runs(folder: Path) -> Finding:
     below, beside = len(runs_below(folder)), len(_beside(folder))
     others = f", and {beside} beside it" if beside else ""
-    return _written("Runs", folder, f"{folder.name}/: {below} runs{others}")
+    return _written("Runs", folder, f"{folder.name}/: {_many(below, 'run')}{others}")
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _beside(folder: Path) -> list[Path]:

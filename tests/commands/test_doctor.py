@@ -47,6 +47,14 @@ def test_rates_are_of_the_right_size(capsys):
         assert 0.1 < float(rate.replace(",", "")) < 1e7
 
 
+def test_products_are_timed_by_turns(monkeypatch):
+    # One after the other, a machine that is busy for a while is said to be slow at one.
+    made = []
+    monkeypatch.setattr(doctor, "_product", lambda _, dtype: lambda: made.append(dtype))
+    assert len(doctor._gflops(1, ("float32", "bfloat16"))) == 2
+    assert made[:4] == ["float32", "bfloat16"] * 2
+
+
 @pytest.mark.parametrize("name", ["runs", ".lm_jax"])
 def test_a_folder_that_cannot_be_written_stops(capsys, tmp_path, name):
     (tmp_path / name).write_text("a file is in the way")
@@ -79,6 +87,12 @@ def test_runs_and_caches_are_counted(capsys, tmp_path):
     _, out = report(capsys)
     assert "runs/: 3 runs, and 3 beside it" in line_of(out, "Runs")
     assert "tokens 2.5 MB" in line_of(out, "Caches")
+
+
+def test_one_run_is_one(capsys, tmp_path):
+    (tmp_path / "runs/a").mkdir(parents=True)
+    (tmp_path / "runs/a/experiment.json").touch()
+    assert "runs/: 1 run," in line_of(report(capsys)[1], "Runs")
 
 
 def test_corpora_below_lm_jax_data_are_listed(capsys, tmp_path, monkeypatch):
