@@ -130,7 +130,7 @@ def test_who_did_not_come_is_named(monkeypatch):
         meet("a save")
 
 
-def test_jax_starts_while_all_are_there(monkeypatch):
+def test_jax_starts_while_all_are_there(monkeypatch, capsys):
     """Later, one that isn't is waited for two minutes, and not named."""
     order = []
     for name in ("rendezvous", "devices", "publish"):
@@ -144,6 +144,9 @@ def test_jax_starts_while_all_are_there(monkeypatch):
     with taking_part(Place(2, 0, "here:1")):
         order.append("inside")
     assert order == ["rendezvous", "jax", "devices", "publish", "inside", "end"]
+    said = capsys.readouterr().out
+    assert said.startswith("Starting: process 0 of 2")
+    assert max(map(len, said.splitlines())) <= 80
 
 
 def test_a_process_whose_devices_failed_ends_without_starting_them_again(monkeypatch):

@@ -12,6 +12,7 @@ from lm_jax.distributed import is_lost, leave, publish, set_deadline
 from lm_jax.errors import Diverged, Lost, UserError
 from lm_jax.platform import devices
 from lm_jax.processes import COMMAND, end_with_parent
+from lm_jax.runs.display import Display
 from lm_jax.scaling.place import Place
 from lm_jax.scaling.rendezvous import rendezvous
 
@@ -33,7 +34,7 @@ def taking_part(place: Place | None) -> Iterator[None]:
     if place is None:
         yield
         return
-    print(f"Starting: {place}.", flush=True)
+    Display(0).message(f"Starting: {place}.")
     rendezvous(place)
     set_deadline(place.timeout)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")

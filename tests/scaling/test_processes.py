@@ -104,7 +104,7 @@ def steps_made(run):
 
 
 def pid_of(run, process=1):
-    return int(re.findall(r"\(pid (\d+)\)", (run / "process_1.log").read_text())[-1])
+    return int(re.findall(r"\(pid\s(\d+)\)", (run / "process_1.log").read_text())[-1])
 
 
 @pytest.fixture(scope="module")
