@@ -130,9 +130,10 @@ class Display:
         for line in lines:
             self._print(Text(self._harmless(line), style="bold" if best else ""))
 
-    def sample(self, step: int, text: str) -> None:
-        """The first lines of a text that the model wrote."""
-        self._print(Text(f"  the model writes at step {step}:", style="dim"))
+    def sample(self, step: int | None, text: str) -> None:
+        """The first lines of a text that the model wrote; None is one that counts."""
+        at = "" if step is None else f" at step {step}"
+        self._print(Text(f"  the model writes{at}:", style="dim"))
         lines = []
         for line in text[:4000].strip("\n").split("\n"):
             wrapped = Text(self._harmless(line)).wrap(self._console, COLUMNS - 4)

@@ -193,7 +193,7 @@ def _conclude(
         display.close()
         for text in made.texts:
             append_sample(run / "samples.txt", 1, text)
-            display.sample(1, text)
+            display.sample(None, text)
     tokens = len(scored.data.splits["train"].ids)
     watched = experiment.evaluations[experiment.watch].watched
     text = scored.data.text

@@ -41,8 +41,8 @@ def told(result: dict) -> str:
     each = ", ".join(f"{name} {duration(seconds)}" for name, seconds in parts)
     starts = result["starts"]
     over = f" over {starts} starts" if starts > 1 else ""
-    mfu = f" MFU {result['mfu']:.1%}." if "mfu" in result else ""
+    mfu = f" MFU (of the device's peak) {result['mfu']:.1%}." if "mfu" in result else ""
     return (
         f"Time {duration(result['seconds'])}{over}: {each}. "
-        f"Goodput {result['goodput']:.1%}.{mfu}"
+        f"Goodput (in steps that were kept) {result['goodput']:.1%}.{mfu}"
     )

@@ -184,6 +184,12 @@ def test_a_sample_has_eight_lines_at_most(clock):
     assert stream.getvalue().split()[-8:] == list("01234567")
 
 
+def test_a_model_that_counts_writes_at_no_step(clock):
+    stream = io.StringIO()
+    Display(1, stream).sample(None, "a")
+    assert stream.getvalue() == "  the model writes:\n    a\n"
+
+
 def test_a_sample_in_chinese_is_folded_by_its_width(clock):
     stream = io.StringIO()
     Display(10, stream).sample(5, "长" * 100)
