@@ -3,13 +3,20 @@
 import json
 import re
 import shlex
+import tomllib
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from lm_jax.__main__ import COMMANDS, main
+from lm_jax.exchange.known import ARCHITECTURES
 from lm_jax.experiment import CountExperiment, load
+from lm_jax.models import Scaling
+from lm_jax.models.config import BlockFields
+from lm_jax.models.feedforward import Activation
+from lm_jax.models.stack import Stack
 from lm_jax.report import serving
 from tests.properties import slow_but
 
@@ -201,12 +208,67 @@ def test_a_model_data_and_an_objective_of_ones_own_train(folder, monkeypatch, ca
     assert "bits per byte" in capsys.readouterr().out
 
 
-def test_every_command_and_folder_is_explained():
+def test_every_command_is_explained():
     for name in COMMANDS:
         assert f"`{name}" in README
-    for path in (ROOT / "lm_jax").iterdir():
-        if path.is_dir() and path.name != "__pycache__":
-            assert f"  {path.name}/" in README
+
+
+def test_every_extra_is_explained():
+    page = (ROOT / "docs/setup.md").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for name in project["project"]["optional-dependencies"]:
+        assert f"`{name}`" in page
+
+
+def in_a_table(page, heading):
+    """The names in the first two columns below a heading: (field, values) pairs."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+    fields: list[str] = []
+    for row in re.findall(r"(?m)^\| (.*) \|$", section):
+        first, second = (re.findall(r"`(.*?)`", cell) for cell in row.split("|")[:2])
+        fields = first or fields
+        yield fields, second
+
+
+def test_every_choice_of_a_transformer_is_explained_and_no_other():
+    chosen, said = get_type_hints(BlockFields), {}
+    fields = {*chosen, *Stack.__annotations__, "positions.scaling"}
+    fields |= {"feedforward.activation"}
+    chosen |= {"positions.scaling": Scaling, "feedforward.activation": Activation}
+    for names, values in in_a_table("models.md", "A Transformer's choices"):
+        for name in names:
+            said.setdefault(name, set()).update(values)
+    sizes, carried_out = {"layers", "width"}, {"scan", "remat", "attention_form"}
+    assert set(said) == fields - sizes - carried_out - {"name", "parent"}
+    for name, hint in chosen.items():
+        kinds = {getattr(kind, "__name__", kind) for kind in get_args(hint)}
+        if not kinds & {"NoneType"} and kinds:
+            assert said[name] == kinds, name
+
+
+def test_architectures_stand_where_the_guide_says_which_load():
+    page = (ROOT / "docs/exchange.md").read_text(encoding="utf-8")
+    rows = "".join(re.findall(r"(?m)^\| .*(?:logits|vectors).* \|$", page))
+    for name in ARCHITECTURES:
+        assert re.search(rf"\b{name}\b", rows), name
+
+
+def test_a_row_of_the_readmes_results_stands_in_their_page():
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    found = README.split("## Results so far")[1].split("\n## ")[0]
+    for row in re.findall(r"(?m)^\| `.*$", found):
+        assert row in page
+
+
+def test_no_sentence_stands_twice():
+    seen = {}
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+        text = " ".join(re.sub(r"(?m)^\|.*$", ".", text).split())
+        for sentence in re.split(r"(?<=[.:;])\s", text):
+            if len(sentence.split()) > 7:
+                assert seen.setdefault(sentence, page) == page, sentence
 
 
 def test_every_experiment_is_listed():

@@ -44,12 +44,12 @@ def test_what_a_room_says_of_its_files_is_there():
     assert [each for each in named if not each[2]] == []
 
 
-def test_the_readme_maps_every_room_and_module():
-    readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^  (\w+(?:/|\.py)) ", readme, re.MULTILINE))
+def test_the_guide_maps_every_room_and_module():
+    guide = (PACKAGE.parent / "docs/code.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^  (\w+(?:/|\.py)) ", guide, re.MULTILINE))
     rooms = {f"{file.parent.name}/" for file in PACKAGE.glob("*/__init__.py")}
     modules = {file.name for file in PACKAGE.glob("[a-z]*.py")}
     assert listed == rooms | modules
-    _, found, rest = readme.partition("in which order to read them.\n")
+    _, found, rest = guide.partition("in which order to read them.\n")
     paths = re.findall(r"`(\w+/\w+\.py)`", rest.partition("\n\n")[0])
     assert found and paths and all((PACKAGE / path).exists() for path in paths)
