@@ -120,7 +120,7 @@ class Told(Display):
     def evaluation(self, step: int, name: str, metrics: dict, best: bool) -> None:
         """Nothing: the run keeps it."""
 
-    def sample(self, step: int, text: str) -> None:
+    def sample(self, step: int | None, text: str) -> None:
         """Nothing: the run keeps it."""
 
 
