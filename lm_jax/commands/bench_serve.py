@@ -27,7 +27,7 @@ from lm_jax.runs.model import NeuralModel
 from lm_jax.serving.asked import Limits
 from lm_jax.serving.embedding import Embedder
 from lm_jax.serving.engine import Engine
-from lm_jax.serving.opening import Opened
+from lm_jax.serving.opening import Writer
 from lm_jax.serving.programs import Programs, narrowed
 from lm_jax.tokenizers import Ids
 
@@ -67,25 +67,26 @@ def main(args: list[str]) -> None:
     """Run the command."""
     options = read_options(Options, "bench serve", args)
     check(options, "bench serve")
-    make_app, server_of, listen = http_parts()
-    with listen(LOOPBACK, 0) as taken:
+    app, server = http_parts()
+    with server.listen(LOOPBACK, 0) as taken:
         with Display(0).waiting("compiling"):
             opened = _random_model(options)
             programs = Programs(opened.fitted, options.clients)
             embedder = Embedder(opened.fitted, 1)
         engine = Engine(programs, opened.tokenizer)
-        app = make_app(opened, engine, embedder, Limits(seconds=3600.0))
-        with engine, server_of(app, taken, Limits()) as server:
-            found = _measured(server.port, options)
+        paths = app.WritingPaths(opened, engine, embedder, Limits(seconds=3600.0))
+        made = app.make_app(paths)
+        with engine, server.Server(made, taken, Limits()) as serving:
+            found = _measured(serving.port, options)
             if options.minutes:
-                found["memory"] = _watched(server.port, options)
+                found["memory"] = _watched(serving.port, options)
     for line in _told(found, options):
         print(line)
     if options.write is not None:
         write_json(options.write, found)
 
 
-def _random_model(options: Options) -> Opened:
+def _random_model(options: Options) -> Writer:
     """A decoder with first values, whose text is numbers."""
     context = options.prompt + options.tokens
     model = Transformer(
@@ -100,7 +101,7 @@ def _random_model(options: Options) -> Opened:
     params = initialise(model, key, jnp.zeros((1, 1), jnp.int32))
     tokenizer = Ids(options.vocab, None).train([])
     fitted = narrowed(NeuralModel(None, tokenizer, model, params, context, 0))
-    return Opened("random", fitted, plain_template(tokenizer), False)
+    return Writer("random", fitted, plain_template(tokenizer), False)
 
 
 def _measured(port: int, options: Options) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from lm_jax.generation import Sampling
 from lm_jax.runs.display import Display
 from lm_jax.serving.conversation import Conversation
 from lm_jax.serving.engine import Engine
-from lm_jax.serving.opening import open_model
+from lm_jax.serving.opening import open_writer
 from lm_jax.serving.programs import Programs
 
 _COMMANDS = {
@@ -62,7 +62,7 @@ def main(args: list[str]) -> None:
     """Run the command, until the input ends."""
     options = read_options(Options, "chat", args)
     with Display(0, sys.stderr).waiting(f"reading {options.run}, and compiling"):
-        opened = open_model(options.run, options.step)
+        opened = open_writer(options.run, options.step)
         options.sampling.check(opened.fitted.model.vocab_size)
         programs = Programs(opened.fitted, slots=1)
     told = textwrap.fill(f"Template: {opened.told}. /help says more.", 80)

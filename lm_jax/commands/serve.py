@@ -4,12 +4,12 @@ import signal
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 import tyro
 
@@ -23,7 +23,7 @@ from lm_jax.runs.display import Display
 from lm_jax.serving.asked import Limits
 from lm_jax.serving.embedding import Embedder
 from lm_jax.serving.engine import Engine
-from lm_jax.serving.opening import Opened, open_model
+from lm_jax.serving.opening import Opened, Writer, open_model
 from lm_jax.serving.programs import Programs
 
 KEY = "LM_JAX_KEY"
@@ -81,22 +81,14 @@ class Options:
 def main(args: list[str]) -> int:
     """Run the command, until Ctrl-C or SIGTERM."""
     options = read_options(Options, "serve", args)
-    make_app, server_of, listen = http()
+    app, server = http()
     key = _key(options.key_file)
-    given = _of_answers(options)
-    limits = Limits(
-        body=options.body,
-        seconds=options.seconds,
-        length=given.get("length", Limits.length),
-        queue=given.get("queue", Limits.queue),
-    )
-    with listen(options.host, options.port) as taken:
+    with server.listen(options.host, options.port) as taken:
         with Display(0, sys.stderr).waiting(f"reading {options.run}, and compiling"):
-            opened = open_model(options.run, options.step, vectors=True)
-            _check(opened, options, given)
-            engine = _engine(opened, options, limits)
-            embedder = Embedder(opened.fitted, options.context)
-        app = make_app(opened, engine, embedder, limits, options.host, key)
+            opened = open_model(options.run, options.step)
+            limits = _limits(opened, options)
+            paths = _paths(opened, options, limits)
+        made = app.make_app(paths, options.host, key)
         ended = threading.Event()
         told: list[int] = []
 
@@ -105,10 +97,11 @@ def main(args: list[str]) -> int:
             ended.set()
 
         before = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
+        engine = paths.engine or nullcontext()
         try:
-            with engine or nullcontext(), server_of(app, taken, limits) as server:
-                print(f"Serving {opened.name} at {server.address}/ (Ctrl-C ends).")
-                print(textwrap.fill(_about(opened, embedder), 80), flush=True)
+            with engine, server.Server(made, taken, limits) as serving:
+                print(f"Serving {opened.name} at {serving.address}/ (Ctrl-C ends).")
+                print(textwrap.fill(_about(opened, paths.embedder), 80), flush=True)
                 ended.wait()
         finally:
             for number, handler in before.items():
@@ -117,19 +110,15 @@ def main(args: list[str]) -> int:
     return 130 if told[0] == signal.SIGINT else 0
 
 
-def _of_answers(options: Options) -> dict[str, int]:
-    """Those given of the options that are of written answers, and of no vectors."""
-    numbers = {n: getattr(options, n) for n in ("slots", "queue", "length")}
-    return {name: number for name, number in numbers.items() if number is not None}
-
-
-def _check(opened: Opened, options: Options, given: Collection[str]) -> None:
-    """Refuse what means nothing to the model.
+def _limits(opened: Opened, options: Options) -> Limits:
+    """What a request may ask for.
 
     Raises:
-        UserError: naming the option.
+        UserError: an option means nothing to the model, or asks for too much.
     """
-    if opened.fitted.embeds and given:
+    numbers = {n: getattr(options, n) for n in ("slots", "queue", "length")}
+    given = {name: number for name, number in numbers.items() if number is not None}
+    if given and not isinstance(opened, Writer):
         names = " and ".join(f"--{name}" for name in given)
         raise UserError(
             f"{options.run} gives vectors, and writes no answers: leave {names} out."
@@ -139,11 +128,24 @@ def _check(opened: Opened, options: Options, given: Collection[str]) -> None:
         raise UserError(
             f"--context {options.context}: the run's is {most}. Give that or less."
         )
+    given.pop("slots", None)
+    return Limits(body=options.body, seconds=options.seconds, **given)
+
+
+def _paths(opened: Opened, options: Options, limits: Limits) -> Any:
+    """Compile what the model is served by, and give the paths that call it."""
+    app, _ = http()
+    embedder = Embedder(opened.fitted, options.context)
+    if not isinstance(opened, Writer):
+        return app.Paths(opened, embedder, limits)
+    programs = Programs(opened.fitted, options.slots or SLOTS, options.context)
+    engine = Engine(programs, opened.tokenizer, limits.queue)
+    return app.WritingPaths(opened, engine, embedder, limits)
 
 
 def _about(opened: Opened, embedder: Embedder) -> str:
     """Say how conversations are written, or what vectors there are."""
-    if not opened.fitted.embeds:
+    if isinstance(opened, Writer):
         return f"Template of chats: {opened.told}."
     most = " and ".join(f"{n} of a {side}" for side, n in embedder.longest.items())
     return (
@@ -152,28 +154,19 @@ def _about(opened: Opened, embedder: Embedder) -> str:
     )
 
 
-def _engine(opened: Opened, options: Options, limits: Limits) -> Engine | None:
-    """What answers; None where the model gives vectors, and writes no text."""
-    if opened.fitted.embeds:
-        return None
-    programs = Programs(opened.fitted, options.slots or SLOTS, options.context)
-    return Engine(programs, opened.tokenizer, limits.queue)
-
-
-def http() -> tuple[Callable, Callable, Callable]:
-    """Give what an application is made by, its server, and what takes a port.
+def http() -> tuple[ModuleType, ModuleType]:
+    """Give the application and the server: starlette's and uvicorn's.
 
     Raises:
         UserError: they are an extra, which isn't installed.
     """
     try:
-        from lm_jax.serving.app import make_app
-        from lm_jax.serving.server import Server, listen
+        from lm_jax.serving import app, server
     except ImportError as error:
         raise UserError(
             f"serve needs starlette and uvicorn ({error}): {from_extra('serve')}"
         ) from error
-    return make_app, Server, listen
+    return app, server
 
 
 def _key(file: Path | None) -> str | None:

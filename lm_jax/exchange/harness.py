@@ -11,7 +11,7 @@ import numpy as np
 from lm_jax.errors import UserError, nearest
 from lm_jax.generation import Sampling
 from lm_jax.inspection.formulations import formulation_of
-from lm_jax.inspection.queries import Query, answer, longest
+from lm_jax.inspection.queries import Query, answer
 from lm_jax.platform import from_extra
 from lm_jax.runs.model import CountedModel, NeuralModel
 from lm_jax.tokenizers.trained import beginning, opened, prompted
@@ -95,14 +95,14 @@ class HarnessModel(TemplateLM):
         self, context: list[int], continuation: list[int]
     ) -> list[tuple[list[int], list[int]]]:
         """Cut a continuation that the model can't read at once; no token is lost."""
-        most = longest(self._model)
+        most = self._model.longest
         if most is None or len(continuation) <= most:
             return [(context, continuation)] if continuation else []
         windows = get_rolling_token_windows(continuation, context[-1], most, 1)
         return [make_disjoint_window(pair) for pair in windows]
 
     def _query(self, context: list[int], continuation: list[int]) -> Query:
-        most = longest(self._model)
+        most = self._model.longest
         whole = np.array([*context, *continuation], np.int32)
         whole = whole if most is None else whole[-(most + 1) :]
         asked = min(len(continuation), len(whole) - 1)
@@ -121,7 +121,7 @@ class HarnessModel(TemplateLM):
         windows, owners = [], []
         for number, request in enumerate(requests):
             tokens = self.tok_encode(request.args[0])
-            most = longest(self._model) or max(1, len(tokens))
+            most = self._model.longest or max(1, len(tokens))
             for pair in get_rolling_token_windows(tokens, self.eot_token_id, most, 1):
                 windows.append((None, *make_disjoint_window(pair)))
                 owners.append(number)

@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from lm_jax.data.masking import MASK, numbered_words, word_edges
 from lm_jax.errors import UserError
-from lm_jax.inspection.queries import Query, longest
+from lm_jax.inspection.queries import Query
 from lm_jax.runs.model import CountedModel, NeuralModel
 from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.pretrained import PieceTokenizer
@@ -150,7 +150,7 @@ def _from_left_to_right(model: NeuralModel | CountedModel, text: str) -> Asked:
     if len(first) and first[0] != ids[0]:
         ids, words = np.append(first, ids), np.append(np.full(len(first), -1), words)
     scored = np.arange(1, len(ids))
-    return Asked(ids, words, scored, tuple(windows(ids, longest(model))))
+    return Asked(ids, words, scored, tuple(windows(ids, model.longest)))
 
 
 def windows(ids: Int[np.ndarray, " tokens"], context: int | None) -> Iterator[Query]:
@@ -230,7 +230,7 @@ class _Hiding:
         row[place] = self._mask
         if self._whole:
             row[(words == words[place]) & (np.arange(len(row)) > place)] = self._mask
-        size = longest(self._model) or len(row)
+        size = self._model.longest or len(row)
         start = place // size * size
         where, target = np.array([place - start]), tokens[place : place + 1]
         return Query(row[start : start + size], where, target.astype(np.int32))

@@ -59,13 +59,6 @@ def joined(parts: Sequence[Answers]) -> Answers:
     return Answers(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def longest(model: NeuralModel | CountedModel) -> int | None:
-    """Give the tokens that a model reads at most; None is any number."""
-    if isinstance(model, CountedModel) or model.model.recurrent:
-        return None
-    return model.context
-
-
 def answer(
     model: NeuralModel | CountedModel,
     queries: Sequence[Query],
@@ -90,7 +83,7 @@ def answer(
     alternatives = min(alternatives, model.model.vocab_size)
     told = progress or (lambda *_: None)
     found: dict[int, Answers] = {}
-    for numbers, width, asked in _batches(queries, longest(model)):
+    for numbers, width, asked in _batches(queries, model.longest):
         rows = [queries[number] for number in numbers]
         batch = _padded(rows, width, asked)
         columns = _answered(model.model, model.params, *batch, alternatives)

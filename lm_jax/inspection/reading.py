@@ -16,7 +16,7 @@ from lm_jax.inspection.formulations import (
     formulation_of,
     opening,
 )
-from lm_jax.inspection.queries import Answers, Progress, Query, answer, joined, longest
+from lm_jax.inspection.queries import Answers, Progress, Query, answer, joined
 from lm_jax.runs.model import CountedModel, NeuralModel
 from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.trained import visible
@@ -168,7 +168,7 @@ def seen_before(model: NeuralModel | CountedModel, tokens: int) -> str:
     said = [f"after {named(model.tokenizer, int(i))}" for i in first]
     if model.writes and not said:
         said = ["the first token has no probability"]
-    most = longest(model)
+    most = model.longest
     if most is not None and tokens > most:
         said.append(f"in disjoint windows of {most:,} tokens")
     return ", ".join(said)

@@ -34,6 +34,11 @@ class BiEncoder(OverBody):
     similarity: Literal["cosine", "product"] = "cosine"
 
     @property
+    def one_tower(self) -> bool:
+        """Whether one body reads queries and passages."""
+        return self.towers == "shared"
+
+    @property
     def below(self) -> str:
         """An expression of what either tower reads tokens with."""
         towers = "|^(query|passage)_tower/(embedding|types/|positions)"
@@ -41,7 +46,7 @@ class BiEncoder(OverBody):
 
     def setup(self):
         """Declare both towers, or the one beside the body's own parameters."""
-        if self.towers == "shared":
+        if self.one_tower:
             nn.share_scope(self, self.body)
         else:
             self.query_tower = self.body.clone()
@@ -60,8 +65,7 @@ class BiEncoder(OverBody):
             segments: 0 is padding, on either side.
             dropout_keys: one random key for each example switches dropout on.
         """
-        shared = self.towers == "shared"
-        tower = self.body if shared else self.query_tower
+        tower = self.body if self.one_tower else self.query_tower
         return self._read(tower, tokens, segments, dropout_keys)
 
     def passage_vectors(
@@ -71,8 +75,7 @@ class BiEncoder(OverBody):
         dropout_keys: Key[Array, " batch"] | None = None,
     ) -> Vectors:
         """Read passages: a vector of each, float32; see `query_vectors`."""
-        shared = self.towers == "shared"
-        tower = self.body if shared else self.passage_tower
+        tower = self.body if self.one_tower else self.passage_tower
         return self._read(tower, tokens, segments, dropout_keys)
 
     def _read(
@@ -110,5 +113,4 @@ class BiEncoder(OverBody):
 
     def vectors(self) -> Float[Array, "vocab width"]:
         """Give the vectors of the tokens: those of the passages' tower."""
-        shared = self.towers == "shared"
-        return (self.body if shared else self.passage_tower).vectors()
+        return (self.body if self.one_tower else self.passage_tower).vectors()

@@ -39,6 +39,8 @@ class Model(nn.Module, kw_only=True):
         sequential: whether tokens are read one after the other, each from the state
             that those before it left: then no two devices can share a text.
         reads: fields of the examples that it can't do without, beside tokens.
+        one_tower: whether queries and passages are read by the same parameters, where
+            the model gives vectors of both.
         tables: whether each parameter has a row for each token, and no row is read
             but those that a batch names.
         vocab_size: number of tokens; 0 takes the size of the tokenizer.
@@ -48,6 +50,7 @@ class Model(nn.Module, kw_only=True):
     recurrent: ClassVar[Any] = False
     sequential: ClassVar[Any] = False
     reads: ClassVar[tuple[str, ...]] = ()
+    one_tower: ClassVar[Any] = False
     tables: ClassVar[bool] = False
     features: ClassVar[Any]
     logits: ClassVar[Any]

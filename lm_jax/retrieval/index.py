@@ -62,8 +62,7 @@ def check_ranks(model: Model, run: Path) -> None:
     Raises:
         UserError: saying which do.
     """
-    counted = isinstance(model.experiment.model, BM25)
-    if not (counted or (isinstance(model, NeuralModel) and model.embeds)):
+    if not (model.embeds or isinstance(model.experiment.model, BM25)):
         raise UserError(
             f"{run} finds no documents: an index is of a BiEncoder, or of BM25()."
         )

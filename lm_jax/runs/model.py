@@ -82,6 +82,11 @@ class NeuralModel(Texts):
         return not lacking(self.model, {"query_vectors": (), "passage_vectors": ()})
 
     @property
+    def longest(self) -> int | None:
+        """Tokens that it reads at once, at most; None is any number."""
+        return None if self.model.recurrent else self.context
+
+    @property
     def from_sources(self) -> bool:
         """Whether it writes a text from another one, and doesn't go on with it."""
         return self.writes and "source" in self.model.reads

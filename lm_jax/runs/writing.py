@@ -65,6 +65,16 @@ class Texts(ABC):
         """Whether it writes a text from another one, and doesn't go on with it."""
         return False
 
+    @property
+    def embeds(self) -> bool:
+        """Whether it gives vectors of whole texts, as a `BiEncoder` does."""
+        return False
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens that it reads at once, at most; None is any number."""
+        return None
+
     def generate(
         self,
         prompts: str | Sequence[str | None],

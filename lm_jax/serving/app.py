@@ -31,7 +31,7 @@ from lm_jax.serving.engine import Engine
 from lm_jax.serving.guard import Guard
 from lm_jax.serving.jobs import Busy, Closed, Job, Late, Ticket
 from lm_jax.serving.metrics import metrics
-from lm_jax.serving.opening import Opened
+from lm_jax.serving.opening import Opened, Writer
 from lm_jax.serving.refusals import Refused, refusal_of
 from lm_jax.serving.writing import Piece
 
@@ -96,42 +96,48 @@ class Streamed(Stream):
 
 
 class Paths:
-    """What each path does.
+    """What each path of a model does that gives vectors, and writes no text.
 
     Args:
         opened: the model.
-        engine: that answers; None where the model continues no text.
         embedder: that makes vectors.
         limits: of a request.
     """
 
-    def __init__(
-        self, opened: Opened, engine: Engine | None, embedder: Embedder, limits: Limits
-    ):
-        self._opened, self._engine = opened, engine
-        self._embedder, self._limits = embedder, limits
+    def __init__(self, opened: Opened, embedder: Embedder, limits: Limits = Limits()):
+        self.embedder = embedder
+        self._opened, self._limits = opened, limits
 
     def routes(self) -> list[Route]:
         """Give the paths."""
-        common = [
+        return [
             Route("/health", self.health),
             Route("/v1/models", self.models),
             Route("/v1/models/{name:path}", self.model),
             Route("/v1/embeddings", self.embeddings, methods=["POST"]),
+            *self._of_text(),
         ]
-        writes = self._engine is not None
-        completions, chat = (self.completions, self.chat) if writes else (_no_text,) * 2
+
+    def _of_text(self) -> list[Route]:
+        """The paths of text that is written, each of which says that there is none."""
         return [
-            *common,
-            Route("/v1/completions", completions, methods=["POST"]),
-            Route("/v1/chat/completions", chat, methods=["POST"]),
-            *(_page() if writes else [Route("/", _no_page)]),
+            Route("/v1/completions", _no_text, methods=["POST"]),
+            Route("/v1/chat/completions", _no_text, methods=["POST"]),
+            Route("/", _no_page),
         ]
+
+    @property
+    def engine(self) -> Engine | None:
+        """What answers, where text is written."""
+        return None
+
+    @property
+    def window(self) -> int | None:
+        """Tokens that the model reads, at most; None is any number."""
+        return self.embedder.longest["passage"]
 
     async def health(self, _: Request) -> Response:
         """Say whether requests are answered."""
-        if self._engine is not None and (failed := self._engine.failed):
-            raise refusal_of(failed)
         return JSONResponse({"status": "ok"})
 
     async def models(self, _: Request) -> Response:
@@ -146,27 +152,12 @@ class Paths:
         return JSONResponse(self._about())
 
     def _about(self) -> dict[str, Any]:
-        longest = self._embedder.longest["passage"]
-        window = self._engine.model.window if self._engine else longest
         about = {"id": self._opened.name, "object": "model", "created": 0}
-        return about | {"owned_by": "lm_jax", "max_model_len": window}
-
-    async def completions(self, request: Request) -> Response:
-        """Continue texts."""
-        body = await _body(request, self._limits)
-        # A schema takes a while to read: others are answered meanwhile.
-        asked = await run_in_threadpool(asked_text, body, self._opened, self._limits)
-        return await self._answer(request, asked)
-
-    async def chat(self, request: Request) -> Response:
-        """Answer in a conversation."""
-        body = await _body(request, self._limits)
-        asked = await run_in_threadpool(asked_chat, body, self._opened, self._limits)
-        return await self._answer(request, asked)
+        return about | {"owned_by": "lm_jax", "max_model_len": self.window}
 
     async def embeddings(self, request: Request) -> Response:
         """Give vectors of texts."""
-        opened, embedder, limits = self._opened, self._embedder, self._limits
+        opened, embedder, limits = self._opened, self.embedder, self._limits
         body = await _body(request, limits)
         asked = await run_in_threadpool(asked_vectors, body, opened, limits, embedder)
         texts, side, done = asked.texts, asked.side, 0
@@ -187,10 +178,68 @@ class Paths:
         told = vectors_told(vectors, tokens, opened.name, asked.packed)
         return JSONResponse(told)
 
+
+class WritingPaths(Paths):
+    """What each path of a model does that continues text, and has a page to try it.
+
+    Args:
+        writer: the model.
+        engine: that answers.
+        embedder: that makes vectors.
+        limits: of a request.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        engine: Engine,
+        embedder: Embedder,
+        limits: Limits = Limits(),
+    ):
+        super().__init__(writer, embedder, limits)
+        self._writer, self._engine = writer, engine
+
+    def _of_text(self) -> list[Route]:
+        return [
+            Route("/v1/completions", self.completions, methods=["POST"]),
+            Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/", _file("page.html", "text/html")),
+            Route("/page.js", _file("page.js", "text/javascript")),
+            Route("/page.css", _style),
+        ]
+
+    @property
+    def engine(self) -> Engine:
+        """What answers."""
+        return self._engine
+
+    @property
+    def window(self) -> int | None:
+        """Tokens of a prompt and its answer, at most; None is any number."""
+        return self._engine.model.window
+
+    async def health(self, _: Request) -> Response:
+        """Say whether requests are answered."""
+        if failed := self._engine.failed:
+            raise refusal_of(failed)
+        return await super().health(_)
+
+    async def completions(self, request: Request) -> Response:
+        """Continue texts."""
+        body = await _body(request, self._limits)
+        # A schema takes a while to read: others are answered meanwhile.
+        asked = await run_in_threadpool(asked_text, body, self._writer, self._limits)
+        return await self._answer(request, asked)
+
+    async def chat(self, request: Request) -> Response:
+        """Answer in a conversation."""
+        body = await _body(request, self._limits)
+        asked = await run_in_threadpool(asked_chat, body, self._writer, self._limits)
+        return await self._answer(request, asked)
+
     async def _answer(self, request: Request, asked: Asked) -> Response:
-        assert self._engine is not None
         answering = Answering(self._engine, asked.jobs)
-        form = Form(asked, self._opened.name, self._opened.tokenizer)
+        form = Form(asked, self._writer.name, self._writer.tokenizer)
         if asked.stream:
             events = _events(form, answering)
             streamed = Streamed(events, media_type="text/event-stream")
@@ -275,14 +324,6 @@ async def _body(request: Request, limits: Limits) -> Any:
     return found
 
 
-def _page() -> list[Route]:
-    return [
-        Route("/", _file("page.html", "text/html")),
-        Route("/page.js", _file("page.js", "text/javascript")),
-        Route("/page.css", _style),
-    ]
-
-
 _VECTORS = "This model gives vectors, and writes no text: POST to /v1/embeddings."
 
 
@@ -329,29 +370,19 @@ async def _unknown(request: Request, error: Exception) -> Response:
     return JSONResponse(refused.body, refused.status)
 
 
-def make_app(
-    opened: Opened,
-    engine: Engine | None,
-    embedder: Embedder,
-    limits: Limits = Limits(),
-    host: str = "127.0.0.1",
-    key: str | None = None,
-) -> Guard:
+def make_app(paths: Paths, host: str = "127.0.0.1", key: str | None = None) -> Guard:
     """Give the application that a server runs.
 
     Args:
-        opened: the model.
-        engine: that answers; None where the model continues no text.
-        embedder: that makes vectors.
-        limits: of a request.
+        paths: of the model.
         host: that the server listens at.
         key: that requests must have; None is none.
     """
-    paths = Paths(opened, engine, embedder, limits)
     guard: Guard
 
     def count(_: Request) -> Response:
-        return PlainTextResponse(metrics(engine, embedder, guard.counts))
+        told = metrics(paths.engine, paths.embedder, guard.counts)
+        return PlainTextResponse(told)
 
     told = Route("/metrics", count)
     kinds = (Refused, Busy, Late, Closed, UserError, Exception)

@@ -18,7 +18,7 @@ from lm_jax.serving.embedding import Embedder, read_prompt
 from lm_jax.serving.fields import boolean, mapping, number, one_of, read_field, whole
 from lm_jax.serving.fields import text as read_text
 from lm_jax.serving.jobs import Job
-from lm_jax.serving.opening import Opened
+from lm_jax.serving.opening import Opened, Writer
 from lm_jax.serving.refusals import Refused
 
 
@@ -109,7 +109,7 @@ _UNDONE: dict[str, tuple] = {
 }
 
 
-def asked_text(body: Any, opened: Opened, limits: Limits) -> Asked:
+def asked_text(body: Any, opened: Writer, limits: Limits) -> Asked:
     """Read the body of /v1/completions.
 
     Raises:
@@ -126,7 +126,7 @@ def asked_text(body: Any, opened: Opened, limits: Limits) -> Asked:
     return _asked(body, opened, limits, prompts, spelled, count, length, ())
 
 
-def asked_chat(body: Any, opened: Opened, limits: Limits) -> Asked:
+def asked_chat(body: Any, opened: Writer, limits: Limits) -> Asked:
     """Read the body of /v1/chat/completions.
 
     Raises:
@@ -192,7 +192,7 @@ def _checked(body: Any, opened: Opened, known: Sequence[str]) -> Mapping[str, An
 
 def _asked(
     body: Mapping[str, Any],
-    opened: Opened,
+    opened: Writer,
     limits: Limits,
     prompts: Sequence[Int[np.ndarray, " tokens"]],
     spelled: Sequence[str],
@@ -232,7 +232,7 @@ def _asked(
     )
 
 
-def _sampling(body: Mapping[str, Any], opened: Opened) -> Sampling:
+def _sampling(body: Mapping[str, Any], opened: Writer) -> Sampling:
     sampling = Sampling(
         temperature=read_field(body, "temperature", number, 1.0),
         top_k=read_field(body, "top_k", whole(1, 2**31 - 1), None),
@@ -254,7 +254,7 @@ def _sampling(body: Mapping[str, Any], opened: Opened) -> Sampling:
 
 
 def _prompts(
-    body: Mapping[str, Any], opened: Opened
+    body: Mapping[str, Any], opened: Writer
 ) -> list[Int[np.ndarray, " tokens"]]:
     if body.get("prompt") is None:
         raise Refused(400, "prompt is missing: a text, or several.", "prompt")

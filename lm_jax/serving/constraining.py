@@ -11,7 +11,7 @@ from lm_jax.errors import UserError
 from lm_jax.generation import Schema
 from lm_jax.generation.constraints import Grammar, Row
 from lm_jax.serving.fields import mapping, read_field
-from lm_jax.serving.opening import Opened
+from lm_jax.serving.opening import Writer
 from lm_jax.serving.refusals import Refused
 from lm_jax.serving.writing import Reason
 
@@ -19,7 +19,7 @@ FORMAT = "response_format"
 
 
 def asked_grammar(
-    body: Mapping[str, Any], opened: Opened, length: int
+    body: Mapping[str, Any], opened: Writer, length: int
 ) -> Grammar | None:
     """Read what the answers are to be; None where they are text of any kind.
 

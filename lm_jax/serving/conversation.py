@@ -11,7 +11,7 @@ from lm_jax.errors import UserError
 from lm_jax.generation import Sampling
 from lm_jax.serving.engine import Engine
 from lm_jax.serving.jobs import Job
-from lm_jax.serving.opening import Opened
+from lm_jax.serving.opening import Writer
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Conversation:
         turns: by both sides.
     """
 
-    opened: Opened
+    opened: Writer
     engine: Engine
     system: str = ""
     length: int = 256

@@ -59,8 +59,7 @@ class Embedder:
 
     def _compiled(self) -> dict[Side, dict[int, dict[int, Program]]]:
         """By side, length and rows. Sides that share a tower share its programs."""
-        # A model of the user's own may say nothing of its towers.
-        if getattr(self._fitted.model, "towers", "apart") == "shared":
+        if self._fitted.model.one_tower:
             both = self._of_tower("passage", max(self.longest.values()))
             return dict.fromkeys(self.longest, both)
         return {side: self._of_tower(side, n) for side, n in self.longest.items()}

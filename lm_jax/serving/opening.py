@@ -1,4 +1,4 @@
-"""A run that is opened to be asked: its model, its name, its template."""
+"""A run that is opened to be asked: its name, its model and, if it writes, template."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +14,33 @@ from lm_jax.tokenizers import Trained
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A model that is asked.
+    """A model that is asked; where it is no `Writer`, for vectors of texts alone.
 
     Attributes:
         name: by which requests call it.
         fitted: the network.
-        template: how a conversation is written for it.
-        trained: whether that is how its training text was written.
     """
 
     name: str
     fitted: NeuralModel
-    template: Template
-    trained: bool
 
     @property
     def tokenizer(self) -> Trained:
         """The run's tokenizer."""
         return self.fitted.tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class Writer(Opened):
+    """A model that continues texts.
+
+    Attributes:
+        template: how a conversation is written for it.
+        trained: whether that is how its training text was written.
+    """
+
+    template: Template
+    trained: bool
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -47,21 +56,35 @@ class Opened:
         return "plain: the run was trained on no turns; a line for each, without names"
 
 
-def open_model(path: Path, step: int | None = None, vectors: bool = False) -> Opened:
-    """Read a run that is to be asked.
+def open_model(path: Path, step: int | None = None) -> Opened:
+    """Read a run that is to be served: a `Writer`, or one that gives vectors.
 
     Args:
         path: of the run.
         step: of the checkpoint; None takes the best one.
-        vectors: whether its model may give vectors of texts and continue none.
+
+    Raises:
+        UserError: it can't be read, or its model does neither.
+    """
+    run = find_run(path)
+    fitted = load_model(run, step)
+    if isinstance(fitted, NeuralModel) and fitted.embeds:
+        return Opened(title_of(run), narrowed(fitted))
+    return _writer(run, fitted)
+
+
+def open_writer(path: Path, step: int | None = None) -> Writer:
+    """Read a run that is to be talked with; see `open_model`.
 
     Raises:
         UserError: it can't be read, or its model continues no text.
     """
     run = find_run(path)
-    fitted = load_model(run, step)
-    if vectors and isinstance(fitted, NeuralModel) and fitted.embeds:
-        return opened(title_of(run), narrowed(fitted))
+    return _writer(run, load_model(run, step))
+
+
+def _writer(run: Path, fitted: NeuralModel | CountedModel) -> Writer:
+    """Give a model its template: that of its data, where it was trained on answers."""
     if isinstance(fitted, CountedModel):
         raise UserError(
             f"{run} was fitted by counting, and only networks are chatted with and "
@@ -78,12 +101,7 @@ def open_model(path: Path, step: int | None = None, vectors: bool = False) -> Op
             f"{run} writes a text from another one, and doesn't go on with it: what "
             "it writes of a text is `generate RUN --prompt TEXT`."
         )
-    return opened(title_of(run), narrowed(fitted))
-
-
-def opened(name: str, fitted: NeuralModel) -> Opened:
-    """Give a model its template: that of its data, where it was trained on answers."""
-    data = fitted.experiment.data
+    data, model = fitted.experiment.data, narrowed(fitted)
     if isinstance(data, Answers | AnswerPairs | Conversations):
-        return Opened(name, fitted, data.template, True)
-    return Opened(name, fitted, plain_template(fitted.tokenizer), False)
+        return Writer(title_of(run), model, data.template, True)
+    return Writer(title_of(run), model, plain_template(fitted.tokenizer), False)

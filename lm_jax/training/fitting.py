@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from lm_jax.adapting import dequantized, placed_as
+from lm_jax.counting import BM25
 from lm_jax.data import Passages, Prepared
 from lm_jax.errors import NotFinite, UserError, nearest
 from lm_jax.evaluation import Evaluation, Fitted, Found
@@ -221,7 +222,7 @@ def load_fitted(
             in such windows.
     """
     loaded = load_model(run, step)
-    if elsewhere.corpus and getattr(loaded.experiment.model, "reads", ()) == "Passages":
+    if elsewhere.corpus and isinstance(loaded.experiment.model, BM25):
         raise UserError(
             "--corpus: BM25 has weighed the terms of its own documents. Count those: "
             "train with --data.corpus.source."

@@ -91,9 +91,10 @@ def served(opened, parts):
     pytest.importorskip("starlette", reason="needs the extra `serve`")
     pytest.importorskip("uvicorn", reason="needs the extra `serve`")
     from lm_jax.report.serving import LOOPBACK
-    from lm_jax.serving.app import make_app
+    from lm_jax.serving.app import Paths, WritingPaths, make_app
     from lm_jax.serving.asked import Limits
     from lm_jax.serving.engine import Engine
+    from lm_jax.serving.opening import Writer
     from lm_jax.serving.server import Server, listen
 
     @contextmanager
@@ -106,10 +107,12 @@ def served(opened, parts):
         of=opened,
         embedder=parts[1],
     ):
-        engine = None
-        if not of.fitted.embeds:
+        if isinstance(of, Writer):
             engine = Engine(model or parts[0], of.tokenizer, limits.queue)
-        app = make_app(of, engine, embedder, limits, LOOPBACK, key)
+            paths = WritingPaths(of, engine, embedder, limits)
+        else:
+            engine, paths = None, Paths(of, embedder, limits)
+        app = make_app(paths, LOOPBACK, key)
         with (
             listen(LOOPBACK, port) as taken,
             engine or nullcontext(),

@@ -13,7 +13,7 @@ from lm_jax.runs.model import NeuralModel
 from lm_jax.serving.asked import Limits, asked_chat, asked_text
 from lm_jax.serving.engine import Engine
 from lm_jax.serving.jobs import Job
-from lm_jax.serving.opening import Opened
+from lm_jax.serving.opening import Writer
 from lm_jax.serving.programs import Programs
 from lm_jax.serving.refusals import Refused
 from lm_jax.tokenizers import Bytes
@@ -36,7 +36,7 @@ def opened():
     model = Transformer(1, 2, 16, vocab_size=260, positions=Rotary())
     params = first_params(model, 0, jnp.zeros((1, 4), jnp.int32))
     fitted = NeuralModel(None, tokenizer, model, params, 128, 0)
-    return Opened("tiny", fitted, plain_template(tokenizer), False)
+    return Writer("tiny", fitted, plain_template(tokenizer), False)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ TEXTS = ["red green", "blue", "n3 red red red blue green"]
 
 @pytest.fixture(scope="module")
 def paired(pairs_run):
-    return open_model(pairs_run, vectors=True)
+    return open_model(pairs_run)
 
 
 @pytest.fixture(scope="module")
