@@ -224,17 +224,7 @@ def make_plan(
     if against is None:
         against = {name: first for name in experiments if name != first and first}
     for name, experiment in experiments.items():
-        if not isinstance(experiment, Experiment):
-            raise UserError(
-                f"'{name}' is fitted by counting: it gives the same with every seed. "
-                "Fit it with `train`."
-            )
-        dry = not (drops(experiment.model) or experiment.objective.across_rows)
-        if study.vary == "dropout" and dry:
-            raise UserError(
-                f"study.vary='dropout': '{name}' has no dropout, so that all of its "
-                'seeds would give the same. Give it some, or vary "order" or "initial".'
-            )
+        _check_seeds(name, experiment, study.vary)
     variants = tuple(
         Variant(name, varied(experiment, study.vary), against.get(name))
         for name, experiment in experiments.items()
@@ -260,6 +250,21 @@ def make_plan(
             tuple(Variant(c.variant, c.experiment, None) for c in first_trial)
         )
     return plan
+
+
+def _check_seeds(name: str, experiment: Any, vary: str) -> None:
+    """Refuse an experiment that gives the same with every seed."""
+    if not isinstance(experiment, Experiment):
+        raise UserError(
+            f"'{name}' is fitted by counting: it gives the same with every seed. "
+            "Fit it with `train`."
+        )
+    dry = not (drops(experiment.model) or experiment.objective.across_rows)
+    if vary == "dropout" and dry:
+        raise UserError(
+            f"study.vary='dropout': '{name}' has no dropout, so that all of its "
+            'seeds would give the same. Give it some, or vary "order" or "initial".'
+        )
 
 
 def varied(experiment: Experiment, part: str) -> Experiment:

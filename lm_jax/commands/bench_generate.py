@@ -78,17 +78,10 @@ def main(args: list[str]) -> int:
 
 
 def _measured(options: Options, sides: list[Side]) -> dict[str, Any]:
+    """What both sides do, told while it comes, and all of it."""
     versions = {side.library: side.version for side in sides}
     print(f"{os.cpu_count()} cores; {'; '.join(versions.values())}")
-    context = 2 * options.prompt + options.tokens
-    with tempfile.TemporaryDirectory() as folder:
-        shape = {name: getattr(options, name) for name in ("layers", "width", "vocab")}
-        made = sides[0].ask("make", folder=folder, context=context, **shape)
-        for side in sides:
-            side.ask("open", folder=folder)
-    # A token takes but one row of the table of positions.
-    weights = made["parameters"] - context * options.width
-    bandwidth = read_rate()
+    weights, bandwidth = _made(options, sides), read_rate()
     print(
         f"{weights / 1e6:.1f}M weights, {options.prompt} tokens read, "
         f"{options.tokens} written; memory read at {bandwidth / 1e9:.1f} GB/s\n"
@@ -118,8 +111,6 @@ def _measured(options: Options, sides: list[Side]) -> dict[str, Any]:
             f"batch {each['batch']}, {each['mode']}: {each['decoding']:.2f} times as "
             f"fast as PyTorch, prefill {each['prefill']:.2f}, both {each['total']:.2f}"
         )
-    told = [{k: v for k, v in asdict(s).items() if k != "tokens"} for s in speeds]
-    rates = [{"first": s.first, "decoding": s.rate, "total": s.total} for s in speeds]
     return {
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
@@ -128,7 +119,7 @@ def _measured(options: Options, sides: list[Side]) -> dict[str, Any]:
         "prompt": options.prompt,
         "tokens": options.tokens,
         "bandwidth": bandwidth,
-        "speeds": [a | b for a, b in zip(told, rates, strict=True)],
+        "speeds": list(map(_as_object, speeds)),
         "ratios": ratios(speeds),
         "agreement": same,
         "lengths": len(lengths),
@@ -136,9 +127,27 @@ def _measured(options: Options, sides: list[Side]) -> dict[str, Any]:
     }
 
 
+def _made(options: Options, sides: list[Side]) -> int:
+    """Make the model that all sides open, and give the weights that a token meets."""
+    context = 2 * options.prompt + options.tokens
+    with tempfile.TemporaryDirectory() as folder:
+        shape = {name: getattr(options, name) for name in ("layers", "width", "vocab")}
+        made = sides[0].ask("make", folder=folder, context=context, **shape)
+        for side in sides:
+            side.ask("open", folder=folder)
+    # A token takes but one row of the table of positions.
+    return made["parameters"] - context * options.width
+
+
 def _shares(shares: dict[str, float | None]) -> str:
     found = [f"{mode} {s:.1%}" for mode, s in shares.items() if s is not None]
     return ", ".join(found) or "there is but one library"
+
+
+def _as_object(speed: Speed) -> dict[str, Any]:
+    """A speed for the file, without the tokens."""
+    told = {name: value for name, value in asdict(speed).items() if name != "tokens"}
+    return told | {"first": speed.first, "decoding": speed.rate, "total": speed.total}
 
 
 def _say(what: str) -> None:

@@ -10,6 +10,7 @@ import tyro
 from lm_jax.bounds import check, within
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
+from lm_jax.data import Coded
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Evaluation, Fitted, Found, NeuralCache
 from lm_jax.evaluation.predictions import (
@@ -110,40 +111,28 @@ def main(args: list[str]) -> None:
     with aside.waiting(f"reading {run}, and compiling"):
         fitted = load_fitted(run, options.step, elsewhere)
         if options.corpus:
-            split = split_of(fitted, options.split)
+            split = split_of(fitted, split)
+            options = replace(options, split=split)
         found = evaluation.run(fitted, split, aside.work)
         items = fitted.items(split, aside.work) if options.items else None
         check_finite(found, fitted.step)
-        if file is not None:
-            if found.lines:
-                write_lines(file, found.lines)
-            else:
-                write_predictions(file, fitted.predictions(split, aside.work))
+        if file is not None and found.lines:
+            write_lines(file, found.lines)
+        elif file is not None:
+            write_predictions(file, fitted.predictions(split, aside.work))
+    of: dict[str, Any] = {"split": split, "step": fitted.step}
+    of |= {"text": fitted.data.text, "policy": fitted.policy}
     if items is not None:
-        keep_items(
-            run,
-            items,
-            split=split,
-            step=fitted.step,
-            text=fitted.data.text,
-            policy=fitted.policy,
-        )
-    options = replace(options, split=split)
+        keep_items(run, items, **of)
     if options.json:
         print_json(_found(options, run, fitted, found))
     else:
         _show(options, run, experiment, fitted, found, Display(0))
     if (run / "result.json").exists():
-        name = str(evaluation) if options.cache else ""
-        made = entries(
-            {name or options.evaluation or experiment.watch: found},
-            split=split,
-            step=fitted.step,
-            corpus=options.corpus or corpus_of(experiment.data),
-            text=fitted.data.text,
-            policy=fitted.policy,
-        )
-        add_scores(run, made)
+        cached = str(evaluation) if options.cache else ""
+        name = cached or options.evaluation or experiment.watch
+        corpus = options.corpus or corpus_of(experiment.data)
+        add_scores(run, entries({name: found}, corpus=corpus, **of))
         if not options.corpus:
             draw_confusion(run, found.more, split)
 
@@ -209,16 +198,8 @@ def _show(
 ) -> None:
     """Print what was found, and what was published."""
     scores, coded = found.scores, fitted.data.splits[options.split].coded
-    tokens = f"{scores['tokens']:,} tokens of " if "tokens" in scores else ""
     rows = [("text", fitted.data.statement)] if options.corpus else []
-    given = f"{coded.bytes or coded.read:,} bytes"
-    if not coded.read:
-        given = "ids without their text"
-    elif not coded.bytes:
-        given += ", prompts and all"
-    elif coded.read != coded.bytes:
-        given += f" ({coded.read:,} as it was read)"
-    rows.append(("scored", f"{tokens}{given}"))
+    rows.append(("scored", _amount(scores, coded)))
     if "bits_per_byte" in scores and (bits := coded.unpredicted(scores["tokens"])):
         left = coded.tokens - scores["tokens"]
         told = f"{left:,} token{'s' * (left != 1)} with none before"
@@ -250,3 +231,16 @@ def _show(
     display.header(f"{run}, step {fitted.step}, {what}", rows)
     for text in found.texts:
         print(text)
+
+
+def _amount(scores: dict[str, Any], coded: Coded) -> str:
+    """How many tokens were scored, of how much text."""
+    tokens = f"{scores['tokens']:,} tokens of " if "tokens" in scores else ""
+    given = f"{coded.bytes or coded.read:,} bytes"
+    if not coded.read:
+        given = "ids without their text"
+    elif not coded.bytes:
+        given += ", prompts and all"
+    elif coded.read != coded.bytes:
+        given += f" ({coded.read:,} as it was read)"
+    return f"{tokens}{given}"

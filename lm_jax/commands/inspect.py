@@ -1,6 +1,7 @@
 """What a step was trained on, or what a model says of a text, token by token."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,9 @@ import tyro
 from lm_jax.bounds import check, within
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
+from lm_jax.data import Order
 from lm_jax.data.texts import TOKENS, of_pair, texts
+from lm_jax.data.windows import Row
 from lm_jax.errors import UserError
 from lm_jax.experiment import read
 from lm_jax.files import atomic_write, given_path, near
@@ -23,6 +26,7 @@ from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
+from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.trained import visible
 from lm_jax.training.setup import CACHE
 
@@ -106,6 +110,35 @@ def _look_at_text(options: Options, run: Path) -> None:
 def _look_at_batch(options: Options, run: Path) -> None:
     """Print the batch that a step was trained on."""
     step = 1 if options.step is None else options.step
+    order, tokenizer = _order(options, run, step)
+    shape, epoch = order.shape(step - 1), (step - 1) / order.steps_per_epoch
+    if options.row is not None and not 0 <= options.row < shape.rows:
+        raise UserError(f"--row {options.row}: rows are 0 to {shape.rows - 1}.")
+    batch = order.batch(step - 1)
+    if options.json:
+        chosen = range(shape.rows) if options.row is None else [options.row]
+        told = _as_rows(tokenizer, batch, chosen)
+        print_json({"step": step, "epoch": epoch, "rows": told})
+        return
+    which = f"{shape.rows} rows of {shape.length} tokens"
+    if len(order.shapes) == 1:
+        first = (step - 1) * shape.rows
+        which = f"rows {first} to {first + shape.rows - 1} of the order"
+    print(f"step {step}: {which}, epoch {epoch:.3f}")
+    if options.row is not None:
+        _print_row(tokenizer, {k: v[options.row] for k, v in batch.items()})
+        return
+    for index, text in enumerate(texts(tokenizer, batch)):
+        print(f"--- row {index} ---")
+        print(text)
+
+
+def _order(options: Options, run: Path, step: int) -> tuple[Order, Trained]:
+    """The order of a run's training, and what its tokens say.
+
+    Raises:
+        UserError: it has no such step, or its text is another now.
+    """
     experiment: Any = read(run)
     if not experiment.in_steps:
         raise UserError(
@@ -124,34 +157,19 @@ def _look_at_batch(options: Options, run: Path) -> None:
     data = experiment.data.prepare(CACHE)
     check_data(data, run)
     order = data.order(experiment.seed_of("order"), experiment.batch)
-    count = order.shape(step - 1).rows
-    if options.row is not None and not 0 <= options.row < count:
-        raise UserError(f"--row {options.row}: rows are 0 to {count - 1}.")
-    batch = order.batch(step - 1)
-    epoch = (step - 1) / order.steps_per_epoch
-    if options.json:
-        chosen = range(count) if options.row is None else [options.row]
-        written = texts(data.tokenizer, batch)
-        batch_rows = [
-            {
-                "text": written[k] if written else None,
-                "arrays": {name: a[k] for name, a in batch.items()},
-            }
-            for k in chosen
-        ]
-        print_json({"step": step, "epoch": epoch, "rows": batch_rows})
-        return
-    first, length = (step - 1) * count, order.shape(step - 1).length
-    which = f"{count} rows of {length} tokens"
-    if len(order.shapes) == 1:
-        which = f"rows {first} to {first + count - 1} of the order"
-    print(f"step {step}: {which}, epoch {epoch:.3f}")
-    if options.row is not None:
-        _print_row(data.tokenizer, {k: v[options.row] for k, v in batch.items()})
-        return
-    for index, text in enumerate(texts(data.tokenizer, batch)):
-        print(f"--- row {index} ---")
-        print(text)
+    return order, data.tokenizer
+
+
+def _as_rows(tokenizer: Trained, batch: Row, chosen: Iterable[int]) -> list[dict]:
+    """Some rows of a batch, for other programs."""
+    written = texts(tokenizer, batch)
+    return [
+        {
+            "text": written[k] if written else None,
+            "arrays": {name: array[k] for name, array in batch.items()},
+        }
+        for k in chosen
+    ]
 
 
 def _print_row(tokenizer, row: dict[str, np.ndarray]) -> None:

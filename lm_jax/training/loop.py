@@ -28,6 +28,7 @@ from lm_jax.training.resolved import Setup
 from lm_jax.training.restart import rescaled, save_state
 from lm_jax.training.scoring import Scored
 from lm_jax.training.state import TrainState
+from lm_jax.training.step import Constants
 
 PARTED = (
     "One of them computed otherwise, or has read another text since. What was saved "
@@ -107,7 +108,7 @@ def train(
         Diverged: when a loss, gradient or update is not finite.
         UserError: when the disk is full.
     """
-    clock, guard = outputs.clock, compiled.guard()
+    guard = compiled.guard()
     _compile(setup, compiled, state, outputs)
     constants = setup.constants()
     found: dict[str, Found] = {}
@@ -118,16 +119,9 @@ def train(
     pruned = first < setup.total and prune(progress)
     if pruned or _out_of_patience(setup, progress, outputs.display):
         first = setup.total
-    clock.now("step")
+    outputs.clock.now("step")
     for done, batch, waited, fed in _feed(setup, first):
-        outputs.watchdog.now(f"step {done}")
-        outputs.profile.before(done, state)
-        with jax.profiler.StepTraceAnnotation("train", step_num=done):
-            state, metrics = compiled.step(state, batch, constants)
-        outputs.profile.after(done, state, outputs.display, clock)
-        if compiled.large:
-            jax.block_until_ready(state)
-            give_back_memory(compiled.large)
+        state, metrics = _dispatch(inside, done, state, batch, constants)
         due, stop = _due(setup, done), interrupt.reached(done)
         if due or stop:
             state = compiled.taken(state)
@@ -135,15 +129,14 @@ def train(
         for item in (late, pending if due or stop else None):
             if item is not None:
                 _record(inside, state, item)
-        clock.step(waited)
+        outputs.clock.step(waited)
         if not (due or stop):
             continue
         pending = mean = None
         if due:
-            with clock.during("evaluation"):
-                mean = mean_of_checkpoints(setup, state, checkpoints)
-                fitted = scored(setup, compiled, state, mean)
-                found = _evaluate(setup, fitted, progress, outputs, due)
+            with outputs.clock.during("evaluation"):
+                fitted, mean = _fitted(inside, state)
+                found = _evaluate(inside, fitted, due)
         watched = setup.experiment.watch in due
         if watched:
             state = rescaled(setup, state, progress)
@@ -156,8 +149,8 @@ def train(
     outputs.watchdog.now("the end of the last save")
     checkpoints.wait()
     if not pruned and interrupt.received is None:
-        found = _completed(setup, compiled, state, checkpoints, outputs, found)
-    return Outcome(state, progress, clock, found, interrupt.received, pruned)
+        found = _completed(inside, state, found)
+    return Outcome(state, progress, outputs.clock, found, interrupt.received, pruned)
 
 
 def _compile(
@@ -170,6 +163,22 @@ def _compile(
         compiled.plan(setup)
     outputs.watchdog.now("comparing the first step")
     check_alike("the first step", lambda: first_values(state.params, compiled.programs))
+
+
+def _dispatch(
+    inside: _Inside, done: int, state: TrainState, batch: dict, constants: Constants
+) -> tuple[Any, dict[str, jax.Array]]:
+    """Begin a step, without waiting for what it computes but where memory is short."""
+    outputs, compiled = inside.outputs, inside.compiled
+    outputs.watchdog.now(f"step {done}")
+    outputs.profile.before(done, state)
+    with jax.profiler.StepTraceAnnotation("train", step_num=done):
+        state, metrics = compiled.step(state, batch, constants)
+    outputs.profile.after(done, state, outputs.display, outputs.clock)
+    if compiled.large:
+        jax.block_until_ready(state)
+        give_back_memory(compiled.large)
+    return state, metrics
 
 
 def _due(setup: Setup, done: int) -> list[str]:
@@ -274,6 +283,12 @@ def _save_spike(inside: _Inside, spike: str, blamed: Blamed) -> None:
     show(save_spike(inside.setup, step, *where, blamed))
 
 
+def _fitted(inside: _Inside, state: TrainState) -> tuple[Scored, Any | None]:
+    """A state's model as evaluations see it, and the mean that it has for weights."""
+    mean = mean_of_checkpoints(inside.setup, state, inside.checkpoints)
+    return scored(inside.setup, inside.compiled, state, mean), mean
+
+
 def scored(
     setup: Setup, compiled: Compiled, state: TrainState, mean: Any | None
 ) -> Scored:
@@ -299,14 +314,9 @@ def scored(
     return Scored(loaded, setup.data, setup.mesh, *functions, setup.scoring_guide)
 
 
-def _evaluate(
-    setup: Setup,
-    fitted: Scored,
-    progress: Progress,
-    outputs: Outputs,
-    due: list[str],
-) -> dict[str, Found]:
+def _evaluate(inside: _Inside, fitted: Scored, due: list[str]) -> dict[str, Found]:
     """Make the evaluations that are due, write down and show what they found."""
+    setup, progress, outputs = inside.setup, inside.progress, inside.outputs
     step, watch, clock = fitted.step, setup.experiment.watch, outputs.clock
     values: dict[str, float] = {}
     found: dict[str, Found] = {}
@@ -334,12 +344,7 @@ def _evaluate(
 
 
 def _completed(
-    setup: Setup,
-    compiled: Compiled,
-    state: TrainState,
-    checkpoints: Checkpoints,
-    outputs: Outputs,
-    found: dict[str, Found],
+    inside: _Inside, state: TrainState, found: dict[str, Found]
 ) -> dict[str, Found]:
     """Add to what was found at the end the scores that were not due there.
 
@@ -348,15 +353,14 @@ def _completed(
     """
     lacking = {
         name: evaluation
-        for name, evaluation in setup.experiment.evaluations.items()
+        for name, evaluation in inside.setup.experiment.evaluations.items()
         if evaluation.watched and name not in found
     }
     if not lacking:
         return found
-    mean = mean_of_checkpoints(setup, state, checkpoints)
-    fitted = scored(setup, compiled, state, mean)
+    fitted, _ = _fitted(inside, state)
     return found | {
-        name: evaluation.run(fitted, "validation", outputs.work)
+        name: evaluation.run(fitted, "validation", inside.outputs.work)
         for name, evaluation in lacking.items()
     }
 

@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import optax
 from jax.sharding import Mesh
 
 from lm_jax.data import Order, Prepared
 from lm_jax.data.prepared import check_varied
+from lm_jax.durations import Units
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
 from lm_jax.models.stack import unstack_blocks
@@ -18,6 +20,7 @@ from lm_jax.optimizers import transformation
 from lm_jax.platform import devices as all_devices
 from lm_jax.runs.base import read_base
 from lm_jax.runs.checkpoints import has_checkpoint
+from lm_jax.schedules import Curve
 from lm_jax.selectors import parted
 from lm_jax.sharding import row_ways, state_shardings
 from lm_jax.training.checks import (
@@ -97,17 +100,11 @@ def set_up(
     start = _start(experiment, data, unrolled, model, fresh, run)
     key = jax.random.key(experiment.seed)
     params = jax.eval_shape(lambda p: adapted(experiment, p, key), params)
-    frozen = frozen_of(experiment, params)
+    update = _update(experiment, params, units, total, curve)
     start = say_untrained(experiment, start, params)
-    begins = begins_of(experiment, params, units, total)
-    if begins is not None:
-        begins = parted(begins, frozen)[1]
-    trained = parted(params, frozen)[1]
-    rule = transformation(experiment.optimizer, curve, trained, begins, params)
     carried = order.shapes[-1].rows if data.lanes else 0
-    shapes = jax.eval_shape(
-        lambda p: first_state_of(experiment, carried, model, rule, p, frozen), params
-    )
+    state = experiment, carried, model, update.rule
+    shapes = jax.eval_shape(lambda p: first_state_of(*state, p, update.frozen), params)
     setup = Setup(
         experiment=experiment,
         data=data,
@@ -118,13 +115,13 @@ def set_up(
         total=total,
         every=every,
         curve=curve,
-        transformation=rule,
+        transformation=update.rule,
         mesh=mesh,
         shapes=shapes,
         shardings=state_shardings(experiment.execution.sharding, mesh, shapes),
         start=start,
-        frozen=frozen,
-        begins=begins,
+        frozen=update.frozen,
+        begins=update.begins,
         planned=planned,
         guided=guided,
         left=() if run and _stands_alone(run) else left_of(experiment, start, params),
@@ -154,6 +151,27 @@ def _order(experiment: Experiment, data: Prepared, model: Any, mesh: Mesh) -> Or
     check_axes(mesh, model, data, order)
     check_targets(experiment.objective, order, held)
     return order
+
+
+class _Update(NamedTuple):
+    """How parameters are trained: by which rule; which are not; when others begin."""
+
+    rule: optax.GradientTransformation
+    frozen: Any
+    begins: Any
+
+
+def _update(
+    experiment: Experiment, params: Any, units: Units, total: int, curve: Curve
+) -> _Update:
+    """Say which parameters a step updates, and how."""
+    frozen = frozen_of(experiment, params)
+    begins = begins_of(experiment, params, units, total)
+    if begins is not None:
+        begins = parted(begins, frozen)[1]
+    trained = parted(params, frozen)[1]
+    rule = transformation(experiment.optimizer, curve, trained, begins, params)
+    return _Update(rule, frozen, begins)
 
 
 def _stands_alone(run: Path) -> bool:
