@@ -46,14 +46,14 @@ def check(value: Any, place: str = "") -> None:
         raise UserError(problem)
 
 
-def check_number(name: str, number: Any, interval: str, whole: bool = True) -> None:
-    """Refuse a number that stands in no value.
+def check_number(name: str, number: Any, interval: str) -> None:
+    """Refuse a whole number that stands in no value.
 
     Raises:
         UserError: with its name, and what fits.
     """
-    if not _fits(number, interval, whole):
-        raise UserError(_problem(name, number, interval, whole))
+    if not _fits(number, interval, whole=True):
+        raise UserError(_problem(name, number, interval, whole=True))
 
 
 def problems(value: Any, place: str = "") -> Iterator[str]:

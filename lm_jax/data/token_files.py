@@ -93,15 +93,25 @@ def make_tokens(
                 writer.ends(place)
             done += text.bytes
     noted.path.unlink(missing_ok=True)
+    _write_meta(folder, texts, dtype, writers, copies)
+
+
+def _write_meta(
+    folder: Path,
+    texts: Sequence[Text],
+    dtype: str,
+    writers: "dict[str, Writer]",
+    copies: Copies,
+) -> None:
+    """Say what the files of a text's tokens hold."""
     splits = {name: writer.meta() for name, writer in writers.items() if writer.tokens}
     # Of ids that came without their text nobody knows the bytes, nor of a whole split.
     for name in {split for text in texts for split, _ in text.arrays} & splits.keys():
         splits[name]["coded"] = Coded()._asdict()
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    text_digest = copies.digest(text.digest for text in texts if text.arrays)
-    meta = {"dtype": dtype, "splits": splits, "text": text_digest}
-    meta |= {"copies": copies.said(), "sizes": sizes}
-    write_json(folder / "meta.json", meta)
+    digest = copies.digest(text.digest for text in texts if text.arrays)
+    meta = {"dtype": dtype, "splits": splits, "text": digest, "copies": copies.said()}
+    write_json(folder / "meta.json", meta | {"sizes": sizes})
 
 
 def make_share(

@@ -1,7 +1,7 @@
 """The parameters of a Hugging Face folder, as those of a model of ours."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,15 +155,18 @@ def _taken(
             f"The arrays in {near(path)} are not those of its config.json:\n"
             + "\n".join(like_layers_once(problems))
         )
+    params = _params(rows, model, stored)
+    said = [f"{name}: {why}" for name, why in notes.items()]
+    return Checkpoint(architecture.name, model, params, context, said, lacks=lacks)
+
+
+def _params(rows: Sequence[Row], model: Any, stored: Mapping[str, Stored]) -> Any:
+    """Read the arrays, and turn them into a model's parameters."""
     params: dict[str, Any] = {}
     for row in rows:
-        arrays = [stored[name].read() for name in row.theirs]
-        made = row.way.read(arrays, model)
-        params |= dict(zip(row.ours, made, strict=True))
-    said = [f"{name}: {why}" for name, why in notes.items()]
-    params = {k: np.ascontiguousarray(v) for k, v in params.items()}
-    tree = unflatten_dict(params, sep="/")
-    return Checkpoint(architecture.name, model, tree, context, said, lacks=lacks)
+        made = row.way.read([stored[name].read() for name in row.theirs], model)
+        params |= dict(zip(row.ours, map(np.ascontiguousarray, made), strict=True))
+    return unflatten_dict(params, sep="/")
 
 
 def _rows(

@@ -207,14 +207,10 @@ class Checkpoints:
         params = {n: self.whole(found[n], like[n]) for n in like if n != "rest"}
         return {name: found[name] for name in like} | params, found.progress
 
-    def restore_params(self, step: int, device: jax.Device | None = None) -> Any:
-        """Read the parameters to use: the average where one was kept.
+    def restore_params(self, step: int) -> Any:
+        """Read the parameters to use onto a device: the average where one was kept.
 
         Nothing else is read, and nothing need be known of them.
-
-        Args:
-            step: which.
-            device: to read them onto; the first, if None.
 
         Raises:
             UserError: as `restore`.
@@ -223,7 +219,7 @@ class Checkpoints:
         verify(folder, ())
         item = self._used(step)
         verify(folder, (item,))
-        place = jax.sharding.SingleDeviceSharding(device or jax.local_devices()[0])
+        place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
             self._held(step, item),

@@ -204,21 +204,24 @@ def _kept(
             f"{folder}: none of {len(queries):,} queries has a judgement of a document "
             "that is there. The ids in the qrels are those of queries and documents."
         )
-    counts = ", ".join(f"{len(of):,} {split}" for split, of in splits.items() if of)
+    kept = {split: of for split, of in splits.items() if of}
+    counts = ", ".join(f"{len(of):,} {split}" for split, of in kept.items())
     total = sum(map(len, grades.values()))
     about = f"{folder.name}: {len(documents):,} documents, {counts} queries with "
     about += f"{total:,} judgements."
-    unjudged = len(queries) - len(grades)
-    unasked = len(own.keys() - {query for query, _ in queries})
-    for count, what in (
+    unasked = own.keys() - {query for query, _ in queries}
+    about += _left_out(len(queries) - len(grades), lost, len(unasked))
+    return Judged(documents, texts, kept, grades, about + _unread(folder))
+
+
+def _left_out(unjudged: int, lost: int, unasked: int) -> str:
+    """Say how many queries and judgements have nothing to go with, if there are."""
+    counted = (
         (unjudged, "queries without a judgement are left out"),
         (lost, "judgements of documents that aren't there are left out"),
         (unasked, "judged queries that aren't there are left out"),
-    ):
-        about += f" {count:,} {what}." if count else ""
-    about += _unread(folder)
-    kept = {split: of for split, of in splits.items() if of}
-    return Judged(documents, texts, kept, grades, about)
+    )
+    return "".join(f" {count:,} {what}." for count, what in counted if count)
 
 
 def _split(
