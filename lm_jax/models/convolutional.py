@@ -14,7 +14,7 @@ from lm_jax.kernels.product import product_of_transpose
 from lm_jax.models.dropout import dropout, part_keys
 from lm_jax.models.dtype import Dtype, array_dtype, dtype_problems
 from lm_jax.models.initial import FanIn
-from lm_jax.models.linear import Dense, together
+from lm_jax.models.linear import Dense
 from lm_jax.models.model import Model
 
 __all__ = ["GatedConv"]
@@ -89,9 +89,7 @@ class GatedLinearUnit(nn.Module):
     ) -> Float[Array, "batch time features"]:
         """Gate one product by another."""
         sizes = (self.inputs, self.features, self.std, True, self.dtype)
-        value, gate = together(
-            x, Dense(*sizes, name="value"), Dense(*sizes, name="gate")
-        )
+        value, gate = Dense(*sizes, name="value")(x), Dense(*sizes, name="gate")(x)
         return value * jax.nn.sigmoid(gate)
 
 

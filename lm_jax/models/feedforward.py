@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from lm_jax.models.linear import together
 from lm_jax.models.part import Part
 
 __all__ = ["MLP", "Gated"]
@@ -150,10 +149,7 @@ class Gated:
         """Act on each token alone, whatever its segment."""
         width = x.shape[-1]
         hidden = self.hidden(width)
-        gate, up = together(
-            x,
-            part.dense(width, hidden, "hidden", "gate"),
-            part.dense(width, hidden, "hidden", "up"),
-        )
+        gate = part.dense(width, hidden, "hidden", "gate")(x)
+        up = part.dense(width, hidden, "hidden", "up")(x)
         down = part.dense(hidden, width, "residual", "down")
         return down(activate(self.activation, gate) * up)

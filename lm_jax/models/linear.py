@@ -1,6 +1,5 @@
-"""The dense layer, and several of them as one product."""
+"""The dense layer."""
 
-import itertools
 from typing import Any
 
 import flax.linen as nn
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-from lm_jax.kernels.placement import gathered, platform, several_devices
+from lm_jax.kernels.placement import gathered
 from lm_jax.kernels.product import product
 
 Dtype = Any
@@ -47,32 +46,11 @@ class Dense(nn.Module):
         self, x: Float[Array, "*batch k"], result: Dtype = None
     ) -> Float[Array, "*batch n"]:
         """Map the last axis from ``inputs`` to ``features``; see `product`."""
-        return together(x, self, result=result)[0]
+        x = x.astype(self.dtype)
+        y = checkpoint_name(product(x, self.whole_kernel(), result), "product")
+        return y + self.bias.astype(y.dtype) if self.use_bias else y
 
     def whole_kernel(self) -> Float[Array, "*experts k n"]:
         """Give the kernel in the type to compute in, wherever its parts lie."""
         kernel = gathered(self.kernel, (*self.path, "kernel"), self.dtype)
         return jnp.asarray(kernel, self.dtype)
-
-
-def together(
-    x: Float[Array, "*batch k"], *layers: Dense, result: Dtype = None
-) -> list[Float[Array, "*batch _"]]:
-    """Apply several dense layers to the same input, as one matrix product if that pays.
-
-    Each layer keeps parameters of its own, so that its initial values, its
-    name and its place in a selector don't depend on its neighbours.
-    """
-    # Columns that lie on several devices would move to be put side by side, and a
-    # TPU copies what it takes apart again.
-    if len(layers) > 1 and (several_devices() or platform() == "tpu"):
-        return [together(x, layer, result=result)[0] for layer in layers]
-    dtype = layers[0].dtype
-    kernels = [layer.whole_kernel() for layer in layers]
-    kernel = kernels[0] if len(layers) == 1 else jnp.concatenate(kernels, axis=1)
-    y = checkpoint_name(product(x.astype(dtype), kernel, result), "product")
-    ends = list(itertools.accumulate(layer.features for layer in layers))[:-1]
-    return [
-        part + layer.bias.astype(y.dtype) if layer.use_bias else part
-        for part, layer in zip(jnp.split(y, ends, axis=-1), layers, strict=True)
-    ]
