@@ -36,11 +36,12 @@ esac
 SHIM = "#!/bin/sh\necho 'command not found; it exists in: 3.12' >&2\nexit 127\n"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Machine:
     """A machine with nothing on it but a copy of launch.sh and a few tools."""
 
     folder: Path
+    told: int = 0
 
     @property
     def root(self) -> Path:
@@ -99,8 +100,9 @@ class Machine:
         """The calls of venv and pip since the last time this was asked."""
         path = self.folder / "calls"
         lines = path.read_text().splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return lines
+        # The file stays: a call that is written meanwhile would be lost with it.
+        before, self.told = self.told, len(lines)
+        return lines[before:]
 
 
 def new_machine(folder: Path) -> Machine:

@@ -237,6 +237,7 @@ def test_killed_installation_is_done_again(ready, update):
         shutil.rmtree(ready.venv)
     process = ready.start(PIP_TAKES="20")
     while "pip" not in "".join(calls := ready.calls()):
+        assert process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=10)
