@@ -133,6 +133,7 @@ def test_a_pod_that_was_stopped_has_not_succeeded(tmp_path, monkeypatch):
     variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "JOB_COMPLETION_INDEX": "0"}
     pod = subprocess.Popen(command, cwd=tmp_path, env=variables)
     while not (tmp_path / "up").exists():
+        assert pod.poll() is None
         time.sleep(0.02)
     (tmp_path / "run").mkdir()
     (tmp_path / "run/result.json").touch()  # of a shorter end

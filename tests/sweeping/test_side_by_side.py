@@ -144,7 +144,7 @@ def test_a_signal_stops_all_of_them_and_the_rest_is_done_later(faked):
         os.kill(os.getpid(), signal.SIGTERM)
 
     Path("asked").touch()
-    threading.Thread(target=interrupt).start()
+    threading.Thread(target=interrupt, daemon=True).start()
     report = swept()
     assert report.signal == signal.SIGTERM and len(report.lacking) == 8
     for name in ("base_seed1", "wide_seed1"):
@@ -168,7 +168,7 @@ def test_what_another_process_trains_is_waited_for(faked):
             seen.extend(asked())
 
     held = threading.Event()
-    threading.Thread(target=hold).start()
+    threading.Thread(target=hold, daemon=True).start()
     held.wait()
     assert swept().comparisons
     assert len(seen) == 9 and asked()[9:] == [cell.name] and cell.name not in seen
