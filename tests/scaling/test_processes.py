@@ -268,7 +268,8 @@ def test_a_dry_run_prints_what_would_run_and_runs_nothing(folder):
     words = ["--processes", "2", "--dry-run", "--seed", "3"]
     status, said = ended(train(folder, "dry", *words))
     assert status == 0
-    first, second, last = said.splitlines()
+    made, first, second, last = said.splitlines()
+    assert made == "mkdir -p dry"
     assert "JAX_NUM_CPU_DEVICES=1" in first and "--process 0 --coordinator" in first
     assert "--seed 3 --processes 2 --process 1 " in second
     assert second.endswith("> dry/process_1.log 2>&1 &") and last == "wait"
