@@ -24,8 +24,8 @@ class Heads(BlockPart):
         heads = {"query": config.heads, "key": config.groups, "value": config.groups}
         widths = {name: heads[name] * config.dim for name in names}
         # One product of all three would need their kernels side by side, and putting
-        # them there costs more than it gives: a prefill of 128 tokens took 1.3 times as
-        # long (124M parameters, jax 0.12, one Xeon core).
+        # them there costs more than it gives: a prefill of 128 tokens took a tenth
+        # longer (124M parameters, float32, jax 0.12, two Xeon cores).
         parts = {
             name: self.dense(config.width, width, "hidden", name, config.qkv_bias)(x)
             for name, width in widths.items()
