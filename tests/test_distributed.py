@@ -12,10 +12,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from lm_jax import distributed
 from lm_jax.distributed import beside, check_alike, meet, several, writes
 from lm_jax.errors import Lost, UserError
+from lm_jax.mesh import make_mesh
 from lm_jax.processes import COMMAND
 from lm_jax.scaling.place import Place
 from lm_jax.scaling.taking_part import taking_part
-from lm_jax.sharding import Sharding, make_mesh
+from lm_jax.sharding import Sharding
 from lm_jax.training.beginning import later_values
 
 

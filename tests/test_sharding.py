@@ -9,14 +9,13 @@ import pytest
 
 from lm_jax.errors import UserError
 from lm_jax.kernels.placement import constrain, gathered
+from lm_jax.mesh import arranged, make_mesh
 from lm_jax.selectors import path_name
 from lm_jax.sharding import (
     MESH,
     Sharding,
-    arranged,
     batch_sharding,
     batch_ways,
-    make_mesh,
     on_mesh,
     state_shardings,
 )

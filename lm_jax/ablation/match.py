@@ -10,12 +10,13 @@ from typing import Any
 
 from lm_jax.ablation.measuring import seconds_of_step
 from lm_jax.ablation.plan import Matched, Plan, Variant, check_different
-from lm_jax.ablation.plan_file import PLAN, read_plan
+from lm_jax.ablation.plan_file import read_plan
 from lm_jax.durations import Units, steps
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment
 from lm_jax.experiment.kinds import at, changed
 from lm_jax.runs.figures import duration
+from lm_jax.runs.trials import PLAN
 from lm_jax.training.compatibility import check_fit, fill_in, fill_in_classes
 from lm_jax.training.resolved import Setup
 from lm_jax.training.setup import set_up

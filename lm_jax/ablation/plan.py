@@ -17,6 +17,7 @@ from lm_jax.experiment.overrides import override
 from lm_jax.experiment.value import RANDOM
 from lm_jax.models.dropout import drops
 from lm_jax.platform import called
+from lm_jax.runs.trials import trial_name
 
 # What a folder can be called by anywhere; "=" and "," are for points of a grid.
 _UNSAFE = re.compile(r"[^\w.,=+-]+")
@@ -182,17 +183,6 @@ class Plan:
     def compared(self) -> list[Variant]:
         """The variants that are compared with another."""
         return [each for each in self.variants if each.against is not None]
-
-
-def trial_name(number: int) -> str:
-    """The name of the directory of a trial."""
-    return f"trial{number}"
-
-
-def trial_number(name: str) -> int | None:
-    """What `trial_name` named so; None of a run that is no trial."""
-    found = re.fullmatch(r"trial(\d+)", name)
-    return int(found[1]) if found else None
 
 
 def place_of(folder: Path, variant: str, seed: int) -> Path:

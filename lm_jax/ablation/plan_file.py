@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lm_jax.ablation.plan import Plan, trial_number
+from lm_jax.ablation.plan import Plan
 from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError
 from lm_jax.experiment import digest
 from lm_jax.experiment.value import recipe
 from lm_jax.files import exclusive_write, writing
 from lm_jax.runs.code import own_code
+from lm_jax.runs.trials import PLAN
 
-PLAN = "sweep.json"
 _FORMAT = 1
 
 
@@ -93,12 +93,6 @@ def check_same(plan: Plan, any_code: bool = False) -> None:
             f"{lines}\nGo on with that one as it was, or give this one a folder of its "
             "own (--out)."
         )
-
-
-def is_trial(run: Path) -> bool:
-    """Whether a run is one that a sweep only tuned by."""
-    above = run.absolute().parents[1]
-    return trial_number(run.name) is not None and (above / PLAN).is_file()
 
 
 def read_plan(path: Path) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from lm_jax.bench.sizes import LSTMSize, Size
 from lm_jax.durations import Units
+from lm_jax.mesh import make_mesh
 from lm_jax.models.stack import initialise
 from lm_jax.optimizers import SGD, AdamW, transformation
 from lm_jax.schedules import WarmupCosine
-from lm_jax.sharding import Sharding, make_mesh, on_mesh, state_shardings, to_mesh
+from lm_jax.sharding import Sharding, on_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step
 

@@ -23,12 +23,13 @@ from lm_jax.data.tokens import tokenize
 from lm_jax.durations import Units
 from lm_jax.errors import UserError
 from lm_jax.evaluation.word_similarity import word_scores
+from lm_jax.mesh import make_mesh
 from lm_jax.models.stack import initialise
 from lm_jax.models.word_vectors import GlobalVectors, WordVectors
 from lm_jax.objectives.word_vectors import BagOfWords, GloVe, SkipGram
 from lm_jax.optimizers import AdamW, RMSProp, transformation
 from lm_jax.schedules import WarmupLinear
-from lm_jax.sharding import Sharding, make_mesh, on_mesh, to_mesh
+from lm_jax.sharding import Sharding, on_mesh, to_mesh
 from lm_jax.text import Corpus, find
 from lm_jax.text.known import KNOWN
 from lm_jax.text.reading import blocks

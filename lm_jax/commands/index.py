@@ -12,12 +12,13 @@ from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import check_new, given_path
+from lm_jax.mesh import make_mesh
 from lm_jax.platform import called
 from lm_jax.retrieval.index import Dtype, Index, build_index, check_ranks
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.display import Display
 from lm_jax.runs.model import load_model
-from lm_jax.sharding import Sharding, make_mesh
+from lm_jax.sharding import Sharding
 from lm_jax.text.collection import read_documents
 
 

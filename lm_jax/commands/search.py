@@ -14,9 +14,10 @@ from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import given_path
+from lm_jax.mesh import make_mesh
 from lm_jax.retrieval.hybrid import Hit, Searcher, Tuned, open_searcher, tune
 from lm_jax.runs.display import Display
-from lm_jax.sharding import Sharding, make_mesh
+from lm_jax.sharding import Sharding
 from lm_jax.text.collection import Collection, Judged, read_collection
 from lm_jax.text.rankings import write_rankings
 

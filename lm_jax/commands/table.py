@@ -8,7 +8,6 @@ from typing import Annotated
 
 import tyro
 
-from lm_jax.ablation.plan_file import is_trial
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
@@ -25,6 +24,7 @@ from lm_jax.runs.rows import (
     ways,
 )
 from lm_jax.runs.table import lines
+from lm_jax.runs.trials import is_trial
 
 COMMITTED = Path(__file__).parents[2] / "experiments" / "results"
 

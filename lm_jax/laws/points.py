@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from lm_jax.ablation.plan_file import is_trial
 from lm_jax.errors import UserError
 from lm_jax.experiment import leaves, read
 from lm_jax.laws.law import Values
 from lm_jax.runs.directory import runs_below
 from lm_jax.runs.metrics import DECAYED, decay, read_metrics
 from lm_jax.runs.result import ended_result, find_scores
+from lm_jax.runs.trials import is_trial
 
 _SCORE = "loss"
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lm_jax.ablation.plan_file import PLAN, read_plan
+from lm_jax.ablation.plan_file import read_plan
 from lm_jax.errors import UserError
 from lm_jax.experiment import flatten
 from lm_jax.laws.points import Point, check_alike, check_decayed, read_point, shared
 from lm_jax.runs.result import has_ended
+from lm_jax.runs.trials import PLAN
 
 WIDTHS = 3
 _RATES = 3

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lm_jax.ablation.plan_file import PLAN, is_trial, read_plan
+from lm_jax.ablation.plan_file import read_plan
 from lm_jax.errors import UserError
 from lm_jax.experiment import read, watched_as
 from lm_jax.report.gathered import Gathered, Member, Progress, Variant, members
@@ -11,6 +11,7 @@ from lm_jax.report.lone import lone_runs, of_lone
 from lm_jax.runs.claim import read_data
 from lm_jax.runs.directory import find_run, runs_below
 from lm_jax.runs.scored import corpus_of
+from lm_jax.runs.trials import PLAN, is_trial
 from lm_jax.statistics.report import Report, read_report
 
 

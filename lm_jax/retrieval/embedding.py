@@ -10,9 +10,10 @@ from jaxtyping import Float32
 from lm_jax.data import Passages
 from lm_jax.data.examples import read_whole
 from lm_jax.errors import UserError
+from lm_jax.mesh import make_mesh
 from lm_jax.retrieval.reading import Side, read_texts
 from lm_jax.runs.model import CountedModel, NeuralModel
-from lm_jax.sharding import Sharding, make_mesh
+from lm_jax.sharding import Sharding
 
 
 def embed(

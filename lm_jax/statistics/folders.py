@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from lm_jax.ablation.plan_file import is_trial
 from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment import AnyExperiment, read, watched_as
@@ -24,6 +23,7 @@ from lm_jax.runs.rows import (
     results_below,
     rows_of,
 )
+from lm_jax.runs.trials import is_trial
 from lm_jax.statistics.budgets import Side, unfair
 from lm_jax.statistics.items import OverItems, over_items
 from lm_jax.statistics.planned import Planned, planned, shared

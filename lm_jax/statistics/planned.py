@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lm_jax.ablation.plan_file import PLAN, read_plan
+from lm_jax.ablation.plan_file import read_plan
 from lm_jax.ablation.tune import at_edge
 from lm_jax.errors import UserError
+from lm_jax.runs.trials import PLAN
 from lm_jax.statistics.report import Report, read_report
 
 

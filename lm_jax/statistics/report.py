@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from lm_jax.ablation.plan import Place, Plan, place_of
-from lm_jax.ablation.plan_file import PLAN, read_plan
+from lm_jax.ablation.plan_file import read_plan
 from lm_jax.ablation.states import State, look_at
 from lm_jax.ablation.study import Study
 from lm_jax.ablation.tune import THROUGH, Chosen, at_edge, read_chosen
 from lm_jax.errors import UserError
 from lm_jax.runs.result import find_scores, read_result
 from lm_jax.runs.rows import Ended, Row, larger_is_better
+from lm_jax.runs.trials import PLAN
 from lm_jax.statistics.budgets import Side, unfair
 from lm_jax.statistics.items import OverItems, over_items
 from lm_jax.statistics.paired import holm, t_test_of_mean

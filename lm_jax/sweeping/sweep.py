@@ -9,7 +9,7 @@ from typing import Any
 
 from lm_jax.ablation.match import matched
 from lm_jax.ablation.plan import Cell, Plan, make_plan
-from lm_jax.ablation.plan_file import PLAN, check_same, claim_plan, read_plan
+from lm_jax.ablation.plan_file import check_same, claim_plan, read_plan
 from lm_jax.ablation.states import State, state_of
 from lm_jax.ablation.study import Study
 from lm_jax.ablation.tune import Chosen, choose, keep_chosen, trial_state, tuned
@@ -18,6 +18,7 @@ from lm_jax.files import given_path
 from lm_jax.platform import devices as all_devices
 from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
+from lm_jax.runs.trials import PLAN
 from lm_jax.statistics.report import Report, make_report
 from lm_jax.sweeping.cells import Launch, Warm, run_cell
 from lm_jax.sweeping.checks import (

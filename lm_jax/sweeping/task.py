@@ -14,7 +14,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from lm_jax.ablation.plan_file import PLAN, read_plan
+from lm_jax.ablation.plan_file import read_plan
 from lm_jax.ablation.states import state_of
 from lm_jax.ablation.tune import THROUGH, trial_state
 from lm_jax.errors import UserError
@@ -22,6 +22,7 @@ from lm_jax.platform import configure
 from lm_jax.runs.code import own_code
 from lm_jax.runs.directory import in_use
 from lm_jax.runs.display import Display
+from lm_jax.runs.trials import PLAN
 from lm_jax.scaling.needs import STOPPED
 from lm_jax.sweeping.cells import attempt, keep_log, run_cell
 from lm_jax.sweeping.worker import handed_over

@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lm_jax.ablation.plan import Cell, trial_number
-from lm_jax.ablation.plan_file import PLAN, read_plan
+from lm_jax.ablation.plan import Cell
+from lm_jax.ablation.plan_file import read_plan
 from lm_jax.errors import UserError
 from lm_jax.experiment import Experiment, read, save
 from lm_jax.files import atomic_write, writing
@@ -27,6 +27,7 @@ from lm_jax.platform import configure
 from lm_jax.processes import end_with_parent
 from lm_jax.runs.code import own_code
 from lm_jax.runs.display import Display
+from lm_jax.runs.trials import PLAN, trial_number
 from lm_jax.sweeping.cells import Warm, attempt, run_cell
 from lm_jax.training.guards import Interrupt
 

@@ -20,8 +20,9 @@ from lm_jax.evaluation.fitted import Planned
 from lm_jax.experiment import AnyExperiment, Compute, Execution, Experiment
 from lm_jax.kernels.attention_forms import form_problem
 from lm_jax.kernels.placement import HOST
+from lm_jax.mesh import make_mesh
 from lm_jax.objectives import ObjectiveBase
-from lm_jax.sharding import ACTIVATIONS, batch_ways, check_divides, make_mesh, row_ways
+from lm_jax.sharding import ACTIVATIONS, batch_ways, check_divides, row_ways
 
 
 def check_numbers(experiment: AnyExperiment) -> None:

@@ -16,6 +16,7 @@ from lm_jax.errors import NotFinite, UserError, nearest
 from lm_jax.evaluation import Evaluation, Fitted, Found
 from lm_jax.experiment import AnyExperiment, CountExperiment, Named, load, read
 from lm_jax.files import given_path
+from lm_jax.mesh import make_mesh
 from lm_jax.objectives import Guide
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.claim import check_data
@@ -24,7 +25,7 @@ from lm_jax.runs.display import Display
 from lm_jax.runs.guide import check_guide
 from lm_jax.runs.model import CountedModel, NeuralModel, load_model
 from lm_jax.runs.result import read_result
-from lm_jax.sharding import Sharding, make_mesh, state_shardings
+from lm_jax.sharding import Sharding, state_shardings
 from lm_jax.text import Corpus
 from lm_jax.text.known import KNOWN
 from lm_jax.tokenizers import Kept, Pretrained

@@ -25,6 +25,7 @@ from lm_jax.evaluation.ranking import NOT_RANKED
 from lm_jax.evaluation.rankings import Rankings
 from lm_jax.evaluation.whole_split import summed
 from lm_jax.generation import Beam, Sampling
+from lm_jax.mesh import make_mesh
 from lm_jax.objectives import Guide
 from lm_jax.platform import products_of
 from lm_jax.retrieval.nearest import nearest_rows
@@ -34,7 +35,6 @@ from lm_jax.sharding import (
     Sharding,
     batch_sharding,
     brought_here,
-    make_mesh,
     on_mesh,
     row_ways,
     whole_to_mesh,

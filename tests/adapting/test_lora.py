@@ -11,13 +11,14 @@ import pytest
 
 from lm_jax.adapting import LoRA
 from lm_jax.errors import UserError
+from lm_jax.mesh import make_mesh
 from lm_jax.models import MoE, Rotary, Transformer
 from lm_jax.models.linear import Dense
 from lm_jax.models.stack import initialise, stack_blocks, unstack_blocks
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import SGD, AdamW, transformation
 from lm_jax.selectors import parted, path_name
-from lm_jax.sharding import Sharding, make_mesh, on_mesh, state_shardings, to_mesh
+from lm_jax.sharding import Sharding, on_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step
 from tests.properties import slow_but

@@ -14,6 +14,7 @@ from lm_jax.adapting import as_read, dequantized, is_quantized, placed_as, quant
 from lm_jax.adapting.quantized import Quantized
 from lm_jax.commands import quantize as command
 from lm_jax.errors import NotFinite
+from lm_jax.mesh import make_mesh
 from lm_jax.models import (
     LSTM,
     Classifier,
@@ -28,7 +29,7 @@ from lm_jax.models import (
 )
 from lm_jax.models.stack import initialise, stack_blocks
 from lm_jax.selectors import path_name
-from lm_jax.sharding import Sharding, make_mesh, state_shardings
+from lm_jax.sharding import Sharding, state_shardings
 from tests.properties import slow_but
 
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 16, (4, 7)), jnp.int32)

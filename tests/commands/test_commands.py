@@ -266,7 +266,7 @@ BAD = {
     "another model": (["--model", "Recurrent"], "--model.layers"),
     "no duration for the warmup": (["--schedule.warmup", "5"], "'5'"),
     "short split": (["--data.context", "5000"], "5000"),
-    "no such mesh": (["--fsdp", "3"], "8 devices"),
+    "no such mesh": (["--fsdp", "3"], "there are 8"),
     "vocabulary": (["--model.vocab-size", "7"], "22 tokens"),
     "short positions": (["--model.positions.length", "8"], "context of 16"),
     "unknown output": (["--outputs", "tensorbord"], "tensorboard"),

@@ -10,9 +10,10 @@ import pytest
 from lm_jax.__main__ import main
 from lm_jax.data.windows import Windows
 from lm_jax.evaluation.items import each_row
+from lm_jax.mesh import make_mesh
 from lm_jax.runs.items import read_items
 from lm_jax.runs.result import find_scores, read_result
-from lm_jax.sharding import Sharding, make_mesh
+from lm_jax.sharding import Sharding
 from lm_jax.training.fitting import load_fitted
 from tests.data.test_labelled import write_table
 from tests.tiny import write_tiny

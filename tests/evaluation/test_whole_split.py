@@ -9,7 +9,8 @@ import pytest
 
 from lm_jax.data.windows import Windows
 from lm_jax.evaluation.whole_split import summed
-from lm_jax.sharding import Sharding, make_mesh
+from lm_jax.mesh import make_mesh
+from lm_jax.sharding import Sharding
 
 MESH = make_mesh(Sharding(), jax.devices()[:1])
 

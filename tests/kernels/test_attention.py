@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from lm_jax.kernels import attention_blocks
 from lm_jax.kernels.attention import Sight, attend
 from lm_jax.kernels.attention_blocks import attend_long
+from lm_jax.mesh import make_mesh
 from lm_jax.models.dropout import dropout, example_keys
 from lm_jax.models.patterns import causal_mask
 from lm_jax.models.softmax import kept_weights
-from lm_jax.sharding import Sharding, make_mesh, on_mesh
+from lm_jax.sharding import Sharding, on_mesh
 from tests.properties import quick, slow_but
 
 

@@ -11,6 +11,7 @@ from lm_jax.kernels.attention import Sight, attend
 from lm_jax.kernels.attention_blocks import attend_long
 from lm_jax.kernels.attention_forms import KERNELS, form_of, form_problem
 from lm_jax.kernels.attention_gpu import attend_cudnn
+from lm_jax.mesh import make_mesh
 from lm_jax.models import (
     ALiBi,
     Alternating,
@@ -20,7 +21,7 @@ from lm_jax.models import (
     SlidingWindow,
     Transformer,
 )
-from lm_jax.sharding import Sharding, make_mesh, on_mesh
+from lm_jax.sharding import Sharding, on_mesh
 from tests.kernels.test_attention import all_of, check, inputs
 
 CAUSAL = Sight(True, None, None)

@@ -6,9 +6,10 @@ import pytest
 
 from lm_jax.kernels.attention import Sight, attend
 from lm_jax.kernels.attention_tpu import attend_splash, lacks
+from lm_jax.mesh import make_mesh
 from lm_jax.models import Alternating, BlockLocal, Full, SlidingWindow
 from lm_jax.models.patterns import causally_shared, shared_from_both_sides
-from lm_jax.sharding import Sharding, make_mesh, on_mesh
+from lm_jax.sharding import Sharding, on_mesh
 from tests.kernels.test_attention import all_of, check, inputs
 from tests.properties import slow_but
 

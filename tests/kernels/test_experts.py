@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lm_jax.kernels import experts
 from lm_jax.kernels.experts import FORMS, Experts, Layer, mixture, of_all, of_few
-from lm_jax.sharding import Sharding, make_mesh, on_mesh
+from lm_jax.mesh import make_mesh
+from lm_jax.sharding import Sharding, on_mesh
 from tests.properties import slow_but
 
 WIDTH, HIDDEN = 6, 8

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from lm_jax.kernels import loss
 from lm_jax.kernels.loss import cross_entropy, in_pieces, nats_in_pieces, pieces_of
+from lm_jax.mesh import make_mesh
 from lm_jax.models import Encoder, EncoderDecoder, Recurrent, Rotary, Transformer
 from lm_jax.objectives import MaskedTokens, NextToken, Seq2Seq
-from lm_jax.sharding import Sharding, make_mesh, on_mesh
+from lm_jax.sharding import Sharding, on_mesh
 from tests.first import first_params
 from tests.properties import quick, slow_but
 

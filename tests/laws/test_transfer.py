@@ -11,11 +11,12 @@ from matplotlib import image
 from lm_jax.__main__ import main
 from lm_jax.ablation import Study
 from lm_jax.ablation.plan import make_plan
-from lm_jax.ablation.plan_file import PLAN, written
+from lm_jax.ablation.plan_file import written
 from lm_jax.experiment import load
 from lm_jax.laws.transfer import Sweep, read_sweeps
 from lm_jax.models import GPT2, MuP
 from lm_jax.runs.result import mark_longer
+from lm_jax.runs.trials import PLAN
 from tests.laws.ladder import write_run
 from tests.tiny import write_tiny
 

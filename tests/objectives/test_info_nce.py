@@ -7,9 +7,10 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from lm_jax.data import Coded
+from lm_jax.mesh import make_mesh
 from lm_jax.models import BagOfVectors, BiEncoder, Recurrent
 from lm_jax.objectives import InfoNCE
-from lm_jax.sharding import Sharding, make_mesh, on_mesh, to_mesh
+from lm_jax.sharding import Sharding, on_mesh, to_mesh
 from tests.first import first_params
 
 ROWS, PASSAGES, TIME, VOCAB = 8, 2, 5, 23

@@ -11,10 +11,11 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.errors import UserError
+from lm_jax.mesh import make_mesh
 from lm_jax.retrieval import build_index, embed, open_index
 from lm_jax.runs.model import load_model
 from lm_jax.runs.result import read_result
-from lm_jax.sharding import Sharding, make_mesh
+from lm_jax.sharding import Sharding
 from lm_jax.text.collection import Passage
 from tests.retrieval import DOCUMENTS, write_collection
 

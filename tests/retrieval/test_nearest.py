@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lm_jax.mesh import make_mesh
 from lm_jax.models import BiEncoder, Encoder, Learned
 from lm_jax.retrieval import fused, nearest_rows, read_texts
-from lm_jax.sharding import Sharding, make_mesh
+from lm_jax.sharding import Sharding
 from tests.first import first_params
 
 RANDOM = np.random.default_rng(0)

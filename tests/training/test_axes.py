@@ -11,6 +11,7 @@ from lm_jax.averages import MovingAverage
 from lm_jax.errors import UserError
 from lm_jax.experiment import load
 from lm_jax.experiment.overrides import override
+from lm_jax.mesh import make_mesh
 from lm_jax.models import (
     LSTM,
     ALiBi,
@@ -43,7 +44,7 @@ from lm_jax.objectives import (
     SkipGram,
 )
 from lm_jax.optimizers import SGD, transformation
-from lm_jax.sharding import Sharding, make_mesh, on_mesh, state_shardings, to_mesh
+from lm_jax.sharding import Sharding, on_mesh, state_shardings, to_mesh
 from lm_jax.training.layout import Placed, layout
 from lm_jax.training.setup import set_up
 from lm_jax.training.state import first_state

@@ -24,6 +24,7 @@ from lm_jax.data import (
 )
 from lm_jax.errors import UserError
 from lm_jax.experiment import load
+from lm_jax.mesh import make_mesh
 from lm_jax.models import (
     ConvEncoder,
     Encoder,
@@ -43,7 +44,7 @@ from lm_jax.objectives import (
     SkipGram,
 )
 from lm_jax.runs.model import NeuralModel
-from lm_jax.sharding import Sharding, make_mesh
+from lm_jax.sharding import Sharding
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters, Words
 from lm_jax.training import resolved

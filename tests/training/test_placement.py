@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from lm_jax.mesh import make_mesh
 from lm_jax.models import (
     LSTM,
     ConvEncoder,
@@ -25,7 +26,6 @@ from lm_jax.sharding import (
     Sharding,
     batch_sharding,
     batch_ways,
-    make_mesh,
     on_mesh,
     state_shardings,
 )

@@ -9,11 +9,12 @@ import optax
 import pytest
 
 from lm_jax.averages import AverageAfter, MovingAverage
+from lm_jax.mesh import make_mesh
 from lm_jax.models import Dropouts, Recurrent, Relative, Rotary, Transformer
 from lm_jax.models.stack import initialise
 from lm_jax.objectives import NextToken
 from lm_jax.optimizers import SGD, AdamW, transformation
-from lm_jax.sharding import Sharding, make_mesh, on_mesh, state_shardings, to_mesh
+from lm_jax.sharding import Sharding, on_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
 from lm_jax.training.step import (
     make_evaluation_step,
