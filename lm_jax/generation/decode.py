@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int
 
 from lm_jax.errors import NotFinite, UserError
@@ -193,11 +194,26 @@ def continue_prompts(
         finite=jnp.ones((), bool),
         own=chooser.begin(counted, length),
     )
+    state = _beside(params, state)
     run = functools.partial(_run, model, params, windows, chooser, seed, length)
     if grammar is None:
         return run(state, watch, each)
     guide = Guide(grammar, len(prompts), model.vocab_size)
     return guide.marked(run(guide.moved(state), watch, 1, guide))
+
+
+def _beside(params: Any, state: State) -> State:
+    """Put what nothing binds to a device where the parameters are bound to.
+
+    A step leaves it there: else the second step would be compiled anew.
+    """
+    first = jax.tree.leaves(params)[0]
+    if not getattr(first, "committed", False):
+        return state
+    place = first.sharding
+    if isinstance(place, NamedSharding):
+        place = NamedSharding(place.mesh, PartitionSpec())
+    return jax.device_put(state, place)
 
 
 def _run(

@@ -5,10 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from lm_jax.errors import NotFinite, UserError
-from lm_jax.generation import Sampling, decode, generate, sample
+from lm_jax.generation import Sampling, continue_prompts, decode, generate, sample
 from lm_jax.generation.steps import advance
+from lm_jax.mesh import make_mesh
 from lm_jax.models import (
     GRU,
     LSTM,
@@ -20,6 +22,7 @@ from lm_jax.models import (
     Sinusoidal,
     Transformer,
 )
+from lm_jax.sharding import Sharding
 from tests.first import first_params
 from tests.properties import slow_but
 
@@ -256,6 +259,24 @@ def test_evaluations_do_not_compile_again():
     third = generate(model, other, [RAGGED[4]], *arguments, 2)
     assert advance._cache_size() == count
     assert (first != second).any() and (first != third).any()
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_text_that_is_watched_compiles_once(devices):
+    """Parameters of a run are bound to devices, and what follows them is too."""
+    model, params = made()
+    mesh = make_mesh(Sharding(), jax.devices()[:devices])
+    params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+    before, seen = advance._cache_size(), []
+
+    def watch(found):
+        seen.append(found[0].tokens)
+        return [False]
+
+    given = model, params, [RAGGED[1]], 9, CONTEXT, GREEDY, 0
+    ((whole,),) = continue_prompts(*given, watch=watch, each=3)
+    assert advance._cache_size() == before + 1 and len(seen) == 3
+    assert (seen[-1] == whole.tokens).all()
 
 
 def test_nothing_asked_for_is_nothing():
