@@ -110,8 +110,8 @@ class Plan:
         variants: what is compared.
         workers: processes that share the machine evenly, and run cells side by side;
             None runs one after another on all of it.
-        together: seeds of a variant that one program trains at once; None trains each
-            alone.
+        together: runs that one program trains at once, of other seeds and schedules;
+            None trains each alone.
         on: the kind of cluster that trains each cell as a job; None trains them here.
     """
 
@@ -167,13 +167,23 @@ class Plan:
                 variant.name,
                 self.study.seeds + k,
                 self.folder / variant.name / trial_name(k),
-                replace(with_values(variant, point), seed=self.study.seeds + k),
+                replace(self._tried(variant, point), seed=self.study.seeds + k),
                 trial=k,
                 halved=self.study.search == "halving",
             )
             for k, point in enumerate(self.points)
             for variant in self.variants
         )
+
+    def _tried(self, variant: Variant, point: Point) -> Experiment:
+        """A variant with values of a trial; together where one program serves all.
+
+        One that is halved waits until the trials before it are through.
+        """
+        experiment, study = with_values(variant, point), self.study
+        schedule = all(name.startswith("schedule.") for name in study.tune)
+        shared = schedule and study.search != "halving"
+        return self.computed(experiment) if shared else experiment
 
     @property
     def against(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ from lm_jax.experiment import Experiment, load
 from lm_jax.files import write_json
 from lm_jax.runs.display import Display
 from lm_jax.sharding import to_mesh
-from lm_jax.training.compiled import Compiled, stacked
+from lm_jax.training.compiled import Compiled, stacked, stacked_constants
 from lm_jax.training.resolved import Setup
 from lm_jax.training.setup import set_up
 
@@ -122,7 +122,7 @@ def _together(setup: Setup, seeds: int) -> Run:
     assert program is not None
     rows = stacked([compiled.first_state(seed) for seed in range(seeds)])
     constants = setup.constants()
-    constants = constants._replace(seed=stacked([constants.seed] * seeds))
+    constants = stacked_constants([constants] * seeds)
 
     def run(steps: int) -> None:
         nonlocal rows

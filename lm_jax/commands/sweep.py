@@ -71,8 +71,9 @@ class Options:
     """Processes that train cells side by side, each with an equal share of the cores,
     or of the GPUs; one after another on all of them if not given."""
     together: int | None = None
-    """Seeds of a variant that one program trains at once: faster where a step is too
-    small for the machine (`bench seeds` measures it); each alone if not given."""
+    """Runs that one program trains at once, of other seeds and schedules: faster where
+    a step is too small for the machine (`bench seeds` measures it); each alone if not
+    given."""
     on: Literal["slurm", "kubernetes"] | None = None
     """Train each cell as a job of a cluster: a task of an array, or an index of a Job.
     None is waited for: the same command gathers, and submits again what failed."""

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from lm_jax.errors import Diverged, UserError
 from lm_jax.experiment import digest
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.display import Display
+from lm_jax.schedules import Constant
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.resolved import Setup
 from lm_jax.training.run import train_run
@@ -32,11 +34,21 @@ class Warm:
         """The functions of a cell, compiled by an earlier one if there was one."""
         # A run that goes on has not read what its first parameters begin with, or
         # but that of its own base.
-        about = digest(cell.experiment), setup.start is None, setup.base_digest
+        about = program_of(cell), setup.start is None, setup.base_digest
         known = self._kept.get(cell.variant)
         if known is None or known[0] != about:
             known = self._kept[cell.variant] = about, Compiled(setup)
         return known[1]
+
+
+def program_of(cell: Cell) -> str:
+    """Name what is compiled for a cell: whatever its seed.
+
+    Where several runs are computed together, the schedule is an argument too.
+    """
+    if cell.experiment.execution.together == 1:
+        return digest(cell.experiment)
+    return digest(replace(cell.experiment, schedule=Constant(1.0)))
 
 
 def run_cell(cell: Cell, display: Display, warm: Warm | None = None) -> int | None:

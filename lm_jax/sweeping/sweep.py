@@ -57,8 +57,8 @@ def sweep(
         study: what is asked.
         against: what each is compared with, where that isn't the first.
         workers: processes that share the machine evenly; None runs one after another.
-        together: seeds of a variant that one program trains at once; None trains each
-            alone.
+        together: runs that one program trains at once, of other seeds and schedules;
+            None trains each alone.
 
     Returns:
         Scores and verdicts, and the state of each run.

@@ -1,13 +1,14 @@
-"""Train the seeds of a variant together: one program makes a step of each at once."""
+"""Train runs together: one program makes a step of each at once."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 from lm_jax.ablation.plan import Cell
 from lm_jax.runs.checkpoints import has_checkpoint
 from lm_jax.runs.display import Display
-from lm_jax.sweeping.cells import Warm, attempt, run_cell
+from lm_jax.sweeping.cells import Warm, attempt, program_of, run_cell
 from lm_jax.sweeping.live import Board, BoardDisplay
 from lm_jax.sweeping.work import Work, one_after_another
 from lm_jax.training.abreast import Abreast
@@ -18,7 +19,7 @@ _LOOK = 0.2  # seconds between two looks at signals
 
 
 class Together:
-    """As many seeds of a variant at once as a plan says.
+    """As many seeds, and schedules, of a model at once as a plan says.
 
     Args:
         width: of the program.
@@ -31,13 +32,11 @@ class Together:
     def do(self, work: Work, cells: tuple[Cell, ...]) -> int | None:
         """Run those that are left, and say what became of each.
 
-        What fields are tuned by has a recipe of its own each, and is trained alone.
-
         Returns:
             The signal that stopped it, if one did.
         """
-        trials = tuple(cell for cell in cells if cell.trial is not None)
-        if stopped := one_after_another(work, trials, self._alone):
+        alone = tuple(cell for cell in cells if not _shares(cell))
+        if stopped := one_after_another(work, alone, self._alone):
             return stopped
         for group in groups(cells, self._width):
             left = [cell for cell in group if work.is_ready(cell)]
@@ -54,7 +53,7 @@ class Together:
         return run_cell(cell, display, self._warm)
 
     def _train(self, work: Work, cells: list[Cell]) -> None:
-        """Train cells that differ in their seed alone, each in a thread."""
+        """Train cells that share a program, each in a thread."""
         fresh = not all(has_checkpoint(cell.run) for cell in cells)
         first = cells[0]
         progress = self._board.work
@@ -94,9 +93,16 @@ class Together:
 
 
 def groups(cells: tuple[Cell, ...], width: int) -> Iterator[list[Cell]]:
-    """The cells of each variant, so many seeds at a time: all variants of the first."""
-    found: dict[tuple[int, str], list[Cell]] = {}
-    for cell in cells:
-        if cell.trial is None:
-            found.setdefault((cell.seed // width, cell.variant), []).append(cell)
-    yield from found.values()
+    """The cells of each program, so many at a time; of so many seeds all variants."""
+    found: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in filter(_shares, cells):
+        block = cell.seed // width if cell.trial is None else "trials"
+        found.setdefault((block, program_of(cell)), []).append(cell)
+    for cells_of_one in found.values():
+        for first in range(0, len(cells_of_one), width):
+            yield cells_of_one[first : first + width]
+
+
+def _shares(cell: Cell) -> bool:
+    """Whether a cell is trained beside others."""
+    return cell.experiment.execution.together > 1

@@ -1,13 +1,14 @@
-"""Runs that differ in their seed alone, whose steps are made by one program at once."""
+"""Runs of other seeds and schedules, whose steps are made by one program at once."""
 
 import copy
+import operator
 import threading
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 
-from lm_jax.training.compiled import Compiled, stacked
+from lm_jax.training.compiled import Compiled, stacked, stacked_constants
 from lm_jax.training.state import TrainState
 from lm_jax.training.step import Constants
 
@@ -51,6 +52,7 @@ class Abreast:
         self._last: dict[int, Given] = {}
         self._states: Any = None
         self._made: list[dict[str, jax.Array]] = []
+        self._known: tuple[list[Constants], Constants] | None = None
         self._steps = 0
         self._failed: BaseException | None = None
 
@@ -110,9 +112,8 @@ class Abreast:
         else:
             for index, state in fresh.items():
                 self._states = _put(self._states, index, state)
-        parts = [(each.batch, each.constants.seed) for each in given]
-        batches, seeds = stacked(parts)
-        constants = another.constants._replace(seed=seeds)
+        batches = stacked([each.batch for each in given])
+        constants = self._constants([each.constants for each in given])
         assert self._compiled.rows is not None
         self._states, metrics = self._compiled.rows(self._states, batches, constants)
         if self._compiled.large:
@@ -120,6 +121,12 @@ class Abreast:
         self._made = _rows_of(metrics, self._width)
         # What a run has given lies among the others now.
         self._last = {k: each._replace(state=None) for k, each in self._last.items()}
+
+    def _constants(self, given: list[Constants]) -> Constants:
+        """Stack what is each run's own: anew only where others take part."""
+        if self._known is None or any(map(operator.is_not, given, self._known[0])):
+            self._known = given, stacked_constants(given)
+        return self._known[1]
 
 
 @jax.jit

@@ -26,7 +26,8 @@ class Compiled:
 
     Args:
         setup: of a run. Runs that differ from it in their seed alone can share what
-            was compiled for it.
+            was compiled for it; of runs that are computed together, those that differ
+            in their schedule too.
 
     Attributes:
         step: of (state, batch, constants), as `Setup.constants` has these.
@@ -132,15 +133,21 @@ def _all(*given: Any) -> tuple[Any, ...]:
     return given
 
 
-# States and batches have an axis of runs, and so has the seed; a guide serves all.
-_AXES = (0, 0, Constants(0, None))
+# States and batches have an axis of runs, and so have seed and rates; a guide serves
+# all.
+_AXES = (0, 0, Constants(0, None, 0))
 
 
 def abreast(given: Sequence[tuple[Any, dict, Constants]]) -> tuple[Any, ...]:
     """Put what a step is given of each run together, as `Compiled.rows` takes it."""
     states, batches, constants = zip(*given, strict=True)
-    seeds = stacked([each.seed for each in constants])
-    return stacked(states), stacked(batches), constants[0]._replace(seed=seeds)
+    return stacked(states), stacked(batches), stacked_constants(constants)
+
+
+def stacked_constants(constants: Sequence[Constants]) -> Constants:
+    """Put what is each run's own above each other."""
+    seeds, rates = stacked([(each.seed, each.rates) for each in constants])
+    return constants[0]._replace(seed=seeds, rates=rates)
 
 
 @jax.jit
@@ -164,12 +171,14 @@ def _step_of(setup: Setup) -> Callable:
     together, rows = experiment.execution.together > 1, _by_rows(setup)
 
     def step(state: TrainState, batch: dict, constants: Constants):
+        curve = setup.curve if constants.rates is None else constants.rates.__getitem__
+
         def make(model: nn.Module) -> Callable:
             return make_train_step(
                 model,
                 experiment.objective,
-                setup.transformation,
-                setup.curve,
+                setup.rule(curve),
+                curve,
                 seed=constants.seed,
                 accumulate=experiment.execution.accumulate,
                 average=running(experiment.average),

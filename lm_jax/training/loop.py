@@ -166,7 +166,7 @@ def _compile(
 
 
 def _dispatch(
-    inside: _Inside, done: int, state: TrainState, batch: dict, constants: Constants
+    inside: _Inside, done: int, state: Any, batch: dict, constants: Constants
 ) -> tuple[Any, dict[str, jax.Array]]:
     """Begin a step, without waiting for what it computes but where memory is short."""
     outputs, compiled = inside.outputs, inside.compiled

@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -55,7 +56,7 @@ class Setup:
         total: steps of the budget.
         every: steps between evaluations, by their names.
         curve: learning rate of each step.
-        transformation: optax's update rule.
+        rule: makes optax's update rule for a curve.
         mesh: the devices.
         shapes: of the train state, nothing allocated.
         shardings: where each array of the state lies.
@@ -79,7 +80,7 @@ class Setup:
     total: int
     every: dict[str, int]
     curve: Curve
-    transformation: optax.GradientTransformation
+    rule: Callable[[Curve], optax.GradientTransformation]
     mesh: Mesh
     shapes: TrainState
     shardings: TrainState
@@ -90,6 +91,11 @@ class Setup:
     guided: Guided | None = None
     left: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    @functools.cached_property
+    def transformation(self) -> optax.GradientTransformation:
+        """The update rule of the run's own curve."""
+        return self.rule(self.curve)
 
     def on_mesh(self, step: Callable) -> Callable:
         """Trace a step for these devices."""
@@ -189,16 +195,28 @@ class Setup:
         return jax.jit(stack_blocks, out_shardings=self.shardings.params)(params)
 
     def constants(self) -> Constants:
-        """What steps are given beside state and batch: the seed on every device."""
-        seed = np.uint32(self.experiment.seed_of("dropout"))
-        return Constants(jax.device_put(seed, self.shardings.step), self.guide_params)
+        """What steps are given beside state and batch, on every device."""
+        own = np.uint32(self.experiment.seed_of("dropout")), self._rates()
+        seed, rates = jax.device_put(own, self.shardings.step)
+        return Constants(seed, self.guide_params, rates)
 
     def constant_shapes(self) -> Constants:
         """The shapes of `constants`, each with where it lies."""
         seed = jax.ShapeDtypeStruct((), np.uint32, sharding=self.shardings.step)
-        if self.guided is None:
-            return Constants(seed)
-        return Constants(seed, _placed(self.guided.params, self._guide_shardings))
+        guide, rates = None, jax.eval_shape(self._rates)
+        if self.guided is not None:
+            guide = _placed(self.guided.params, self._guide_shardings)
+        if rates is not None:
+            rates = jax.ShapeDtypeStruct(
+                rates.shape, rates.dtype, sharding=self.shardings.step
+            )
+        return Constants(seed, guide, rates)
+
+    def _rates(self) -> jax.Array | None:
+        """The rate of each step, where a program serves runs of several schedules."""
+        if self.experiment.execution.together == 1:
+            return None
+        return jax.vmap(self.curve)(jnp.arange(self.total)).astype(jnp.float32)
 
     @functools.cached_property
     def guide_params(self) -> Any:

@@ -100,10 +100,10 @@ def set_up(
     start = _start(experiment, data, unrolled, model, fresh, run)
     key = jax.random.key(experiment.seed)
     params = jax.eval_shape(lambda p: adapted(experiment, p, key), params)
-    update = _update(experiment, params, units, total, curve)
+    update = _update(experiment, params, units, total)
     start = say_untrained(experiment, start, params)
     carried = order.shapes[-1].rows if data.lanes else 0
-    state = experiment, carried, model, update.rule
+    state = experiment, carried, model, update.rule(curve)
     shapes = jax.eval_shape(lambda p: first_state_of(*state, p, update.frozen), params)
     setup = Setup(
         experiment=experiment,
@@ -115,7 +115,7 @@ def set_up(
         total=total,
         every=every,
         curve=curve,
-        transformation=update.rule,
+        rule=update.rule,
         mesh=mesh,
         shapes=shapes,
         shardings=state_shardings(experiment.execution.sharding, mesh, shapes),
@@ -156,21 +156,22 @@ def _order(experiment: Experiment, data: Prepared, model: Any, mesh: Mesh) -> Or
 class _Update(NamedTuple):
     """How parameters are trained: by which rule; which are not; when others begin."""
 
-    rule: optax.GradientTransformation
+    rule: Callable[[Curve], optax.GradientTransformation]
     frozen: Any
     begins: Any
 
 
-def _update(
-    experiment: Experiment, params: Any, units: Units, total: int, curve: Curve
-) -> _Update:
+def _update(experiment: Experiment, params: Any, units: Units, total: int) -> _Update:
     """Say which parameters a step updates, and how."""
     frozen = frozen_of(experiment, params)
     begins = begins_of(experiment, params, units, total)
     if begins is not None:
         begins = parted(begins, frozen)[1]
     trained = parted(params, frozen)[1]
-    rule = transformation(experiment.optimizer, curve, trained, begins, params)
+
+    def rule(curve: Curve) -> optax.GradientTransformation:
+        return transformation(experiment.optimizer, curve, trained, begins, params)
+
     return _Update(rule, frozen, begins)
 
 

@@ -35,11 +35,14 @@ class Constants(NamedTuple):
     Attributes:
         seed: of dropout.
         guide: parameters of the run that the objective reads, or None.
+        rates: learning rate of each step, where runs of several schedules are
+            computed together; else None.
     """
 
     # Any: the same tree also holds shapes.
     seed: Any
     guide: Any = None
+    rates: Any = None
 
 
 def named_key(seed: Seed, purpose: str) -> Key[Array, ""]:

@@ -9,18 +9,23 @@ import numpy as np
 import pytest
 
 from lm_jax.__main__ import main
+from lm_jax.ablation import Study, log_uniform, uniform
+from lm_jax.ablation.plan import make_plan
 from lm_jax.data import Labelled
 from lm_jax.errors import UserError
 from lm_jax.evaluation import Likelihood
 from lm_jax.experiment import load, read
 from lm_jax.models import BagOfVectors, Classifier, Mean
 from lm_jax.objectives import Classify
-from lm_jax.schedules import Constant
+from lm_jax.optimizers import AdamW
+from lm_jax.schedules import Constant, WarmupCosine
+from lm_jax.sweeping import cells
 from lm_jax.sweeping.sweep import sweep
 from lm_jax.sweeping.together import groups
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters
 from lm_jax.training import abreast, setup
+from lm_jax.training.compiled import Compiled
 from lm_jax.training.replay import verify
 from tests.sweeping.test_side_by_side import numbers
 from tests.sweeping.test_sweep import VARIANTS, plan
@@ -38,9 +43,75 @@ def in_folder(tmp_path, monkeypatch):
 
 
 def test_all_seeds_of_a_variant_and_then_those_of_the_next():
-    names = [[cell.name for cell in group] for group in groups(plan().cells, 4)]
+    four = replace(plan(), together=4).cells
+    names = [[cell.name for cell in group] for group in groups(four, 4)]
     first = [[f"{name}/seed{k}" for k in range(4)] for name in ("base", "wide")]
     assert names == [*first, ["base/seed4"], ["wide/seed4"]]
+
+
+def trials_of(**tune):
+    study = Study(seeds=2, trials=4, tune=tune)
+    return replace(plan(study), together=2).trials
+
+
+def test_schedules_are_arguments_of_one_program_and_other_fields_are_not():
+    """Values that are tuned, and variants, that differ in their rates alone."""
+    trials = trials_of(**{"schedule.peak": log_uniform(1e-4, 1e-2)})
+    names = [[cell.name for cell in group] for group in groups(trials, 2)]
+    assert names == [
+        ["base/trial0", "base/trial1"],
+        ["base/trial2", "base/trial3"],
+        ["wide/trial0", "wide/trial1"],
+        ["wide/trial2", "wide/trial3"],
+    ]
+    others = trials_of(**{"optimizer.weight_decay": uniform(0.01, 0.1)})
+    assert list(groups(others, 2)) == [] and len(others) == 8
+    experiment = load("tiny.py").experiment
+    rates = {
+        "cosine": experiment,
+        "fixed": replace(experiment, schedule=Constant(1e-4)),
+        "decayed": replace(experiment, optimizer=AdamW(weight_decay=0.2)),
+    }
+    both = replace(make_plan(rates, Path("x"), Study(seeds=2)), together=4).cells
+    names = [[cell.name for cell in group] for group in groups(both, 4)]
+    assert names == [
+        ["cosine/seed0", "fixed/seed0", "cosine/seed1", "fixed/seed1"],
+        ["decayed/seed0", "decayed/seed1"],
+    ]
+
+
+@pytest.mark.slow
+def test_rates_together_equal_rates_alone_and_are_compiled_once(monkeypatch):
+    """Two peaks and a third kind of schedule, of two seeds, four rows at a time."""
+    made = []
+
+    class Counted(Compiled):
+        def __init__(self, setup):
+            made.append(self)
+            super().__init__(setup)
+
+    experiment = load("tiny.py").experiment
+    schedules = WarmupCosine(1e-2, "2 steps"), WarmupCosine(1e-3), Constant(3e-3)
+    names = "ten", "one", "fixed"
+    variants = {
+        name: replace(experiment, schedule=schedule)
+        for name, schedule in zip(names, schedules, strict=True)
+    }
+    study = Study(seeds=2)
+    sweep(variants, "runs/one", study)
+    monkeypatch.setattr(cells, "Compiled", Counted)
+    sweep(variants, "runs/four", study, together=4)
+    assert len(made) <= len(variants)
+    rates = set()
+    for name in (f"{v}/seed{k}" for v in names for k in range(2)):
+        four, one = Path("runs/four", name), Path("runs/one", name)
+        for a, b in zip(numbers(four), numbers(one), strict=True):
+            if "loss" in b:
+                np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
+                assert a["learning_rate"] == pytest.approx(b["learning_rate"], rel=1e-6)
+                rates.add(a["learning_rate"])
+        assert verify(four).difference == ""
+    assert len(rates) > 4
 
 
 @pytest.mark.slow
