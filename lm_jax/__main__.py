@@ -75,6 +75,21 @@ def _say(error: Exception | str) -> None:
     Display(0, sys.stderr).message(str(error))
 
 
+def _check_here() -> None:
+    """See that the working directory is there: paths begin from it.
+
+    Raises:
+        UserError: it was deleted.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError(
+            "The directory that you are in was deleted: change to one that is there "
+            "(cd), and start again."
+        ) from error
+
+
 def main(args: list[str]) -> int:
     """Run a command; a user's mistake is one message and exit code 2."""
     if not args or args[0] in ("-h", "--help", "help"):
@@ -88,6 +103,7 @@ def main(args: list[str]) -> int:
             raise UserError(
                 f"There is no command '{args[0]}'.{nearest(args[0], COMMANDS)}"
             )
+        _check_here()
         if args[0] not in READING:
             configure(ahead=args[0] == "plan")
         command = importlib.import_module(f"lm_jax.commands.{args[0]}")

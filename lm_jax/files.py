@@ -1,11 +1,12 @@
-"""Files and folders that are written whole, and one message where they can't be."""
+"""Files that are written whole, and one message where they can't be."""
 
 import errno
-import fcntl
 import json
 import os
 import re
-import shutil
+import signal
+import stat
+import threading
 import unicodedata
 import uuid
 from collections.abc import Iterator
@@ -32,6 +33,15 @@ _NO_PLACE = {
     errno.EEXIST: "a file is in the way of a directory: move it away",
     errno.ENOENT: "its directory does not exist: make it first",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    errno.EPIPE: "what reads it has ended: start both again",
+}
+
+# What it has no more of, or has lost: no fault of ours wherever it arises.
+_NO_MORE = {
+    errno.EMFILE: " Let a process open more of them: ulimit -n 4096.",
+    errno.ENFILE: " Others have opened too many on this machine.",
+    errno.ENOMEM: " Other processes may have taken it.",
+    errno.EIO: " The disk, or the network to it, fails.",
 }
 
 # Some network file systems have no locks.
@@ -98,27 +108,16 @@ def neighbour(path: Path) -> str:
     return f" Did you mean '{here}'?"
 
 
-def check_new(folder: Path, what: str) -> None:
-    """See that a directory is not there yet, or empty.
-
-    Raises:
-        UserError: it holds something.
-    """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(
-            f"{what} {near(folder)} is there already. Give a new directory."
-        )
-
-
 def refused(error: OSError) -> str:
     """Say what the file system refuses for a reason that the user can change.
 
     Of what nobody foresaw, wherever it arose; "" where the fault may be ours.
     """
-    if error.errno not in {*_NO_ROOM, *_NO_PLACE} - {errno.EEXIST, errno.ENOENT}:
+    known = {*_NO_ROOM, *_NO_PLACE, *_NO_MORE} - {errno.EEXIST, errno.ENOENT}
+    if error.errno not in known:
         return ""
     named = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-    return f"{named}{error.strerror}."
+    return f"{named}{error.strerror}.{_NO_MORE.get(error.errno, '')}"
 
 
 def read_whole(path: Path) -> bytes:
@@ -193,14 +192,39 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     """Write a whole file or leave the one that stood there.
 
     The content goes to a temporary name beside `path`, reaches the disk, and
-    takes the name in one move. Text is written as UTF-8, and what UTF-8 lacks (a
+    takes the name in one move; where that is a link, the name that it leads to. A
+    device or a pipe is written to. Text is written as UTF-8, and what UTF-8 lacks (a
     byte of a name in another encoding) as an escape that JSON reads back.
 
     Raises:
         UserError: where `path` cannot be written.
     """
-    with writing(path), _written_beside(path, content) as temporary:
-        os.replace(temporary, path)
+    with writing(path):
+        if _is_stream(path):
+            with path.open("ab") as stream:
+                stream.write(_utf8(content))
+            return
+        place = Path(os.path.realpath(path))
+        with _written_beside(place, content) as temporary:
+            os.replace(temporary, place)
+
+
+def _utf8(content: str | bytes) -> bytes:
+    return (
+        content
+        if isinstance(content, bytes)
+        else content.encode("utf-8", "backslashreplace")
+    )
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a name is of a device, a pipe or an open file: of nothing to replace."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    opened = str(path).startswith(("/dev/std", "/dev/fd/", "/proc/"))
+    return opened or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def save_array(path: Path, array: Any) -> None:
@@ -221,18 +245,62 @@ def save_array(path: Path, array: Any) -> None:
 @contextmanager
 def _written_beside(path: Path, content: str | bytes) -> Iterator[Path]:
     """Give a whole file of another name; nothing is left of that name."""
-    if isinstance(content, str):
-        content = content.encode("utf-8", "backslashreplace")
-    temporary = _temporary(path)
-    try:
+    with _removed(temporary_name(path)) as temporary:
         with open(temporary, "wb") as file:
-            file.write(content)
+            file.write(_utf8(content))
             file.flush()
             os.fsync(file.fileno())
+        yield temporary
+
+
+@contextmanager
+def _removed(temporary: Path) -> Iterator[Path]:
+    """Remove a file, if it is there, however what is inside ends."""
+    try:
         yield temporary
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """Let SIGTERM, and a terminal that hangs up, leave nothing half written inside.
+
+    They end it as Ctrl-C does, by what is raised, and then the process as if nobody
+    had listened. Who listens already goes on listening.
+    """
+    received: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    main = threading.current_thread() is threading.main_thread()
+    both = (signal.SIGTERM, signal.SIGHUP) if main else ()
+    free = [each for each in both if _is_free(each)]
+    try:
+        for each in free:
+            signal.signal(each, end)
+        yield
+    finally:
+        for each in free:
+            signal.signal(each, signal.SIG_DFL)
+        for number in received:
+            os.kill(os.getpid(), number)
+
+
+def _is_free(number: int) -> bool:
+    """Whether nobody listens to a signal: jax does in C, and Python can't tell."""
+    if signal.getsignal(number) is not signal.SIG_DFL:
+        return False
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:  # macOS
+        return True
+    caught = re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+    return caught is None or not int(caught[1], 16) >> (number - 1) & 1
 
 
 @contextmanager
@@ -242,14 +310,14 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         UserError: where `path` cannot be written; nothing is left of it.
     """
-    temporary = _temporary(path)
-    try:
-        with writing(path), _named(path, temporary):
-            yield temporary
-            os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with (
+        undone(),
+        _removed(temporary_name(path)) as temporary,
+        writing(path),
+        said_of(path, temporary),
+    ):
+        yield temporary
+        os.replace(temporary, path)
 
 
 def exclusive_write(path: Path, content: str) -> bool:
@@ -292,94 +360,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes its place when all went well.
-
-    A folder that another process put there meanwhile stays: it holds the same.
-
-    Raises:
-        UserError: where `folder` cannot be written; nothing is left of it.
-    """
-    temporary = _temporary(folder)
-    with filling(folder), _named(folder, temporary):
-        try:
-            with writing(folder):
-                temporary.mkdir(parents=True)
-            yield temporary
-            try:
-                os.rename(temporary, folder)
-            except OSError:
-                if not folder.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def resumed_folder(folder: Path) -> Iterator[Path | None]:
-    """Give a temporary folder as `whole_folder` does, that outlives a killed process.
-
-    What that one left is there again; an error leaves nothing. Of several processes
-    one fills it, and the others wait: they are given None, for the folder is there.
-    Where the file system has no locks, each has a folder of its own.
-
-    Raises:
-        UserError: as `whole_folder`.
-    """
-    with filling(folder):
-        try:
-            claimed = _claimed(folder)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            with whole_folder(folder) as temporary:
-                yield temporary
-            return
-        if claimed is None:
-            yield None
-            return
-        path, lock = claimed
-        try:
-            with _named(folder, path):
-                yield path
-            os.rename(path, folder)
-        except Exception:
-            shutil.rmtree(path, ignore_errors=True)
-            raise
-        finally:
-            os.close(lock)
-
-
-def _claimed(folder: Path) -> tuple[Path, int] | None:
-    """Wait for the folder that becomes another, alone; None where that is there.
-
-    Raises:
-        OSError: the file system has no locks, or something else is wrong.
-    """
-    path = folder.with_name(f".{folder.name}.part")
-    while not folder.is_dir():
-        with writing(folder):
-            path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            # Meanwhile it may have taken its place, or failed and be no more.
-            if not folder.is_dir() and os.path.samestat(os.fstat(lock), path.stat()):
-                return path, lock
-        except FileNotFoundError:
-            pass
-        except OSError:
-            os.close(lock)
-            path.rmdir()
-            raise
-        os.close(lock)
-    with suppress(OSError):  # made a moment after the other had taken its place
-        path.rmdir()
-    return None
-
-
-@contextmanager
-def _named(path: Path, temporary: Path) -> Iterator[None]:
+def said_of(path: Path, temporary: Path) -> Iterator[None]:
     """Say of a path what is said inside of the name that stands in for it."""
     try:
         yield
@@ -388,6 +369,6 @@ def _named(path: Path, temporary: Path) -> Iterator[None]:
         raise type(error)(said) from error
 
 
-def _temporary(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
     """Give a hidden name beside a path that no other process takes."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")

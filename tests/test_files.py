@@ -1,13 +1,10 @@
 """Files and folders are whole or not there, and what hinders them is said."""
 
 import errno
-import fcntl
 import json
 import os
 import resource
-import threading
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,10 +18,8 @@ from lm_jax.files import (
     neighbour,
     read_whole,
     refused,
-    resumed_folder,
     save_array,
     whole_file,
-    whole_folder,
     write_json,
     writing,
 )
@@ -57,6 +52,29 @@ def test_text_and_bytes_are_written_as_they_are(tmp_path):
     assert (tmp_path / "a").read_bytes() == "Füße, 你好\n".encode()
     assert (tmp_path / "b").read_bytes() == b"\x00\xff"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_what_a_link_leads_to_is_written(tmp_path):
+    (tmp_path / "link").symlink_to("real")
+    for text in ("first", "second"):
+        atomic_write(tmp_path / "link", text)
+        assert (tmp_path / "real").read_text() == text
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_pipe_or_an_open_file_is_written_to_and_not_replaced(tmp_path):
+    """As `--out /dev/null` and `--out /dev/stdout`, also by root."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    atomic_write(tmp_path / "pipe", "Füße")
+    assert os.read(reader, 100) == "Füße".encode()
+    os.close(reader)
+    with (tmp_path / "log").open("w") as log:
+        log.write("before\n")
+        log.flush()
+        atomic_write(Path(f"/dev/fd/{log.fileno()}"), b"text")
+    assert (tmp_path / "log").read_text() == "before\ntext"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "pipe"]
 
 
 @pytest.mark.parametrize("stage", ["fsync", "replace"])
@@ -131,6 +149,8 @@ def test_what_a_system_refuses_is_nobodys_fault_of_ours():
     assert refused(denied) == "/a: Permission denied."
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert refused(full) == "No space left on device."
+    many = OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/a")
+    assert refused(many).startswith("/a: Too many open files. Let a process")
     assert not refused(FileNotFoundError(errno.ENOENT, "is not there", "/a"))
     assert not refused(OSError("of a library"))
 
@@ -149,24 +169,6 @@ def test_json_is_written_with_the_folders_above_it(tmp_path):
         write_json(path / "c.json", {})
 
 
-def test_a_folder_that_fails_is_not_there(tmp_path):
-    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "a") as folder:
-        (folder / "half").touch()
-        raise ZeroDivisionError
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("making", [whole_folder, resumed_folder, whole_file])
-def test_what_is_in_the_way_is_said_of_the_name_that_was_given(
-    making, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(os, "fsync", fails_with(errno.ENOSPC))
-    with pytest.raises(UserError) as caught, making(tmp_path / "a") as temporary:
-        atomic_write(temporary / "b" if temporary.is_dir() else temporary, "text")
-    inner = "" if making is whole_file else "/b"
-    assert f"Cannot write {tmp_path}/a{inner}: the disk is full" in str(caught.value)
-
-
 def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
     place = tmp_path / "a"
     with pytest.raises(ZeroDivisionError), whole_file(place) as temporary:
@@ -178,29 +180,6 @@ def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
         assert not place.exists()
     assert place.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [place]
-
-
-def test_the_first_of_two_writers_stays(tmp_path):
-    place = tmp_path / "a"
-    with whole_folder(place) as slow:
-        (slow / "slow").touch()
-        with whole_folder(place) as fast:
-            (fast / "fast").touch()
-    assert [path.name for path in place.iterdir()] == ["fast"]
-    assert list(tmp_path.iterdir()) == [place]
-
-
-def test_a_place_that_takes_no_folder_is_said(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    with (
-        pytest.raises(UserError, match=f"Cannot write {tmp_path}/file/a: a file is in"),
-        whole_folder(tmp_path / "file" / "a"),
-    ):
-        pass
-    monkeypatch.setattr(os, "rename", fails_with(errno.ENOSPC))
-    with pytest.raises(UserError, match="disk is full"), whole_folder(tmp_path / "a"):
-        pass
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_file_that_is_missing_inside_is_no_fault_of_the_folder(tmp_path):
@@ -257,40 +236,3 @@ def test_the_nearest_path_that_is_there_is_named(tmp_path, monkeypatch):
         assert neighbour(Path(typed)) == f" Did you mean '{meant}'?"
     for typed in ("zzz", "runs/zzz/base", "names.txt/more"):
         assert neighbour(Path(typed)) == ""
-
-
-def test_one_process_fills_a_folder_and_the_others_wait(tmp_path):
-    place, given = tmp_path / "a", []
-
-    def wait():
-        with resumed_folder(place) as folder:
-            given.append(folder)
-
-    other = threading.Thread(target=wait)
-    with resumed_folder(place) as folder:
-        other.start()
-        other.join(0.2)
-        assert other.is_alive() and given == []
-        (folder / "x").write_text("whole")
-    other.join()
-    assert given == [None]
-    assert list(tmp_path.iterdir()) == [place] and (place / "x").exists()
-
-
-@pytest.mark.parametrize("locks", [True, False])
-def test_what_a_killed_process_left_is_given_again(tmp_path, monkeypatch, locks):
-    """An error leaves nothing; nor does a kill, where no lock keeps others out."""
-    if not locks:
-        refusal = OSError(errno.ENOLCK, "No locks available")
-        monkeypatch.setattr(fcntl, "flock", Mock(side_effect=refusal))
-    place = tmp_path / "a"
-    with pytest.raises(ZeroDivisionError), resumed_folder(place) as folder:
-        (folder / "x").write_text("1")
-        raise ZeroDivisionError
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(KeyboardInterrupt), resumed_folder(place) as folder:
-        (folder / "x").write_text("1")
-        raise KeyboardInterrupt
-    with resumed_folder(place) as folder:
-        assert (folder / "x").exists() == locks
-    assert list(tmp_path.iterdir()) == [place]

@@ -11,7 +11,8 @@ import tyro
 from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
-from lm_jax.files import check_new, given_path
+from lm_jax.files import given_path
+from lm_jax.folders import check_new
 from lm_jax.mesh import make_mesh
 from lm_jax.platform import called
 from lm_jax.retrieval.index import Dtype, Index, build_index, check_ranks

@@ -13,7 +13,8 @@ from jaxtyping import Float64, Int64, Integer
 from lm_jax.counting.scratch import Progress
 from lm_jax.counting.tables import Ends, before, context_lengths
 from lm_jax.errors import UserError
-from lm_jax.files import save_array, whole_folder, write_json
+from lm_jax.files import save_array, write_json
+from lm_jax.folders import whole_folder
 
 ABOUT = "about.json"
 _BLOCK = 1 << 18
@@ -168,7 +169,7 @@ class FittedNGram:
             "statement": self.statement,
             "order": self.order,
         }
-        with whole_folder(path) as folder:
+        with whole_folder(path, same=True) as folder:
             for order, table in enumerate(self.tables, 1):
                 for name, array in table._asdict().items():
                     save_array(folder / f"{name}{order}.npy", array)

@@ -15,7 +15,8 @@ import numpy as np
 from lm_jax.data.copies import Copies
 from lm_jax.data.encoding import check_arrays, encode_share, encode_text
 from lm_jax.data.shards import Shards, Share
-from lm_jax.files import resumed_folder, write_json
+from lm_jax.files import write_json
+from lm_jax.folders import resumed_folder
 from lm_jax.text.found import Text
 from lm_jax.text.splitting import SPLITS, Piece, size_of
 from lm_jax.tokenizers import Tokenizer, Trained, load_tokenizer, save_tokenizer

@@ -15,7 +15,7 @@ import numpy as np
 from lm_jax.data.shards import Shared, own_share
 from lm_jax.data.token_files import Progress, make_share, make_tokens
 from lm_jax.errors import UserError
-from lm_jax.files import resumed_folder
+from lm_jax.folders import resumed_folder
 from lm_jax.text.found import Text
 from lm_jax.tokenizers import Tokenizer, Trained, load_tokenizer
 from lm_jax.tokenizers.chunks import Coded
@@ -25,6 +25,12 @@ from lm_jax.tokenizers.saved import digest as tokenizer_digest
 # Part of every folder's name: raise it when the same text would give other files.
 FORMAT = 4
 
+# What is raised where files of tokens are not what they should be. Who may open no more
+# files, or reads from a disk that fails, has found no damage.
+_DAMAGE = (
+    *(FileNotFoundError, IsADirectoryError, NotADirectoryError),
+    *(ValueError, KeyError, TypeError, UserError),
+)
 _RUN_TOGETHER = (
     "It has many documents, and this tokenizer no token that ends one: they follow "
     "each other with nothing between them. What parted them, such as line ends, is "
@@ -85,7 +91,7 @@ def tokenize(
     if folder.is_dir():
         try:
             made = _load(folder, mapped)
-        except (OSError, ValueError, KeyError, TypeError, UserError) as error:
+        except _DAMAGE as error:
             statement.append(f"{folder} was damaged and made again: {error}.")
             shutil.rmtree(folder)
     if made is None:

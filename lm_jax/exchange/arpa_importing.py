@@ -8,7 +8,8 @@ from lm_jax.data import TokenStream
 from lm_jax.evaluation import Likelihood
 from lm_jax.exchange.arpa_reading import Arpa, read_arpa
 from lm_jax.experiment import CountExperiment, save
-from lm_jax.files import atomic_write, check_new, given_path, whole_folder
+from lm_jax.files import atomic_write, given_path
+from lm_jax.folders import check_new, whole_folder
 from lm_jax.runs.environment import record_environment
 from lm_jax.runs.model import NGRAM, keep_tokenizer
 from lm_jax.text import Corpus

@@ -22,13 +22,8 @@ from lm_jax.exchange.files import WHOLE
 from lm_jax.exchange.known import ARCHITECTURES
 from lm_jax.exchange.rows import fitting
 from lm_jax.exchange.tokenizer_json import write_tokenizer
-from lm_jax.files import (
-    atomic_write,
-    check_new,
-    given_path,
-    whole_folder,
-    writing,
-)
+from lm_jax.files import atomic_write, given_path, writing
+from lm_jax.folders import check_new, whole_folder
 from lm_jax.models import Encoder, EncoderDecoder, Transformer
 from lm_jax.runs.directory import find_run
 from lm_jax.runs.model import CountedModel, load_model

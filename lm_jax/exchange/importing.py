@@ -17,7 +17,8 @@ from lm_jax.evaluation import Correlation, Likelihood, Ranking
 from lm_jax.exchange.reading import Checkpoint, read_checkpoint
 from lm_jax.exchange.sentences import MODULES, bi_encoder, longest, prompts
 from lm_jax.experiment import Experiment, save
-from lm_jax.files import atomic_write, check_new, given_path, near, whole_folder
+from lm_jax.files import atomic_write, given_path, near
+from lm_jax.folders import check_new, whole_folder
 from lm_jax.models import BiEncoder, Encoder, EncoderDecoder, Transformer
 from lm_jax.objectives import (
     CosineSimilarity,

@@ -22,7 +22,8 @@ from lm_jax.counting import BM25, load_bm25
 from lm_jax.data import Passages
 from lm_jax.errors import UserError
 from lm_jax.experiment.names import to_json
-from lm_jax.files import check_new, save_array, whole_folder, write_json
+from lm_jax.files import save_array, write_json
+from lm_jax.folders import check_new, whole_folder
 from lm_jax.retrieval.embedding import embed, longest
 from lm_jax.retrieval.nearest import Found, nearest_rows
 from lm_jax.retrieval.terms import best_by_terms, terms_of

@@ -9,7 +9,8 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from lm_jax.errors import UserError
-from lm_jax.files import check_new, given_path, near
+from lm_jax.files import given_path, near
+from lm_jax.folders import check_new
 from lm_jax.runs.base import BASE, Base, read_base, read_source
 from lm_jax.runs.learnt import by_path, renamed
 from lm_jax.runs.model import NeuralModel, load_model

@@ -1,5 +1,6 @@
 """A run becomes one whose weights have few bits."""
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import numpy as np
 from lm_jax.adapting import Integers, is_quantized, quantize
 from lm_jax.errors import UserError
 from lm_jax.experiment.names import COPY
-from lm_jax.files import check_new, given_path, whole_folder
+from lm_jax.files import given_path, near
+from lm_jax.folders import check_new, whole_folder
 from lm_jax.runs.checkpoints import Checkpoints
 from lm_jax.runs.guide import GUIDE
 from lm_jax.runs.model import MODEL, TOKENIZER, NeuralModel, load_model
@@ -46,9 +48,10 @@ def lighter_name(run: Path, to: Integers) -> Path:
 
     Beside the run, or beside the folder of its seeds, which hold one run a seed.
     """
+    run = Path(os.path.abspath(run))  # "." has no name
     if re.fullmatch(r"seed\d+", run.name):
-        return run.parent.with_name(f"{run.parent.name}_{to}") / run.name
-    return run.with_name(f"{run.name}_{to}")
+        return near(run.parent.with_name(f"{run.parent.name}_{to}") / run.name)
+    return near(run.with_name(f"{run.name}_{to}"))
 
 
 def quantize_run(

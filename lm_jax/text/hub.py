@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.files import filling, whole_folder
+from lm_jax.files import filling
+from lm_jax.folders import whole_folder
 from lm_jax.text.tables import SPLITS, table_documents
 
 
@@ -35,7 +36,7 @@ def hub_tables(source: str, config: str, column: str, cache: Path) -> dict[str, 
             )
         for table in tables.values():
             _check_column(table, column, source)
-        with whole_folder(folder) as temporary:
+        with whole_folder(folder, same=True) as temporary:
             for split, table in tables.items():
                 table.select_columns([column]).save_to_disk(str(temporary / split))
     return {path.name: path for path in sorted(folder.iterdir())}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lm_jax.errors import UserError
-from lm_jax.files import resumed_folder, write_json
+from lm_jax.files import write_json
+from lm_jax.folders import resumed_folder
 from lm_jax.platform import from_extra
 
 _CURRENT = "current.json"

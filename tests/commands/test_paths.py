@@ -130,3 +130,13 @@ def test_another_text_says_that_it_leaves_the_prompt_out(folder):
         typed = [*other, "--evaluations.sample.prompt", prompt]
         assert not resolve(typed, "train").dropped
     assert not resolve(["tiny.py"], "train").dropped
+
+
+def test_that_the_working_directory_is_gone_is_said(folder, monkeypatch, capsys):
+    (folder / "gone").mkdir()
+    monkeypatch.chdir(folder / "gone")
+    (folder / "gone").rmdir()
+    for command in (["runs"], ["train", str(folder / "tiny.py")]):
+        assert main(command) == 2
+        assert "was deleted: change to one" in capsys.readouterr().err
+    monkeypatch.chdir(folder)

@@ -147,7 +147,6 @@ def test_what_can_not_be_quantized_is_refused_and_nothing_written(capsys):
     assert not Path("new").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "where"),
     [
@@ -155,8 +154,16 @@ def test_what_can_not_be_quantized_is_refused_and_nothing_written(capsys):
         ("runs/mine", "runs/mine_int8"),
     ],
 )
-def test_a_seed_s_lighter_run_is_no_further_run_of_that_seed(run, where):
+def test_a_seed_s_lighter_run_is_no_further_run_of_that_seed(
+    run, where, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     assert lighter_name(Path(run), "int8") == Path(where)
+    Path(run).mkdir(parents=True)
+    for place, name in ((Path(run), "."), (Path(run).parent, Path(run).name)):
+        monkeypatch.chdir(tmp_path / place)
+        made = lighter_name(Path(name), "int8")
+        assert made.absolute() == tmp_path / where
 
 
 @pytest.mark.slow
