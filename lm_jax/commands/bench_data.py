@@ -21,7 +21,7 @@ from lm_jax.text import Corpus
 from lm_jax.text.known import KNOWN, SHIPPED
 from lm_jax.text.opening import opened
 from lm_jax.tokenizers import Characters, Subwords, Words
-from lm_jax.tokenizers.encoders import cores
+from lm_jax.tokenizers.threads import cores
 
 TOKENIZERS: dict[str, Characters | Words | Subwords] = {
     "characters": Characters(),

@@ -79,7 +79,8 @@ def launch(
         log = job.run.with_name(f"{job.run.name}.log")
         with writing(log), open(log, "ab") as file:
             before = file.tell()  # of earlier tries
-            status = _watch(start(_WORKER, words, stderr=file), job.run, told, stopped)
+            process = start(_WORKER, words, stderr=file, apart=True)
+            status = _watch(process, job.run, told, stopped)
         _check(status, log, before)
         wall = time.monotonic() - began
         return json.loads(measured.read_text("utf-8")) | {"wall": wall}
@@ -94,7 +95,7 @@ def freeze(address: str, contest: Path, folder: Path) -> None:
         UserError: it may not compete, or there is something wrong with it.
     """
     words = ["freeze", address, contest, folder]
-    process = start(_WORKER, words, stderr=subprocess.PIPE)
+    process = start(_WORKER, words, stderr=subprocess.PIPE, apart=True)
     _, said = process.communicate()
     text = said.decode("utf-8", "replace").strip()
     if process.returncode:

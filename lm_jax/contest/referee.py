@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from lm_jax.contest import launching
 from lm_jax.contest.freezing import LEDGER, frozen, place, read_facts
-from lm_jax.contest.launching import Failed, Job
+from lm_jax.contest.launching import Failed, Job, Stopped
 from lm_jax.contest.ledger import Ledger, Proposal, proposals, standing_best, walls
 from lm_jax.contest.levels import decide, level, pairs_of
 from lm_jax.errors import UserError
@@ -89,6 +89,8 @@ def propose(
     ledger, given = Ledger(folder / LEDGER), folder / "given"
     with display.waiting(f"freezing {address}"):
         launching.freeze(address, folder, given)
+    if stopped():
+        raise Stopped  # before it is counted
     facts = read_facts(given) | {"code": own_code()["sources"]}
     best = standing_best(proposals(ledger.entries()))
     if facts["digest"] == best.frozen["digest"]:

@@ -12,8 +12,8 @@ from lm_jax.text.found import Text
 from lm_jax.text.splitting import SPLITS, Piece
 from lm_jax.tokenizers import Trained
 from lm_jax.tokenizers.chunks import Encoded, encode_chunk
-from lm_jax.tokenizers.encoders import Encoders, cores
-from lm_jax.tokenizers.threads import in_order
+from lm_jax.tokenizers.encoders import Encoders
+from lm_jax.tokenizers.threads import cores, in_order
 
 _CHUNK_CHARACTERS = 1 << 20
 _CHUNK_IDS = 1 << 22

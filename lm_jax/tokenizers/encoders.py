@@ -10,10 +10,10 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, BinaryIO
 
 from lm_jax.errors import UserError
 from lm_jax.processes import how_ended, start
@@ -36,7 +36,10 @@ class Encoders:
     def __enter__(self) -> "Encoders":
         """Start them."""
         for _ in range(self._count):
-            process = start("lm_jax.tokenizers.encoders", [], stdout=subprocess.PIPE)
+            # Ctrl-C is for the process that asks, which ends them.
+            process = start(
+                "lm_jax.tokenizers.encoders", [], stdout=subprocess.PIPE, apart=True
+            )
             self._started.append(process)
             _give(process, self._first)
             self._free.put(process)
@@ -73,14 +76,6 @@ class Encoders:
         return found
 
 
-def cores() -> int:
-    """Give the cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS has none
-        return os.cpu_count() or 1
-
-
 def _give(process: subprocess.Popen, item: Any) -> None:
     assert process.stdin is not None
     pickle.dump(item, process.stdin, pickle.HIGHEST_PROTOCOL)
@@ -88,14 +83,11 @@ def _give(process: subprocess.Popen, item: Any) -> None:
 
 
 def _serve() -> None:
-    """Answer until nothing more is asked: the process that asks has ended."""
-    asked, answers = sys.stdin.buffer, sys.stdout.buffer
-    function, arguments = pickle.load(asked)
-    while True:
-        try:
-            item = pickle.load(asked)
-        except EOFError:
-            return
+    """Answer until nothing more is asked."""
+    asked, answers = _read(sys.stdin.buffer), sys.stdout.buffer
+    function: Any
+    function, arguments = next(asked, (None, ()))
+    for item in asked:
         try:
             found = function(*arguments, item)
         except UserError as error:
@@ -104,7 +96,16 @@ def _serve() -> None:
             pickle.dump(found, answers, pickle.HIGHEST_PROTOCOL)
             answers.flush()
         except BrokenPipeError:
-            os._exit(0)  # as above; and nothing can be flushed any more
+            os._exit(0)  # nobody asks any more; and nothing can be flushed
+
+
+def _read(stream: BinaryIO) -> Iterator[Any]:
+    """Read what is asked, until who asks has ended, perhaps in mid-word."""
+    while True:
+        try:
+            yield pickle.load(stream)
+        except (EOFError, pickle.UnpicklingError):
+            return
 
 
 if __name__ == "__main__":

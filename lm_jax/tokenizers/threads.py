@@ -1,5 +1,6 @@
 """Work on chunks of text in threads, the results in the order of the chunks."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,6 +8,14 @@ from typing import TypeVar
 
 _Chunk = TypeVar("_Chunk")
 _Result = TypeVar("_Result")
+
+
+def cores() -> int:
+    """Give the cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS has none
+        return os.cpu_count() or 1
 
 
 def in_order(

@@ -13,8 +13,7 @@ from jaxtyping import Bool, Int32, Int64, Integer
 from lm_jax.errors import UserError
 from lm_jax.text.splitting import size_of
 from lm_jax.tokenizers.distinct import Distinct, distinct, groups
-from lm_jax.tokenizers.encoders import cores
-from lm_jax.tokenizers.threads import in_order
+from lm_jax.tokenizers.threads import cores, in_order
 from lm_jax.tokenizers.trained import (
     END_OF_DOCUMENT,
     UNKNOWN,

@@ -31,6 +31,7 @@ variants = {{
 }}
 """
 SET_UP = {}
+FREEZE = launching.freeze
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +112,31 @@ def test_the_first_pair_that_is_not_won_ends_it():
     assert play("fast", stub).accepted is False
     assert len(stub.jobs) == 6
     assert "pair 3 of 8" in entries()[-1]["why"]
+
+
+def test_who_is_told_to_stop_while_it_freezes_counts_nothing():
+    opened()
+    before = entries()
+    with pytest.raises(Stopped):
+        propose("tiny.py:fast", FOLDER, Display(0), Stub({}), lambda: True)
+    assert entries() == before
+
+
+def test_the_keys_of_a_terminal_dont_reach_what_a_contest_runs(monkeypatch):
+    """Ctrl-C would break a process off, and be told as a fault of the candidate."""
+    words = []
+
+    def start(module, given, *, stderr, apart):
+        words.append((given[0], apart))
+        raise UserError("enough")
+
+    monkeypatch.setattr(launching, "start", start)
+    job = launching.Job(FOLDER, 1, 0, FOLDER / "proposal1/candidate/seed0", False)
+    with pytest.raises(UserError, match="enough"):
+        launching.launch(job, print, lambda: False)
+    with pytest.raises(UserError, match="enough"):
+        FREEZE("tiny.py", FOLDER, FOLDER / "given")
+    assert words == [("run", True), ("freeze", True)]
 
 
 def test_what_was_broken_off_goes_on_and_counts_once():

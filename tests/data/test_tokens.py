@@ -4,11 +4,14 @@ import errno
 import json
 import math
 import operator
+import os
+import pickle
 import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -178,11 +181,28 @@ def test_a_mixture_goes_on_in_its_second_text(tmp_path, monkeypatch):
 def test_a_process_that_encodes_answers_refuses_and_is_missed():
     with Encoders(operator.add, (1,), 2) as encode:
         assert [encode(number) for number in (2, 3, 4)] == [3, 4, 5]
+        # The keys of a terminal don't reach them: each would print a traceback.
+        groups = {os.getpgid(process.pid) for process in encode._started}
+        assert len(groups - {os.getpgid(0)}) == 2
         for process in encode._started:
             process.kill()
         for _ in range(3):
             with pytest.raises(UserError, match="is no more. It ended with signal 9"):
                 encode(5)
+
+
+@pytest.mark.parametrize("left", [0, 1, 10])
+def test_a_process_that_encodes_ends_in_silence_with_who_asked(left):
+    """Also where that was killed while it asked."""
+    asked = pickle.dumps((operator.add, (1,))) + pickle.dumps(2 * "long")[:left]
+    done = subprocess.run(
+        [sys.executable, "-m", "lm_jax.tokenizers.encoders"],
+        input=asked,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize(
@@ -303,6 +323,18 @@ def test_a_damaged_entry_is_made_again(tmp_path, poem, damage):
     assert "made again" in again.statement
     np.testing.assert_array_equal(again.splits["train"].ids, expected)
     assert "made again" not in stream.prepare(tmp_path / "cache").statement
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES])
+def test_what_cant_be_read_now_is_not_damaged(tmp_path, poem, monkeypatch, code):
+    stream = TokenStream(poem, Characters(), 8)
+    stream.prepare(tmp_path)
+    whole = entry(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(np, "memmap", Mock(side_effect=OSError(code, os.strerror(code))))
+        stream.prepare(tmp_path)
+    assert entry(tmp_path) == whole
+    assert "made again" not in stream.prepare(tmp_path).statement
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, poem, monkeypatch):
