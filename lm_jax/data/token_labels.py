@@ -23,7 +23,7 @@ from lm_jax.text import Corpus
 from lm_jax.text.conll import Sentence, read_conll
 from lm_jax.text.folders import files_of, own_splits
 from lm_jax.text.found import Text
-from lm_jax.text.reading import measure
+from lm_jax.text.reading import check_unchanged, measure
 from lm_jax.text.splitting import Piece, digest_of, drawn_beside, share
 from lm_jax.text.stores import where
 from lm_jax.tokenizers import Tokenizer, Words
@@ -115,11 +115,12 @@ def _read(corpus: Corpus, cache: Path) -> tuple[Text, dict[str, list[Sentence]]]
     own = own_splits(files.paths, corpus.validation)
     shares = drawn_beside(own, corpus.shares)
     sentences: dict[str, list[Sentence]] = {}
-    for file, name in zip(files.paths, own, strict=True):
+    for file, name, found in zip(files.paths, own, measures, strict=True):
         for sentence in read_conll(file):
             digest = digest_of(" ".join(sentence.words))
             split = share(digest, shares, name)
             sentences.setdefault(split, []).append(sentence)
+        check_unchanged(file, found["stamp"])
 
     def pieces() -> Iterator[Piece]:
         for split, found in sentences.items():

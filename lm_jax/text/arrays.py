@@ -59,6 +59,7 @@ def find_arrays(
     arrays: list[tuple[str, np.ndarray]] = []
     for file, split, measure in zip(files, splits, measures, strict=True):
         ids = read_ids(file, dtype)
+        reading.check_unchanged(file, measure["stamp"])
         if alone and not split:
             arrays += _by_position(ids, held)
         else:

@@ -219,10 +219,15 @@ class _Whole:
         )
 
     def labels(self) -> Iterator[tuple[str, str]]:
-        """Yield the split and the label of each document, or row of them."""
+        """Yield the split and the label of each document, or row of them.
+
+        Raises:
+            UserError: a file has none, or changes meanwhile.
+        """
         for file in self.files:
             for texts, own in self._examples(file):
                 yield share(digest_of(texts[0]), self.shares, file.split), own
+            check_unchanged(file.path, file.measure["stamp"])
 
     def _examples(self, file: _File) -> Iterator[Example]:
         """Read the texts of a file with their labels.

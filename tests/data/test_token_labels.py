@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lm_jax.data import TokenLabels
+from lm_jax.data import TokenLabels, token_labels
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
 from lm_jax.text.conll import Sentence, read_conll
@@ -75,3 +75,15 @@ def test_a_word_that_fits_no_row_and_unknown_labels_are_refused(tmp_path):
         data.prepare(tmp_path / "c")
     with pytest.raises(UserError, match="There is no file or folder"):
         TokenLabels(Corpus("none.conll")).prepare(tmp_path / "c")
+
+
+def test_sentences_that_change_while_they_are_read_are_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.conll", [("a", "O")], [("b", "O")])
+
+    def changed(file):
+        write(file, [("b", "O")], [("a", "O")])
+        return read_conll(file)
+
+    monkeypatch.setattr(token_labels, "read_conll", changed)
+    with pytest.raises(UserError, match="changed while"):
+        TokenLabels(Corpus(str(path))).prepare(tmp_path / "cache")

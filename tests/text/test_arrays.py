@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lm_jax.data import Mixture, PackedDocuments, TokenStream
 from lm_jax.errors import UserError
 from lm_jax.objectives.scores import likelihood
-from lm_jax.text import Corpus, find
+from lm_jax.text import Corpus, arrays, find
 from lm_jax.tokenizers import Characters, Ids, Kept, load_tokenizer, save_tokenizer
 from tests.properties import quick
 
@@ -196,3 +196,16 @@ def test_a_tokenizer_of_ids_is_kept(tmp_path):
     tokenizer = Ids(10, None).train([])
     save_tokenizer(tokenizer, tmp_path / "t.json")
     assert load_tokenizer(tmp_path / "t.json") == tokenizer
+
+
+def test_an_array_that_is_still_being_written_is_refused(tmp_path, monkeypatch):
+    write_nanogpt(tmp_path / "a.bin", some_ids(100))
+    read = arrays.read_ids
+
+    def grown(path, dtype):
+        write_nanogpt(path, some_ids(200))
+        return read(path, dtype)
+
+    monkeypatch.setattr(arrays, "read_ids", grown)
+    with pytest.raises(UserError, match="changed while"):
+        prepared(tmp_path / "a.bin", tmp_path)
