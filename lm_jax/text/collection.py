@@ -18,7 +18,7 @@ from lm_jax.text.judgements import (
     cranfield_judgements,
     cranfield_queries,
 )
-from lm_jax.text.known import Known
+from lm_jax.text.known import Known, namesakes
 from lm_jax.text.opening import COMPRESSED
 from lm_jax.text.splitting import SPLITS, Shares, digest_of, share
 
@@ -211,7 +211,10 @@ def _kept(
     about += f"{total:,} judgements."
     unasked = own.keys() - {query for query, _ in queries}
     about += _left_out(len(queries) - len(grades), lost, len(unasked))
-    return Judged(documents, texts, kept, grades, about + _unread(folder))
+    about += _unread(folder)
+    if collection.source in COLLECTIONS:
+        about = " ".join([about, *namesakes(collection.source, folder)])
+    return Judged(documents, texts, kept, grades, about)
 
 
 def _left_out(unjudged: int, lost: int, unasked: int) -> str:
@@ -247,7 +250,8 @@ def _folder(source: str) -> Path:
         return folder
     if known:
         where = f"it is not in {folder}" if folder else "$LM_JAX_DATA is not set"
-        raise UserError(f"No collection '{source}' here: {where}.")
+        told = " ".join([f"{where}.", *namesakes(source, folder)])
+        raise UserError(f"No collection '{source}' here: {told}")
     raise UserError(
         f"There is no folder or collection '{source}'.{nearest(source, COLLECTIONS)}"
     )

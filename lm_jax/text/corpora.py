@@ -14,7 +14,7 @@ from lm_jax.text.corpus import Corpus
 from lm_jax.text.folders import Files, files_of, one_of_each, own_splits
 from lm_jax.text.found import Text
 from lm_jax.text.hub import hub_documents, hub_fingerprint, hub_tables
-from lm_jax.text.known import KNOWN, Known, available
+from lm_jax.text.known import KNOWN, Known, available, namesakes
 from lm_jax.text.opening import suffix
 from lm_jax.text.pieces import Columns, digest, read_files
 from lm_jax.text.reading import measure
@@ -113,16 +113,16 @@ def known_files(known: Known, corpus: Corpus, cache: Path) -> Files:
     if not found:
         where = f"it is not in {root}" if root else "$LM_JAX_DATA is not set"
         names = f" (its files are {', '.join(known.files)})" if root else ""
-        raise UserError(
-            f"No corpus '{corpus.source}' here: {where}{names}. {available()}"
-        )
+        told = " ".join([*namesakes(corpus.source, root), available()])
+        raise UserError(f"No corpus '{corpus.source}' here: {where}{names}. {told}")
     if missing := known.missing(found):
         raise UserError(
             f"The corpus '{corpus.source}' is not whole: {root} lacks "
             f"{', '.join(missing)} (plain or compressed). Put it there; or, to use "
             f"what is there as a text of your own, give its path: {found[0]}."
         )
-    return one_of_each(found, cache)
+    files = one_of_each(found, cache)
+    return files._replace(notes=[*files.notes, *namesakes(corpus.source, root)])
 
 
 def _find_hub(corpus: Corpus, cache: Path) -> Text:

@@ -229,6 +229,19 @@ KNOWN = {
 }
 
 
+def namesakes(source: str, root: Path | None) -> list[str]:
+    """Say that what lies here under the name of a known text is another one.
+
+    Args:
+        source: that name.
+        root: the folder of the known text, if there may be one.
+    """
+    here = Path(source)
+    if not here.exists() or (root and root.exists() and here.samefile(root)):
+        return []
+    return [f"What lies here as '{source}' is another text: its path is ./{source}."]
+
+
 def available() -> str:
     """List the corpora that can be named here, and how to get the others."""
     shipped = [name for name, known in KNOWN.items() if not known.folder]

@@ -196,6 +196,20 @@ def test_a_collection_that_is_not_there_is_refused(source, said, tmp_path, monke
         read(source)
 
 
+def test_a_folder_named_like_a_known_collection_is_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LM_JAX_DATA", raising=False)
+    write_collection(tmp_path / "scifact")
+    with pytest.raises(UserError, match=r"another text: its path is \./scifact"):
+        read("scifact")
+    assert "another text" not in read("./scifact").statement
+    monkeypatch.setenv("LM_JAX_DATA", str(tmp_path))
+    assert "another text" not in read("scifact").statement
+    write_collection(tmp_path / "data/scifact")
+    monkeypatch.setenv("LM_JAX_DATA", "data")
+    assert "another text: its path is ./scifact" in read("scifact").statement
+
+
 def test_rankings_are_read_as_they_were_written(tmp_path):
     path = tmp_path / "run.trec"
     write_rankings(path, {"q": {"b": 2.0, "a": 1.0}, "r": {"a": 1.0}})

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from lm_jax.data import TokenStream
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus, find
+from lm_jax.text.pieces import Columns
 from lm_jax.text.reading import Separator, blocks, cut_safely, measure
 from lm_jax.text.splitting import Shares, by_digest, by_position
 from lm_jax.tokenizers import Bytes
@@ -223,6 +225,21 @@ def test_shares_that_leave_nothing(shares):
         Corpus(validation=shares[0], test=shares[1])
 
 
+def test_a_folder_named_like_a_known_corpus_is_not_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("ptb"), Path("data/ptb")):
+        folder.mkdir(parents=True)
+        for split in ("train", "valid", "test"):
+            (folder / f"ptb.{split}.txt").write_text(f"{folder} {split}\n")
+    monkeypatch.delenv("LM_JAX_DATA", raising=False)
+    with pytest.raises(UserError, match=r"'ptb' is another text: its path is \./ptb\."):
+        find(Corpus("ptb"), Path("cache"))
+    for data, said in (("data", True), (".", False)):
+        monkeypatch.setenv("LM_JAX_DATA", data)
+        text = find(Corpus("ptb"), Path("cache"))
+        assert ("its path is ./ptb" in text.statement) == said
+
+
 def test_a_file_is_measured_once_until_it_changes(tmp_path, monkeypatch):
     from lm_jax.text import reading
 
@@ -269,6 +286,17 @@ def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path):
         path.write_text(path.read_text() * 2)
         with pytest.raises(UserError, match=said):
             list(text.pieces())
+
+
+def test_labels_of_a_file_that_has_changed_are_refused(tmp_path):
+    """Its tokens may come from the cache, which knows it as it was."""
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "a,yes\n" * 20)
+    text = find(Corpus(str(path)), tmp_path / "cache", Columns("label"))
+    assert len(list(text.labels())) == 20
+    path.write_text(path.read_text().replace("yes", "noo"))
+    with pytest.raises(UserError, match="changed while"):
+        list(text.labels())
 
 
 def test_dropped_bytes_are_said(tmp_path):
