@@ -79,17 +79,12 @@ def _prune(options: Prune) -> None:
             found.append(spare(run))
         except UserError as error:
             print(f"Left alone: {error}", file=sys.stderr)
-    found = [each for each in found if each.steps]
+    found = [each for each in found if each.steps or each.left]
     if not found:
         print("Nothing can go: no run has more than its best and its last checkpoint.")
         return
     for each in found:
-        print(each.run)
-        kept = [f"{each.last} (last)"]
-        if each.best not in (None, each.last):
-            kept.insert(0, f"{each.best} (best)")
-        gone = ", ".join(map(str, each.steps))
-        print(f"  checkpoints {gone}: {size(each.bytes)}; kept: {', '.join(kept)}")
+        print(f"{each.run}\n  {each.told}")
     total = size(sum(each.bytes for each in found))
     if not options.yes and not _agreed(f"Remove them for good, {total} in all?"):
         print("Nothing was removed.")

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lm_jax.errors import UserError
@@ -15,6 +15,7 @@ from lm_jax.files import writing
 from lm_jax.runs.base import adapted_steps
 from lm_jax.runs.checkpoints import read_progress
 from lm_jax.runs.directory import in_use, open_run
+from lm_jax.runs.figures import size
 from lm_jax.runs.sealed import verify
 
 _GONE = ".pruned-"  # what is being deleted no longer stands among the checkpoints
@@ -29,6 +30,7 @@ class Spare:
         steps: of the checkpoints that can go.
         best: step of the best, which stays.
         last: step of the last, which stays.
+        left: of a removal that was broken off: folders that go too.
         bytes: that would be free.
     """
 
@@ -36,7 +38,18 @@ class Spare:
     steps: tuple[int, ...] = ()
     best: int | None = None
     last: int | None = None
+    left: tuple[Path, ...] = ()
     bytes: int = 0
+
+    @property
+    def told(self) -> str:
+        """What goes and what stays, for people."""
+        gone = [f"checkpoints {', '.join(map(str, self.steps))}"] * bool(self.steps)
+        gone += ["what a removal that was broken off has left"] * bool(self.left)
+        said = f"{' and '.join(gone)}: {size(self.bytes)}"
+        best = [f"{self.best} (best)"] * (self.best not in (None, self.last))
+        kept = f"; kept: {', '.join([*best, f'{self.last} (last)'])}"
+        return said + kept * bool(self.steps)
 
 
 def spare(run: Path) -> Spare:
@@ -55,6 +68,14 @@ def spare(run: Path) -> Spare:
 
 
 def _spare(run: Path) -> Spare:
+    found, left = _checkpoints(run), tuple(sorted(run.glob(f"{_GONE}*")))
+    gone = [run / "checkpoints" / str(step) for step in found.steps]
+    files = (path for folder in (*gone, *left) for path in folder.rglob("*"))
+    used = sum(path.lstat().st_size for path in files if path.is_file())
+    return replace(found, left=left, bytes=used)
+
+
+def _checkpoints(run: Path) -> Spare:
     folder = run / "checkpoints"
     averages = _averages(run)
     if not folder.is_dir():
@@ -71,9 +92,7 @@ def _spare(run: Path) -> Spare:
     for step in steps if gone else ():
         # What stays must be whole before anything goes.
         verify(folder / str(step), () if step in gone else None)
-    found = (p for step in gone for p in (folder / str(step)).rglob("*"))
-    used = sum(path.lstat().st_size for path in found if path.is_file())
-    return Spare(run, gone, best if best in steps else None, last, used)
+    return Spare(run, gone, best if best in steps else None, last)
 
 
 def _averages(run: Path) -> bool:

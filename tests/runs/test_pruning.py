@@ -152,7 +152,7 @@ def test_unfinished_checkpoints_and_foreign_files_are_left_alone(run):
     assert set(names(run / "checkpoints")) == {"2", "5", unfinished.name, "note.txt"}
 
 
-def test_what_ended_half_way_is_removed_the_next_time(run, monkeypatch):
+def test_what_ended_half_way_is_removed_the_next_time(run, monkeypatch, capsys):
     def fail(path):
         raise KeyboardInterrupt
 
@@ -161,7 +161,9 @@ def test_what_ended_half_way_is_removed_the_next_time(run, monkeypatch):
         patch.setattr(pruning.shutil, "rmtree", fail)
         remove(found)
     assert steps(run) == [2, 5]
-    checkpoint(run, 7, best=2)
-    remove(spare(run))
-    assert steps(run) == [2, 7]
+    assert main(["runs", "prune", str(run.parent), "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert "what a removal that was broken off has left: " in said
+    assert f"Freed {found.bytes / 1000:.2f} kB" in said
+    assert steps(run) == [2, 5]
     assert not list(run.glob(".pruned-*"))
