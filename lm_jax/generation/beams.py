@@ -134,14 +134,12 @@ class BeamSearch:
         """One hypothesis of no token in each group, and none that ended."""
         batch, beam = len(numbers), self.beam
         shape = batch, beam.groups, beam.width
-        sums = jnp.full(shape, -jnp.inf).at[:, :, 0].set(0.0)
-        tokens, log_p = (
-            jnp.zeros((*shape, length), t) for t in (jnp.int32, jnp.float32)
-        )
-        ended = Ended(
-            tokens, log_p, jnp.zeros(shape, jnp.int32), jnp.full(shape, -jnp.inf)
-        )
-        return {"sums": sums, "log_p": jnp.zeros_like(log_p), "ended": ended}
+        none = np.full(shape, -np.inf, np.float32)
+        sums = np.where(np.arange(beam.width) == 0, np.float32(0.0), none)
+        log_p = np.zeros((*shape, length), np.float32)
+        tokens, lengths = np.zeros(log_p.shape, np.int32), np.zeros(shape, np.int32)
+        ended: tuple[Any, ...] = tokens, log_p, lengths, none
+        return {"sums": sums, "log_p": log_p.copy(), "ended": Ended(*ended)}
 
     def choose(self, logits, state, growing, key):
         """Go on with the best hypotheses of each group, and note those that end."""

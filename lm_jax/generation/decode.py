@@ -53,8 +53,8 @@ class Drawing:
     def begin(self, numbers: Int[np.ndarray, " rows"], length: int) -> dict[str, Any]:
         """What is kept: the number of each row, and ln p of its tokens."""
         return {
-            "numbers": jnp.asarray(numbers),
-            "log_p": jnp.zeros((len(numbers), length), jnp.float32),
+            "numbers": np.asarray(numbers, np.int32),
+            "log_p": np.zeros((len(numbers), length), np.float32),
         }
 
     def choose(self, logits, state, growing, key):
@@ -183,18 +183,19 @@ def continue_prompts(
     if beam is not None:
         chooser = BeamSearch(beam, sampling, end, known, length)
     counted = np.arange(len(prompts)) if numbers is None else np.asarray(numbers)
-    state = State(
-        text=jnp.asarray(text),
-        starts=jnp.zeros_like(firsts),
-        ends=jnp.array(firsts),
-        firsts=jnp.array(firsts),
-        stops=jnp.asarray(firsts + length),
-        cache=_cache(model, params, sources, len(repeated), windows),
-        unread=jnp.ones((), bool),
-        finite=jnp.ones((), bool),
-        own=chooser.begin(counted, length),
-    )
-    state = _beside(params, state)
+    # Made by numpy: each array that jax made would be a program of its own.
+    begun: dict[str, Any] = {
+        "text": text,
+        "starts": np.zeros_like(firsts),
+        "ends": firsts.copy(),
+        "firsts": firsts,
+        "stops": firsts + np.int32(length),
+        "cache": _cache(model, params, sources, len(repeated), windows),
+        "unread": np.True_,
+        "finite": np.True_,
+        "own": chooser.begin(counted, length),
+    }
+    state = State(**_beside(params, begun))
     run = functools.partial(_run, model, params, windows, chooser, seed, length)
     if grammar is None:
         return run(state, watch, each)
@@ -202,14 +203,14 @@ def continue_prompts(
     return guide.marked(run(guide.moved(state), watch, 1, guide))
 
 
-def _beside(params: Any, state: State) -> State:
-    """Put what nothing binds to a device where the parameters are bound to.
+def _beside(params: Any, state: dict[str, Any]) -> dict[str, Any]:
+    """Put a state on the devices, and where the parameters are bound to, if they are.
 
     A step leaves it there: else the second step would be compiled anew.
     """
     first = jax.tree.leaves(params)[0]
     if not getattr(first, "committed", False):
-        return state
+        return jax.device_put(state)
     place = first.sharding
     if isinstance(place, NamedSharding):
         place = NamedSharding(place.mesh, PartitionSpec())
@@ -231,7 +232,7 @@ def _run(
     """Add tokens, all at once unless somebody watches or guides."""
     key, made = jax.random.key(seed), 0
     each = length if watch is None and guide is None else each
-    while made < length and bool((state.ends < state.stops).any()):
+    while made < length and (np.asarray(state.ends) < np.asarray(state.stops)).any():
         made = min(length, made + each)
         limit = np.int32(made)
         state = advance(model, params, state, limit, key, windows, chooser)
