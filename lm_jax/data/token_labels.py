@@ -20,7 +20,7 @@ from lm_jax.data.tokens import Progress, tokenize
 from lm_jax.data.windows import Row, Windows
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus
-from lm_jax.text.conll import Sentence, read_conll
+from lm_jax.text.conll import Sentence, check_no_table, read_conll
 from lm_jax.text.folders import files_of, own_splits
 from lm_jax.text.found import Text
 from lm_jax.text.reading import check_unchanged, measure
@@ -111,6 +111,8 @@ def _read(corpus: Corpus, cache: Path) -> tuple[Text, dict[str, list[Sentence]]]
     if not path.exists():
         raise UserError(f"There is no file or folder {path} of labelled words.")
     files = files_of(path, cache)
+    for file in files.paths:
+        check_no_table(file)
     measures = [measure(file, cache) for file in files.paths]
     own = own_splits(files.paths, corpus.validation)
     shares = drawn_beside(own, corpus.shares)

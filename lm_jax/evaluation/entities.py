@@ -24,7 +24,8 @@ class EntityScores:
     Labels are those of CoNLL: B-X begins an entity of the kind X, I-X goes on with it,
     all others are outside. An I-X that has no X before it begins one too, so both
     customs (IOB1, IOB2) are read as conlleval reads them (Tjong Kim Sang and De
-    Meulder 2003).
+    Meulder 2003). So are those that mark ends (IOBES, BILOU): E-X or L-X is an entity's
+    last word, S-X or U-X its only one.
 
     Attributes:
         every: how often; None is whenever the watched evaluation is made.
@@ -66,6 +67,12 @@ class EntityScores:
         """Say why it can't be made."""
         if planned.tells != "tags":
             yield _NO_WORDS
+        elif not any(kind for _, kind in map(_parted, planned.labels)):
+            yield (
+                "EntityScores are of labels such as B-PER and I-PER, and there is "
+                f"{', '.join(planned.labels[:10])}: no entity would be found. Use "
+                "Accuracy()."
+            )
 
 
 _NO_WORDS = "EntityScores are of labelled words: train by LabelTokens() on TokenLabels."
@@ -79,14 +86,26 @@ def entities(labels: Sequence[str]) -> set[Entity]:
     """
     found, start, before = set(), 0, ""
     for place, label in enumerate((*labels, "O")):
-        mark, _, kind = label.partition("-")
-        kind = kind if mark in ("B", "I") else ""
-        if before and (mark == "B" or kind != before):
+        mark, kind = _parted(label)
+        if before and (mark in _FIRST or kind != before):
             found.add(Entity(before, start, place))
-        if kind and (mark == "B" or kind != before):
+        if kind and (mark in _FIRST or kind != before):
             start = place
+        if kind and mark in _LAST:
+            found.add(Entity(kind, start, place + 1))
+            kind = ""
         before = kind
     return found
+
+
+# Marks of an entity's first word, and of its last; one between has I.
+_FIRST, _LAST = ("B", "S", "U"), ("E", "L", "S", "U")
+
+
+def _parted(label: str) -> tuple[str, str]:
+    """The mark of a label, and its kind; of one that is outside, none."""
+    mark, _, kind = label.partition("-")
+    return (mark, kind) if mark in (*_FIRST, *_LAST, "I") else ("", "")
 
 
 def entity_counts(given: Sequence[str], said: Sequence[str]) -> Counter[str]:

@@ -42,6 +42,7 @@ class Planned(NamedTuple):
         tells: the field that is told of each example; "" where there is none.
         ranks: whether documents are ranked by queries.
         pairs: whether texts are written of others.
+        labels: what is told apart, by name.
     """
 
     scores: Callable[[], Iterable[str]]
@@ -50,6 +51,7 @@ class Planned(NamedTuple):
     tells: str = ""
     ranks: bool = False
     pairs: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -66,4 +66,5 @@ def known_scores(
     return Planned(
         *(scores, uncached, without_vectors(model), objective.tells, objective.ranks),
         pairs=objective.generates and data.pairs is not None,
+        labels=data.labels or (),
     )

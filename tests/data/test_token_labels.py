@@ -18,16 +18,42 @@ def write(path, *sentences):
 
 def test_sentences_are_parted_by_blank_lines(tmp_path):
     path = tmp_path / "a.conll"
-    path.write_text("-DOCSTART- -X- O O\n\n\nEU NNP B-NP B-O\n. . O O\n\n \nyes UH O\n")
+    path.write_text("-DOCSTART- -X- O O\n\n\nEU NNP B-NP B-O\n. . O O\n\n \na b c O\n")
     assert list(read_conll(path)) == [
         Sentence(("EU", "."), ("B-O", "O"), path, 4),
-        Sentence(("yes",), ("O",), path, 8),
+        Sentence(("a",), ("O",), path, 8),
     ]
     path.write_text("\nEU B-O\nthe O")
     assert [sentence.line for sentence in read_conll(path)] == [2]
     path.write_text("EU B-O\nalone\n")
     with pytest.raises(UserError, match=r"a.conll, line 2: 'alone' is no word"):
         list(read_conll(path))
+
+
+def test_a_word_may_have_spaces_where_tabs_part_the_columns(tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text("New York\tNP \tB-L\nS\xa0A\tNP\tI-L\n\n#\tX\tO\n")
+    found = [(sentence.words, sentence.labels) for sentence in read_conll(path)]
+    assert found == [(("New York", "S\xa0A"), ("B-L", "I-L")), (("#",), ("O",))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.conll", "EU NNP B-O\nNew York NNP B-L\n", "line 2: .* 4 columns, and line"),
+        ("a.conll", "EU NNP B-O\nrejects VBZ\n", "line 2: .* 2 columns, and line 1"),
+        ("a.conll", "# text = a b\n1\ta\tX\n", "line 2: .* 3 columns, .*comments"),
+        ("a.conll", "1\tthe\tDET\n2\tcat\tNOUN\n", "line 1: the first column counts"),
+        ("a.conll", "EU\tB-O\n\tO\n", "line 2: .* is no word and label"),
+        ("a.jsonl", '{"tokens": ["a"], "tags": ["O"]}\n', "is a table by its name"),
+        ("a.parquet", "PAR1\xff", "is a table by its name"),
+    ],
+)
+def test_what_has_other_columns_is_no_word_and_label(tmp_path, name, text, said):
+    path = tmp_path / name
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=said):
+        TokenLabels(Corpus(str(path))).prepare(tmp_path / "cache")
 
 
 @pytest.mark.parametrize("tokenizer", [Words(), Bytes()])

@@ -12,6 +12,7 @@ from lm_jax.evaluation.entities import (
     entity_counts,
     entity_scores,
 )
+from lm_jax.evaluation.fitted import Planned
 
 CASES = {
     "O O": set(),
@@ -22,6 +23,9 @@ CASES = {
     "B-P I-L": {Entity("P", 0, 1), Entity("L", 1, 2)},
     "B-P O I-P": {Entity("P", 0, 1), Entity("P", 2, 3)},
     "B-X-Y I-X-Y": {Entity("X-Y", 0, 2)},
+    "S-P B-P I-P E-P O": {Entity("P", 0, 1), Entity("P", 1, 4)},
+    "B-P L-P U-P U-L": {Entity("P", 0, 2), Entity("P", 2, 3), Entity("L", 3, 4)},
+    "B-P E-P I-P": {Entity("P", 0, 2), Entity("P", 2, 3)},
     "": set(),
 }
 
@@ -67,6 +71,14 @@ def test_a_sentence_of_several_rows_is_one():
     assert found.scores == {"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2}
     assert [line["text"] for line in found.lines] == [1, 2, 3]
     assert found.lines[1]["labels"] == ["O", "B-P", "I-P", "O"]
+
+
+@pytest.mark.parametrize(("labels", "fits"), [("O S-P", True), ("NOUN VERB", False)])
+def test_labels_without_an_entity_are_refused(labels, fits):
+    """Their F1 would be 0, whatever is learnt."""
+    planned = Planned(lambda: (), None, None, "tags", labels=tuple(labels.split()))
+    said = list(EntityScores().unfit(planned))
+    assert said == [] if fits else "there is NOUN, VERB" in said[0]
 
 
 def test_scores_are_those_of_seqeval():
