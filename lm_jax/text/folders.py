@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +11,22 @@ from lm_jax.text import tables
 from lm_jax.text.opening import plain_name, reading, suffix
 from lm_jax.text.reading import measure
 
-# What lies beside a corpus and is none of it.
+# What lies beside a corpus and is none of it: about it, of the program that wrote it,
+# copies that editors and downloads leave, and checksums.
 _BESIDE = re.compile(
     r"(readme|licen[cs]e|copying|notice|citation|changelog)(\..*|-.*|)"
-    r"|dataset_infos?\.json|state\.json|thumbs\.db|desktop\.ini",
+    r"|dataset_infos?\.json|dataset_dict\.json|state\.json|thumbs\.db|desktop\.ini"
+    r"|_success|_(common_)?metadata"
+    r"|.*(~|\.(bak|orig|swp|tmp|part|crdownload))"
+    r"|.*\.(md5|sha1|sha256|sha512)|(md5|sha\d+)sums?(\.txt)?",
     re.IGNORECASE,
 )
+# What names a split too where every file of a folder names one; alone they are words.
+_SPLITS_TOO = {
+    "training": "train",
+    **dict.fromkeys(("devel", "development", "testa"), "validation"),  # testa: CoNLL's
+    **dict.fromkeys(("testing", "testb"), "test"),
+}
 
 
 class Files(NamedTuple):
@@ -39,7 +49,7 @@ def files_of(path: Path, cache: Path) -> Files:
     """
     if not path.is_dir():
         return Files([path], [])
-    names = list(_below(path))
+    names = sorted(_below(path))
     shown = [name for name in names if not _hidden(name)]
     kept = [name for name in shown if not _BESIDE.fullmatch(name.name)]
     if not kept:
@@ -151,19 +161,24 @@ def own_splits(files: list[Path], validation: float) -> list[str]:
     Raises:
         UserError: some files are named after a split, and others not.
     """
-    above = os.path.commonpath([file.parent for file in files])
-    splits = []
-    for file in files:
-        words = re.split(r"[^a-z]+", file.name.lower())
-        folders = [part.lower() for part in file.relative_to(above).parts[:-1]]
-        named = [tables.SPLITS[w] for w in (*folders, *words) if w in tables.SPLITS]
-        splits.append(named[0] if named else "")
+    splits = _named(files, tables.SPLITS | _SPLITS_TOO)
+    if not all(splits):
+        splits = _named(files, tables.SPLITS)
     if any(splits) and not all(splits):
         _refuse_unnamed(files, splits)
     if "train" not in splits or len(set(splits)) == 1:
         return [""] * len(files)
     drawn = "validation" not in splits and validation > 0
     return ["" if drawn and split == "train" else split for split in splits]
+
+
+def _named(files: list[Path], known: Mapping[str, str]) -> list[str]:
+    """The split that a word of each path says, of the outermost folder's first."""
+    above, splits = os.path.commonpath([file.parent for file in files]), []
+    for file in files:
+        words = re.split(r"[^a-z]+", str(file.relative_to(above)).lower())
+        splits.append(next((known[word] for word in words if word in known), ""))
+    return splits
 
 
 def _refuse_unnamed(files: list[Path], splits: list[str]) -> None:

@@ -74,6 +74,31 @@ def test_a_file_is_of_the_split_that_its_folder_names(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        "wiki.training.jsonl wiki.development.jsonl wiki.testing.jsonl",
+        "train.jsonl devel.jsonl test.jsonl",
+        "eng.train.jsonl eng.testa.jsonl eng.testb.jsonl",
+        "train_set/a.jsonl val_set/a.jsonl test_set/a.jsonl",
+    ],
+)
+def test_other_names_of_splits(tmp_path, names):
+    """Else what is to be scored trains, as a digest says."""
+    write_rows(tmp_path / "in", names.split())
+    splits = splits_of(Corpus(str(tmp_path / "in")), tmp_path / "cache")
+    found = {split: {row.split()[0] for row in rows} for split, rows in splits.items()}
+    assert list(map(len, splits.values())) == [40] * 3
+    ours = ("train", "validation", "test")
+    assert found == {s: {n} for s, n in zip(ours, names.split(), strict=True)}
+
+
+def test_words_that_may_name_a_split_name_none_beside_others(tmp_path):
+    write_rows(tmp_path / "in", ["training.jsonl", "development.jsonl", "usage.jsonl"])
+    text = find(Corpus(str(tmp_path / "in")), tmp_path / "cache")
+    assert "Split by a digest" in text.statement
+
+
 def test_files_without_a_split_beside_those_with_one_are_named(tmp_path):
     for name in ("train.txt", "valid.txt", "test.txt", "notes.md"):
         (tmp_path / name).write_text("text")
@@ -130,6 +155,7 @@ def test_a_table_in_two_formats_is_refused(tmp_path):
 @pytest.mark.parametrize("table", ["csv", "txt"])
 def test_what_lies_beside_a_corpus_is_left_out_and_said(tmp_path, table):
     names = ["README.md", "LICENSE", "readme-en.txt", ".DS_Store", "dataset_info.json"]
+    names += ["_SUCCESS", "a.txt~", "a.jsonl.bak", "a.txt.sha256", "dataset_dict.json"]
     names += [".ipynb_checkpoints/a-checkpoint.csv", ".git/x/y"]
     write(tmp_path / f"in/part.{table}", "text\n" + "a\n" * 9)
     for name in names:
@@ -139,12 +165,23 @@ def test_what_lies_beside_a_corpus_is_left_out_and_said(tmp_path, table):
     whole = "".join(piece.text for piece in text.pieces())
     assert whole == ("a" * 9 if table == "csv" else "text\n" + "a\n" * 9)
     said = (
-        "Left out: .DS_Store, .git, .ipynb_checkpoints, LICENSE, README.md and 2 more"
+        "Left out: .DS_Store, .git, .ipynb_checkpoints, LICENSE, README.md and 7 more"
     )
     assert said in text.statement
     (tmp_path / f"in/part.{table}").unlink()
     with pytest.raises(UserError, match=r"has no files .*but .*README.md"):
         find(corpus, tmp_path / "cache")
+
+
+def test_files_that_hold_the_same_are_named(tmp_path):
+    """A download that came twice would weigh twice, and nobody would know."""
+    corpus = Corpus(str(tmp_path / "in"))
+    for name in ("a.txt", "a (1).txt", "b.txt"):
+        write(tmp_path / "in" / name, "b" if name == "b.txt" else "a")
+    said = find(corpus, tmp_path / "cache").statement
+    assert "read as often as they stand there: a.txt (a (1).txt)." in said
+    (tmp_path / "in" / "a (1).txt").unlink()
+    assert "as often" not in find(corpus, tmp_path / "cache").statement
 
 
 def test_tables_beside_plain_text_are_named(tmp_path):
