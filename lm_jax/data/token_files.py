@@ -111,7 +111,8 @@ def _write_meta(
         splits[name]["coded"] = Coded()._asdict()
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     digest = copies.digest(text.digest for text in texts if text.arrays)
-    meta = {"dtype": dtype, "splits": splits, "text": digest, "copies": copies.said()}
+    said = [*(note for text in texts for note in text.noted()), *copies.said()]
+    meta = {"dtype": dtype, "splits": splits, "text": digest, "copies": said}
     write_json(folder / "meta.json", meta | {"sizes": sizes})
 
 

@@ -72,10 +72,14 @@ def read_vectors(
     try:
         with reading(path), opened(path) as file:
             stream: Any = file
-            lines = io.TextIOWrapper(stream, "utf-8", newline="\n")
+            lines = io.TextIOWrapper(stream, "utf-8-sig", newline="\n")
             words, vectors = _read(path, lines)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} cannot be read as text: {error}.") from error
+        raise UserError(
+            f"{path} cannot be read as text: {error}. Vectors are read as text alone: "
+            "word2vec's own binary files become it by gensim (load_word2vec_format("
+            "FILE, binary=True), then save_word2vec_format(NEW))."
+        ) from error
     first: dict[str, int] = {}
     for row, word in enumerate(words):
         first.setdefault(word, row)
@@ -111,6 +115,12 @@ def _read(path: Path, lines: Iterable[str]) -> tuple[list[str], np.ndarray]:
 
 def _parsed(line: str, width: int, where: str) -> tuple[str, np.ndarray]:
     """Cut a line from its end: GloVe's words may have spaces in them."""
+    mark = next((mark for mark in ("\t", ",", ";") if mark in line), "")
+    if not width and mark:
+        raise UserError(
+            f"{where}: {_shown(line)} has no spaces: a word and its numbers are parted "
+            f"by one, and these seem to be by {mark!r}."
+        )
     word, *fields = line.rsplit(" ", width) if width else [line]
     beyond = word.split(" ")
     while len(beyond) > 1 and _is_number(beyond[-1]):

@@ -119,8 +119,26 @@ def read_ids(path: Path, dtype: str) -> np.ndarray:
             "file says of itself)."
         )
     ids = np.memmap(path, little, "r", start)
+    if little == "<u2" and not start and count is None:
+        _check_narrow(path, ids)
     # Ids are no numbers below 0: what is one is found as one that is too large.
     return ids.view(little.replace("i", "u"))
+
+
+def _check_narrow(path: Path, ids: np.ndarray) -> None:
+    """Refuse ids of four bytes that are read as twice as many of two.
+
+    Of ids below 2^20 the upper halves, every other number, are below 16.
+
+    Raises:
+        UserError: with the type that fits.
+    """
+    some = np.asarray(ids[: 1 << 16])
+    if len(some) >= 64 and some[1::2].max() < 16 <= 256 < some[::2].max():
+        raise UserError(
+            f"{path} seems to hold ids of 4 bytes: read as 2 bytes each, every other "
+            "one is below 16. Give --data.corpus.dtype uint32."
+        )
 
 
 def _megatron(index: Path) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 """Documents, queries, and which documents answer which query."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -311,7 +312,10 @@ def _asked(
     if cranfield:
         queries = list(cranfield_queries(_one(folder, "cran.qry")))
         return queries, {"": cranfield_judgements(_one(folder, "cranqrel"))}
-    queries = list(beir_queries(_one(folder, *_QUERIES)))
+    queries = list(beir_queries(file := _one(folder, *_QUERIES)))
+    if len(dict(queries)) < len(queries):
+        again = Counter(query for query, _ in queries).most_common(1)[0][0]
+        raise UserError(f"{file} has several queries of the id '{again}'.")
     judged: dict[str, dict[str, dict[str, int]]] = {}
     seen: dict[str, str] = {}
     for split, names in _JUDGED.items():

@@ -23,6 +23,8 @@ class Text:
     labels: Callable[[], Iterator[tuple[str, str]]]
     """(split, label) of each document, or row of documents, in the order of the
     pieces."""
+    noted: Callable[[], list[str]] = list
+    """What the last whole reading of the pieces noticed, in sentences."""
     together: int = 1
     """Documents of a row, which have one label together: 2 where they are pairs."""
     may_lack: bool = False

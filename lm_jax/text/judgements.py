@@ -28,10 +28,13 @@ def beir_queries(path: Path) -> Iterator[Query]:
     """Read queries, an object a line: "_id" and "text".
 
     Raises:
-        UserError: as `beir_documents`.
+        UserError: as `beir_documents`; a query is empty.
     """
     for number, row in named_rows(path):
-        yield _text(path, number, row, "_id"), _text(path, number, row)
+        text = _text(path, number, row)
+        if not text.strip():
+            raise UserError(f"{path}, line {number} has an empty query. Take it out.")
+        yield _text(path, number, row, "_id"), text
 
 
 def _text(path: Path, number: int, row: Any, name: str = "text") -> str:

@@ -32,9 +32,16 @@ def table_examples(path: Path, columns: Sequence[str], label: str) -> Iterator[E
         label: what stands beside them; "" where nothing does.
 
     Raises:
-        UserError: the file has no such columns, a row has an empty text, no label or
-            one that is neither text nor a number, or the file cannot be read.
+        UserError: the file has no such columns or one is given twice, a row has an
+            empty text, no label or one that is neither text nor a number, or the file
+            cannot be read.
     """
+    asked = [*columns, label]
+    if twice := next((name for name in asked if asked.count(name) > 1), ""):
+        raise UserError(
+            f"The column '{twice}' of {path} is asked for twice: what is read and what "
+            "is to be told of it are two columns (data.corpus.column is the first)."
+        )
     rows = READERS[suffix(path)](path, [*columns, *[label] * bool(label)])
     unit = "row" if suffix(path) in BINARY else "line"
     for number, row in rows:

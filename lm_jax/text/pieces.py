@@ -1,12 +1,13 @@
 """From files to the pieces of a corpus: its documents, its splits, its digest."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lm_jax.errors import UserError
 from lm_jax.text import tables
@@ -89,6 +90,7 @@ def read_files(
     size = sum(file.measure["bytes"] for file in found)
     count = f" in {len(found)} files" if len(found) > 1 else ""
     about = [f"{title}: {size:,} bytes{count}.", *_dropped(found, form)]
+    about += _twice(found)
     return Text(
         whole.digest(),
         " ".join([*about, whole.how_split(), *files.notes]),
@@ -96,6 +98,7 @@ def read_files(
         size,
         whole.pieces,
         whole.labels,
+        noted=whole.noted,
         together=whole.together,
     )
 
@@ -109,6 +112,8 @@ class _Whole:
     form: Form
     title: str
     columns: Columns
+    lacking: Counter[str] = field(default_factory=Counter)
+    """Of the last reading; see `tables.table_documents`."""
 
     @property
     def table(self) -> bool:
@@ -167,6 +172,7 @@ class _Whole:
                 separator is never met.
         """
         separator, piece = Separator(self.corpus.separator), None
+        self.lacking.clear()
         for piece in self._pieces(separator):
             yield piece
         separator.check(self.title)
@@ -174,12 +180,27 @@ class _Whole:
             where = f" in the column '{self.corpus.column}'" if self.table else ""
             raise UserError(f"{self.title} has no text{where} to learn from.")
 
+    def noted(self) -> list[str]:
+        """Say how many rows had no text when they were last read."""
+        rows, without = self.lacking["rows"], self.lacking["without"]
+        if not without:
+            return []
+        return [
+            f"{without:,} of the {rows:,} rows have no text in the column "
+            f"'{self.corpus.column}' and are left out."
+        ]
+
     def _pieces(self, separator: Separator) -> Iterator[Piece]:
         for file in self.files:
             if self.together > 1:
                 yield from self._rows(file)
                 continue
-            documents = _documents(file.path, self.corpus.column, self.form, separator)
+            if self.table:
+                documents: Any = tables.table_documents(
+                    file.path, self.corpus.column, self.lacking
+                )
+            else:
+                documents = _documents(file.path, self.form, separator)
             if documents is not None:
                 yield from by_digest(documents, file.split, self.shares)
             elif file.split or self.drawn > 1:
@@ -284,12 +305,8 @@ def _is_text(path: Path, form: Form) -> bool:
     return not own and (form != "text" or suffix(path) not in tables.BINARY)
 
 
-def _documents(
-    path: Path, column: str, form: Form, separator: Separator
-) -> Iterator[str] | None:
-    """Give the documents of a file, None where it is one text."""
-    if suffix(path) in tables.READERS and form == "text":
-        return tables.table_documents(path, column)
+def _documents(path: Path, form: Form, separator: Separator) -> Iterator[str] | None:
+    """Give the documents of a file that is no table, None where it is one text."""
     if form in LABELLED:
         return (text for texts, _ in LABELLED[form](path) for text in texts)
     if form == "tar":
@@ -315,6 +332,24 @@ def _dropped(files: tuple[_File, ...], form: Form) -> list[str]:
     return [
         f"{count:,} of them are dropped: line ends of two bytes (CRLF) become one, "
         "and a byte order mark is no text."
+    ]
+
+
+def _twice(files: tuple[_File, ...]) -> list[str]:
+    """Name the files that hold what another of the same split holds."""
+    first: dict[tuple[str, str], str] = {}
+    same = [
+        f"{file.path.name} ({known})"
+        for file in files
+        for key in [(file.measure["sha256"], file.split)]
+        if (known := first.setdefault(key, file.path.name)) != file.path.name
+    ]
+    if not same:
+        return []
+    more = f" and {len(same) - 3} more" if len(same) > 3 else ""
+    return [
+        f"Files that hold the same as another are read as often as they stand there: "
+        f"{', '.join(same[:3])}{more}."
     ]
 
 

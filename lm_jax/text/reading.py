@@ -173,7 +173,8 @@ def measure(path: Path, cache: Path, text: bool = True) -> dict:
     that a big file is read once.
 
     Raises:
-        UserError: the file is empty, cannot be read or, with text, not UTF-8.
+        UserError: the file is empty, cannot be read or, with text, not UTF-8, nor
+            UTF-16 that could be taken for it.
     """
     check_regular(path)
     place = os.fsencode(path.resolve())  # A name need not be UTF-8.
@@ -229,8 +230,14 @@ def _measure(path: Path, text: bool) -> dict:
 
     result: dict[str, str | int] = {}
     if text:
-        sizes = [[len(b), size_of(b)] for b in blocks(path, watch)]
-        characters, kept = np.sum(sizes, axis=0).tolist()
+        sizes = [[len(b), size_of(b), b.count("\0")] for b in blocks(path, watch)]
+        characters, kept, zeros = np.sum(sizes, axis=0).tolist()
+        if zeros > characters / 5:
+            raise UserError(
+                f"{path} is no text in UTF-8: {zeros:,} of its {characters:,} "
+                "characters are 0, as in UTF-16 without a mark. Convert it first "
+                "(iconv -f UTF-16LE -t UTF-8)."
+            )
         result = {"characters": characters, "dropped": size - kept}
     else:
         deque(map(watch, _binary_blocks(path)), maxlen=0)

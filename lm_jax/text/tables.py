@@ -8,6 +8,7 @@ import csv
 import io
 import json
 from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,13 +33,23 @@ _ROWS = 1000
 csv.field_size_limit(2**31 - 1)
 
 
-def table_documents(path: Path, column: str) -> Iterator[str]:
+def table_documents(
+    path: Path, column: str, lacking: Counter[str] | None = None
+) -> Iterator[str]:
     """Yield the texts of one column of a table; rows without text are left out.
+
+    Args:
+        path: of the table.
+        column: of the texts.
+        lacking: counts "rows" and those of them that are left out, "without".
 
     Raises:
         UserError: the file has no such column of text, or cannot be read.
     """
+    counted = Counter[str]() if lacking is None else lacking
     for _, (text,) in READERS[suffix(path)](path, [column]):
+        counted["rows"] += 1
+        counted["without"] += not text
         if text:
             yield text
 

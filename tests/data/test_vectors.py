@@ -84,6 +84,8 @@ def test_gloves_form_has_no_header_and_words_with_spaces(tmp_path):
         ("3 2\na 1 2\nb 3 4\n", "2 vectors, not 3 lines of them: it was cut short"),
         ("", "0 vectors, not a line for each word"),
         ("alone\n", "line 1: 0 numbers"),
+        ("the\t1\t2\n", r"line 1: .* parted by one, and .* by '\\t'"),
+        ("the,1,2\n", "line 1: .* these seem to be by ','"),
     ],
 )
 def test_damage_is_named(tmp_path, text, message):
@@ -91,6 +93,14 @@ def test_damage_is_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_vectors(path)
+
+
+@pytest.mark.parametrize("header", ["", "2 2\n"])
+def test_a_byte_order_mark_is_of_no_word(tmp_path, header):
+    """Else the first word, the most frequent one, would have no vector."""
+    path = tmp_path / "v.txt"
+    path.write_text(f"\ufeff{header}the 1 2\ncat 3 4\n")
+    assert read_vectors(path)[0] == ["the", "cat"]
 
 
 @pytest.mark.parametrize("header", ["", "6 2\n"])

@@ -177,6 +177,18 @@ def test_what_is_no_array_is_refused(tmp_path):
         find(Corpus(str(tmp_path / "none.bin")), tmp_path)
 
 
+def test_ids_of_four_bytes_that_are_read_as_two_are_refused(tmp_path):
+    """Each would be two tokens, of which every other one is 0 or 1."""
+    path, ids = tmp_path / "a.bin", np.random.default_rng(0).integers(0, 128_000, 200)
+    write_nanogpt(path, ids, "<u4")
+    large = Ids(128_000, None)
+    with pytest.raises(UserError, match=r"of 4 bytes: .*--data.corpus.dtype uint32"):
+        prepared(path, tmp_path, large)
+    assert prepared(path, tmp_path, large, dtype="uint32").splits["train"].ids.size
+    write_nanogpt(path, ids % 9)  # of a small vocabulary all are small
+    assert prepared(path, tmp_path).splits["train"].ids.size
+
+
 @quick
 @given(st.lists(st.integers(0, 9), max_size=20))
 def test_numbers_come_back(ids):

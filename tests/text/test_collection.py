@@ -148,6 +148,12 @@ def test_cranfields_queries_count_and_its_grades_run_backwards(cranfield):
         ("corpus.jsonl", '{"_id": "a", "text": 3}\n', "a number for 'text'"),
         ("corpus.jsonl", '{"_id": "a", "text": "b"}\n' * 2, "several documents of one"),
         (
+            "queries.jsonl",
+            '{"_id": "q", "text": "b"}\n' * 2,
+            "several queries of",
+        ),
+        ("queries.jsonl", '{"_id": "q", "text": " "}\n', "line 1 has an empty query"),
+        (
             "corpus.jsonl",
             '{"_id": "a", "text": "b"}\n',
             "none of 24 queries has a judg",

@@ -388,6 +388,18 @@ def test_a_separator_for_what_has_documents_of_its_own(tmp_path):
             find(Corpus(source, separator="|"), tmp_path / "cache")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
+def test_utf16_without_a_mark_is_not_taken_for_utf8(tmp_path, encoding, name):
+    """Of ASCII it is valid UTF-8: half of it zeros, which are easy to tell."""
+    path = tmp_path / name
+    path.write_bytes(("text\n" + "hello world\n" * 9).encode(encoding))
+    with pytest.raises(UserError, match="no text in UTF-8: .* 0, as in UTF-16"):
+        find(Corpus(str(path)), tmp_path / "cache")
+    path.write_text("text\n" + "hello world\n" * 9 + "\0")
+    assert find(Corpus(str(path)), tmp_path / "cache").bytes == 114
+
+
 @pytest.mark.parametrize("content", [b"||\n|", b"\xef\xbb\xbf"])
 def test_a_text_that_is_none(tmp_path, content):
     (tmp_path / "a.txt").write_bytes(content)

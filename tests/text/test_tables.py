@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import feather, ipc, parquet
 
+from lm_jax.data import TokenStream
 from lm_jax.errors import UserError
 from lm_jax.text import Corpus, find
 from lm_jax.text.labels import table_examples
 from lm_jax.text.tables import READERS, table_documents
+from lm_jax.tokenizers import Words
 from tests.properties import quick
 from tests.text import splits_of
 
@@ -216,6 +218,22 @@ def test_compressed_tables(tmp_path):
         assert text.bytes == (tmp_path / f"t{end}").stat().st_size
 
 
+@pytest.mark.parametrize("end", [".jsonl", ".csv", ".parquet"])
+def test_rows_that_are_left_out_are_counted(tmp_path, end):
+    path = tmp_path / f"a{end}"
+    write(path, [f"text {k}" if k % 3 else "" for k in range(60)])
+    if end == ".jsonl":  # as other programs write what isn't there
+        lines = path.read_text().splitlines()
+        lines[0], lines[3] = '{"content": "text"}', '{"text": null}'
+        path.write_text("\n".join(lines))
+    data = TokenStream(Corpus(str(path)), Words(), 4)
+    for _ in range(2):  # made, and found in the cache
+        said = data.prepare(tmp_path / "cache").statement
+        assert "20 of the 60 rows have no text in the column 'text'" in said
+    write(path, [f"text {k}" for k in range(60)])
+    assert "rows have" not in data.prepare(tmp_path / "cache").statement
+
+
 def test_labels_are_what_stands_there(tmp_path):
     path = tmp_path / "l.csv"
 
@@ -225,6 +243,9 @@ def test_labels_are_what_stands_there(tmp_path):
     path.write_text("text,label,other\na,01,x\nb,NA,y\nc,1.0,z\n")
     assert found() == [(("a",), "01"), (("b",), "NA"), (("c",), "1.0")]
     assert found("text", "other")[0] == (("a", "x"), "01")
+    for asked in (("other", "other"), ("label",)):
+        with pytest.raises(UserError, match=f"column '{asked[0]}' .* asked for twice"):
+            found(*asked)
     for empty in ("", "  "):
         path.write_text(f"text,label\na,0\n{empty},1\n")
         with pytest.raises(UserError, match="line 3 has no text in the column 'text'"):
