@@ -1,6 +1,7 @@
 """Texts, or pairs of texts, with labels: what a classifier learns from."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -191,7 +192,7 @@ def read_labels(
             f"{where} has {len(names)} label ({', '.join(names)}): there is "
             "nothing to tell apart."
         )
-    _check_once(names)
+    _check_once(names, named=bool(classes))
     known = {name: number for number, name in enumerate(names)}
     for split, labels in found.items():
         if unknown := set(labels) - set(known):
@@ -208,19 +209,36 @@ def read_labels(
     return tuple(names), numbers
 
 
-def _check_once(names: list[str]) -> None:
+def _check_once(names: list[str], named: bool) -> None:
     """Refuse a label that is written in two ways, which would be two classes.
+
+    Args:
+        names: of the labels.
+        named: whether they were given, so that capitals may tell two apart.
 
     Raises:
         UserError: naming both.
     """
-    truths, before = {"False": "0", "True": "1"}, dict[str, str]()
+    before = dict[str, str]()
     for name in names:
-        whole = re.fullmatch(r"(-?\d+)\.0*", name)
-        same = whole[1] if whole else truths.get(name, name)
+        same = _alike(name)
         if same in before:
             raise UserError(
-                f"The labels {before[same]} and {name} are one value, written in two "
-                "ways, and would be two classes. Write them alike."
+                f"The labels {before[same]!r} and {name!r} are one value, written in "
+                "two ways, and would be two classes. Write them alike."
             )
         before[same] = name
+    folded = dict[str, str]()
+    for name in () if named else names:
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            raise UserError(
+                f"The labels {other!r} and {name!r} differ in capitals alone, and "
+                "would be two classes. Write them alike, or name all in data.classes."
+            )
+
+
+def _alike(name: str) -> str:
+    """What labels have in common that are one value to people."""
+    plain = " ".join(unicodedata.normalize("NFC", name).split())
+    whole = re.fullmatch(r"(-?\d+)\.0*", plain)
+    return whole[1] if whole else {"False": "0", "True": "1"}.get(plain, plain)

@@ -163,8 +163,11 @@ def test_what_cannot_be_read_or_told_apart_is_refused(tmp_path):
     refused(some, "has 1 label .x.: there is nothing to tell apart")
     refused([*some, ("", "y")], "line 31 has no text in the column 'text'")
     refused([*some, (" \t", "y")], "line 31 has no text in the column 'text'")
-    refused([*some, ("b", 0), ("c", 0.0)], "labels 0 and 0.0 are one value")
-    refused([*some, ("b", 1), ("c", True)], "labels 1 and True are one value")
+    refused([*some, ("b", 0), ("c", 0.0)], "labels '0' and '0.0' are one value")
+    refused([*some, ("b", 1), ("c", True)], "labels '1' and 'True' are one value")
+    refused([*some, ("b", "y "), ("c", "y")], "labels 'y' and 'y ' are one value")
+    refused([*some, ("b", "e\u0301"), ("c", "\xe9")], "are one value, written in two")
+    refused([*some, ("b", "y"), ("c", "Y")], "'Y' and 'y' differ in capitals alone")
     other = Labelled(Corpus(str(path)), Words(), "kidn", (4,))
     refused(some, "no column 'kidn'. Did you mean 'kind'", other)
     named = Labelled(Corpus(str(path)), Words(), "kind", (4,), classes=("y", "z"))
@@ -177,6 +180,14 @@ def test_what_cannot_be_read_or_told_apart_is_refused(tmp_path):
         r"of the classes: x \(first at text 1 of it\). The classes are: y, z",
         named,
     )
+
+
+def test_capitals_tell_classes_apart_that_are_named(tmp_path):
+    path = tmp_path / "table.jsonl"
+    rows = [{"text": f"a {k}", "kind": "xX"[k % 2]} for k in range(30)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = Labelled(Corpus(str(path)), Words(), "kind", (4,), classes=("x", "X"))
+    assert data.prepare(tmp_path / "cache").labels == ("X", "x")
 
 
 def test_a_text_of_which_no_token_is_left_is_refused(table, tmp_path, monkeypatch):
