@@ -79,7 +79,8 @@ class AnswerSpans:
 
         Raises:
             UserError: whatever is wrong with the corpus, the tokenizer's size or the
-                space on disk; an answer that is not in its passage.
+                space on disk; an answer that is not in its passage; a split without
+                questions, or training without answers.
         """
         asked = find_questions(self.corpus, self.fold, self.folds, cache)
         made = tokenize([_text(asked)], self.tokenizer, True, cache, progress)
@@ -102,6 +103,7 @@ class AnswerSpans:
             split: ask(passages, cut, marks, *room)
             for split, passages in asked.splits.items()
         }
+        _check_asked(of)
 
         def windows(split: str, batch: int) -> Windows:
             return bucket_windows(of[split].buckets(self.lengths), batch)
@@ -148,6 +150,26 @@ def _text(asked: Asked) -> Text:
     return Text(
         asked.digest, asked.statement, True, asked.bytes, pieces, lambda: iter(())
     )
+
+
+def _check_asked(of: Mapping[str, Questions]) -> None:
+    """See that each split asks something, and that training answers some of it.
+
+    Raises:
+        UserError: it doesn't: nothing would be learnt, and all would count as right.
+    """
+    for split, questions in of.items():
+        if not questions.asked:
+            raise UserError(
+                f"The split '{split}' has passages and no question: there is nothing "
+                "to answer."
+            )
+    if "train" in of and not (of["train"].answers >= 0).any():
+        raise UserError(
+            "No question of the training split has an answer that stands in its "
+            "passage: to say that there is none would always be right. Give questions "
+            "with answers."
+        )
 
 
 def _told(of: Mapping[str, Questions], longest: int) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Prompts with answers: what a decoder learns to say, and what it is to prefer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -146,11 +146,12 @@ def _prepared(
         return ids[len(ids) - of_prompt :]
 
     alone = len(answers) == 1
+    same = [] if alone else list(_same(of, data.lengths[-1]))
     return Prepared(
         tokenizer=made.tokenizer,
         # Bits per byte are of a whole text, and prompts are not predicted.
         splits={s: uncounted(t) for s, t in made.splits.items()},
-        statement="\n".join([made.statement, *_cut(of, data.lengths[-1])]),
+        statement="\n".join([made.statement, *_cut(of, data.lengths[-1]), *same]),
         digest=made.digest,
         text=made.text,
         context=data.lengths[-1],
@@ -187,6 +188,27 @@ def _cut(of: Mapping[str, "_Rows"], longest: int) -> list[str]:
     ]
 
 
+def _same(of: Mapping[str, "_Rows"], longest: int) -> Iterator[str]:
+    """Say how many pairs have one answer twice, so that none of them is better.
+
+    Raises:
+        UserError: all of a split have.
+    """
+    for split, rows in of.items():
+        count, pairs = rows.same(longest), len(rows.sizes()[0])
+        if count == pairs:
+            raise UserError(
+                f"Both answers of each pair of the split '{split}' are the same "
+                f"within {longest} tokens: there is nothing to prefer (data.chosen, "
+                "data.rejected, data.lengths)."
+            )
+        if count:
+            yield (
+                f"{count:,} of the {pairs:,} pairs of {split} have the same answer "
+                "twice, as it is read: nothing is learnt of them."
+            )
+
+
 @dataclass(frozen=True)
 class _Rows:
     """The rows of a split.
@@ -215,6 +237,20 @@ class _Rows:
         of_prompt, of_answer = kept(prompts, answers.max(1), longest)
         cut = np.sum(answers > of_answer[:, None])
         return int(np.sum(prompts > of_prompt)), int(cut)
+
+    def same(self, longest: int) -> int:
+        """Count the rows whose two answers are the same, as far as they are read."""
+        prompts, answers = self.sizes()
+        _, of_answer = kept(prompts, answers.max(1), longest)
+        sizes = np.minimum(answers, of_answer[:, None])
+        starts = np.asarray(self.tokens.documents)[:-1].reshape(-1, 3)[:, 1:]
+
+        def read(row: int, which: int) -> np.ndarray:
+            start = starts[row, which]
+            return self.tokens.ids[start : start + sizes[row, which]]
+
+        alike = np.flatnonzero(sizes[:, 0] == sizes[:, 1]).tolist()
+        return sum(np.array_equal(read(row, 0), read(row, 1)) for row in alike)
 
     def buckets(self, lengths: tuple[int, ...]) -> Buckets:
         """Sort the rows by the lengths that they fit."""

@@ -177,10 +177,11 @@ def check_masking(
         ends: how many of them are no text.
     """
     check_rate(rate)
-    if not (min(mask, random) >= 0 and mask + random <= 1):
+    if not (min(mask, random) >= 0 and 0 < mask + random <= 1):
         raise UserError(
             f"data.mask={mask} and data.random={random} are shares of the chosen "
-            "tokens: give 0 or more each, and 1 at most together."
+            "tokens: give 0 or more each, and 1 at most together, but not 0 both: what "
+            "is not hidden is told rightly by reading it."
         )
     if round(rate * (context - ends)) < 1:
         raise UserError(

@@ -198,7 +198,8 @@ def _packed(
     parts = list(chain.from_iterable(cut_story(each, sentences) for each, _ in encoded))
     if not parts:
         raise UserError(
-            "No story of a split has a question: there is nothing to learn."
+            "No story of a split has a question: there is nothing to learn. The answer "
+            "stands behind its question, after a tab."
         )
     rows = packed([len(part.answers) for part in parts], sentences)
     longer = sum(len(each.answers) > sentences for each, _ in encoded)

@@ -1,6 +1,6 @@
 """What every objective says of itself, and what most say alike."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from lm_jax.errors import UserError
@@ -70,6 +70,15 @@ class ObjectiveBase:
 
     def unsuited(self, model: Any) -> Iterator[str]:
         """Say, in a sentence each, which fields of a model don't fit."""
+        yield from ()
+
+    def idle(self, rows: int | None, fields: Sequence[Any]) -> Iterator[str]:
+        """Say, in a sentence each, why a batch would teach nothing.
+
+        Args:
+            rows: of a batch; None where it is counted otherwise.
+            fields: of the examples, of `lm_jax.data.fields.Field`.
+        """
         yield from ()
 
     def nothing_to_predict(self, split: str) -> UserError:

@@ -1,5 +1,6 @@
 """Tell the passage that answers a query from others."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -52,6 +53,28 @@ class InfoNCE(ObjectiveBase):
     def across_rows(self) -> str:
         """The field that makes rows of a batch meet."""
         return "negatives" if self.negatives == "batch" else ""
+
+    def idle(self, rows: int | None, fields: Sequence[Any]) -> Iterator[str]:
+        """Say where no query has a passage that its answer is told from: a loss of 0.
+
+        Args:
+            rows: of a batch.
+            fields: of the examples.
+        """
+        (passages,) = (f.shape[0] for f in fields if f.name == "passage_inputs")
+        hard = "Give hard negatives (--data.negatives FILE --data.hard N), or"
+        if passages > 1:
+            return
+        if self.negatives == "own":
+            yield (
+                "objective.negatives='own' tells an answer from the hard negatives of "
+                f"its row, and data.hard is 0. {hard} objective.negatives='batch'."
+            )
+        elif rows == 1:
+            yield (
+                "A batch of 1 row has one passage, and its query nothing to tell it "
+                f"from. {hard} a --batch of 2 or more."
+            )
 
     def predict(
         self,

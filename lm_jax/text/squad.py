@@ -80,7 +80,10 @@ def _articles(path: Path) -> list[Any]:
     try:
         whole = json.loads("".join(blocks(path)))
     except ValueError as error:
-        raise UserError(f"{path} is no JSON: {error}.") from error
+        raise UserError(
+            f"{path} is no JSON: {error}. Questions are one object in the form of "
+            "SQuAD's files, and not an object a line."
+        ) from error
     return _part(whole, "data", str(path), list)
 
 

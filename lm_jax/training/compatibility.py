@@ -8,6 +8,7 @@ import flax.linen as nn
 import lm_jax.models
 from lm_jax.bounds import all_problems
 from lm_jax.data import Prepared, giving
+from lm_jax.data.order import batch_size
 from lm_jax.errors import UserError
 from lm_jax.experiment import Compute, Experiment
 from lm_jax.models.initial import stale_rates
@@ -114,7 +115,11 @@ def _problems(experiment: Experiment, data: Prepared, model: Any) -> Iterator[st
     objective = experiment.objective
     yield from all_problems(model, "model")
     yield from all_problems(objective, "objective")
-    yield from _unread(type(experiment.data).__name__, data, objective)
+    unread = list(_unread(type(experiment.data).__name__, data, objective))
+    yield from unread
+    if not unread:
+        rows = batch_size(experiment.batch).rows
+        yield from objective.idle(rows, data.training_fields)
     yield from _unsuited(model, objective)
     if stale := stale_rates(model, experiment.optimizer.rates):
         yield stale

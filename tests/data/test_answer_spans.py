@@ -192,3 +192,21 @@ def test_what_is_cut_is_said(tmp_path):
         AnswerSpans(lengths=(16,), question=16)
     with pytest.raises(UserError, match="data.fold=5: the folds are 0 to 4"):
         AnswerSpans(fold=5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "'(train|validation|test)' has passages and no question"),
+        ([asked("q", impossible=True)], "No question of the training split has an"),
+    ],
+)
+def test_what_asks_nothing_or_is_never_answered_is_refused(tmp_path, rows, said):
+    """All of it would be told rightly by saying that there is no answer."""
+    named = [[row | {"id": f"q{k}"} for row in rows] for k in range(12)]
+    articles = (article(f"Title {k}", *each) for k, each in enumerate(named))
+    path = write_squad(tmp_path / "a.json", *articles)
+    with pytest.raises(UserError, match=said):
+        AnswerSpans(Corpus(str(path)), lengths=(32,), question=8).prepare(
+            tmp_path / "cache"
+        )

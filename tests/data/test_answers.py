@@ -158,3 +158,25 @@ def test_an_empty_answer_is_refused_with_its_place(tmp_path):
     path.write_text('{"ask": "a", "good": "b"}\n{"ask": "a", "good": " "}\n')
     with pytest.raises(UserError, match="line 2 has no text in the column 'good'"):
         answers(path).prepare(tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("longest", "alike"), [(16, 8), (6, 24)])
+def test_pairs_of_the_same_answer_are_counted(tmp_path, longest, alike):
+    """Also those that differ where they are cut: nothing is to be preferred."""
+    path = tmp_path / "table.jsonl"
+    same = "abababababab"
+    rows = [
+        {"ask": f"{k}?", "good": same, "bad": same[:-1] + "c" if k % 3 else same}
+        for k in range(24)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = Corpus(str(path), column="ask", validation=0.0)
+    data = AnswerPairs(
+        whole, chosen="good", rejected="bad", between="?", lengths=(longest,)
+    )
+    if alike < len(rows):
+        said = data.prepare(tmp_path / "cache").statement
+        assert f"{alike} of the 24 pairs of train have the same answer twice" in said
+    else:
+        with pytest.raises(UserError, match="the same within 6 tokens: there is noth"):
+            data.prepare(tmp_path / "cache")

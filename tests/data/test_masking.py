@@ -218,6 +218,7 @@ def test_the_vocabulary_has_the_mask(tmp_path):
         ({"rate": float("nan")}, "data.rate=nan"),
         ({"mask": 0.8, "random": 0.3}, "1 at most together"),
         ({"random": -0.1}, "0 or more"),
+        ({"mask": 0.0, "random": 0.0}, "not 0 both: what is not hidden is told"),
         ({"copies": 0}, "data.copies=0"),
         ({"context": 3}, "Use --data.context 7 or more"),
         ({"context": 0}, "context=0"),

@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from lm_jax.data import Coded
+from lm_jax.data.passages import passage_fields
 from lm_jax.mesh import make_mesh
 from lm_jax.models import BagOfVectors, BiEncoder, Recurrent
 from lm_jax.objectives import InfoNCE
@@ -164,3 +165,23 @@ def test_a_model_that_says_nothing_is_never_right():
     scores = OBJECTIVE.scores(told | {"weight": float(found.weight)}, Coded())
     assert scores["in_batch_accuracy"] == 0.0
     np.testing.assert_allclose(scores["loss"], np.log(ROWS * PASSAGES), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("negatives", "rows", "passages", "said"),
+    [
+        ("batch", 1, 1, "A batch of 1 row has one passage"),
+        ("own", 8, 1, "tells an answer from the hard negatives of its row"),
+        ("batch", 1, 2, None),
+        ("own", 1, 2, None),
+        ("batch", 2, 1, None),
+        ("batch", None, 1, None),
+    ],
+)
+def test_answers_that_are_told_from_nothing_are_refused(
+    negatives, rows, passages, said
+):
+    """Their loss is 0 and their accuracy 1, whatever is learnt."""
+    fields = passage_fields(TIME, passages)
+    found = list(InfoNCE(negatives=negatives).idle(rows, fields))
+    assert found == [] if said is None else said in found[0]

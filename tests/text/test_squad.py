@@ -68,7 +68,8 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path, row, said):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "is no JSON"), ("[]", "no 'data'"), ('{"data": [{"title": "A"}]}', "'A'")],
+    [("{", "is no JSON"), ('{"id": 1}\n' * 2, "not an object a line")]
+    + [("[]", "no 'data'"), ('{"data": [{"title": "A"}]}', "'A'")],
 )
 def test_other_files_are_refused(tmp_path, text, said):
     (tmp_path / "bad.json").write_text(text)
