@@ -27,6 +27,8 @@ from lm_jax.tokenizers.words import END_OF_SENTENCE, WordTokenizer, as_token
 START, END, _UNKNOWNS = b"<s>", b"</s>", (UNKNOWN.encode(), b"<UNK>")
 # What KenLM gives a word that isn't there, in a file without <unk>.
 _UNKNOWN_LOG10 = -100.0
+# What probabilities after a context may sum to: files have few digits.
+_MOST = 1.05
 # Lines that are read at once.
 _LINES = 1 << 16
 
@@ -64,6 +66,7 @@ def read_arpa(path: Path, progress: Progress | None = None) -> Arpa:
         sizes = lines.sizes()
         told = telling(progress, "reading the n-grams", sum(sizes))
         words = _unigrams(lines, sizes[0], told, notes)
+        _check_sums(np.zeros(len(words.p), np.int64), words.p, lines)
         ids = words.ids()
         tables = [_table(np.arange(len(words.p)), words.p, np.zeros(1))]
         rest = words.rest
@@ -71,6 +74,7 @@ def read_arpa(path: Path, progress: Progress | None = None) -> Arpa:
             lines.expect(f"\\{order}-grams:")
             found = _longer(lines, order, size, ids, told, notes)
             keys = _keys(found, tables, lines)
+            _check_sums(keys // len(words.p), found.p, lines)
             places = np.argsort(keys)
             tables.append(_table(keys[places], found.p[places], rest))
             rest = found.rest[places]
@@ -281,6 +285,26 @@ def _longer(
             "sentence: they are left out."
         )
     return made
+
+
+def _check_sums(
+    contexts: Int64[np.ndarray, " grams"],
+    p: Float64[np.ndarray, " grams"],
+    lines: _Lines,
+) -> None:
+    """Refuse n-grams whose probabilities are no parts of 1, but for their rounding.
+
+    Raises:
+        UserError: with what the worst context sums to.
+    """
+    most = float(np.max(np.bincount(contexts, p), initial=0.0))
+    if most > _MOST:
+        lines.refuse(
+            lines.number,
+            f"the n-grams up to here have probabilities that sum to {most:.3g} after "
+            "one context, and to 1 at most they may: a perplexity by them would be of "
+            "no code (are the logarithms to base 10?)",
+        )
 
 
 def _keys(

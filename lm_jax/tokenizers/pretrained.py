@@ -21,7 +21,7 @@ FILE = "tokenizer.json"
 # What tokens of their own are for, as tokenizer_config.json names them.
 ROLES = ("bos", "eos", "sep", "cls", "mask", "pad")
 # What comes back otherwise tells that something is forgotten.
-_PROBE = " The  Café\n\tends here. "
+_PROBE = " The  Café cafe\u0301 of\ufb01ce\xa0\uff12\n\tends here. "
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 # Models whose tokens are words, or parts of words between spaces.
 _WORDS = ("WordPiece", "WordLevel")
@@ -209,7 +209,9 @@ class PieceTokenizer:
         """Say what tokens don't tell of a text; "" where they tell all."""
         probe = "".join(filter(self._knows, _PROBE))
         lost = self._plain(self.encode(probe)) != probe
-        return "capitals, accents or white space that its tokens lack" if lost else ""
+        if not lost:
+            return ""
+        return "capitals, accents, forms of letters or white space that its tokens lack"
 
     @cached_property
     def _silent(self) -> frozenset[int | None]:

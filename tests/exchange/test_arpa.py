@@ -217,6 +217,8 @@ def test_two_spellings_of_the_unknown_word_are_two_words(tmp_path):
         ("\\2-grams:", "\\3-grams:", "line 18: expected .*2-grams:"),
         ("\tb c\t-0.2", "\tb c d e", "line 19: expected a number, 2 words"),
         ("-0.3\tb c", "x\tb c", "line 19: x is no number"),
+        ("-0.7\ta", "-0.1\ta", "line 16: .* that sum to 1.2 after one context"),
+        ("-0.6\tb c d", "-0.1\tb c d", "line 33: .* that sum to 1.5 after one"),
         ("-0.3\tb c", "0.3\tb c", "line 19: the logarithm of p is above 0"),
         ("\tb c\t-0.2", "\tb c\tinf", "line 19: a number is not finite"),
         ("\tb c\t", "\tb q\t", "line 19: a word of this n-gram has no unigram"),

@@ -1,6 +1,7 @@
 """A tokenizer that comes with a checkpoint: encoded and decoded by its own library."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -71,6 +72,19 @@ def test_every_text_comes_back(folder, text):
     made = Pretrained(str(folder)).train(())
     assert not made.forgets and made.canonical(text) == text
     assert made.decode(made.encode(text)) == text
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFKC", "Lowercase"])
+def test_forms_of_letters_that_are_forgotten_are_not_counted(folder, tmp_path, form):
+    """Bits per byte are of the text that tokens code, and have no easier one."""
+    made = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    made.normalizer = getattr(normalizers, form)()
+    made.save(str(tmp_path / "tokenizer.json"))
+    found = Pretrained(str(tmp_path)).train(())
+    text = "CAFE\u0301 of\ufb01ce"
+    lower = form == "Lowercase"
+    expected = text.lower() if lower else unicodedata.normalize(form, text)
+    assert found.forgets and found.canonical(text) == expected
 
 
 def test_what_is_kept_encodes_alike(folder, tmp_path):
