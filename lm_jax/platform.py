@@ -31,6 +31,14 @@ _AHEAD = {
 }
 
 
+# What a seed draws depends on them, and nothing that a run keeps would say so.
+_RANDOM = {
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+}
+
+
 def configure(ahead: bool = False) -> None:
     """Keep compiled programs on disk, and let CPUs use their widest vectors.
 
@@ -43,7 +51,8 @@ def configure(ahead: bool = False) -> None:
             starts none but virtual ones, wherever it runs.
 
     Raises:
-        UserError: jax can't read a variable of the environment, or computes in 64 bits.
+        UserError: jax can't read a variable of the environment, computes in 64 bits or
+            draws other random numbers.
     """
     if ahead:
         if "jax" not in sys.modules:  # it reads them but once
@@ -56,12 +65,7 @@ def configure(ahead: bool = False) -> None:
     if "xla_cpu_prefer_vector_width" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_prefer_vector_width=512".strip()
     jax = _imported()
-    if jax.config.values["jax_enable_x64"]:
-        raise UserError(
-            "jax_enable_x64 is on (JAX_ENABLE_X64), and lm_jax computes in 32 bits or "
-            "fewer: first values, random numbers and losses would be others. Say "
-            'JAX_ENABLE_X64=0, or jax.config.update("jax_enable_x64", False).'
-        )
+    _check_numbers(jax)
     if jax.config.values["jax_default_matmul_precision"] is None:
         jax.config.update("jax_default_matmul_precision", PRECISION)
     if jax.config.values["jax_compilation_cache_dir"] is None:
@@ -71,6 +75,26 @@ def configure(ahead: bool = False) -> None:
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _check_numbers(jax: Any) -> None:
+    """Refuse settings of jax under which a seed would draw other numbers.
+
+    Raises:
+        UserError: naming the one that is another, and what to say.
+    """
+    if jax.config.values["jax_enable_x64"]:
+        raise UserError(
+            "jax_enable_x64 is on (JAX_ENABLE_X64), and lm_jax computes in 32 bits or "
+            "fewer: first values, random numbers and losses would be others. Say "
+            'JAX_ENABLE_X64=0, or jax.config.update("jax_enable_x64", False).'
+        )
+    for name, ours in _RANDOM.items():
+        if (found := jax.config.values.get(name, ours)) != ours:
+            raise UserError(
+                f"{name} is {found!r} ({name.upper()}): a seed would draw other first "
+                f"values, dropout and samples than elsewhere. Unset it ({ours!r})."
+            )
 
 
 def _imported() -> Any:

@@ -108,6 +108,30 @@ def test_a_cache_that_cannot_be_written_is_no_warning():
     assert [str(each.message) for each in found] == ["another"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jax_default_prng_impl", "rbg"),
+        ("jax_threefry_partitionable", False),
+        ("jax_random_seed_offset", 7),
+    ],
+)
+def test_settings_that_make_other_numbers_of_a_seed_are_refused(name, value):
+    """As many have them in the shell's profile of a TPU, for speed."""
+    import jax
+
+    from lm_jax.platform import configure
+
+    before = jax.config.values[name]
+    jax.config.update(name, value)
+    try:
+        with pytest.raises(UserError, match=f"{name} is {value!r} .{name.upper()}.:"):
+            configure()
+    finally:
+        jax.config.update(name, before)
+    configure()
+
+
 def in_fresh_process(code, **variables):
     """What a line of Python prints, with variables of the environment."""
     root = str(Path(__file__).parent.parent)
