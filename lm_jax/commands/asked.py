@@ -88,8 +88,11 @@ def taken(flag: str, args: list[str], what: str) -> tuple[str | None, list[str]]
     """Take a flag and the word after it, or after its "=", out of arguments.
 
     Raises:
-        UserError: there is no such word; ``what`` it should be.
+        UserError: there is no such word, ``what`` it should be; or the flag is given
+            twice.
     """
+    if sum(arg.partition("=")[0] == flag for arg in args) > 1:
+        raise UserError(f"{flag} is given twice: give it once.")
     for index, arg in enumerate(args):
         name, equals, value = arg.partition("=")
         if name != flag:

@@ -94,6 +94,8 @@ def _value(flag: str, hint: Any, words: tuple[str, ...]) -> tuple[Any, tuple[str
         value, left = take(hint, words)
         if value == ():  # what was asked for would be left out in silence
             raise ValueError(described(hint))
+        if value == "" and flag.startswith("--"):  # as a variable that isn't set
+            raise UserError(f"{flag} is empty: give a value, or leave it out.")
         return value, left
     except ValueError as error:
         if not words:

@@ -121,12 +121,28 @@ def _variants(path: Path, module: Any) -> dict[str, AnyExperiment]:
             "dictionary of experiments by name."
         )
     for name, value in variants.items():
+        if name == BASE:
+            raise UserError(
+                f"{path}: the variant '{BASE}' would stand for the file's own "
+                "'experiment', which is called so. Give it another name."
+            )
+        if not isinstance(name, str) or not _is_folder(name):
+            raise UserError(
+                f"{path}: the variant {name!r} names the folder of its runs: give a "
+                "name in quotes, without / and without spaces around it."
+            )
         if not isinstance(value, AnyExperiment):
             raise UserError(
                 f"{path}: the variant '{name}' is a {type(value).__name__}; it must "
                 "be a whole experiment, as replace(experiment, seed=1) makes."
             )
     return variants
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name is that of one folder, and is typed as it stands."""
+    plain = name.isprintable() and name.strip() == name and "/" not in name
+    return plain and name not in ("", ".", "..")
 
 
 def _find(file: str) -> Path:

@@ -28,6 +28,8 @@ from lm_jax.experiment.leaves import fields
 from lm_jax.experiment.value import AnyExperiment
 
 _TEXT = ("data", "corpus", "source")
+# What editors and web pages make of two hyphens.
+_DASHES = {"\u2010", "\u2011", "\u2012", "\u2013", "\u2014", "\u2015", "\u2212"}
 
 
 def override(
@@ -53,9 +55,10 @@ def override(
     """
     before, (first, flags) = experiment, split(args)
     if first:
+        print_dash = " Its dashes are those of print." * bool(_DASHES & {*first[0][:2]})
         raise UserError(
             f"'{first[0]}' is no option: a field is changed by its name, as in "
-            f"--seed 1. All fields: {program} --help"
+            f"--seed 1.{print_dash} All fields: {program} --help"
         )
     short = short_names(experiment)
     named = [
@@ -75,8 +78,11 @@ def override(
         if hint is None:
             said = unknown_field(experiment, typed[path], path, others)
             raise UserError(f"{said} All fields: {program} --help")
-        _refuse_whole(flag, at(experiment, path), words[path])
-        changes[path] = _read(flag, hint, words[path], at(experiment, path))
+        held = at(experiment, path)
+        if words[path] == (type(held).__name__,) and dataclasses.is_dataclass(held):
+            continue  # the kind that it is already
+        _refuse_whole(flag, held, words[path])
+        changes[path] = _read(flag, hint, words[path], held)
     return _fresh_prompts(before, changed(experiment, changes), words)
 
 

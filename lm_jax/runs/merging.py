@@ -51,6 +51,11 @@ def merge_runs(
     weights = tuple(weights) or (1 / len(runs),) * len(runs)
     if len(weights) != len(runs):
         raise UserError(f"--weights: {len(weights)} of them, and {len(runs)} runs.")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.asarray(weights, np.float32)).all()
+    if not finite:
+        told = " ".join(f"{weight:g}" for weight in weights)
+        raise UserError(f"--weights {told}: give finite numbers.")
     models: list[Any] = [load_model(run, step) for run in runs]
     bases = [_base_of(run) for run in runs]
     first = models[0]

@@ -58,6 +58,7 @@ REFUSED = [
     ("train tiny.py:recurent", "Did you mean 'recurrent'?"),
     ("train text.txt", "text.txt is not a Python file."),
     (f"{TRAIN} --run", "--run needs a directory after it."),
+    (f"{TRAIN} --run a --run=b", "--run is given twice: give it once."),
     (f"{TRAIN} --run --seed 1", "--run needs a directory after it."),
     (f"{TRAIN} --lr 1", "Did you mean --schedule.peak 1?"),
     (f"{TRAIN} --rnu x", "Did you mean --run x?"),
@@ -94,6 +95,7 @@ REFUSED = [
     ),
     ("evaluate nope --step last", "--step takes a whole number or None, not 'last'."),
     ("evaluate nope --steps 3", "Did you mean '--step'?"),
+    ("evaluate nope --corpus=", "--corpus is empty: give a value, or leave it out."),
     ("evaluate --run nope", "has no option --run"),
     ("generate nope --lenght 3", "Did you mean '--length'?"),
     ("generate nope --length", "--length needs a value after it: a whole number."),
@@ -249,6 +251,10 @@ def test_an_error_in_a_users_own_file_is_a_message_with_its_line(
     [
         ("[experiment]", "'variants' is a list"),
         ("{'a': 3}", "the variant 'a' is a int"),
+        ("{'base': replace(experiment, seed=1)}", "'base' would stand for the file's"),
+        ("{'../a': experiment}", "the variant '../a' names the folder of its runs"),
+        ("{'': experiment}", "the variant '' names the folder"),
+        ("{1: experiment}", "the variant 1 names the folder"),
     ],
 )
 def test_variants_are_experiments_by_name(variants, words, capsys, place):

@@ -124,6 +124,7 @@ def test_a_kind_without_defaults_takes_them_from_flags():
         ("--frozen embedding True .* False", "--frozen=embedding True .* False"),
         ("--evaluations.sample.prompt=--x", "--evaluations.sample.prompt=--x"),
         ("--schedule.final 1e-3", "--schedule.final=0.001"),
+        ("--model Transformer --model.layers 2", "--model.layers 2"),
     ],
 )
 def test_an_option_may_be_written_in_several_ways(typed, same):
@@ -246,6 +247,8 @@ def test_of_a_name_like_none_beside_it_all_of_these_are_told():
         ("--optimizer Lion --optimizer SGD", "--optimizer Lion and --optimizer SGD"),
         ("5", "'5' is no option"),
         ("-x 3", "'-x' is no option"),
+        ("\u2013seed 3", "Its dashes are those of print. All fields"),
+        ("-\u2014seed 3", "Its dashes are those of print. All fields"),
         ("--rnu x", "Did you mean --run x?"),
         ("--xyzzy 3", "All fields: train FILE --help"),
         ("--model.positions.x.y 3", "no field --model.positions.x.y"),

@@ -276,6 +276,9 @@ def test_what_can_not_be_merged_is_refused_and_nothing_written(capsys):
     assert "other is there already" in refused("lora", "--run", "other")
     few = refused("lora", "other", "--weights", "1", "--run", "new")
     assert "--weights: 1 of them, and 2 runs" in few
+    for weight in ("nan", "inf", "1e39"):
+        found = refused("lora", "other", "--weights", "1", weight, "--run", "new")
+        assert "give finite numbers" in found
     second = ("--average", "None", "--budget", "2 steps")
     assert train("base2", *second, "--seed", "3") == 0
     assert train("lora2", *LORA, *second, "--initial.run", "base2") == 0
