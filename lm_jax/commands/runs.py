@@ -4,15 +4,16 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
+from lm_jax.commands.as_json import AsJson, print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.runs.directory import runs_below
 from lm_jax.runs.figures import size
-from lm_jax.runs.listing import lines, listed
+from lm_jax.runs.listing import Listed, lines, listed
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Options:
 
     folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
     """Folder with runs."""
+    json: AsJson = False
+    """Print {"runs": [...]}: of each "run", "state", "step" and "budget", "score" (what
+    was measured last) and its "value", "bytes", "age" in seconds, and "problem" (why it
+    can't be read); null is what one lacks."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,12 @@ def main(args: list[str]) -> None:
         _prune(read_options(Prune, "runs prune", args[1:]))
         return
     options = read_options(Options, "runs", args)
-    screen = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
     runs = [listed(run) for run in _runs(options.folder)]
-    print("\n".join(lines(runs, max(screen, 60))))
+    if options.json:
+        print_json({"runs": [_object(run) for run in runs]})
+    else:
+        here = shutil.get_terminal_size((80, 24)) if sys.stdout.isatty() else (80, 24)
+        print("\n".join(lines(runs, max(here[0], 60))))
     for problem in filter(None, (run.problem for run in runs)):
         print(problem, file=sys.stderr)
 
@@ -67,6 +75,22 @@ def _runs(folder: Path) -> list[Path]:
         there = "is no folder" if not folder.is_dir() else "has no run below it"
         raise UserError(f"{folder} {there}: a run is what `train` wrote.")
     return runs
+
+
+def _object(run: Listed) -> dict[str, Any]:
+    """A run, for other programs."""
+    name, value = run.score or (None, None)
+    return {
+        "run": run.path,
+        "state": run.state,
+        "step": run.step,
+        "budget": run.budget,
+        "score": name,
+        "value": value,
+        "bytes": run.bytes,
+        "age": run.seconds,
+        "problem": run.problem,
+    }
 
 
 def _prune(options: Prune) -> None:

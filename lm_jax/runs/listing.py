@@ -27,42 +27,52 @@ class Listed:
         path: of its directory.
         state: "running", "stopped", "ended"; "given": imported, quantized or merged;
             "unknown" where the disk has no locks that tell; "unreadable".
-        step: how far it is, and its budget.
-        score: the last that was measured on the validation split.
         bytes: that its files take.
         seconds: since it was last written to.
-        problem: why it can't be read, or "".
+        step: how far it is; None of what has no steps.
+        budget: of its training, as its experiment says; None of what has no steps.
+        score: the last that was measured on the validation split, and its name.
+        problem: why it can't be read, if it can't.
     """
 
     path: Path
     state: str
-    step: str
-    score: str
     bytes: int
     seconds: float
-    problem: str = ""
+    step: int | None = None
+    budget: str | None = None
+    score: tuple[str, float] | None = None
+    problem: str | None = None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What stands in a list behind its path."""
+        far = "" if self.budget is None else f"{self.step} of {self.budget}"
+        name, value = self.score or ("", 0.0)
+        score = f"{name.replace('_', ' ')} {figure(value, 4)}" if name else "-"
+        told = "" if self.problem else score
+        return self.state, far, told, size(self.bytes), duration(self.seconds)
 
 
 def listed(run: Path) -> Listed:
     """Look at a run; nothing of it is executed or changed."""
     used, newest = _on_disk(run)
+    age = max(0.0, time.time() - newest)
     try:
         experiment = _experiment(run)
         ended = whole_result(run) if (run / "result.json").exists() else {}
         last, scored = last_rows(run / "metrics.jsonl")
     except UserError as error:
-        age = max(0.0, time.time() - newest)
-        return Listed(run, "unreadable", "", "", used, age, str(error))
-    step = last.get("step") or ended.get("steps")
-    whole = ended and step == ended.get("steps") and has_ended(run)
+        return Listed(run, "unreadable", used, age, problem=str(error))
+    step = last.get("step") or ended.get("steps") or 0
+    whole = ended and step == ended["steps"] and has_ended(run)
     given = is_given(run)
     state = "given" if given else "ended" if whole else "stopped"
     if (used_now := in_use(run)) is not False:
         state = "running" if used_now else "unknown"
-    stepped = "budget" in experiment and not given
-    told = f"{step or 0} of {experiment['budget']}" if stepped else ""
-    score = _score(scored, ended)
-    return Listed(run, state, told, score, used, max(0.0, time.time() - newest))
+    budget = None if given else experiment.get("budget")
+    far = None if budget is None else step
+    return Listed(run, state, used, age, far, budget, _score(scored, ended))
 
 
 def _experiment(run: Path) -> dict[str, Any]:
@@ -79,7 +89,7 @@ def _experiment(run: Path) -> dict[str, Any]:
         raise UserError(f"{path} can't be read: {error}.") from error
 
 
-def _score(scored: dict, ended: dict) -> str:
+def _score(scored: dict, ended: dict) -> tuple[str, float] | None:
     """The last score of the validation split, the loss if there is one."""
     prefix = "validation_"
     scores = {k.removeprefix(prefix): v for k, v in scored.items() if prefix in k}
@@ -88,7 +98,7 @@ def _score(scored: dict, ended: dict) -> str:
         own = [e for e in ended.get("scores", ()) if here.items() <= e.items()]
         scores = own[-1]["scores"] if own else {}
     name = "loss" if "loss" in scores else next(iter(scores), "")
-    return f"{name.replace('_', ' ')} {figure(scores[name], 4)}" if name else "-"
+    return (name, scores[name]) if name else None
 
 
 def _on_disk(run: Path) -> tuple[int, float]:
@@ -111,10 +121,7 @@ def _on_disk(run: Path) -> tuple[int, float]:
 
 def lines(runs: list[Listed], width: int = 80) -> Iterator[str]:
     """The list, a line each; a path that is too long has a line of its own."""
-    cells = [
-        (each.state, each.step, each.score, size(each.bytes), duration(each.seconds))
-        for each in runs
-    ]
+    cells = [each.cells for each in runs]
     heads = ("state", "step", "score", "size", "age")
     widths = [max(len(row[k]) for row in [heads, *cells]) for k in range(len(heads))]
     used = sum(n + 2 for n in widths)

@@ -1,6 +1,7 @@
 """The list of runs: how far each is, and what it takes on the disk."""
 
 import json
+import math
 import os
 import time
 
@@ -39,8 +40,8 @@ ROWS = [(1, {"loss": 5.0}), (4, {"validation_loss": 3.5}), (5, {"loss": 3.0})]
 def test_a_run_that_was_stopped_and_one_that_trains(tmp_path):
     run = begin(tmp_path / "run", ROWS)
     found = listed(run)
-    assert (found.state, found.step) == ("stopped", "5 of 100 steps")
-    assert found.score == "loss 3.5000"
+    assert (found.state, found.step, found.budget) == ("stopped", 5, "100 steps")
+    assert found.score == ("loss", 3.5)
     with open_run(run):
         assert listed(run).state == "running"
     assert listed(run).state == "stopped"
@@ -52,7 +53,7 @@ def test_a_run_that_ended_and_one_that_went_on(tmp_path):
     write_result(result / "x", 2.0)
     (result / "x" / "result.json").rename(run / "result.json")
     found = listed(run)
-    assert (found.state, found.score) == ("ended", "loss 2.0000")
+    assert (found.state, found.score) == ("ended", ("loss", 2.0))
     log = MetricsLog(run / "metrics.jsonl")
     log.write(51, {"loss": 1.0})
     log.close()
@@ -67,9 +68,31 @@ def test_a_score_of_another_split_or_text_is_not_shown(tmp_path, capsys, monkeyp
     for other in ({"split": "test"}, {"corpus": "another"}):
         result["scores"].append(own | other | {"scores": {"loss": 9.0}})
     (run / "result.json").write_text(json.dumps(result))
-    assert listed(run).score == "loss 2.0000"
+    assert listed(run).score == ("loss", 2.0)
     monkeypatch.chdir(tmp_path)
     assert shown(capsys, "ng").splitlines()[0].startswith("run  ")
+
+
+def test_the_list_is_one_object_for_programs(tmp_path, capsys):
+    begin(tmp_path / "good", [(4, {"validation_loss": math.inf}), (5, {"loss": 3.0})])
+    (begin(tmp_path / "worse", ROWS) / "metrics.jsonl").write_text("no\n")
+    begin(tmp_path / "new")
+    assert main(["runs", str(tmp_path), "--json"]) == 0
+    said = capsys.readouterr()
+    good, new, worse = json.loads(said.out)["runs"]
+    assert good.pop("age") < 60 and good.pop("bytes") == listed(tmp_path / "good").bytes
+    assert good == {
+        "run": str(tmp_path / "good"),
+        "state": "stopped",
+        "step": 5,
+        "budget": "100 steps",
+        "score": "loss",
+        "value": "inf",
+        "problem": None,
+    }
+    assert (new["step"], new["score"], new["value"]) == (0, None, None)
+    assert (worse["state"], worse["step"]) == ("unreadable", None)
+    assert worse["problem"] in said.err
 
 
 def test_size_and_age_are_those_of_all_files(tmp_path):
