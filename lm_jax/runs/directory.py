@@ -9,8 +9,9 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from lm_jax.errors import UserError
 from lm_jax.files import NO_LOCKS, atomic_write, near, neighbour, writing
@@ -193,13 +194,28 @@ def title_of(run: Path) -> str:
     return run.name if seen.is_absolute() else str(seen)
 
 
+def experiment_json(run: Path) -> dict[str, Any]:
+    """A run's experiment.json as it lies: its "experiment", and about its own "file".
+
+    For who looks at a field or two: nothing is executed, as a user's classes would be
+    where `lm_jax.experiment.read` makes the experiment of it.
+
+    Raises:
+        UserError: it can't be read, or is no such file.
+    """
+    path = run / "experiment.json"
+    try:
+        document = dict(json.loads(path.read_text("utf-8")).items())
+        return document | {"experiment": dict(document["experiment"].items())}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} can't be read: {error}.") from error
+
+
 def seed_of(run: Path) -> int | None:
     """The seed that a run's experiment.json has; None where it can't be read."""
-    try:
-        text = (run / "experiment.json").read_text("utf-8")
-        return json.loads(text)["experiment"]["seed"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    with suppress(UserError):
+        return experiment_json(run)["experiment"].get("seed")
+    return None
 
 
 def find_run(path: Path) -> Path:

@@ -1,17 +1,15 @@
 """What stands in a folder of runs: how far each is, and what it takes on the disk."""
 
-import json
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from lm_jax.errors import UserError
-from lm_jax.runs.directory import in_use, is_given
+from lm_jax.runs.directory import experiment_json, in_use, is_given
 from lm_jax.runs.figures import duration, figure, size
 from lm_jax.runs.metrics import last_rows
 from lm_jax.runs.result import has_ended, whole_result
@@ -59,7 +57,7 @@ def listed(run: Path) -> Listed:
     used, newest = _on_disk(run)
     age = max(0.0, time.time() - newest)
     try:
-        experiment = _experiment(run)
+        experiment = experiment_json(run)["experiment"]
         ended = whole_result(run) if (run / "result.json").exists() else {}
         last, scored = last_rows(run / "metrics.jsonl")
     except UserError as error:
@@ -73,20 +71,6 @@ def listed(run: Path) -> Listed:
     budget = None if given else experiment.get("budget")
     far = None if budget is None else step
     return Listed(run, state, used, age, far, budget, _score(scored, ended))
-
-
-def _experiment(run: Path) -> dict[str, Any]:
-    """The fields of a run's experiment, as JSON has them.
-
-    Raises:
-        UserError: they can't be read.
-    """
-    path = run / "experiment.json"
-    try:
-        fields = json.loads(path.read_text("utf-8"))["experiment"]
-        return dict(fields.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} can't be read: {error}.") from error
 
 
 def _score(scored: dict, ended: dict) -> tuple[str, float] | None:

@@ -3,7 +3,6 @@
 Those that adapters of other runs stand on stay too.
 """
 
-import json
 import os
 import shutil
 import uuid
@@ -14,7 +13,7 @@ from lm_jax.errors import UserError
 from lm_jax.files import writing
 from lm_jax.runs.base import adapted_steps
 from lm_jax.runs.checkpoints import read_progress
-from lm_jax.runs.directory import in_use, open_run
+from lm_jax.runs.directory import experiment_json, in_use, open_run
 from lm_jax.runs.figures import size
 from lm_jax.runs.sealed import verify
 
@@ -101,12 +100,7 @@ def _averages(run: Path) -> bool:
     Raises:
         UserError: its experiment can't be read.
     """
-    path = run / "experiment.json"
-    try:
-        average = json.loads(path.read_text("utf-8"))["experiment"].get("average")
-        return bool(average) and average["type"].endswith("LastCheckpoints")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} can't be read: {error}.") from error
+    return "LastCheckpoints" in str(experiment_json(run)["experiment"].get("average"))
 
 
 def remove(found: Spare) -> None:

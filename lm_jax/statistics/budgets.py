@@ -3,14 +3,13 @@
 Gains vanish beside a baseline whose learning rate hasn't decayed (Kaddour et al. 2023).
 """
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from lm_jax.errors import UserError
+from lm_jax.runs.directory import experiment_json
 from lm_jax.runs.figures import short
 from lm_jax.runs.metrics import DECAYED, decay, read_metrics
 from lm_jax.runs.rows import Ended
@@ -48,16 +47,15 @@ def unfair(one: Side, other: Side, match: str | None = None) -> Iterator[str]:
 
 
 def _tokens(side: Side) -> float:
-    """That runs were trained on, in the mean; 0 where their results don't tell."""
-    found = [run.result.get("tokens", 0) for run in side.runs]
+    """That runs were trained on, in the mean; 0 of no runs."""
+    found = [run.result["tokens"] for run in side.runs]
     return sum(found) / max(1, len(found))
 
 
 def _but_schedule(side: Side) -> dict[str, Any] | None:
     """What runs were asked for besides their schedule; None where that isn't known."""
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        path: Path = side.runs[0].path / "experiment.json"
-        written = json.loads(path.read_text("utf-8"))
+    with suppress(UserError):
+        written = experiment_json(side.runs[0].path)
         asked = {**written["experiment"], "file": written.get("file")}
         return {name: asked[name] for name in asked.keys() - {"schedule", "seed"}}
     return None
