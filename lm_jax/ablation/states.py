@@ -10,7 +10,7 @@ from lm_jax.experiment.names import COPY
 from lm_jax.files import atomic_write
 from lm_jax.runs.code import codes_of
 from lm_jax.runs.directory import in_use, seed_of
-from lm_jax.runs.result import has_ended, whole_result
+from lm_jax.runs.result import has_ended, read_result, whole_result
 
 _PRUNED = "pruned_at_step_"
 Word = Literal[
@@ -80,10 +80,10 @@ def look_at(run: Path, recipe: str, seed: int, code: dict) -> State:
             return State("running", "by another process")
         if not has_ended(run):
             return State("stopped")
-        result = whole_result(run)
+        of = read_result(run).get("recipe")
     except UserError as error:
         return State("failed", str(error))
-    if (of := result.get("recipe")) != recipe:
+    if of != recipe:
         return State("other recipe", f"its result is of recipe {of}")
     return State("ended")
 

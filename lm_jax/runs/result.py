@@ -1,4 +1,9 @@
-"""result.json: what came out of a run."""
+"""result.json: what came out of a run.
+
+Three read it, each more strictly: `read_result` as it lies, for who adds to it or has
+just seen the run end; `whole_result` where it has what all have, even if the run is
+being made longer since; `ended_result` of a run that has ended, for who compares.
+"""
 
 import json
 from pathlib import Path
@@ -14,8 +19,9 @@ from lm_jax.runs.numbers import decoded, encoded
 At = Literal["end", "best"]
 _LOCK = ".result.lock"
 _LONGER = "goes_on_to"
-# What scores are found by.
-NEEDED = frozenset(("corpus", "watch", "policy", "steps", "scores", "seconds"))
+# What all have, whichever kind of fit wrote them.
+_SCORED = {"corpus", "watch", "policy", "steps", "scores"}
+_NEEDED = _SCORED | {"tokens", "parameters", "seconds"}
 
 
 def add_scores(run: Path, made: list[dict]) -> None:
@@ -68,30 +74,6 @@ def mark_longer(run: Path, budget: str | None) -> None:
             marked = {_LONGER: budget} if budget else {}
             rest = {name: value for name, value in result.items() if name != _LONGER}
             write_result(run, rest | marked)
-
-
-def has_ended(run: Path) -> bool:
-    """Whether a run has a result, and is not being made longer since.
-
-    Raises:
-        UserError: the result can't be read.
-    """
-    return (run / "result.json").exists() and _LONGER not in read_result(run)
-
-
-def ended_result(run: Path) -> dict:
-    """What `write_result` wrote of a run that has ended.
-
-    Raises:
-        UserError: as `read_result`; the run is being made longer since.
-    """
-    result = read_result(run)
-    if longer := result.get(_LONGER):
-        raise UserError(
-            f"{run} has not ended: its budget is '{longer}' now, and its result.json "
-            f"is of its first {result['steps']} steps."
-        )
-    return result
 
 
 def _facts(entry: dict) -> dict:
@@ -152,7 +134,7 @@ def write_result(run: Path, result: dict) -> None:
 
 
 def read_result(run: Path) -> dict:
-    """What `write_result` wrote.
+    """What `write_result` wrote; an older version may have written less than all have.
 
     Raises:
         UserError: if the run has no result yet, or one that cannot be read.
@@ -178,16 +160,40 @@ def read_result(run: Path) -> dict:
 
 
 def whole_result(run: Path) -> dict:
-    """What `write_result` wrote of a run that ended.
+    """What `write_result` wrote, where nothing lacks that every result has.
 
     Raises:
-        UserError: as `read_result`, or it lacks what every result has.
+        UserError: as `read_result`; something lacks.
     """
     result = read_result(run)
-    if lacking := sorted(NEEDED - result.keys()):
+    if lacking := sorted(_NEEDED - result.keys()):
         raise UserError(
             f"{run / 'result.json'} lacks {', '.join(lacking)}: move it away and train "
             "again to write a new one; a run that ended only writes its result."
+        )
+    return result
+
+
+def has_ended(run: Path) -> bool:
+    """Whether a run has a result, and is not being made longer since.
+
+    Raises:
+        UserError: as `whole_result`, of a result that is there.
+    """
+    return (run / "result.json").exists() and _LONGER not in whole_result(run)
+
+
+def ended_result(run: Path) -> dict:
+    """The result of a run that has ended: with all that its scores are found by.
+
+    Raises:
+        UserError: as `whole_result`; the run is being made longer since.
+    """
+    result = whole_result(run)
+    if longer := result.get(_LONGER):
+        raise UserError(
+            f"{run} has not ended: its budget is '{longer}' now, and its result.json "
+            f"is of its first {result['steps']} steps."
         )
     return result
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lm_jax.errors import UserError, nearest
 from lm_jax.runs.directory import folders_with, seed_of
-from lm_jax.runs.result import NEEDED, At, ended_result, own_entries
+from lm_jax.runs.result import At, ended_result, own_entries, read_result
 
 # (split, score): what the figures of a table are.
 Measure = tuple[str, str]
@@ -26,7 +26,6 @@ LOSS: Measure = ("validation", "loss")
 POINTS: tuple[At, ...] = ("best", "end")
 # Parts of the names of scores of which less is better.
 _LESS = ("loss", "perplexity", "bits_per_byte", "error")
-_NEEDED = NEEDED | {"parameters", "tokens"}
 
 
 class Figure(NamedTuple):
@@ -157,21 +156,19 @@ def results_below(folder: Path) -> tuple[list[Ended], list[str]]:
     runs, problems = [], []
     for path in folders_with("result.json", folder.resolve()):
         try:
-            result = ended_result(path)
+            if "corpus" not in read_result(path):
+                continue  # other programs write files of this name too
+            run = Ended(path, ended_result(path))
         except UserError as error:
             problems.append(str(error))
             continue
-        lacking = sorted(_NEEDED - result.keys())
-        run = Ended(path, result)
         if None not in (run.seed, own := seed_of(path)) and own != run.seed:
             problems.append(
                 f"{path} has seed {own} in its experiment.json: a copy is no further "
                 "seed."
             )
-        elif not lacking:
+        else:
             runs.append(run)
-        elif "corpus" in result:  # Other programs write files of this name too.
-            problems.append(f"{path / 'result.json'} lacks {', '.join(lacking)}.")
     if not runs:
         raise UserError("\n".join(problems) or _nothing_below(folder))
     return runs, problems

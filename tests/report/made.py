@@ -91,6 +91,7 @@ def end(cell, steps, **changed):
         "scores": [entry],
         "steps": steps,
         "tokens": 100.0 * steps,
+        "parameters": 10,
         "flops": 1e6 * work * steps,
         "tokens_per_second": 200.0,
         "larger_is_better": False,

@@ -53,11 +53,32 @@ def test_equal_results_are_equal_files(tmp_path):
     assert list(json.loads(first)) == ["a", "b"]
 
 
+WHOLE = {
+    "corpus": "ptb",
+    "watch": "likelihood",
+    "policy": "windows of 8",
+    "steps": 4,
+    "scores": [],
+    "tokens": 32,
+    "parameters": 9,
+    "seconds": 1.0,
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_result_that_lacks_something_is_of_no_run_that_has_ended(tmp_path, name):
+    lacking = {known: value for known, value in WHOLE.items() if known != name}
+    write_result(tmp_path, lacking)
+    for reads in (has_ended, ended_result):
+        with pytest.raises(UserError, match=f"result.json lacks {name}: move it"):
+            reads(tmp_path)
+    assert read_result(tmp_path) == lacking
+
+
 def test_a_run_that_is_made_longer_has_not_ended_until_it_has_again(tmp_path):
     mark_longer(tmp_path, "9 steps")
     assert not has_ended(tmp_path) and not list(tmp_path.glob("result.json"))
-    first = {"steps": 4, "scores": []}
-    end_run(tmp_path, first)
+    end_run(tmp_path, WHOLE)
     before = (tmp_path / "result.json").read_bytes()
     mark_longer(tmp_path, "9 steps")
     assert not has_ended(tmp_path)
@@ -66,7 +87,7 @@ def test_a_run_that_is_made_longer_has_not_ended_until_it_has_again(tmp_path):
     mark_longer(tmp_path, None)
     assert (tmp_path / "result.json").read_bytes() == before
     mark_longer(tmp_path, "9 steps")
-    end_run(tmp_path, first | {"steps": 9})
+    end_run(tmp_path, WHOLE | {"steps": 9})
     assert has_ended(tmp_path) and ended_result(tmp_path)["steps"] == 9
 
 

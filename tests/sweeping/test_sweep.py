@@ -108,7 +108,8 @@ def end(cell, sources=None, score=None):
     result |= {"recipe": digest(cell.experiment), "scores": [entry], "steps": 2}
     result |= {"larger_is_better": False, "best": {"loss": score, "step": 2}}
     result |= {"trained_with": [code(sources)]}
-    (cell.run / "result.json").write_text(json.dumps(result | {"seconds": 1.0}))
+    result |= {"tokens": 32, "parameters": 9, "seconds": 1.0}
+    (cell.run / "result.json").write_text(json.dumps(result))
 
 
 def begin(cell, sources=None):
