@@ -26,7 +26,7 @@ class Point:
         experiment: of it.
         result: what its result.json says.
         loss: of the whole validation split after the last step, nats a token.
-        decay: the last learning rate over the highest.
+        decay: the learning rate that it ended at over the highest.
     """
 
     run: Path
@@ -105,9 +105,9 @@ def check_decayed(point: Point) -> None:
     """
     if point.decay > DECAYED:
         raise UserError(
-            f"{point.run} has not decayed: its last learning rate is {point.decay:.2g} "
-            "of its highest, and a tenth is the most. Each run needs a schedule that "
-            "ends with its budget, such as WarmupCosine(final=...)."
+            f"{point.run} has not decayed: it ended with {point.decay:.2g} of its "
+            "highest learning rate, and a tenth is the most. Each run needs a schedule "
+            "that ends with its budget, such as WarmupCosine(final=...)."
         )
 
 

@@ -95,9 +95,18 @@ def read_metrics(path: Path) -> list[dict]:
 
 
 def decay(rows: list[dict]) -> float | None:
-    """The last learning rate of a run over its highest; None where it had none."""
-    rates = [row["learning_rate"] for row in rows if "learning_rate" in row]
-    return rates[-1] / max(rates) if rates else None
+    """The learning rate that a run ended at over its highest; None where it had none.
+
+    A schedule ends one step after its last, so the rate falls once more, as much as in
+    the mean since its highest: a line to zero ends there, of however few steps it is.
+    """
+    rated = [row for row in rows if "learning_rate" in row]
+    if not rated:
+        return None
+    last, highest = rated[-1], max(rated, key=lambda row: row["learning_rate"])
+    share = last["learning_rate"] / highest["learning_rate"]
+    falling = last["step"] - highest["step"]
+    return max(0.0, share - (1 - share) / falling) if falling else share
 
 
 def last_rows(path: Path, tail: int = 1 << 18) -> tuple[dict, dict]:

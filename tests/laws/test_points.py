@@ -104,7 +104,7 @@ def test_runs_that_do_not_go_together_are_refused(tiny, capsys):
         ({"text": "abd"}, "text is abd here, and abc there"),
         ({"model": "Recurrent"}, "kind of model is Recurrent here"),
         ({"policy": "wide"}, "has no finite validation loss"),
-        ({"rates": (1.0, 0.5)}, "its last learning rate is 0.5 of its highest"),
+        ({"rates": (1.0, 1.0)}, "it ended with 1 of its highest learning rate"),
     ):
         run = Path(f"more/{next(iter(more))}")
         write_run(run, tiny, 2.0, **more)

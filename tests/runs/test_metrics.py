@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from lm_jax.errors import UserError
 from lm_jax.runs.metrics import (
+    DECAYED,
     MetricsLog,
     append_sample,
+    decay,
     read_metrics,
     read_samples,
     truncate_samples,
@@ -192,3 +194,22 @@ def test_samples_are_read_back_with_their_steps(tmp_path):
         append_sample(path, step, text)
     *first, (step, last) = read_samples(path)
     assert first == texts[:2] and step == 40 and last.strip() == texts[2][1]
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5, 9, 10, 89, 1000])
+@pytest.mark.parametrize("warmup", [0, 4])
+def test_a_line_that_falls_to_its_end_has_decayed_however_few_its_steps_are(
+    steps, warmup
+):
+    def ended(final, made=steps):
+        """With the rates of a straight line that may be cut short."""
+        rates = [(k + 1) / (warmup + 1) for k in range(warmup)]
+        rates += [1 - (1 - final) * k / steps for k in range(made)]
+        rows = [{"step": k, "learning_rate": x} for k, x in enumerate(rates, 1)]
+        return decay([*rows, {"step": len(rates), "validation_loss": 1.0}])
+
+    assert ended(0.0) == pytest.approx(0.0, abs=1e-9)
+    assert ended(0.1) == pytest.approx(0.1) and DECAYED > 0.1
+    assert ended(1.0) == 1.0
+    assert ended(0.0, made=steps // 2) >= 0.5
+    assert decay([{"step": 1, "loss": 1.0}]) is None
