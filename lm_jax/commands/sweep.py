@@ -78,7 +78,8 @@ class Options:
     """Train each cell as a job of a cluster: a task of an array, or an index of a Job.
     None is waited for: the same command gathers, and submits again what failed."""
     at_once: int | None = None
-    """Cells that may be trained at once; the cluster's limit if not given."""
+    """Cells that may be trained at once; the cluster's limit if not given. SLURM counts
+    those of one call: a cell that goes on where its time was up isn't among them."""
     needs: Annotated[Needs, tyro.conf.arg(name="")] = Needs()
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print what --on would submit, and submit nothing."""
@@ -112,7 +113,7 @@ def _swept(options: Options, args: list[str]) -> tuple[int, Report | None]:
     if options.on is not None:
         submitted = Submitted(plan, options.needs, options.at_once)
     if submitted is not None and options.dry_run:
-        print(to_submit(plan, submitted), end="")
+        print(to_submit(plan, submitted, Display(0, sys.stderr)), end="")
         return 0, None
     trials = f" after {len(plan.trials)} trials" if plan.trials else ""
     display.header(

@@ -148,5 +148,5 @@ def in_queue(name: str) -> frozenset[int]:
 def _asked(words: list[str], told: str = "") -> str:
     done = subprocess.run(words, input=told, capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"{words[0]} says: {done.stderr.strip()}")
+        raise UserError(f"{words[0]} says: {done.stderr.strip().rstrip('.')}.")
     return done.stdout

@@ -114,8 +114,10 @@ def carry_out(
     return make_report(plan, states, chosen, stopped)
 
 
-def to_submit(plan: Plan, submitted: Submitted) -> str:
+def to_submit(plan: Plan, submitted: Submitted, display: Display) -> str:
     """What `carry_out` would submit now; nothing is changed.
+
+    A scheduler that doesn't answer is no obstacle to that: it is said on the display.
 
     Raises:
         UserError: nothing is left to be submitted.
@@ -127,9 +129,13 @@ def to_submit(plan: Plan, submitted: Submitted) -> str:
         for cell, state in states.items()
         if state.word in TO_RUN and (cell.trial is not None or not tuning)
     ]
-    if not (cells := submitted.left(left)):
+    try:
+        left = submitted.left(left)
+    except UserError as error:
+        display.message(f"{error} What it has already is not left out here.")
+    if not left:
         raise UserError(f"{plan.folder}: nothing is left to submit.")
-    return submitted.text(cells)
+    return submitted.text(left)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -97,11 +98,25 @@ def test_cells_are_sent_gathered_and_sent_again(slurm, capsys):
 def test_what_is_tuned_is_sent_before_what_is_compared(slurm):
     study = Study(seeds=2, tune={"schedule.peak": log_uniform(1e-3, 1e-2)}, trials=4)
     plan = planned(study)
-    submitted = Submitted(plan, Needs(), None)
-    assert "array=0-7\n" in to_submit(plan, submitted)
+    asked = plan, Submitted(plan, Needs(), None), Display(0)
+    assert "array=0-7\n" in to_submit(*asked)
     for trial in plan.trials:
         end(trial)
-    assert "array=8-11\n" in to_submit(plan, submitted)
+    assert "array=8-11\n" in to_submit(*asked)
+
+
+def test_a_dry_run_shows_what_it_would_send_whatever_the_scheduler_says(slurm, capsys):
+    plan = planned()
+    asked = plan, Submitted(plan, Needs(), None), Display(0, sys.stderr)
+    Path("queue").write_text("0\n")
+    assert "array=1-3\n" in to_submit(*asked) and capsys.readouterr().err == ""
+    command(Path("bin"), "squeue", "echo Unable to contact controller >&2; exit 1")
+    assert "array=0-3\n" in to_submit(*asked)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith("squeue says: Unable to contact controller. What it has")
+    with pytest.raises(UserError, match="squeue says"):
+        swept(plan)
+    assert sent() == []
 
 
 def test_what_is_sent_is_shown_and_nothing_is_changed(capsys):
