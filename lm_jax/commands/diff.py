@@ -2,7 +2,6 @@
 
 import sys
 import textwrap
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from lm_jax.runs.result import At, ended_result, find_scores, has_ended
 from lm_jax.training.alike import (
     amounts,
     damages,
+    kept_obstacles,
     obstacles,
     parameters,
     rates,
@@ -60,6 +60,7 @@ class Found:
         policy: what was seen before each token, where that differs.
         obstacles: why their scores can't be compared.
         asked: whether that is known.
+        unknown: why what they resolve to is not, as where a text is gone.
     """
 
     recipe: Values = field(default_factory=list)
@@ -73,6 +74,7 @@ class Found:
     policy: Values = field(default_factory=list)
     obstacles: list[str] = field(default_factory=list)
     asked: bool = True
+    unknown: str = ""
 
 
 def main(args: list[str]) -> int:
@@ -108,6 +110,8 @@ def _found(
     if run_a and run_b:
         _compare_runs(found, run_a, run_b)
         _compare_results(found, run_a, run_b)
+    elif found.unknown:
+        found.obstacles.append(f"not known: {found.unknown}")
     return found
 
 
@@ -117,7 +121,7 @@ def _compare_resolved(found: Found, a: Experiment, b: Experiment) -> None:
     try:
         setups = resolved(a, aside.work), resolved(b, aside.work)
     except UserError as error:
-        found.obstacles.append(f"not known: {error}")
+        found.unknown = str(error)
         return
     finally:
         aside.close()
@@ -138,16 +142,17 @@ def _compare_runs(found: Found, run_a: Path, run_b: Path) -> None:
     for run in (run_a, run_b):
         if is_given(run):
             found.obstacles.append(f"{run} {NOT_TRAINED}")
-        elif _unended(run):
-            found.obstacles.append(f"{run} has not ended")
+        else:
+            found.obstacles += _unended(run)
         found.obstacles += damages(run)
 
 
-def _unended(run: Path) -> bool:
-    """Whether a run hasn't ended; of a damaged result it is said elsewhere."""
-    with suppress(UserError):
-        return not has_ended(run)
-    return False
+def _unended(run: Path) -> list[str]:
+    """Say that a run hasn't ended, or that its result can't be read."""
+    try:
+        return [] if has_ended(run) else [f"{run} has not ended"]
+    except UserError as error:
+        return [str(error)]
 
 
 def _compare_results(found: Found, run_a: Path, run_b: Path) -> None:
@@ -163,6 +168,10 @@ def _compare_results(found: Found, run_a: Path, run_b: Path) -> None:
     if a["corpus"] == b["corpus"] and len(texts) > 1:
         told = f"the text: {a['corpus']} had another content or split"
         found.obstacles.append(told)
+    if found.unknown:
+        told = f"Compared by what the runs keep: {found.unknown}"
+        Display(0, sys.stderr).message(told)
+        found.obstacles += kept_obstacles((run_a, run_b), (a, b))
     points: list[tuple[str, At]] = [("", "end"), ("best ", "best")]
     found.results = [
         (f"{name}{split} {score}".replace("_", " "), value, right[score])

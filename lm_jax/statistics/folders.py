@@ -10,9 +10,8 @@ import numpy as np
 
 from lm_jax.ablation.study import Study
 from lm_jax.errors import UserError, nearest
-from lm_jax.experiment import AnyExperiment, read, watched_as
+from lm_jax.experiment import AnyExperiment, read
 from lm_jax.platform import called
-from lm_jax.runs.claim import read_data
 from lm_jax.runs.directory import NOT_TRAINED, is_given, runs_below
 from lm_jax.runs.figures import decimals, figure
 from lm_jax.runs.rows import (
@@ -36,7 +35,7 @@ from lm_jax.statistics.verdicts import (
     compare,
 )
 from lm_jax.statistics.words import basis, over, seen
-from lm_jax.training.alike import TOKENS, unlike
+from lm_jax.training.alike import TOKENS, kept, unlike
 
 _MOST = 20  # exact permutations of more pairs take minutes
 
@@ -286,9 +285,7 @@ def _check_alike(a: Path, b: Path, rows: tuple[Row, Row], bytewise: bool) -> Non
         UserError: with the first thing that differs.
     """
     there, here = (_scored(row) for row in rows)
-    known = [what for what, value in there.items() if None not in (value, here[what])]
-    one, other = ({what: str(of[what]) for what in known} for of in (there, here))
-    different = unlike(one, other, bytewise)
+    different = unlike(there, here, bytewise)
     if different and different.name == TOKENS:
         raise UserError(
             f"{b} can't be compared with {a} by what it is scored: their tokens are "
@@ -306,15 +303,11 @@ def _scored(row: Row) -> dict[str, Any]:
     """What two variants must share to be compared, by name; None is not known."""
     result, run = row.runs[0].result, row.runs[0].path
     experiment = read(run) if (run / "experiment.json").exists() else None
-    return {
-        "text": result["corpus"],
+    more = {
         "digest of the text": result.get("text"),
-        "seen before each token": result["policy"],
-        "evaluation": experiment and watched_as(experiment),
         "seeds that one program trains": _together(experiment),
-        TOKENS: read_data(run).get("digest"),
-        "bytes of the validation split": read_data(run).get("bytes"),
     }
+    return more | kept(run, result)
 
 
 def _together(experiment: AnyExperiment | None) -> int | None:

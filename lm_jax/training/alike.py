@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from lm_jax.errors import UserError
 from lm_jax.experiment import Execution, Experiment, read, watched_as
 from lm_jax.runs.checkpoints import steps_of
-from lm_jax.runs.claim import check_data
+from lm_jax.runs.claim import check_data, read_data
 from lm_jax.runs.scored import corpus_of
 from lm_jax.runs.sealed import verify
 from lm_jax.selectors import path_name
@@ -47,16 +48,36 @@ def measured(setup: Setup) -> dict[str, str]:
     }
 
 
-def unlike(a: dict[str, str], b: dict[str, str], bytewise: bool) -> Pair | None:
+def kept(run: Path, result: dict) -> dict[str, Any]:
+    """What `measured` tells, as a run keeps it; None is not known.
+
+    Args:
+        run: its directory.
+        result: of the run.
+    """
+    experiment = read(run) if (run / "experiment.json").exists() else None
+    about = read_data(run)
+    return {
+        "text": result["corpus"],
+        TOKENS: about.get("digest"),
+        "bytes of the validation split": about.get("bytes"),
+        "seen before each token": result["policy"],
+        "evaluation": experiment and watched_as(experiment),
+    }
+
+
+def unlike(a: dict[str, Any], b: dict[str, Any], bytewise: bool) -> Pair | None:
     """The first thing that two experiments are measured by otherwise.
 
     Args:
-        a, b: as `measured` gives them.
+        a, b: as `measured` or `kept` gives them.
         bytewise: whether the measure doesn't depend on the tokens.
     """
     for name, value in a.items():
-        if value != b[name] and not (bytewise and name == TOKENS):
-            return Pair(name, value, b[name])
+        other = b[name]
+        unknown = None in (value, other) or (bytewise and name == TOKENS)
+        if not unknown and value != other:
+            return Pair(name, str(value), str(other))
     return None
 
 
@@ -116,10 +137,14 @@ def rates(a: Setup, b: Setup) -> list[Pair]:
 
 
 def damages(run: Path) -> Iterator[str]:
-    """Say which files of a run, or of its data, are not what they were."""
+    """Say which files of a run, or of its data, are not what they were.
+
+    A text that can't be read any more is none of them: what it was is known.
+    """
     folders = [run / "checkpoints" / str(step) for step in steps_of(run)]
     checks: list[Callable[[], None]] = [partial(verify, each) for each in folders]
-    checks.append(lambda: check_data(read(run).data.prepare(CACHE), run))
+    with suppress(UserError):
+        checks.append(partial(check_data, read(run).data.prepare(CACHE), run))
     for check in checks:
         try:
             check()
@@ -138,11 +163,24 @@ def obstacles(a: Setup, b: Setup) -> Iterator[str]:
 
     Bits per byte can be where the tokens alone differ.
     """
-    here, there = measured(a), measured(b)
+    tokens = [setup.units.tokens * setup.total for setup in (a, b)]
+    yield from _obstacles(measured(a), measured(b), tokens)
+
+
+def kept_obstacles(
+    runs: tuple[Path, Path], results: tuple[dict, dict]
+) -> Iterator[str]:
+    """As `obstacles`, of two runs that have ended, by what they keep."""
+    a, b = map(kept, runs, results)
+    yield from _obstacles(a, b, [result["tokens"] for result in results])
+
+
+def _obstacles(
+    here: dict[str, Any], there: dict[str, Any], tokens: list[int]
+) -> Iterator[str]:
     if different := unlike(here, there, bytewise=True):
         yield f"{different.name}: {different.a}, and {different.b}"
     elif different := unlike(here, there, bytewise=False):
         yield f"{different.name} differ: only bits per byte can be compared"
-    tokens = [setup.units.tokens * setup.total for setup in (a, b)]
     if not math.isclose(*tokens, rel_tol=0.01):
         yield f"one is trained on {tokens[0]:,} tokens, the other on {tokens[1]:,}"

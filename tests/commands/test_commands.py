@@ -216,6 +216,24 @@ def test_diff_of_runs_and_files(folder, capsys):
     assert printed(capsys, "diff", "tiny.py", "run") == "The experiments are equal.\n"
 
 
+def test_runs_whose_text_is_gone_are_compared_by_what_they_keep(folder, capsys):
+    Path("text.txt").unlink()
+    capsys.readouterr()
+    assert main(["diff", "run", "run"]) == 0
+    out, err = capsys.readouterr()
+    assert "validation loss" in out and "can be compared.\n" in out
+    assert err.count("text.txt") == 1 and "Compared by what the runs keep:" in err
+    shutil.copytree("run", "other")
+    about = json.loads(Path("run/data.json").read_text()) | {"digest": "another"}
+    Path("other/data.json").write_text(json.dumps(about))
+    assert "only bits per byte can be compared" in printed(
+        capsys, "diff", "run", "other"
+    )
+    Path("other/result.json").write_text("{}")
+    said = printed(capsys, "diff", "run", "other")
+    assert "can't be compared:\n  other/result.json lacks corpus," in said
+
+
 def test_a_changed_recipe_has_no_published_figure(tmp_path, monkeypatch):
     write_tiny(tmp_path)
     monkeypatch.chdir(tmp_path)
