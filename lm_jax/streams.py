@@ -2,9 +2,24 @@
 
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
+
+# They turn the writing direction of what follows, outside of a text too.
+_DIRECTION_MARKS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def is_obeyed(character: str) -> bool:
+    """Whether a terminal does something by a character, beside showing it."""
+    ends = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    return ends or character in _DIRECTION_MARKS
+
+
+def spelled(name: object) -> str:
+    """A name, of a folder say, on one line: what a terminal would obey as \\x1b."""
+    return "".join(ascii(c)[1:-1] if is_obeyed(c) else c for c in str(name))
 
 
 class Lasting:

@@ -14,6 +14,7 @@ from lm_jax.errors import UserError
 from lm_jax.runs.directory import runs_below
 from lm_jax.runs.figures import size
 from lm_jax.runs.listing import Listed, lines, listed
+from lm_jax.streams import spelled
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def main(args: list[str]) -> None:
         here = shutil.get_terminal_size((80, 24)) if sys.stdout.isatty() else (80, 24)
         print("\n".join(lines(runs, max(here[0], 60))))
     for problem in filter(None, (run.problem for run in runs)):
-        print(problem, file=sys.stderr)
+        print(spelled(problem), file=sys.stderr)
 
 
 def _runs(folder: Path) -> list[Path]:
@@ -102,13 +103,13 @@ def _prune(options: Prune) -> None:
         try:
             found.append(spare(run))
         except UserError as error:
-            print(f"Left alone: {error}", file=sys.stderr)
+            print(f"Left alone: {spelled(error)}", file=sys.stderr)
     found = [each for each in found if each.steps or each.left]
     if not found:
         print("Nothing can go: no run has more than its best and its last checkpoint.")
         return
     for each in found:
-        print(f"{each.run}\n  {each.told}")
+        print(f"{spelled(each.run)}\n  {each.told}")
     total = size(sum(each.bytes for each in found))
     if not options.yes and not _agreed(f"Remove them for good, {total} in all?"):
         print("Nothing was removed.")
@@ -119,7 +120,7 @@ def _prune(options: Prune) -> None:
             remove(each)
             freed += each.bytes
         except UserError as error:
-            print(f"Left alone: {error}", file=sys.stderr)
+            print(f"Left alone: {spelled(error)}", file=sys.stderr)
     print(f"Freed {size(freed)}.")
 
 

@@ -25,6 +25,7 @@ from lm_jax.runs.rows import (
 )
 from lm_jax.runs.table import lines
 from lm_jax.runs.trials import is_trial
+from lm_jax.streams import spelled
 
 COMMITTED = Path(__file__).parents[2] / "experiments" / "results"
 
@@ -67,7 +68,7 @@ def main(args: list[str]) -> None:
         )
     runs, problems = results_below(COMMITTED if options.published else options.folder)
     for problem in problems:
-        print(f"Left out: {problem}", file=sys.stderr)
+        print(f"Left out: {spelled(problem)}", file=sys.stderr)
     # Of what is still tuned there is nothing else to show.
     corpora = rows_of([run for run in runs if not is_trial(run.path)] or runs)
     tables = _chosen(corpora, options.measure)

@@ -15,6 +15,7 @@ from typing import Any
 
 from lm_jax.errors import UserError
 from lm_jax.files import NO_LOCKS, atomic_write, near, neighbour, writing
+from lm_jax.streams import spelled
 
 NOT_TRAINED = "was imported, quantized or merged: it has no result of a training"
 """What is said of a run that `is_given`."""
@@ -189,9 +190,9 @@ def title_of(run: Path) -> str:
     """
     run = run.absolute()
     if re.fullmatch(r"seed\d+", run.name):
-        return "/".join(run.parts[-3:])
+        return spelled("/".join(run.parts[-3:]))
     seen = near(run)
-    return run.name if seen.is_absolute() else str(seen)
+    return spelled(run.name if seen.is_absolute() else seen)
 
 
 def experiment_json(run: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import contextlib
 import os
 import sys
 import textwrap
-import unicodedata
 from collections import deque
 from collections.abc import Iterator
 from time import monotonic
@@ -22,15 +21,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lm_jax.streams import lasting
+from lm_jax.streams import is_obeyed, lasting
 
 COLUMNS = 80  # what is written to stay fits this, however wide the terminal
 _SAMPLE_LINES = 8
 Line = tuple[str, int, int, list[str]]  # name, how much is done of how much, and more
 _PACE_SECONDS = 120  # long enough that an evaluation does not upset the time left
-
-# They turn the writing direction of what follows, outside the sample too.
-_DIRECTION_MARKS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 class Display:
@@ -274,13 +270,7 @@ class Display:
     def _harmless(self, text: str) -> str:
         """The text as one line that the stream can take and the terminal not obey."""
         text = text.replace("\t", "    ")
-        text = "".join(
-            "\ufffd"
-            if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-            or character in _DIRECTION_MARKS
-            else character
-            for character in text
-        )
+        text = "".join("\ufffd" if is_obeyed(c) else c for c in text)
         return text.encode(self._encoding, "backslashreplace").decode(self._encoding)
 
 

@@ -13,6 +13,7 @@ from lm_jax.runs.directory import experiment_json, in_use, is_given
 from lm_jax.runs.figures import duration, figure, size
 from lm_jax.runs.metrics import last_rows
 from lm_jax.runs.result import has_ended, whole_result
+from lm_jax.streams import spelled
 
 _RIGHT = ("step", "score", "size", "age")
 
@@ -109,8 +110,8 @@ def lines(runs: list[Listed], width: int = 80) -> Iterator[str]:
     heads = ("state", "step", "score", "size", "age")
     widths = [max(len(row[k]) for row in [heads, *cells]) for k in range(len(heads))]
     used = sum(n + 2 for n in widths)
-    names = [cell_len(str(each.path)) for each in runs]
-    room = max([3, *(n for n in names if n + used <= width)])
+    names = [spelled(each.path) for each in runs]
+    room = max([3, *(n for n in map(cell_len, names) if n + used <= width)])
 
     def rest(row: tuple[str, ...]) -> str:
         padded = (
@@ -120,8 +121,7 @@ def lines(runs: list[Listed], width: int = 80) -> Iterator[str]:
         return "".join(padded)
 
     yield set_cell_size("run", room) + rest(heads)
-    for each, row in zip(runs, cells, strict=True):
-        name = str(each.path)
+    for name, row in zip(names, cells, strict=True):
         if cell_len(name) > room:
             yield from chop_cells(name, width)
             name = ""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from lm_jax.errors import UserError, nearest
 from lm_jax.runs.directory import folders_with, seed_of
 from lm_jax.runs.result import At, ended_result, own_entries, read_result
+from lm_jax.streams import spelled
 
 # (split, score): what the figures of a table are.
 Measure = tuple[str, str]
@@ -206,7 +207,7 @@ def rows_of(runs: Iterable[Ended]) -> dict[str, list[Row]]:
         members.sort(key=lambda run: (run.seed or 0, run.path))
         name = _name(members[0])
         if recipes[place] > 1:
-            name = " ".join([name, *(run.path.name for run in members)])
+            name = " ".join([name, *(spelled(run.path.name) for run in members)])
         corpora[text].append(Row(name, tuple(members)))
     return {text: _told_apart(rows) for text, rows in corpora.items()}
 
@@ -245,15 +246,16 @@ def _told_apart(rows: list[Row]) -> list[Row]:
         above = [list(each.runs[0].path.parts) for each in same]
         common = len(os.path.commonprefix(above))
         own = row.runs[0].path.parts[common:-3] or row.runs[0].path.parts[common:-1]
-        return Row("/".join([*own, row.name]), row.runs)
+        return Row("/".join([*map(spelled, own), row.name]), row.runs)
 
     return [named(row) for row in rows]
 
 
 def _name(run: Ended) -> str:
+    """Of the folders that a run lies in, as a terminal may show them."""
     if run.seed is None or len(run.path.parts) < 4:
-        return run.path.name
-    *_, name, variant, _ = run.path.parts
+        return spelled(run.path.name)
+    *_, name, variant, _ = map(spelled, run.path.parts)
     return name if variant == "base" else f"{name}:{variant}"
 
 

@@ -143,6 +143,21 @@ def test_paths_are_whole_and_columns_stand(tmp_path, monkeypatch, capsys, name):
     assert "2 runs, " in said
 
 
+NAME = "a\nb\x1b[31m\u202e"  # a line end, red from here on, and right to left
+
+
+def test_what_a_terminal_would_obey_in_a_name_is_spelled(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    begin(tmp_path / "runs" / NAME / "base" / "seed0", ROWS)
+    bad = begin(tmp_path / "runs" / NAME / "base" / "seed1")
+    (bad / "metrics.jsonl").write_text("no\n")
+    assert main(["runs"]) == 0
+    said = capsys.readouterr()
+    for text in said.out, said.err:
+        assert "runs/a\\nb\\x1b[31m\\u202e/base/seed" in text
+        assert not set("\x1b\u202e") & set(text)
+
+
 def test_a_folder_without_runs_is_said(tmp_path, capsys):
     for folder, told in ((tmp_path, "has no run"), (tmp_path / "x", "is no folder")):
         assert main(["runs", str(folder)]) == 2

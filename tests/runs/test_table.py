@@ -306,6 +306,17 @@ def test_rows_of_one_name_are_told_apart(tmp_path):
     assert set(names_of(tmp_path)["ptb"]) == names | {"x/alone", "y/alone"}
 
 
+def test_what_a_terminal_would_obey_in_a_name_is_spelled(tmp_path, capsys):
+    write(tmp_path, "a\nb", "\x1b[31m", 0, 4.0)
+    write(tmp_path / "\u202ex", "lstm", "base", 0, 4.0)
+    write(tmp_path / "y", "lstm", "base", 0, 4.0)
+    write_result(tmp_path / "\x1b[0m", 4.0)
+    told = shown(capsys, tmp_path)
+    for name in ("a\\nb:\\x1b[31m", "\\u202ex/lstm", "y/lstm", "\\x1b[0m"):
+        assert name in told
+    assert not set("\x1b\u202e") & set(told)
+
+
 def test_a_result_that_lacks_something_is_left_out_and_named(tmp_path, capsys):
     write(tmp_path, "lstm", "base", 0, 4.0)
     (tmp_path / "old").mkdir()
