@@ -132,7 +132,10 @@ def main(args: list[str]) -> None:
         cached = str(evaluation) if options.cache else ""
         name = cached or options.evaluation or experiment.watch
         corpus = options.corpus or corpus_of(experiment.data)
-        add_scores(run, entries({name: found}, corpus=corpus, **of))
+        try:
+            add_scores(run, entries({name: found}, corpus=corpus, **of))
+        except UserError as error:
+            raise UserError(f"{error} What stands above is not kept.") from error
         if not options.corpus:
             draw_confusion(run, found.more, split)
 

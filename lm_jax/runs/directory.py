@@ -69,15 +69,17 @@ def in_use(run: Path) -> bool | None:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold a lock file while inside; wait for another process that holds it.
+    """Hold a file while inside; wait for another process that holds it.
 
-    For what is read, changed and written again in a moment. The file stays.
+    For what is read, changed and written again in a moment. The lock is a hidden file
+    beside it, which stays.
 
     Raises:
-        UserError: where it cannot be made.
+        UserError: nothing can be written there.
     """
     with writing(path):
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        beside = path.with_name(f".{path.stem}.lock")
+        lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

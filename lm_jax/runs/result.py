@@ -17,7 +17,6 @@ from lm_jax.runs.numbers import decoded, encoded
 
 # When the parameters were as they were scored.
 At = Literal["end", "best"]
-_LOCK = ".result.lock"
 _LONGER = "goes_on_to"
 # What all have, whichever kind of fit wrote them.
 _SCORED = {"corpus", "watch", "policy", "steps", "scores"}
@@ -32,7 +31,7 @@ def add_scores(run: Path, made: list[dict]) -> None:
     Raises:
         UserError: as `read_result` and `write_result`.
     """
-    with held(run / _LOCK):
+    with held(run / "result.json"):
         result = read_result(run)
         known = [_facts(entry) for entry in result["scores"]]
         if new := [entry for entry in made if _facts(entry) not in known]:
@@ -51,7 +50,7 @@ def end_run(run: Path, result: dict) -> None:
     for code in codes_of(run):
         if code not in codes:
             codes.append(code)
-    with held(run / _LOCK):
+    with held(run / "result.json"):
         there = (run / "result.json").exists()
         before = read_result(run)["scores"] if there else []
         scores = before + result["scores"]
@@ -67,7 +66,7 @@ def mark_longer(run: Path, budget: str | None) -> None:
     Raises:
         UserError: as `read_result` and `write_result`.
     """
-    with held(run / _LOCK):
+    with held(run / "result.json"):
         there = (run / "result.json").exists()
         result = read_result(run) if there else {}
         if there and result.get(_LONGER) != budget:

@@ -1,5 +1,6 @@
 """result.json reads back as it was written."""
 
+import errno
 import json
 import math
 import subprocess
@@ -207,6 +208,17 @@ def test_scores_that_are_no_numbers_are_not_said_twice(tmp_path):
         made = entries({"likelihood": Found({"loss": float("nan")})}, **where)
         add_scores(tmp_path, made)
     assert len(read_result(tmp_path)["scores"]) == 1
+
+
+def test_a_run_that_cannot_be_written_is_named_by_its_result(tmp_path, monkeypatch):
+    write_result(tmp_path, WHOLE)
+
+    def refuse(path, *_):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("lm_jax.runs.directory.os.open", refuse)
+    with pytest.raises(UserError, match="Cannot write .*/result.json: .* read-only"):
+        add_scores(tmp_path, [])
 
 
 APPENDS = """
