@@ -3,6 +3,7 @@
 import functools
 import json
 import socket
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -18,6 +19,8 @@ from lm_jax.scaling.place import Place
 from lm_jax.scaling.taking_part import taking_part
 from lm_jax.sharding import Sharding
 from lm_jax.training.beginning import later_values
+from lm_jax.training.loop import _Inside, _save
+from lm_jax.training.state import TrainState
 
 
 def test_one_process_writes_and_waits_for_nobody():
@@ -89,28 +92,52 @@ def test_what_is_compared_is_not_kept(monkeypatch):
     assert not [key for key in client.kept if "/values/" in key]
 
 
+MESH = functools.cache(lambda: make_mesh(Sharding(fsdp=2), jax.devices()))
+
+
+def parameters(change=0):
+    arrays = {"kernel": np.arange(8.0), "bias": np.ones(3)}
+    arrays["kernel"][5] += change
+    places = {"kernel": PartitionSpec("fsdp"), "bias": PartitionSpec()}
+    return {
+        name: jax.device_put(array, NamedSharding(MESH(), places[name]))
+        for name, array in arrays.items()
+    }
+
+
+def later(change=0, batch=0):
+    """What a process has after three steps."""
+    return later_values({"inputs": np.full(4, batch)}, parameters(change), 3)
+
+
 def test_what_processes_have_later_is_a_batch_and_what_their_devices_hold():
     """Few values, and another number in a part of them changes that part's alone."""
-    mesh = make_mesh(Sharding(fsdp=2), jax.devices())
-
-    def held(change=0, batch=0):
-        arrays = {"kernel": np.arange(8.0), "bias": np.ones(3)}
-        arrays["kernel"][5] += change
-        places = {"kernel": PartitionSpec("fsdp"), "bias": PartitionSpec()}
-        params = {
-            name: jax.device_put(array, NamedSharding(mesh, places[name]))
-            for name, array in arrays.items()
-        }
-        return later_values({"inputs": np.full(4, batch)}, params, 3)
-
-    first = held()
+    first = later()
     assert next(iter(first)) == "batch 2" and len(first) == 3
 
     def differ(**changes):
-        return [name for name, value in held(**changes).items() if first[name] != value]
+        return [
+            name for name, value in later(**changes).items() if first[name] != value
+        ]
 
     assert differ() == [] and differ(batch=1) == ["batch 2"]
     assert differ(change=1) == list(first)[2:]
+
+
+@pytest.mark.parametrize(
+    "other, where", [({"change": 1}, "the parameters, part"), ({"batch": 1}, "batch 2")]
+)
+def test_one_that_parted_after_the_first_step_is_named_before_a_save(
+    other, where, monkeypatch
+):
+    inside, state = Mock(), Mock(params=parameters())
+    inside.__class__, state.__class__ = _Inside, TrainState  # annotations are checked
+    inside.setup.order.batch.return_value = {"inputs": np.full(4, 0)}
+    among(monkeypatch, 2, Client({1: later(**other)}))
+    with pytest.raises(UserError, match=f"Process 1 differs from process 0 in {where}"):
+        _save(inside, state, 3, None, False)
+    inside.setup.order.batch.assert_called_once_with(2)
+    assert not inside.setup.to_saved.called
 
 
 def test_processes_of_one_machine_share_it(monkeypatch):
