@@ -1,8 +1,8 @@
 """Models that count, in numpy: n-grams of any order, naive Bayes, BM25.
 
 `ngram`, `naive_bayes` and `bm25` are the values; `fitted` and `fitted_classes` are what
-becomes of them. N-grams go from `sorting` to `tables` to `smoothing`, and `generate`
-continues text.
+becomes of them, and `saved` their files. N-grams go from `sorting` to `tables` to
+`smoothing`, and `generate` continues text.
 """
 
 from lm_jax.counting.bm25 import BM25, FittedBM25, load_bm25

@@ -1,20 +1,17 @@
 """How well documents answer a query, by the terms that both have."""
 
-import io
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float32, Int
 
 from lm_jax.bounds import check, within
 from lm_jax.counting.bags import Sparse
+from lm_jax.counting.saved import load_arrays, loading, save_arrays
 from lm_jax.errors import UserError
-from lm_jax.files import atomic_write
 from lm_jax.platform import from_extra
 
 
@@ -123,10 +120,7 @@ class FittedBM25:
         """
         about = {"statement": self.statement, "shape": self.weights.shape}
         parts = ("data", "indices", "indptr")
-        arrays: dict[str, Any] = {name: getattr(self.weights, name) for name in parts}
-        file = io.BytesIO()
-        np.savez(file, about=np.array(json.dumps(about)), **arrays)
-        atomic_write(path, file.getvalue())
+        save_arrays(path, about, {name: getattr(self.weights, name) for name in parts})
 
 
 def load_bm25(path: Path) -> FittedBM25:
@@ -137,16 +131,8 @@ def load_bm25(path: Path) -> FittedBM25:
     """
     from scipy.sparse import csr_array
 
-    if not path.is_file():
-        raise UserError(f"There is no {path}.")
-    try:
-        with np.load(path) as file:
-            about = json.loads(str(file["about"]))
-            parts = file["data"], file["indices"], file["indptr"]
-            weights = csr_array(parts, shape=tuple(about["shape"]))
-            return FittedBM25(weights, about["statement"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise UserError(
-            f"{path} is damaged, or no BM25: {error}. Move it away and fit the model "
-            "again."
-        ) from error
+    with loading(path, "BM25"):
+        about, arrays = load_arrays(path)
+        parts = arrays["data"], arrays["indices"], arrays["indptr"]
+        weights = csr_array(parts, shape=tuple(about["shape"]))
+        return FittedBM25(weights, about["statement"])

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
+from lm_jax.counting.saved import load_arrays, loading
 from lm_jax.counting.scratch import Progress
 from lm_jax.counting.tables import Ends, before, context_lengths
 from lm_jax.errors import UserError
@@ -185,23 +185,16 @@ def load(path: Path) -> FittedNGram:
         UserError: there is no such folder, or it holds no n-gram model.
     """
     earlier = path.with_suffix(".npz")
-    try:
-        if not path.exists() and earlier.exists():
-            path = earlier
-            return _earlier(path)
+    if not path.exists() and earlier.exists():
+        with loading(earlier, "n-gram model"):
+            return _earlier(earlier)
+    with loading(path, "n-gram model"):
         about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
         tables = tuple(
             Table(*(_mapped(path / f"{name}{order}.npy") for name in Table._fields))
             for order in range(1, about.pop("order") + 1)
         )
         return _fitted(about, tables)
-    except FileNotFoundError as error:
-        raise UserError(f"There is no {error.filename}.") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise UserError(
-            f"{path} is damaged, or no n-gram model: {error}. Move it away and fit the "
-            "model again."
-        ) from error
 
 
 def _fitted(about: dict[str, Any], tables: tuple[Table, ...]) -> FittedNGram:
@@ -215,13 +208,12 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def _earlier(path: Path) -> FittedNGram:
-    with np.load(path) as file:
-        orders = sum(name.startswith("keys") for name in file.files)
-        tables = tuple(
-            Table(*(file[f"{name}{order}"] for name in Table._fields))
-            for order in range(1, orders + 1)
-        )
-        return _fitted(json.loads(str(file["about"])), tables)
+    about, arrays = load_arrays(path)
+    tables = tuple(
+        Table(*(arrays[f"{name}{order}"] for name in Table._fields))
+        for order in range(1, len(arrays) // len(Table._fields) + 1)
+    )
+    return _fitted(about, tables)
 
 
 def find(

@@ -1,18 +1,14 @@
 """A fitted classifier that counts: what each n-gram says of each class."""
 
-import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float64, Int
 
 from lm_jax.counting.bags import Grams, bags
-from lm_jax.errors import UserError
-from lm_jax.files import atomic_write
+from lm_jax.counting.saved import load_arrays, loading, save_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +67,7 @@ class FittedClasses:
             f"keys{n}": keys for n, keys in enumerate(self.grams.keys, 1)
         }
         arrays |= {"weights": self.weights, "bias": self.bias}
-        file = io.BytesIO()
-        np.savez(file, about=np.array(json.dumps(about)), **arrays)
-        atomic_write(path, file.getvalue())
+        save_arrays(path, about, arrays)
 
 
 def load_classes(path: Path) -> FittedClasses:
@@ -82,18 +76,10 @@ def load_classes(path: Path) -> FittedClasses:
     Raises:
         UserError: there is no such file, or it holds no such model.
     """
-    if not path.is_file():
-        raise UserError(f"There is no {path}.")
-    try:
-        with np.load(path) as file:
-            about = json.loads(str(file["about"]))
-            orders = sum(name.startswith("keys") for name in file.files)
-            keys = tuple(file[f"keys{n}"] for n in range(1, orders + 1))
-            grams = Grams(about.pop("vocab_size"), keys)
-            about["labels"] = tuple(about["labels"])
-            return FittedClasses(grams, file["weights"], file["bias"], **about)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise UserError(
-            f"{path} is damaged, or no classifier: {error}. Move it away and fit the "
-            "model again."
-        ) from error
+    with loading(path, "classifier"):
+        about, arrays = load_arrays(path)
+        weights, bias = arrays.pop("weights"), arrays.pop("bias")
+        keys = tuple(arrays[f"keys{n}"] for n in range(1, len(arrays) + 1))
+        grams = Grams(about.pop("vocab_size"), keys)
+        about["labels"] = tuple(about["labels"])
+        return FittedClasses(grams, weights, bias, **about)
