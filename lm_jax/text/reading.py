@@ -220,6 +220,22 @@ def check_unchanged(path: Path, before: list[int]) -> None:
         )
 
 
+def _check_not_wide(path: Path, block: str) -> None:
+    """Refuse UTF-16 and -32 without a mark: of Latin letters both are UTF-8 with zeros.
+
+    Raises:
+        UserError: saying how to convert it.
+    """
+    zeros = sorted(block[place::4].count("\0") for place in range(4))
+    # Those of an archive lie in a row, and stand in all places alike.
+    if sum(zeros) > len(block) / 5 and zeros[0] < zeros[-1] / 10:
+        raise UserError(
+            f"{path} is no text in UTF-8: {sum(zeros):,} of its first {len(block):,} "
+            "characters are 0, as in UTF-16 without a mark. Convert it first "
+            "(iconv -f UTF-16LE -t UTF-8)."
+        )
+
+
 def _measure(path: Path, text: bool) -> dict:
     digest, size = hashlib.sha256(), 0
 
@@ -230,14 +246,12 @@ def _measure(path: Path, text: bool) -> dict:
 
     result: dict[str, str | int] = {}
     if text:
-        sizes = [[len(b), size_of(b), b.count("\0")] for b in blocks(path, watch)]
-        characters, kept, zeros = np.sum(sizes, axis=0).tolist()
-        if zeros > characters / 5:
-            raise UserError(
-                f"{path} is no text in UTF-8: {zeros:,} of its {characters:,} "
-                "characters are 0, as in UTF-16 without a mark. Convert it first "
-                "(iconv -f UTF-16LE -t UTF-8)."
-            )
+        sizes = []
+        for block in blocks(path, watch):
+            if not sizes:
+                _check_not_wide(path, block)
+            sizes.append([len(block), size_of(block)])
+        characters, kept = np.sum(sizes, axis=0).tolist()
         result = {"characters": characters, "dropped": size - kept}
     else:
         deque(map(watch, _binary_blocks(path)), maxlen=0)
