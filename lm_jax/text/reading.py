@@ -246,7 +246,7 @@ def _measure(path: Path, text: bool) -> dict:
 
     result: dict[str, str | int] = {}
     if text:
-        sizes = []
+        sizes: list[list[int]] = []
         for block in blocks(path, watch):
             if not sizes:
                 _check_not_wide(path, block)
