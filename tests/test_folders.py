@@ -69,9 +69,12 @@ def test_what_a_killed_process_was_writing_keeps_nobody_out(tmp_path):
         check_new(tmp_path, "The folder")
 
 
+# What was begun by nohup, or behind another, doesn't hear all of them.
 ENDED = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from lm_jax.files import atomic_write, whole_file
 from lm_jax.folders import whole_folder
 

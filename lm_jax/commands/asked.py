@@ -84,14 +84,21 @@ def _taken_path(flag: str, args: list[str]) -> tuple[Path | None, list[str]]:
     return None if given is None else given_path(given, flag), rest
 
 
-def taken(flag: str, args: list[str], what: str) -> tuple[str | None, list[str]]:
+def taken(
+    flag: str, args: list[str], what: str, often: bool = False
+) -> tuple[str | None, list[str]]:
     """Take a flag and the word after it, or after its "=", out of arguments.
 
+    Args:
+        flag: that is looked for.
+        args: as typed.
+        what: the word should be.
+        often: whether there may be more of them; the first is taken.
+
     Raises:
-        UserError: there is no such word, ``what`` it should be; or the flag is given
-            twice.
+        UserError: there is no such word, or the flag is given twice.
     """
-    if sum(arg.partition("=")[0] == flag for arg in args) > 1:
+    if not often and sum(arg.partition("=")[0] == flag for arg in args) > 1:
         raise UserError(f"{flag} is given twice: give it once.")
     for index, arg in enumerate(args):
         name, equals, value = arg.partition("=")

@@ -132,7 +132,7 @@ def _asked(args: list[str]) -> tuple[Asked, list[str]]:
     remats, args = taken("--remat", args, f"some of {', '.join(get_args(Remat))}")
     sizes: list[str] = []
     while True:
-        mesh, args = taken("--mesh", args, "a mesh, as in data=2,fsdp=8,")
+        mesh, args = taken("--mesh", args, "a mesh, as in data=2,fsdp=8,", often=True)
         if mesh is None:
             break
         sizes.append(mesh)

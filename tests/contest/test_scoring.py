@@ -119,7 +119,8 @@ def test_no_run_is_made_by_other_code_than_its_proposal_was_frozen_with():
 
 
 def test_a_further_try_says_what_is_wrong_with_it_alone(monkeypatch):
-    def start(module, words, *, stderr):
+    def start(module, words, *, stderr, apart):
+        assert apart  # the terminal's keys are the referee's
         ends = f"import sys; sys.exit({word!r}) if {word!r} == 'crash' else None"
         ends += f"; print({word!r}, file=sys.stderr); sys.exit(2)"
         return subprocess.Popen([sys.executable, "-c", ends], stderr=stderr)

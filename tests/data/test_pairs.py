@@ -122,7 +122,8 @@ def test_the_benchmarks_rows_are_two_sentences_and_a_number(tmp_path, monkeypatc
 def test_what_is_no_pair_or_no_number_is_refused(pairs, tmp_path):
     cache = tmp_path / "cache"
     for data, said in (
-        (Rated(Corpus(str(pairs), column="one"), value="one"), "has 'n0' for its num"),
+        (Rated(Corpus(str(pairs), column="two"), value="one"), "has 'n0' for its num"),
+        (Rated(Corpus(str(pairs), column="one"), value="one"), "asked for twice"),
         (Rated(Corpus(str(pairs), column="one"), value="hw"), "no column 'hw'.*how"),
         (
             Rated(Corpus(str(pairs), column="one"), value="how", pair="tow"),

@@ -145,8 +145,8 @@ def test_a_disk_without_locks_tells_nobody_and_stops_nobody(
 
     monkeypatch.setattr("fcntl.flock", refuse)
     assert in_use(tmp_path) is None
-    with held(tmp_path / "x.lock"):
-        assert (tmp_path / "x.lock").exists()
+    with held(tmp_path / "x.json"):
+        assert (tmp_path / ".x.lock").exists()
 
 
 def test_what_is_held_is_waited_for(tmp_path):

@@ -116,7 +116,6 @@ def test_another_measure_can_be_asked_for(tmp_path, capsys):
         ("valid loss", "validation loss"),
         ("loss", "validation loss"),
         ("test accuracy", "validation accuracy"),
-        ("", "There is"),
         ("validation tokens", "There is"),
     ],
 )
