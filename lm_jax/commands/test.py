@@ -12,7 +12,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _HELP = """usage: ./launch.sh test [--all]
        ./launch.sh test ARGUMENTS OF PYTEST
 
-Check the whole project: formatting, lint, types and tests; ten to fifteen
+Check the whole project: formatting, lint, types and tests; fifteen to twenty
 minutes on two cores. What the tests compile is kept in .lm_jax/: the next time
 takes less.
 
