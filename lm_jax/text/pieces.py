@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lm_jax.errors import UserError
 from lm_jax.text import tables
@@ -196,7 +196,7 @@ class _Whole:
                 yield from self._rows(file)
                 continue
             if self.table:
-                documents: Any = tables.table_documents(
+                documents: Iterator[str] | None = tables.table_documents(
                     file.path, self.corpus.column, self.lacking
                 )
             else:

@@ -196,27 +196,25 @@ class Setup:
 
     def constants(self) -> Constants:
         """What steps are given beside state and batch, on every device."""
-        own = np.uint32(self.experiment.seed_of("dropout")), self._rates()
-        seed, rates = jax.device_put(own, self.shardings.step)
+        seed, rates = jax.device_put(self._own(), self.shardings.step)
         return Constants(seed, self.guide_params, rates)
 
     def constant_shapes(self) -> Constants:
         """The shapes of `constants`, each with where it lies."""
-        seed = jax.ShapeDtypeStruct((), np.uint32, sharding=self.shardings.step)
-        guide, rates = None, jax.eval_shape(self._rates)
-        if self.guided is not None:
-            guide = _placed(self.guided.params, self._guide_shardings)
-        if rates is not None:
-            rates = jax.ShapeDtypeStruct(
-                rates.shape, rates.dtype, sharding=self.shardings.step
-            )
+        own = jax.eval_shape(self._own)
+        seed, rates = _placed(own, jax.tree.map(lambda _: self.shardings.step, own))
+        if self.guided is None:
+            return Constants(seed, None, rates)
+        guide = _placed(self.guided.params, self._guide_shardings)
         return Constants(seed, guide, rates)
 
-    def _rates(self) -> jax.Array | None:
-        """The rate of each step, where a program serves runs of several schedules."""
+    def _own(self) -> tuple[np.uint32, jax.Array | None]:
+        """The seed of dropout; and the rates, where a program serves many schedules."""
+        seed = np.uint32(self.experiment.seed_of("dropout"))
         if self.experiment.execution.together == 1:
-            return None
-        return jax.vmap(self.curve)(jnp.arange(self.total)).astype(jnp.float32)
+            return seed, None
+        rates = jax.vmap(self.curve)(jnp.arange(self.total))
+        return seed, rates.astype(jnp.float32)
 
     @functools.cached_property
     def guide_params(self) -> Any:
