@@ -1,6 +1,7 @@
 """Words and marks of a text with their places, and the tokens of each."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -11,13 +12,20 @@ from lm_jax.tokenizers import Trained
 
 # Characters of writing without spaces are words of their own, as in BERT's tokenizer.
 ALONE = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_PIECE = re.compile(rf"[{ALONE}]|[^\W{ALONE}]+|[^\w\s]")
+# Accents and vowels that are characters of their own belong to the word around them.
+_MARKS = "".join(
+    chr(code)
+    for code in (*range(0x300, 0x1F000), *range(0xE0100, 0xE01F0))
+    if unicodedata.category(chr(code))[0] == "M"
+)
+_PIECE = re.compile(rf"[{ALONE}]|(?:[^\W{ALONE}]+|[{_MARKS}]+)+|[^\w\s]")
 
 
 def pieces_of(text: str) -> list[tuple[int, int]]:
     """Give where each word, mark of punctuation and Chinese character begins and ends.
 
-    Nothing lies between them but white space.
+    Nothing lies between them but white space. They are those of BERT's cased tokenizer,
+    but that kana and symbols stand alone here, and "_" doesn't.
     """
     return [found.span() for found in _PIECE.finditer(text)]
 

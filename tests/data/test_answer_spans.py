@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from lm_jax.data import AnswerSpans
 from lm_jax.data.pieces import Cutter, pieces_of, spaced
@@ -44,6 +46,24 @@ def test_pieces_are_words_marks_and_single_chinese_characters():
     assert found == wanted.split()
 
 
+# Letters, marks of several writings on and beside them, digits, punctuation, spaces.
+AS_BERT = st.text(
+    st.sampled_from("aZé\u0301\u0327\u20ddкशक्िंกี่عَ²½9.,'-$¿…\u2019\n\u3000中文，。")
+    | st.characters(
+        categories=["L", "M", "N", "P"], max_codepoint=0x5FF, exclude_characters="_"
+    ),
+    max_size=20,
+)
+
+
+@given(AS_BERT)
+def test_pieces_are_those_of_cased_bert(text):
+    """Those of transformers' BertTokenizerFast(do_lower_case=False), made of these."""
+    plain = BertNormalizer(strip_accents=None, lowercase=False).normalize_str(text)
+    parts = BertPreTokenizer().pre_tokenize_str(plain)
+    assert [text[a:b] for a, b in pieces_of(text)] == [part for part, _ in parts]
+
+
 @given(st.integers(0, 50), st.integers(1, 12), st.integers(1, 20))
 def test_windows_hold_every_token_and_none_lies_in_another(tokens, room, stride):
     found = list(windows_of(tokens, room, stride))
@@ -73,7 +93,7 @@ def passages(draw):
     return made
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(passages(), st.sampled_from(TOKENIZERS), st.integers(1, 9))
 def test_an_answer_comes_back_as_it_was_written(made, tokenizer, stride):
     """Of every question, from the windows that hold all of it, and of these alone."""
