@@ -33,7 +33,7 @@ VERSIONS = st.tuples(st.integers(10, 14), st.integers(0, 11))
 KINDS = st.sampled_from(["works", "works", "shim", "no ensurepip", "free-threaded"])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     on_path=st.dictionaries(
         st.sampled_from(["python3", "python3.11", "python3.12", "python3.13"]),

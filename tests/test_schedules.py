@@ -155,7 +155,6 @@ def test_plateaus_patience_is_torchs(patience):
 
 
 @given(st.lists(st.floats(0.0, 9.0), max_size=40), st.integers(0, 4))
-@settings(deadline=None)
 def test_plateau_is_torchs(losses, patience):
     torch = pytest.importorskip("torch")
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
@@ -196,7 +195,7 @@ def test_a_peak_that_is_never_reached_is_refused(schedule):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 50))
 def test_what_is_not_refused_reaches_its_peak(warmup, decay, total):
     schedules = [

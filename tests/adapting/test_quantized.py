@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -62,7 +62,6 @@ def decoder():
     return spread(initialise(DECODER, jax.random.key(0), TOKENS))
 
 
-@settings(deadline=None)
 @given(matrices, st.sampled_from(["kernel", "embedding"]), st.sampled_from([8, 4]))
 def test_no_number_moves_by_more_than_half_a_scale(matrix, name, bits):
     (found,) = quantize({name: jnp.asarray(matrix)}, f"int{bits}").values()

@@ -13,7 +13,7 @@ from lm_jax.errors import UserError
 from lm_jax.text import Corpus
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     tokens=st.integers(60, 300),
     context=st.integers(3, 9),
@@ -69,7 +69,7 @@ def test_training_that_carries_nothing_reads_the_same_rows(tmp_path, jitter):
         assert len(windows) > 1
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(tokens=st.integers(2, 200), context=st.integers(1, 9), lanes=st.integers(1, 4))
 def test_an_evaluation_has_every_token_but_the_first_once(tokens, context, lanes):
     ids = np.arange(tokens, dtype=np.uint16)

@@ -31,7 +31,7 @@ def prepared(tmp_path, text=TEXT, **fields):
     return MaskedStream(corpus, **fields).prepare(tmp_path)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     context=st.integers(1, 40),
     length=st.integers(1, 40),
@@ -118,7 +118,7 @@ def test_dynamic_masks_never_come_again(tmp_path):
         assert len(inputs) == len({tuple(row) for row in inputs})
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(tokens=st.integers(1, 90), context=st.integers(4, 30), batch=st.integers(1, 5))
 def test_an_evaluation_has_every_token_once_under_masks_that_stay(
     tokens, context, batch
@@ -141,7 +141,7 @@ def test_an_evaluation_has_every_token_once_under_masks_that_stay(
         assert not found[name][len(array) :].any()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.integers(1, 6), min_size=1), st.integers(1, 20), st.integers(0, 9))
 def test_words_are_chosen_whole(sizes, most, seed):
     words = np.repeat(np.arange(len(sizes)), sizes)

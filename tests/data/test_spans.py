@@ -39,7 +39,7 @@ def prepared(tmp_path, **fields):
     return SpanCorruption(corpus, **fields).prepare(tmp_path)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     tokens=st.integers(1, 120),
     rate=st.floats(0.01, 0.9),
@@ -110,7 +110,7 @@ def test_rows_are_a_function_of_the_seed_and_their_number(tmp_path):
     assert len(set(spans)) == len(spans)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(context=st.integers(7, 60), batch=st.integers(1, 5))
 def test_an_evaluation_has_every_token_once(tmp_path_factory, context, batch):
     folder = tmp_path_factory.mktemp("spans")

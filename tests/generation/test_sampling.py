@@ -118,7 +118,7 @@ def test_a_cut_changes_no_draw_that_it_allows():
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     logits=st.sampled_from([(1, 1), (1, 6), (3, 6)]).flatmap(
         lambda shape: st.lists(
@@ -172,7 +172,7 @@ def test_what_cannot_be_drawn_is_refused_in_one_sentence(sampling, words):
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     temperature=st.sampled_from([5e-324, 1e-46, 1e-45, 1e-40, 1e-38, 1e-30])
     | st.floats(0, 1e-30),

@@ -53,7 +53,7 @@ def check(found, expected, tolerance):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(
     batch=st.integers(1, 3),
     kv_heads=st.integers(1, 2),

@@ -124,7 +124,7 @@ def test_so_are_those_of_bfloat16_without_gates_and_biases(name):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(2, 6)),
     k=st.integers(1, 3),

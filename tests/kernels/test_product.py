@@ -84,7 +84,7 @@ def test_a_batch_of_products_by_vmap_is_one_after_the_other(leading, dtype):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     batch=st.lists(st.integers(1, 3), max_size=3),
     rows=st.integers(1, 7),

@@ -17,7 +17,7 @@ numbers = st.floats(0.5, 2.0)
 exponents = st.floats(0.15, 0.9)
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(numbers, exponents, exponents, st.floats(0.1, 1.0), st.floats(0.1, 1.0))
 def test_a_planted_law_is_recovered(least, alpha, beta, of_size, of_text):
     """Where the smallest and shortest run loses so much by its size and its text."""

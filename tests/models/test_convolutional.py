@@ -91,7 +91,7 @@ def test_equals_pytorch(bottleneck):
 
 @pytest.mark.slow
 @given(cuts=st.sets(st.sampled_from([1, 3])), bottleneck=st.sampled_from(BOTTLENECKS))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_a_carried_cache_makes_parts_equal_the_whole(cuts, bottleneck):
     model = small(bottleneck)
     params, tokens = drawn(model, (3, 5))
@@ -108,7 +108,7 @@ def test_a_carried_cache_makes_parts_equal_the_whole(cuts, bottleneck):
     lengths=st.lists(st.sampled_from([0, 1, 4]), min_size=3, max_size=3),
     bottleneck=st.sampled_from(BOTTLENECKS),
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_padding_leaves_no_trace_in_ragged_rows(lengths, bottleneck):
     model = small(bottleneck)
     params, tokens = drawn(model, (3, 6))
@@ -232,7 +232,7 @@ def test_a_sentence_vector_equals_pytorchs(length, wide):
 @pytest.mark.slow
 @pytest.mark.parametrize("wide", [False, True])
 @given(lengths=st.lists(st.sampled_from([0, 1, 4, 9]), min_size=3, max_size=3))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_padding_changes_no_sentence(wide, lengths):
     model, params, tokens = sentences(classes=3, wide=wide)
     segments = (np.arange(9) < np.array(lengths)[:, None]).astype(np.int32)

@@ -35,7 +35,7 @@ def step_by_step(query, key, value, log_decay, fresh, state):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(time=st.integers(1, 9), chunk=st.integers(1, 10), seed=st.integers(0, 99))
 def test_chunks_equal_step_by_step(time, chunk, seed):
     arrays = draws(time, seed)

@@ -78,7 +78,7 @@ def test_no_token_sees_a_later_one(cell):
 
 @pytest.mark.slow
 @given(cut=st.integers(1, 6), cell=st.sampled_from(CELLS), tied=st.booleans())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_a_carried_state_makes_parts_equal_the_whole(cut, cell, tied):
     model = small(cell, tied=tied)
     params, tokens = drawn(model)

@@ -68,7 +68,7 @@ def test_a_font_that_cannot_be_read_is_passed_over(monkeypatch, tmp_path):
     assert lettered("春") == "\\u6625"
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(words=st.text(st.characters(exclude_characters="\n"), min_size=1, max_size=8))
 def test_any_text_is_drawn_without_a_warning(words):
     lettered(words)

@@ -611,7 +611,7 @@ def test_a_column_has_one_number_of_decimals_and_shows_its_spreads(rows):
         assert float(figure(least, places)) > 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     names=st.lists(
         st.text("ab:-_唐é", min_size=1, max_size=100), min_size=1, max_size=4

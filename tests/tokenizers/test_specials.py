@@ -14,7 +14,7 @@ INNER = [
 NAMES = ("<mask>", "<span_0>")
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.sampled_from(INNER), st.integers(0, len(TEXT)))
 def test_text_is_what_it_is_without_specials(inner, cut):
     special = WithSpecials(inner, NAMES)
