@@ -51,6 +51,7 @@ class Server:
             http=_patient(limits.body_seconds),
             ws="none",
             lifespan="off",
+            log_config=None,  # its own ends the handlers that others have set
             log_level="critical",
             access_log=False,
             server_header=False,

@@ -230,6 +230,36 @@ def test_one_that_sleeps_for_ever_ends_all_with_their_stacks(folder):
     assert "process 1: step 2" in ends[0][1]
 
 
+PARTS = """
+import sys, jax
+from lm_jax.__main__ import command
+from lm_jax.training import loop
+save = loop._save
+def parted(inside, state, done, *more):
+    if done == 8 and "1" in sys.argv[sys.argv.index("--process") + 1]:
+        def otherwise(array):  # in what this process holds alone
+            held = [shard.data + 1e-3 for shard in array.addressable_shards]
+            make = jax.make_array_from_single_device_arrays
+            return make(array.shape, array.sharding, held)
+        state = state.replace(params=jax.tree.map(otherwise, state.params))
+    save(inside, state, done, *more)
+loop._save = parted
+command()
+"""
+
+
+def test_one_whose_parameters_part_is_named_and_what_was_saved_stays(folder):
+    ends = two_ranks(folder, "parted", *CONSTANT, code=PARTS)
+    for status, said in ends:
+        assert status == 2, said
+        words = " ".join(said.split())
+        assert (
+            "aren't alike (after step 8). Process 1 differs from process 0 in" in words
+        )
+        assert "the parameters, part" in words and "start them again" in words
+    assert steps_of(folder / "parted")[-1] == 4
+
+
 LATE = """
 import sys, threading
 from lm_jax.__main__ import command

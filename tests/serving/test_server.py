@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import os
 import signal
 import socket
@@ -365,3 +366,15 @@ def test_killed_it_starts_again_and_sigterm_ends_it_with_0(run):
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
         assert process.returncode == code and "Traceback" not in errors, errors
+
+
+def test_handlers_of_other_logs_stay_open(served, tmp_path):
+    """Uvicorn's own settings close those that are there."""
+    logger, handler = logging.getLogger("other"), logging.FileHandler(tmp_path / "log")
+    logger.addHandler(handler)
+    try:
+        with served():
+            assert handler.stream is not None
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
