@@ -1,6 +1,7 @@
 """Constrained texts are what they should be, with the model's own probabilities."""
 
 import builtins
+import functools
 import json
 import re
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from lm_jax.generation import (
 )
 from lm_jax.generation.constraints import Grammar
 from lm_jax.generation.spelled import vocabulary_of
-from lm_jax.models import LSTM, Recurrent, Rotary, Transformer
+from lm_jax.models import LSTM, Elman, Recurrent
 from lm_jax.runs.writing import Texts
 from lm_jax.tokenizers import Bytes, Characters, Subwords, WithSpecials, Words
 from lm_jax.tokenizers.pretrained import PieceTokenizer
@@ -98,7 +99,7 @@ class Speaker(Texts):
 def fitted(tokenizer, model=None, scale=3.0, more=5):
     """A small model with opinions, of more ids than the tokenizer has."""
     vocab = tokenizer.vocab_size + more
-    model = model or Transformer(layers=1, heads=2, width=16, positions=Rotary())
+    model = model or Recurrent(Elman(), layers=1, width=16)
     model = model.clone(vocab_size=vocab)
     params = first_params(model, 0, jnp.zeros((1, 4), jnp.int32))
     params = jax.tree.map(lambda p: p * scale if p.ndim > 1 else p, params)
@@ -203,13 +204,19 @@ def test_probabilities_are_the_models_own_renormalised(ends):
 def chance(model, prompt, path, whole):
     """The product of the renormalised probabilities along a path."""
     result = 1.0
+    tokens = np.zeros((1, 8), np.int32)
+    tokens[0, : len(prompt) + len(path)] = [*prompt, *path]
+    logits = forward(model.model, model.params, tokens)[0, len(prompt) - 1 :]
     for k in range(len(path)):
-        tokens = np.concatenate([prompt, np.array(path[:k], np.int32)])[None]
-        logits, _ = model.model.apply({"params": model.params}, jnp.asarray(tokens))
         allowed = {w[k] for w in whole if len(w) > k and w[:k] == path[:k]}
-        p = np.exp(np.asarray(logits[0, -1], np.float64))
+        p = np.exp(np.asarray(logits[k], np.float64))
         result *= p[path[k]] / sum(p[i] for i in allowed)
     return result
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def forward(model, params, tokens):
+    return model.apply({"params": params}, tokens)[0]
 
 
 def drawn(model, prompt, grammar, end, count):
@@ -317,7 +324,7 @@ def test_a_model_that_loves_spaces_still_ends():
         def logits(self, hidden):
             return super().logits(hidden).at[..., space].add(1000.0)
 
-    fields = {"layers": 1, "heads": 2, "width": 16, "positions": Rotary()}
+    fields = {"cell": Elman(), "layers": 1, "width": 16}
     spaces = Spaces(**fields, vocab_size=model.model.vocab_size)
     loving = Speaker(None, model.tokenizer, spaces, model.params)
     ((found,),) = loving.write(["the"], 300, constraint=SCHEMA)

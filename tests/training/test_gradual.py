@@ -27,7 +27,7 @@ from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step
 from tests.tiny import write_tiny
 
-MODEL = Transformer(layers=2, heads=2, width=16, vocab_size=16, positions=Rotary())
+MODEL = Transformer(layers=1, heads=1, width=16, vocab_size=16, positions=Rotary())
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 16, (8, 7)), jnp.int32)
 BATCH = {"inputs": TOKENS[:, :-1], "targets": TOKENS[:, 1:]}
 RATE, BEGIN = 0.01, 3
