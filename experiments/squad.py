@@ -4,7 +4,7 @@ The variant `written` writes its answers. Its articles are split by shares, not 
 the spans of the same questions are those of `--data.fold None --data.corpus.test 0.2`.
 
 Run:     ./launch.sh train experiments/squad.py
-         ./launch.sh train experiments/squad.py --data.fold 1
+         ./launch.sh train experiments/squad.py --data.fold 1 --run runs/fold1
          ./launch.sh evaluate runs/squad/base/seed0 --split test --evaluation spans
          ./launch.sh evaluate runs/squad/base/seed0 --split test --evaluation window
          ./launch.sh train experiments/squad.py:open-book       (needs `retrieval`)
