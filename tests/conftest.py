@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
-import tests.checked  # noqa: F401, the hook names it
+import tests.checked
 
 # What one test compiled, the next one and its processes don't compile again, however
 # little it was. `test` names a folder that stays.
@@ -44,7 +43,7 @@ settings.register_profile("default", deadline=None)
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
 
-install_import_hook("lm_jax", "tests.checked.at_first_call")
+tests.checked.install()
 
 
 def pytest_collection_modifyitems(items):
