@@ -2,9 +2,12 @@
 
 import jax.numpy as jnp
 import pytest
+from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import TypeCheckError
 
+from lm_jax.kernels.loss import pieces_of
 from lm_jax.kernels.windows import window_sums
+from lm_jax.optimizers import SGD
 
 
 def test_annotations_are_checked():
@@ -14,3 +17,10 @@ def test_annotations_are_checked():
         window_sums(weights, vectors[0])
     with pytest.raises(TypeCheckError, match="weights"):
         window_sums(weights.astype(int), vectors)
+
+
+def test_so_are_those_without_arrays_and_fields():
+    with pytest.raises(BeartypeCallHintViolation, match="time"):
+        pieces_of(8, "6", 100)
+    with pytest.raises(BeartypeCallHintViolation, match="momentum"):
+        SGD(momentum="high")
