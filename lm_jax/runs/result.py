@@ -197,14 +197,14 @@ def ended_result(run: Path) -> dict:
     return result
 
 
-def _with_numbers(result: dict) -> dict:
+def _with_numbers(result: Any) -> dict:
     """A result whose scores are numbers again.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: it is no result.
     """
 
-    def numbers(scores: dict) -> dict:
+    def numbers(scores: Any) -> dict:
         return {name: decoded(value) for name, value in scores.items()}
 
     changed: dict[str, Any] = {}
