@@ -19,6 +19,7 @@ from lm_jax.models import (
     BiRecurrent,
     Classifier,
     Dropouts,
+    Elman,
     Learned,
     Max,
     Recurrent,
@@ -48,8 +49,8 @@ KEY = jax.random.key(3)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def sums_of(objective, model, batch, key):
-    return objective(model, PARAMS, batch, key)
+def sums_of(objective, model, batch, key, params=PARAMS):
+    return objective(model, params, batch, key)
 
 
 def loss(objective, model=MODEL, batch=BATCH, key=KEY):
@@ -98,15 +99,16 @@ def test_next_tokens_are_smoothed_over_the_vocabulary():
     batch["mask"] = (BATCH["segments"] > 0).astype(jnp.float32)
     params = first_params(model, 0, batch, method=NextToken().predict)
     params = jax.tree.map(lambda p: 3.0 * p, params)
-    logits, _ = NextToken().predict(model.bind({"params": params}), batch)
+    logits = jax.jit(
+        lambda batch: NextToken().predict(model.bind({"params": params}), batch)[0]
+    )(batch)
     labels = optax.smooth_labels(jax.nn.one_hot(batch["targets"], VOCAB), 0.1)
     wanted = (optax.softmax_cross_entropy(logits, labels) * batch["mask"]).sum()
     objective = NextToken(label_smoothing=0.1)
-    assert float(objective(model, params, batch, KEY).loss) == pytest.approx(
-        float(wanted), rel=1e-5
-    )
-    plain = float(NextToken()(model, params, batch, None).loss)
-    assert float(objective(model, params, batch, None).loss) == plain
+    smoothed = sums_of(objective, model, batch, KEY, params).loss
+    assert float(smoothed) == pytest.approx(float(wanted), rel=1e-5)
+    scores = (sums_of(o, model, batch, None, params) for o in (NextToken(), objective))
+    assert len({float(score.loss) for score in scores}) == 1
 
 
 def test_the_divergence_is_the_mean_of_both():
@@ -176,8 +178,9 @@ def test_penalties_are_means_over_the_windows_of_each_text():
 
     def loss(penalty):
         model = whole.clone(body=body.clone(activation_penalty=penalty), window=3)
-        return Classify()(model, params, batch, KEY).loss
+        return sums_of(Classify(), model, batch, KEY, params).loss
 
+    @jax.jit
     def squares(tokens):
         hidden, _ = whole.body.apply({"params": params}, tokens, method="features")
         return jnp.square(hidden).mean((1, 2))
@@ -233,17 +236,18 @@ def test_a_batch_in_which_texts_meet_has_no_parts():
 
 def test_windows_without_text_are_not_penalised():
     """The rows of a batch are as long as its longest text."""
-    body = Recurrent(width=4, layers=1, vocab_size=VOCAB, activation_penalty=1.0)
+    body = Recurrent(Elman(), 1, 4, vocab_size=VOCAB, activation_penalty=1.0)
     model = Classifier(body, classes=CLASSES, window=2)
     batch = BATCH | {"mask": jnp.ones(ROWS)}
     params = first_params(model, 0, batch, method=Classify().predict)
 
+    @jax.jit
     def penalty(batch):
-        found = (
+        one, other = (
             Classify()(model.clone(body=each), params, batch, KEY).loss
             for each in (body, body.clone(activation_penalty=0.0))
         )
-        return float(np.subtract(*found))
+        return one - other
 
     apart = []
     for row, length in enumerate((5, 4, 5, 3, 2, 1)):

@@ -1,5 +1,7 @@
 """Two losses of two texts: each a mean, and padding is in neither."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from tests.objectives.test_fields import CASES, arrays, parameters
 OBJECTIVE, MODEL, BATCH = CASES["masked pairs"]
 
 
+@partial(jax.jit, static_argnums=2)
 def sums_of(batch, key=None, model=MODEL):
     return OBJECTIVE(model, parameters("masked pairs"), batch, key)
 
@@ -23,10 +26,15 @@ def sums_of(batch, key=None, model=MODEL):
 def pair_logits():
     bound = MODEL.bind({"params": parameters("masked pairs")})
     batch = arrays(BATCH)
-    (_, pairs), _ = OBJECTIVE.predict(bound, batch)
-    hidden, _ = bound.features(
-        batch["inputs"], segments=batch["segments"], types=batch["types"]
-    )
+
+    @jax.jit
+    def read(batch):
+        sides = {name: batch[name] for name in ("segments", "types")}
+        return OBJECTIVE.predict(bound, batch)[0][1], bound.features(
+            batch["inputs"], **sides
+        )[0]
+
+    pairs, hidden = map(np.asarray, read(batch))
     # A layer and tanh of the first token, and another layer.
     p = parameters("masked pairs")
     pooled = np.tanh(hidden[:, 0] @ p["pooler"]["kernel"] + p["pooler"]["bias"])
