@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lm_jax.bench.sizes import Size
-from lm_jax.models.stack import initialise
 from lm_jax.objectives import NextToken
+from tests.first import first_params
 
 torch = pytest.importorskip("torch")
 
@@ -41,14 +41,14 @@ def test_loss_and_gradients_are_equal():
 
     [batch] = jax.tree.map(jnp.asarray, SIZE.batches(1))
     model = SIZE.model()
-    params = initialise(model, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    params = first_params(model, 0, jnp.zeros((1, 2), jnp.int32))
     params = jax.tree.map(lambda p: p * 5.0, params)  # far from a uniform guess
 
     def mean(params):
         loss, weight, *_ = NextToken()(model, params, batch, None)
         return loss / weight
 
-    loss, gradient = jax.value_and_grad(mean)(params)
+    loss, gradient = jax.jit(jax.value_and_grad(mean))(params)
     other = GPT(SIZE)
     arrays = torch_arrays(params)
     other.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})

@@ -46,7 +46,8 @@ def drawn(model):
     shapes = jax.eval_shape(lambda: initialise(model, jax.random.key(0), TOKENS))
     random = np.random.default_rng(1)
     return jax.tree.map(
-        lambda leaf: 0.7 * random.normal(size=leaf.shape).astype(leaf.dtype), shapes
+        lambda leaf: jnp.asarray(0.7 * random.normal(size=leaf.shape), leaf.dtype),
+        shapes,
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from lm_jax.bounds import all_problems
 from lm_jax.models import BiRecurrent, ConvEncoder, Encoder, Learned, Tagger
 from lm_jax.models.stack import initialise
+from tests.first import applied
 from tests.models.test_classifier import BODIES, SMALL, TIME, TOKENS, VOCAB, drawn
 from tests.properties import slow_but
 
@@ -20,15 +21,15 @@ TYPED = {
 @pytest.mark.parametrize("name", slow_but(BODIES, "encoder"))
 def test_padding_changes_no_score(name):
     model = Tagger(BODIES[name], classes=3)
-    params = {"params": drawn(model)}
-    whole = model.apply(params, TOKENS)
+    params = drawn(model)
+    whole = applied(model, params, TOKENS)
     assert whole.shape == (*TOKENS.shape, 3) and whole.dtype == jnp.float32
     assert np.abs(whole[:, 0] - whole[:, 1]).max() > 1e-2
     for before, after in ((3, 0), (0, 3)):
         width = ((0, 0), (before, after))
         tokens = jnp.pad(TOKENS, width, constant_values=4)
         segments = jnp.pad(jnp.ones_like(TOKENS), width)
-        found = model.apply(params, tokens, segments)[:, before : before + TIME]
+        found = applied(model, params, tokens, segments)[:, before : before + TIME]
         np.testing.assert_allclose(found, whole, atol=2e-5)
 
 

@@ -1,5 +1,7 @@
 """InfoNCE is a cross-entropy over a batch, what answers a query left out of it."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from lm_jax.mesh import make_mesh
 from lm_jax.models import BagOfVectors, BiEncoder, Recurrent
 from lm_jax.objectives import InfoNCE
 from lm_jax.sharding import Sharding, on_mesh, to_mesh
-from tests.first import first_params
+from tests.first import applied, first_params
 
 ROWS, PASSAGES, TIME, VOCAB = 8, 2, 5, 23
 MODEL = BiEncoder(BagOfVectors(6, vocab_size=VOCAB), vocab_size=VOCAB)
@@ -39,6 +41,7 @@ ONE = {name: array[:1] for name, array in batch().items()}
 PARAMS = first_params(MODEL, 0, ONE, method=OBJECTIVE.predict)
 
 
+@partial(jax.jit, static_argnums=1)
 def sums(given, objective=OBJECTIVE, params=PARAMS, key=None):
     return objective(MODEL, params, given, key)
 
@@ -47,7 +50,7 @@ def cross_entropies(given, allowed, temperature=0.3):
     """In numpy: of each row, its answer among the passages that are allowed."""
 
     def vectors(side, rows):
-        found = MODEL.apply({"params": PARAMS}, rows, method=f"{side}_vectors")
+        found = applied(MODEL, PARAMS, rows, method=f"{side}_vectors")
         return np.asarray(found, np.float64)
 
     queries = vectors("query", given["query_inputs"])
@@ -63,7 +66,7 @@ def cross_entropies(given, allowed, temperature=0.3):
 
 def test_negatives_are_all_passages_of_the_batch():
     wanted = cross_entropies(batch(), lambda row: set(range(ROWS * PASSAGES)))
-    found = jax.jit(sums)(batch())
+    found = sums(batch())
     np.testing.assert_allclose(found.loss, wanted.sum(), rtol=1e-4)
     assert float(found.weight) == ROWS
 
@@ -118,7 +121,7 @@ def test_padded_rows_are_neither_queries_nor_negatives():
         }
         return sums(padded, params=params).loss
 
-    value, gradient = jax.value_and_grad(loss)(PARAMS)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(PARAMS)
     assert np.isfinite(value) and np.isfinite(gradient["embedding"]).all()
     assert np.abs(gradient["embedding"]).max() > 0.01
 

@@ -8,7 +8,7 @@ import pytest
 from lm_jax.kernels import loss as loss_kernel
 from lm_jax.models import Recurrent, Rotary, Transformer
 from lm_jax.objectives import Guide, Preference
-from tests.first import first_params
+from tests.first import applied, first_params
 
 ROWS, TIME, VOCAB = 3, 8, 11
 MODEL = Transformer(
@@ -42,10 +42,14 @@ def summed(params, given, key=None, guide=GUIDE):
     return OBJECTIVE(MODEL, params, given, key, None, guide)
 
 
+def at_once(params, given):
+    return jax.jit(summed)(params, given)  # traced anew: tests change the pieces
+
+
 def likely(model, params, given):
     """The log-probability of each answer, in numpy of the whole logits."""
     tokens = given["pair_inputs"].reshape(-1, TIME)
-    logits = np.float64(model.apply({"params": params}, tokens)[0])
+    logits = np.float64(applied(model, params, tokens)[0])
     logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     targets = np.asarray(given["pair_targets"]).reshape(-1, TIME)
     each = np.take_along_axis(logs, targets[..., None], -1)[..., 0]
@@ -56,7 +60,7 @@ def likely(model, params, given):
 def test_the_sums_are_those_of_the_equation(pieces, monkeypatch):
     monkeypatch.setattr(loss_kernel, "PIECE", 2 * VOCAB * ROWS * TIME // pieces)
     given = batch()
-    found = jax.jit(summed)(PARAMS, given)
+    found = at_once(PARAMS, given)
     ratio = likely(MODEL, PARAMS, given) - likely(*GUIDE, given)
     margin = 0.3 * (ratio[:, 0] - ratio[:, 1])[:2]  # the third pair is padding
     assert np.abs(margin).min() > 0.01
@@ -89,7 +93,7 @@ def test_from_the_reference_the_loss_is_log_2_and_no_pair_is_told_apart():
 
 def test_the_gradient_makes_the_chosen_answers_likelier():
     given = batch()
-    gradient = jax.grad(lambda p: summed(p, given).loss)(PARAMS)
+    gradient = jax.jit(jax.grad(lambda p: summed(p, given).loss))(PARAMS)
     stepped = jax.tree.map(lambda p, g: p - 1e-3 * g, PARAMS, gradient)
     before, after = (likely(MODEL, p, given)[:2] for p in (PARAMS, stepped))
     change = after - before
@@ -102,10 +106,10 @@ def test_what_stands_outside_the_answers_is_only_read():
     outside = given["pair_mask"] == 0
     targets = jnp.where(outside, other["pair_targets"], given["pair_targets"])
     assert (targets != given["pair_targets"]).any()
-    whole = summed(PARAMS, given)
+    whole = at_once(PARAMS, given)
     jax.tree.map(
         np.testing.assert_array_equal,
-        summed(PARAMS, given | {"pair_targets": targets}),
+        at_once(PARAMS, given | {"pair_targets": targets}),
         whole,
     )
     prompt = given["pair_inputs"].at[0, :, 0].add(1) % VOCAB
