@@ -21,6 +21,8 @@ from lm_jax.text.reading import measure
 from lm_jax.text.splitting import Piece, Shares, by_digest
 from lm_jax.text.stores import where
 
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+
 
 def find(corpus: Corpus, cache: Path, label: Columns = Columns()) -> Text:
     """Find and measure a corpus, reading as little of it as needed.
@@ -113,7 +115,7 @@ def known_files(known: Known, corpus: Corpus, cache: Path) -> Files:
     if not found:
         where = f"it is not in {root}" if root else "$LM_JAX_DATA is not set"
         names = f" (its files are {', '.join(known.files)})" if root else ""
-        told = " ".join([*namesakes(corpus.source, root), available()])
+        told = _packed(root) or " ".join([*namesakes(corpus.source, root), available()])
         raise UserError(f"No corpus '{corpus.source}' here: {where}{names}. {told}")
     if missing := known.missing(found):
         raise UserError(
@@ -123,6 +125,16 @@ def known_files(known: Known, corpus: Corpus, cache: Path) -> Files:
         )
     files = one_of_each(found, cache)
     return files._replace(notes=[*files.notes, *namesakes(corpus.source, root)])
+
+
+def _packed(root: Path | None) -> str:
+    """Say which archives lie where the files of a corpus should be; "" if none do."""
+    inside = sorted(root.iterdir()) if root and root.is_dir() else []
+    names = [path.name for path in inside if path.name.endswith(_ARCHIVES)]
+    if not names:
+        return ""
+    them = "it" if len(names) == 1 else "them"
+    return f"But there is {' and '.join(names)}: unpack {them} there."
 
 
 def _find_hub(corpus: Corpus, cache: Path) -> Text:

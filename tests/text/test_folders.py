@@ -269,3 +269,11 @@ def test_of_a_whole_text_and_its_beginning_the_whole_is_read(tmp_path, monkeypat
     assert found == {"train": [" anarchism originated"]}
     with pytest.raises(UserError, match="gutenberg.*its files are gutenberg.tar"):
         find(Corpus("gutenberg"), tmp_path / "cache")
+
+
+def test_an_archive_where_the_files_should_be_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("LM_JAX_DATA", str(tmp_path))
+    write(tmp_path / "chnsenticorp/all.zip", "PK")
+    write(tmp_path / "chnsenticorp/notes", "none")
+    with pytest.raises(UserError, match="But there is all.zip: unpack it there.$"):
+        find(Corpus("chnsenticorp"), tmp_path / "cache")
