@@ -17,6 +17,13 @@ def applied(model, params, *inputs, method=None, **named):
     return model.apply({"params": params}, *inputs, method=method, **named)
 
 
+@partial(jax.jit, static_argnums=0)
+def with_gradients(function, gradient, *arrays):
+    """What a function gives, and what it makes of a gradient of that: one program."""
+    made, pull = jax.vjp(function, *arrays)
+    return made, *pull(gradient)
+
+
 def first_params(model, seed, *inputs, method=None):
     """What `initialise` gives, bit for bit, in a fifth of the time."""
 

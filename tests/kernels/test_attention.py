@@ -15,6 +15,7 @@ from lm_jax.models.dropout import dropout, example_keys
 from lm_jax.models.patterns import causal_mask
 from lm_jax.models.softmax import kept_weights
 from lm_jax.sharding import Sharding, on_mesh
+from tests.first import with_gradients
 from tests.properties import quick, slow_but
 
 
@@ -33,15 +34,12 @@ def defined(
 
 def inputs(batch, heads, kv_heads, time, slots, dim, dtype="float32"):
     shapes = [(batch, heads, time, dim)] * 2 + [(batch, kv_heads, slots, dim)] * 2
-    keys = jax.random.split(jax.random.key(time), 4)
-    return [
-        jax.random.normal(k, s).astype(dtype) for k, s in zip(keys, shapes, strict=True)
-    ]
+    draw = np.random.default_rng(time)
+    return [jnp.asarray(draw.normal(size=shape), dtype) for shape in shapes]
 
 
 def all_of(attention, query, gradient, key, value):
-    mixed, pull = jax.vjp(attention, query, key, value)
-    return mixed, *pull(gradient)
+    return with_gradients(attention, gradient, query, key, value)
 
 
 def check(found, expected, tolerance):
@@ -116,8 +114,7 @@ def test_bias_and_softcap_and_their_gradients(rows, softcap):
                 query, key, value, mask, bias=bias, softcap=softcap, **more
             )
 
-        mixed, pull = jax.vjp(biased, bias, *arrays)
-        return mixed, *pull(others[0])
+        return with_gradients(biased, others[0], bias, *arrays)
 
     arrays = (query, *others[1:])
     found = run(attend, bias, *arrays, causal=True)
@@ -215,11 +212,9 @@ def test_one_token_of_bfloat16_attends_as_in_float32(rows):
     def plain(query, key, value, bias):
         return defined(query, key, value, mask, bias=bias)
 
-    mixed, pull = jax.vjp(ours, query, key, value, bias)
-    exact = (part.astype(jnp.float32) for part in (query, key, value, bias))
-    expected, pull_expected = jax.vjp(plain, *exact)
-    found = [mixed, *pull(gradient)]
-    wanted = [expected, *pull_expected(gradient.astype(jnp.float32))]
+    found = with_gradients(ours, gradient, query, key, value, bias)
+    given = (gradient, query, key, value, bias)
+    wanted = with_gradients(plain, *(jnp.float32(part) for part in given))
     assert [part.shape for part in found] == [part.shape for part in wanted]
     check(found, wanted, 3e-2)
 

@@ -1,11 +1,11 @@
 """Sums and products over windows, and their gradients, are those of a plain form."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lm_jax.kernels.windows import seen_from, window_products, window_sums
+from tests.first import with_gradients
 
 WIDTH = 4
 
@@ -35,10 +35,9 @@ def test_windows_equal_the_plain_form_and_so_do_gradients(words, around):
         (window_sums, plain_sums, weights, outputs),
         (window_products, plain_products, outputs, weights),
     ):
-        made_by, back = jax.vjp(found, first, vectors)
-        expected, plain_back = jax.vjp(plain, first, vectors)
-        np.testing.assert_allclose(made_by, expected, atol=1e-5)
-        for a, b in zip(back(up), plain_back(up), strict=True):
+        given = up, first, vectors
+        wanted = with_gradients(plain, *given)
+        for a, b in zip(with_gradients(found, *given), wanted, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
