@@ -184,9 +184,9 @@ def bucket_order(buckets: Buckets, seed: int, size: Size, ways: int = 1) -> Orde
         _shuffled(len(members), seed, "examples", length)
         for members, length in zip(buckets.members, buckets.lengths, strict=True)
     ]
-    empty = [
-        {name: np.zeros_like(array) for name, array in buckets.row(0, length).items()}
-        for length in buckets.lengths
+    empty = [  # as a row that fits: no other can be made so short
+        {k: np.zeros_like(array) for k, array in buckets.row(int(m[0]), length).items()}
+        for m, length in zip(buckets.members, buckets.lengths, strict=True)
     ]
 
     # Every row of a batch asks, and drawing from few batches takes up to 1 ms.

@@ -16,12 +16,14 @@ from lm_jax.errors import UserError
 
 LENGTHS = (4, 8, 16)
 SIZES = np.random.default_rng(0).integers(1, 20, 101)
+assert SIZES[0] > LENGTHS[0]
 
 
 def made(sizes=SIZES, lengths=LENGTHS):
     """Examples that say which they are in each token, cut to the longest length."""
 
     def row(example, length):
+        assert sizes[example] <= length or length == lengths[-1]  # else it doesn't fit
         real = min(int(sizes[example]), length)
         ids = np.pad(np.full(real, example + 1, np.int32), (0, length - real))
         return {"inputs": ids, "mask": np.array(1.0, np.float32)}
