@@ -4,7 +4,7 @@ Run:     ./launch.sh train experiments/stsb.py
          ./launch.sh evaluate runs/stsb/base/seed0 --split test
 Expect:  averaged vectors, begun anew: test Spearman 0.249 (validation 0.200), Pearson
          0.257, a minute on two busy cores; encoder 0.267 (0.187); lstm 0.452 (0.452),
-         ten minutes on one core; `chinese` is not run yet
+         26 minutes on a core that others used too; `chinese` is not run yet
 Source:  Cer et al. 2017 (the benchmark); averaged GloVe vectors 58.0 Spearman
          (Reimers and Gurevych 2019, table 2), which nothing here was trained on
 Data:    $LM_JAX_DATA/stsb (stsb-en-{train,dev,test}.csv; Chinese: stsb-zh-...)

@@ -1,7 +1,6 @@
 """Constrained texts are what they should be, with the model's own probabilities."""
 
 import builtins
-import functools
 import json
 import re
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from lm_jax.models import LSTM, Elman, Recurrent
 from lm_jax.runs.writing import Texts
 from lm_jax.tokenizers import Bytes, Characters, Subwords, WithSpecials, Words
 from lm_jax.tokenizers.pretrained import PieceTokenizer
-from tests.first import first_params
+from tests.first import applied, first_params
 from tests.properties import slow_but
 
 pytest.importorskip("llguidance", reason="needs the extra `constraints`")
@@ -206,17 +205,12 @@ def chance(model, prompt, path, whole):
     result = 1.0
     tokens = np.zeros((1, 8), np.int32)
     tokens[0, : len(prompt) + len(path)] = [*prompt, *path]
-    logits = forward(model.model, model.params, tokens)[0, len(prompt) - 1 :]
+    logits = applied(model.model, model.params, tokens)[0][0, len(prompt) - 1 :]
     for k in range(len(path)):
         allowed = {w[k] for w in whole if len(w) > k and w[:k] == path[:k]}
         p = np.exp(np.asarray(logits[k], np.float64))
         result *= p[path[k]] / sum(p[i] for i in allowed)
     return result
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def forward(model, params, tokens):
-    return model.apply({"params": params}, tokens)[0]
 
 
 def drawn(model, prompt, grammar, end, count):

@@ -44,7 +44,7 @@ TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, VOCAB, (2, TIME)))
 def drawn(model):
     """Parameters so large that everything has an effect."""
     shapes = jax.eval_shape(lambda: initialise(model, jax.random.key(0), TOKENS))
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(2)
     return jax.tree.map(
         lambda leaf: jnp.asarray(0.7 * random.normal(size=leaf.shape), leaf.dtype),
         shapes,
@@ -65,7 +65,7 @@ def test_where_padding_stands_and_what_it_holds_changes_nothing(name):
             return applied(model, params, tokens, segments=segments)
 
         whole = logits(TOKENS, None)
-        assert np.abs(whole[0] - whole[1]).max() > 1e-3
+        assert np.abs(whole[0] - whole[1]).max() > 1e-2
         for tokens, lasts in ((left, True), (right, False)):
             real = np.arange(TIME + 3) >= 3 if lasts else np.arange(TIME + 3) < TIME
             segments = jnp.broadcast_to(jnp.asarray(real, jnp.int32), tokens.shape)
