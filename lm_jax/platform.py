@@ -124,8 +124,8 @@ def called() -> str:
     if by := os.environ.get("LM_JAX_CALLED"):
         return shlex.quote(by)
     name = Path(sys.argv[0]).name
-    return {"lm_jax": "lm_jax", "__main__.py": "python -m lm_jax"}.get(
-        name, "./launch.sh"
+    return {"lm_jax": "lm_jax", "launch.sh": "./launch.sh"}.get(
+        name, "python -m lm_jax"
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 
 import flax.linen as nn
 import pytest
@@ -21,8 +21,8 @@ from lm_jax.models import Transformer
 from lm_jax.models.config import BlockConfig
 from lm_jax.models.stack import Stack
 from lm_jax.objectives import NextToken
-from lm_jax.optimizers import AdamW
-from lm_jax.schedules import Constant
+from lm_jax.optimizers import SGD, Adadelta, AdamW, Lion, Muon
+from lm_jax.schedules import Constant, ReduceOnPlateau, WarmupCosine
 from lm_jax.sharding import MESH
 from lm_jax.training.checks import check_values
 
@@ -116,6 +116,25 @@ def test_absurd_numbers_are_refused_or_have_a_meaning(kind, field, numbers):
         signed = {field, f"{kind.__name__}.{field}"} & SIGNED
         if not math.isfinite(number) or (number < 0 and not signed):
             assert said is not None, (field, number)
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "number"),
+    [
+        *((kind(), "clip", 0.0) for kind in (AdamW, Lion, SGD, Muon)),
+        *((kind(), moment, 1.0) for kind in (AdamW, Lion) for moment in ("b1", "b2")),
+        (SGD(), "momentum", 1.0),
+        (AdamW(), "epsilon", 0.0),
+        (Adadelta(), "rho", 1.0),
+        (Constant(0.1), "peak", 0.0),
+        (ReduceOnPlateau(0.1), "factor", 1.0),
+        (WarmupCosine(0.1, "9 steps"), "final", -1e-9),
+    ],
+    ids=lambda given: type(given).__name__ if is_dataclass(given) else str(given),
+)
+def test_a_number_at_the_edge_that_trains_nothing_is_refused(value, field, number):
+    said = refusal(value, **{field: number})
+    assert said and f"{field}={number}" in said
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from lm_jax.errors import UserError
 from lm_jax.models import Learned, MoE, Transformer
-from lm_jax.models.stack import initialise, stack_blocks, unstack_blocks
+from lm_jax.models.stack import stack_blocks, unstack_blocks
 from lm_jax.optimizers import (
     SGD,
     Adadelta,
@@ -19,6 +19,7 @@ from lm_jax.optimizers import (
     RMSProp,
     transformation,
 )
+from tests.first import first_params
 from tests.properties import slow_but
 
 ALL = [SGD(), AdamW(), RMSProp(), Adadelta(), Adafactor(), Lion(), Muon()]
@@ -174,9 +175,10 @@ def test_scanned_blocks_are_updated_like_unrolled_ones(optimizer):
         use_bias=True,
         feedforward=MoE(experts=2, k=1, ratio=1.0),
     )
-    params = initialise(model, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+    params = first_params(model, 0, jnp.zeros((1, 2), jnp.int32))
     params = jax.tree_util.tree_map_with_path(grown, params)
 
+    @jax.jit
     def three_steps(params):
         rule = transformation(optimizer, lambda step: 0.1, params)
         state = rule.init(params)
@@ -197,24 +199,39 @@ def test_scanned_blocks_are_updated_like_unrolled_ones(optimizer):
     assert jax.tree.map(jnp.shape, unrolled) == jax.tree.map(jnp.shape, scanned)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("optimizer", [Adafactor(), Muon(weight_decay=0.0)])
-def test_an_expert_is_updated_as_if_it_were_alone(optimizer):
-    """Of experts whose weights and gradients are 1, 5 and 25 times as large."""
-    sizes = jnp.array([1.0, 5.0, 25.0])
+@pytest.mark.parametrize(
+    "optimizer", slow_but([Adafactor(), Muon(weight_decay=0.0)], Adafactor())
+)
+@pytest.mark.parametrize("stacked", ["experts", "layers"])
+def test_an_expert_or_layer_is_updated_as_if_it_were_alone(optimizer, stacked):
+    """Of three whose weights and gradients are 1, 5 and 25 times as large."""
     kernel, bias = jax.random.normal(jax.random.key(1), (4, 6)), jnp.arange(1.0, 7.0)
+    blocks = {
+        f"block_{i}": {"up": {"kernel": 5.0**i * kernel, "bias": 5.0**i * bias}}
+        for i in range(3)
+    }
 
-    def first_update(kernel, bias):
-        params = {"block_0": {"up": {"kernel": kernel, "bias": bias}}}
+    @jax.jit
+    def first_update(params):
         rule = transformation(optimizer, lambda step: 0.1, params)
-        updates, _ = rule.update(params, rule.init(params), params)
-        return updates["block_0"]["up"]
+        return rule.update(params, rule.init(params), params)[0]
 
-    together = first_update(sizes[:, None, None] * kernel, sizes[:, None] * bias)
-    for expert, size in enumerate(sizes):
-        alone = first_update(size * kernel, size * bias)
-        for name, found in alone.items():
-            np.testing.assert_allclose(together[name][expert], found, rtol=2e-4)
+    if stacked == "layers":
+        together = unstack_blocks(first_update(stack_blocks(blocks)))
+    else:
+        stacks = jax.tree.map(lambda *each: jnp.stack(each), *blocks.values())
+        (found,) = first_update({"block_0": stacks}).values()
+        together = {
+            name: jax.tree.map(lambda array, i=i: array[i], found)
+            for i, name in enumerate(blocks)
+        }
+    for name, block in blocks.items():
+        alone = first_update({"block_0": block})["block_0"]
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-4),
+            together[name],
+            alone,
+        )
 
 
 def test_a_selector_with_a_gap_is_refused():

@@ -228,7 +228,7 @@ def test_several_processes_are_refused(monkeypatch):
         ("a b/launch.sh", "/x/lm_jax/__main__.py", "'a b/launch.sh'"),
         ("", "/x/lm_jax/__main__.py", "python -m lm_jax"),
         ("", "/x/bin/lm_jax", "lm_jax"),
-        ("", "/x/bin/pytest", "./launch.sh"),
+        ("", "/x/my_own.py", "python -m lm_jax"),
     ],
 )
 def test_hints_begin_as_the_program_was_called(monkeypatch, by, name, said):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lm_jax.durations import Units
 from lm_jax.errors import UserError
+from lm_jax.experiment import load
 from lm_jax.schedules import (
     Constant,
     InverseSquareRoot,
@@ -21,6 +22,7 @@ from lm_jax.schedules import (
     WarmupLinear,
     WarmupStableDecay,
 )
+from tests.experiment import ROOT
 from tests.properties import quick
 
 UNITS = Units(tokens=10, steps_per_epoch=20.0, flops=1.0)
@@ -170,6 +172,13 @@ def test_plateau_is_torchs(losses, patience):
         theirs.step(loss)
     ours = ReduceOnPlateau(1.0, factor=0.5, patience=patience, threshold=0.1)
     assert ours.scale(losses) == theirs.get_last_lr()[0]
+
+
+def test_the_recipe_that_cuts_at_every_plateau_still_does():
+    """As pytorch/examples' main.py does, whose figure it is compared with."""
+    schedule = load(str(ROOT / "experiments/lstm_ptb.py")).experiment.schedule
+    scales = [schedule.scale([2.0, *later]) for later in ([1.9], [2.0], [2.0] * 2)]
+    assert scales == [1.0, 0.25, 0.0625]
 
 
 NEVER = {

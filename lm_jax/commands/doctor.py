@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.platform import called, configure, machine_memory
+from lm_jax.platform import called, configure, from_extra, machine_memory
 from lm_jax.runs.directory import runs_below
 from lm_jax.runs.environment import environment
 from lm_jax.text.collection import COLLECTIONS
@@ -21,7 +21,10 @@ from lm_jax.text.known import KNOWN
 
 _GB = 1e9
 _CPU = "JAX_PLATFORMS=cpu {} doctor says whether the CPU works."
-_REINSTALL = "Remove .venv beside launch.sh and start again: it is made anew."
+_REINSTALL = (
+    "Remove .venv beside launch.sh and start again: it is made anew; or, in an "
+    "environment of your own, pip install . in the checkout."
+)
 
 # Instruction sets that decide how fast bf16 is, best first.
 _BF16 = {
@@ -92,10 +95,16 @@ def _python() -> Finding:
         return Finding("Python", found)
     advice = (
         "Python 3.12 and later get jax 0.12, which multiplies bf16 matrices up to"
-        " 5 times faster on CPUs with AMX. Install one and name it once:"
-        " LM_JAX_PYTHON=python3.13 ./launch.sh doctor"
+        " 5 times faster on CPUs with AMX. Install one"
+        f"{_named_once()}."
     )
     return Finding("Python", found, advice)
+
+
+def _named_once() -> str:
+    if not called().endswith("launch.sh"):
+        return ""
+    return f" and name it once: LM_JAX_PYTHON=python3.13 {called()} doctor"
 
 
 def _versions(versions: dict[str, str | None]) -> Finding:
@@ -114,8 +123,8 @@ def _devices(machine: dict) -> Finding:
             if there:
                 advice = (
                     f"There is a {extra} device that jax does not use:"
-                    f" LM_JAX_EXTRAS={extra} ./launch.sh doctor (and check the"
-                    " driver, and that JAX_PLATFORMS is not set)."
+                    f" {from_extra(extra)} Check the driver too, and that"
+                    " JAX_PLATFORMS is not set."
                 )
                 return Finding("Devices", found, advice)
     return Finding("Devices", found)
@@ -233,10 +242,15 @@ def _many(number: int, what: str) -> str:
 
 
 def _beside(folder: Path) -> list[Path]:
-    """Runs in other folders here, by --run: no deeper than one folder of runs."""
-    here = folder.parent
-    files = [*here.glob("*/experiment.json"), *here.glob("*/*/experiment.json")]
-    return [file for file in files if folder not in file.parents]
+    """Runs in other folders here, by --run and --out: no deeper than a sweep's lie."""
+    found, here = [], str(folder.parent)
+    for place, below, files in os.walk(here):
+        if Path(place) == folder or "experiment.json" in files:
+            found += [Path(place)] * (Path(place) != folder)
+            below.clear()
+        deep = place.removeprefix(here).count(os.sep)
+        below[:] = [each for each in below if deep < 4 and not each.startswith(".")]
+    return found
 
 
 def _written(subject: str, folder: Path, found: str) -> Finding:

@@ -11,7 +11,7 @@ import jax
 
 from lm_jax.chips import CHIPS, Chip
 from lm_jax.errors import UserError, nearest
-from lm_jax.platform import called, devices
+from lm_jax.platform import called, devices, from_extra
 from lm_jax.scaling.h100 import TARGET
 
 CPU, GPU = "cpu", "h100"
@@ -97,15 +97,13 @@ def _find_compilers(names: str, kinds: set[str]) -> None:
     if GPU in kinds and not any(map(_is_there, _CUDA)):
         raise UserError(
             f"--topology {names}: jax's plugin for NVIDIA's GPUs is not installed. It "
-            "is the extra 'cuda', and needs no GPU: LM_JAX_EXTRAS=cuda ./launch.sh "
-            "plan, or in an environment of your own pip install 'jax[cuda12]'."
+            f"needs no GPU: {from_extra('cuda')}"
         )
     if kinds - {CPU, GPU} and not _is_there("libtpu"):
         raise UserError(
             f"--topology {names}: the compiler of TPUs, libtpu, is not installed. It "
-            "is the extra 'tpu', and needs no TPU: LM_JAX_EXTRAS=tpu ./launch.sh plan, "
-            "or in an environment of your own pip install 'jax[tpu]'. Without it, "
-            "cpu:N plans for N virtual devices."
+            f"needs no TPU: {from_extra('tpu')} Without it, cpu:N plans for N virtual "
+            "devices."
         )
     if kinds - {CPU}:
         # What was compiled for devices that aren't here can't be read back.

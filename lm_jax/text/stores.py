@@ -144,7 +144,8 @@ def _check_room(source: str, needed: int, cache: Path) -> None:
     free = shutil.disk_usage(cache).free
     if needed > free:
         raise UserError(
-            f"{source} has {needed:,} bytes, and {free:,} are free in {cache}: what is "
-            "there is copied, not streamed. Make room, or tokenize it elsewhere and "
-            "give the arrays of ids (.bin)."
+            f"{source} has {needed:,} bytes, and {free:,} are free in {cache}, where "
+            "it would be copied to. Make room, or mount the store as a folder "
+            "(gcsfuse, mount-s3) and give arrays of ids by their path there, one .bin "
+            "a split: of these each step reads its own rows alone."
         )

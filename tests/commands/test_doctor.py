@@ -78,7 +78,7 @@ def test_runs_and_caches_are_counted(capsys, tmp_path):
     for run in ("gpt/main/seed0", "gpt/main/seed1", "deeper"):
         (tmp_path / "runs" / run).mkdir(parents=True)
         (tmp_path / "runs" / run / "experiment.json").touch()
-    for run in ("r1", "trials/a", "trials/b"):
+    for run in ("r1", "trials/a", "a/study/base/seed0", ".hidden/a"):
         (tmp_path / run).mkdir(parents=True)
         (tmp_path / run / "experiment.json").touch()
     tokens = tmp_path / ".lm_jax/tokens/abc"

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import ClassVar
 
 import flax.linen as nn
@@ -8,7 +9,17 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from lm_jax.errors import NotFinite, UserError
-from lm_jax.generation import Sampling, continue_prompts, decode, generate, sample
+from lm_jax.generation import (
+    Beam,
+    Contrastive,
+    Sampling,
+    continue_prompts,
+    decode,
+    generate,
+    sample,
+)
+from lm_jax.generation.contrastive import contrastive_search
+from lm_jax.generation.speculative import Speaker, speculate
 from lm_jax.generation.steps import advance
 from lm_jax.mesh import make_mesh
 from lm_jax.models import (
@@ -303,15 +314,45 @@ def test_bad_input_is_refused_in_one_message(changed, words):
     assert all(word in str(caught.value) for word in words)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("sampling", [GREEDY, DRAWN, Sampling(0.5, top_k=2)])
-def test_what_is_no_number_is_not_drawn_from(value, sampling):
+def continued(model, params, sampling=GREEDY, **how):
+    return continue_prompts(
+        model, params, RAGGED[:2], 3, CONTEXT, sampling, 0, known=VOCAB, **how
+    )
+
+
+def searched(model, params):
+    how = Contrastive(2, 0.5)
+    return contrastive_search(
+        model, params, RAGGED[:2], 1, CONTEXT, how, known=VOCAB, end=None
+    )
+
+
+def speculated(model, params):
+    sure = jax.tree.map(jnp.zeros_like, params)
+    writes, drafts = Speaker(model, params, CONTEXT), Speaker(model, sure, CONTEXT)
+    return speculate(writes, drafts, RAGGED[:1], 2, GREEDY, 0, known=VOCAB)
+
+
+WAYS = {
+    "greedy": continued,
+    "drawn": partial(continued, sampling=DRAWN),
+    "of the best": partial(continued, sampling=Sampling(0.5, top_k=2)),
+    "beams": partial(continued, beam=Beam(2)),
+    "contrastive": searched,
+    "drafts": speculated,
+}
+
+
+@pytest.mark.parametrize("value", slow_but([np.nan, np.inf], np.nan))
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_no_number_is_not_drawn_from(value, way):
     """Argmax would take the first token."""
-    model, params = made(tied=False)
+    small = {"vocab_size": VOCAB, "tied": False, "positions": NoPositions()}
+    model = Transformer(layers=0, heads=1, width=4, **small)
+    params = first_params(model, 0, jnp.zeros((1, 4), jnp.int32))
     params["lm_head"]["kernel"] = params["lm_head"]["kernel"].at[:, 3].set(value)
     with pytest.raises(NotFinite, match="no token to draw"):
-        generate(model, params, RAGGED[:2], 3, CONTEXT, sampling, 0)
+        WAYS[way](model, params)
 
 
 def test_tokens_that_a_model_rules_out_are_no_fault():

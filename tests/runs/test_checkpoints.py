@@ -171,6 +171,15 @@ def test_the_best_is_chosen_and_what_is_not_there_refused(folder):
     checkpoints.close()
 
 
+def test_the_first_step_that_is_asked_for_is_not_the_best(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    for step in (0, 2):
+        checkpoints.save(step, PARAMS, REST, {"best": 2}, step)
+    checkpoints.wait()
+    assert checkpoints.choose(0) == 0 and checkpoints.choose() == 2
+    checkpoints.close()
+
+
 @pytest.mark.parametrize("name", ["lr [0.1]", "s*t", "seed?", "[ab]/run"])
 def test_a_name_that_is_a_pattern_is_refused_before_anything_is_written(name, tmp_path):
     checkpoints = Checkpoints(tmp_path / name / "checkpoints")

@@ -61,9 +61,9 @@ def test_a_topology_that_there_is_not(names, words):
 
 def test_without_libtpu_it_is_said_how_to_install_it(monkeypatch):
     monkeypatch.setattr(topology, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="LM_JAX_EXTRAS=tpu ./launch.sh plan"):
+    with pytest.raises(UserError, match="LM_JAX_EXTRAS=tpu ./launch.sh doctor"):
         topologies("cpu:2,v5e:2x2")
-    with pytest.raises(UserError, match="LM_JAX_EXTRAS=cuda ./launch.sh plan"):
+    with pytest.raises(UserError, match="LM_JAX_EXTRAS=cuda ./launch.sh doctor"):
         topologies("h100:8")
 
 

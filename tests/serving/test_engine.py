@@ -2,13 +2,14 @@
 
 import queue
 import time
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lm_jax.errors import UserError
+from lm_jax.errors import NotFinite, UserError
 from lm_jax.generation import History, Sampling, generate, sample
 from lm_jax.models import (
     LSTM,
@@ -315,6 +316,16 @@ def test_who_waits_is_told_that_it_ends_or_failed(small):
         with pytest.raises(ZeroDivisionError):
             list(engine.answer(Job(PROMPTS[0], 9)))
         assert isinstance(engine.failed, ZeroDivisionError)
+
+
+def test_logits_that_are_no_numbers_end_an_answer_and_free_its_slot(small):
+    params = small.params | {"embedding": small.params["embedding"] * np.nan}
+    with Engine(Programs(replace(small, params=params), 1), TOKENIZER) as engine:
+        for _ in range(2):
+            with pytest.raises(NotFinite, match="logits are not finite"):
+                list(engine.answer(Job(PROMPTS[1], 9)))
+        until(lambda: not engine.running)
+        assert engine.failed is None
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,21 @@ def test_the_file_is_read_whose_name_it_is(tmp_path, name, end):
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["digests"]
 
 
+@pytest.mark.parametrize("end", [".jsonl", ".ndjson", ".jsonlines", ".NDJSON"])
+@pytest.mark.parametrize("pack", [None, gzip.compress])
+def test_lines_of_json_are_read_whatever_they_are_called(tmp_path, end, pack):
+    write(path := tmp_path / f"a{end}", ["one text"] * 20)
+    if pack:
+        packed = path.with_name(path.name + ".gz")
+        packed.write_bytes(pack(path.read_bytes()))
+        path.unlink()
+        path = packed
+    assert (
+        sum(splits_of(Corpus(str(path)), tmp_path / "cache").values(), [])
+        == ["one text"] * 20
+    )
+
+
 WORDS = [
     "NA",
     "None",

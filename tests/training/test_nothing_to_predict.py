@@ -1,7 +1,9 @@
 """A split whose targets weigh nothing is refused: its loss is not 0."""
 
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import jax
 import numpy as np
@@ -37,9 +39,11 @@ from lm_jax.models import (
 from lm_jax.objectives import (
     BagOfWords,
     Classify,
+    Distil,
     GloVe,
     MaskedTokens,
     NextToken,
+    Objective,
     Seq2Seq,
     SkipGram,
 )
@@ -221,24 +225,15 @@ def test_data_of_ones_own_that_masks_all_is_refused(
     assert f"The split 'validation' has nothing to predict: {objective.nothing}" in said
 
 
-@pytest.mark.parametrize(
-    "objective",
-    [
-        NextToken(),
-        MaskedTokens(),
-        Seq2Seq(),
-        Classify(),
-        SkipGram(),
-        BagOfWords(),
-        GloVe(),
-    ],
-)
-def test_a_weight_of_nothing_is_no_score(objective, experiment):
+@pytest.mark.parametrize("kind", get_args(Objective), ids=lambda kind: kind.__name__)
+def test_a_weight_of_nothing_is_no_score(kind, experiment):
     """Where no field tells before: what the objective added up is looked at."""
+    objective = Distil(teacher="nowhere") if kind is Distil else kind()
+    assert objective.weighs in (*objective.reads, *objective.may_read, "")
     experiment = replace(experiment, objective=objective)
     data = experiment.data.prepare(Path("cache"))
     loaded = NeuralModel(experiment, data.tokenizer, experiment.model, {}, 16, 1)
-    zeros = dict.fromkeys(("nats", "squares", "correct", "weight"), np.float32(0))
+    zeros = defaultdict(lambda: np.float32(0), weight=np.float32(0))
     scored = Scored(
         loaded,
         data,
