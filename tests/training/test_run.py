@@ -3,11 +3,13 @@
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -16,9 +18,16 @@ import pytest
 
 from lm_jax.__main__ import main
 from lm_jax.errors import UserError
+from lm_jax.evaluation import Accuracy
+from lm_jax.experiment import load
+from lm_jax.experiment.value import Published
+from lm_jax.objectives import Classify
 from lm_jax.runs.metrics import read_metrics
 from lm_jax.runs.model import load_model
+from lm_jax.runs.picture import Measured, Reference
 from lm_jax.runs.result import find_scores, read_result
+from lm_jax.training import ending
+from lm_jax.training.resolved import Setup
 from tests.properties import slow_but
 from tests.tiny import write_tiny
 
@@ -109,6 +118,41 @@ def test_a_run_writes_all_its_files_and_ends_with_its_score(capsys):
     assert scores["tokens"] == held_out - 1
     assert main(["evaluate", "whole"]) == 0
     assert f"{min(last):.6f}" in capsys.readouterr().out
+
+
+def test_the_folder_may_be_joined_to_its_flag(capsys):
+    said = []
+    for given in (["--run=runs/here"], ["--run", "runs/here"]):
+        capsys.readouterr()
+        args = ["train", "tiny.py", *given, "--processes", "2", "--dry-run"]
+        assert main(args) == 0
+        said.append(re.sub(r"\d{4,}", "PORT", capsys.readouterr().out))
+    assert "runs/here/process_1.log" in said[0] and "tiny/base" not in said[0]
+
+
+def test_what_is_drawn_is_what_is_watched(monkeypatch):
+    """Of a classifier accuracy, of which more is better, beside what was published."""
+    drawn: list = []
+    monkeypatch.setattr(ending, "draw_run", lambda *given: drawn.append(given[2:]))
+    experiment = load("tiny.py").experiment
+    published = Published(0.9, "a paper", "validation", "accuracy")
+    classifier = replace(
+        experiment,
+        objective=Classify(),
+        evaluations={"likelihood": Accuracy("4 steps")},
+        published=published,
+    )
+    for each in (experiment, classifier):
+        setup = object.__new__(Setup)
+        vars(setup)["experiment"] = each
+        ending._draw(setup, Path("run"))
+    assert drawn == [
+        (None, Measured("nats per token", "loss", False)),
+        (
+            Reference("a paper", "accuracy", 0.9),
+            Measured("nats per text", "accuracy", True),
+        ),
+    ]
 
 
 @pytest.mark.parametrize("file", slow_but(["tiny.py", "tiny.py:recurrent"], "tiny.py"))
