@@ -216,7 +216,9 @@ def test_an_expert_or_layer_is_updated_as_if_it_were_alone(optimizer, stacked):
         rule = transformation(optimizer, lambda step: 0.1, params)
         return rule.update(params, rule.init(params), params)[0]
 
-    if stacked == "layers":
+    if stacked == "layers":  # with a norm, beside which no kernel stands
+        for i, block in enumerate(blocks.values()):
+            block["norm"] = {"scale": 5.0**i * bias}
         together = unstack_blocks(first_update(stack_blocks(blocks)))
     else:
         stacks = jax.tree.map(lambda *each: jnp.stack(each), *blocks.values())
