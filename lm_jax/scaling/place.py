@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from lm_jax.distributed import DEADLINE
 from lm_jax.errors import UserError
+from lm_jax.processes import COMMAND
 from lm_jax.scaling.pods import HOST, PROCESS, PROCESSES, pod
 
 FLAGS = ("--processes", "--process", "--coordinator", "--timeout")
@@ -67,13 +68,14 @@ class _Scheduler:
     port: str = ""
 
 
-_POD = "the TPU pod"
+_TORCHRUN, _POD = "torchrun", "the TPU pod"
 # "True" where torchrun itself waits at MASTER_PORT, for as long as its processes run.
 _AGENT = "TORCHELASTIC_USE_AGENT_STORE"
-# SLURM's are those of a step: the allocation's are there in a shell too.
+# The inner one first: a step of SLURM may start torchrun, once on each host. SLURM's
+# are those of a step: the allocation's are there in a shell too.
 _SCHEDULERS = (
+    _Scheduler(_TORCHRUN, "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"),
     _Scheduler("SLURM", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
-    _Scheduler("torchrun", "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"),
     _Scheduler(_POD, PROCESSES, PROCESS, HOST),
 )
 
@@ -104,7 +106,8 @@ def place_of(said: Mapping[str, str], variables: Mapping[str, str]) -> Place | N
         return None if many == 1 else Place(many, None, "", timeout)
     filled = _filled(many, which, said.get("--coordinator"), variables, timeout)
     if filled is None:
-        if said:
+        # A script for a scheduler says a timeout whatever the number is.
+        if said and (by is None or set(said) != {"--timeout"}):
             raise UserError(
                 f"{next(iter(said))} needs --processes N beside it: how many there are."
             )
@@ -194,14 +197,32 @@ def _checked(place: Place, variables: Mapping[str, str]) -> Place:
             f"--coordinator '{place.coordinator}' is no HOST:PORT, as in "
             f"node01:{PORT}: the host of process 0, and a port that is free there."
         )
-    nodes = variables.get("SLURM_STEP_NUM_NODES") or variables.get("SLURM_NNODES", "1")
-    if is_loopback(place.host) and nodes not in ("", "1"):
+    by = _scheduler(variables)
+    # Those that a process of ours has started are on its host, whatever started that.
+    if by is None or COMMAND in variables or not is_loopback(place.host):
+        return place
+    if elsewhere := _elsewhere(by, variables):
+        knows = not is_loopback(_coordinator(by, variables).rpartition(":")[0])
+        known = f", or leave it out: {by.name} knows it" if knows else ""
+        own = " (torchrun's --master_addr)" if by.name == _TORCHRUN else ""
         raise UserError(
-            f"--coordinator {place.coordinator} is this host alone, and SLURM started "
-            f"the processes on {nodes} hosts. Give the name of the host of process 0, "
-            "or leave it out: SLURM knows it."
+            f"--coordinator {place.coordinator} is this host alone, and {by.name} "
+            f"started {elsewhere}. Give the name of the host of process 0{own}{known}."
         )
     return place
+
+
+def _elsewhere(by: _Scheduler, variables: Mapping[str, str]) -> str:
+    """What a scheduler has started, in words, where that is on several hosts."""
+    if by.name == _TORCHRUN:
+        here = variables.get("LOCAL_WORLD_SIZE", "")
+        many = variables[by.processes]
+        parted = here.isdigit() and int(here) < int(many)
+        return f"{here} of {many} processes here" if parted else ""
+    names = ("SLURM_STEP_NUM_NODES", "SLURM_NNODES")
+    of_slurm = next((variables[name] for name in names if variables.get(name)), "1")
+    hosts = variables[by.processes] if by.name == _POD else of_slurm
+    return f"the processes on {hosts} hosts" if hosts != "1" else ""
 
 
 def is_loopback(host: str) -> bool:

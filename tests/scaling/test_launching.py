@@ -1,6 +1,8 @@
 """What starts the processes of a run, here and on machines of others."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lm_jax.commands.train import _said
 from lm_jax.errors import UserError
 from lm_jax.runs.directory import mark_stopped
 from lm_jax.scaling.jobs import kubernetes, slurm, tpu
@@ -99,6 +102,19 @@ def test_a_slurm_job_submits_itself_until_the_run_has_ended(
     assert (said[2:] == [f"sbatch {tmp_path}/job.sh"]) == again
     head = (tmp_path / "job.sh").read_text()
     assert "#SBATCH --partition=a100\n#SBATCH --exclusive\n" in head
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_a_job_of_slurm_has_as_many_processes_as_were_asked_for(processes):
+    """What its script says and what a step is told are read as the whole place."""
+    script = slurm(Place(processes, None, "", 90.0), WORDS, RUN, Needs())
+    assert f"#SBATCH --ntasks={processes}\n" in script
+    (command,) = re.findall(r"-m lm_jax (.*)", script)
+    said, words = _said(shlex.split(command))
+    assert words == WORDS
+    step = {"SLURM_STEP_NUM_TASKS": str(processes), "SLURM_PROCID": "0"}
+    place = place_of(said, step | {"SLURM_STEP_NODELIST": "n[1-4]"})
+    assert (place or Place()).processes == processes
 
 
 def test_pods_are_replaced_when_they_are_gone_and_fail_together():
