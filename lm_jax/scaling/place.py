@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from lm_jax.distributed import DEADLINE
 from lm_jax.errors import UserError
 from lm_jax.processes import COMMAND
+from lm_jax.scaling.gpus import bound
 from lm_jax.scaling.pods import HOST, PROCESS, PROCESSES, pod
 
 FLAGS = ("--processes", "--process", "--coordinator", "--timeout")
@@ -30,6 +31,8 @@ class Place:
         coordinator: HOST:PORT of process 0, where all meet.
         timeout: seconds that any wait for another process may take.
         source: where this is from, for people.
+        local: which it is of those of its machine that see the same devices, from 0,
+            and how many these are, where a scheduler says so.
     """
 
     processes: int = 1
@@ -37,6 +40,7 @@ class Place:
     coordinator: str = ""
     timeout: float = DEADLINE
     source: str = "the command line"
+    local: tuple[int, int] = (0, 1)
 
     @property
     def host(self) -> str:
@@ -66,16 +70,26 @@ class _Scheduler:
     process: str
     hosts: str
     port: str = ""
+    local: str = ""
+    beside: str = ""
 
 
-_TORCHRUN, _POD = "torchrun", "the TPU pod"
+_TORCHRUN, _SLURM, _POD = "torchrun", "SLURM", "the TPU pod"
 # "True" where torchrun itself waits at MASTER_PORT, for as long as its processes run.
 _AGENT = "TORCHELASTIC_USE_AGENT_STORE"
 # The inner one first: a step of SLURM may start torchrun, once on each host. SLURM's
 # are those of a step: the allocation's are there in a shell too.
 _SCHEDULERS = (
-    _Scheduler(_TORCHRUN, "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"),
-    _Scheduler("SLURM", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
+    _Scheduler(
+        _TORCHRUN,
+        *("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"),
+        *("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    ),
+    _Scheduler(
+        _SLURM,
+        *("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST", ""),
+        *("SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
+    ),
     _Scheduler(_POD, PROCESSES, PROCESS, HOST),
 )
 
@@ -137,12 +151,15 @@ def _filled(
     if many is None and told == 1:
         return None
     alone = many is None and which is None and coordinator is None
+    # It says nothing of others than those that it has started.
+    local = _local(by, variables) if many in (None, told) else (0, 1)
     return Place(
         told if many is None else many,
         int(variables[by.process]) if which is None else which,
         coordinator or _coordinator(by, variables),
         timeout,
         by.name if alone else f"the command line and {by.name}",
+        local,
     )
 
 
@@ -156,6 +173,19 @@ def _complete(by: _Scheduler, variables: Mapping[str, str]) -> bool:
     numbers = all(variables.get(n, "").isdigit() for n in (by.processes, by.process))
     rest = [name for name in (by.hosts, by.port) if name]
     return numbers and all(variables.get(name) for name in rest)
+
+
+def _local(by: _Scheduler, variables: Mapping[str, str]) -> tuple[int, int]:
+    """Which a process is of its machine, and of how many, as a scheduler says."""
+    own = variables.get(by.local, "")
+    if not own.isdigit() or (by.name == _SLURM and bound(variables)):
+        return 0, 1
+    # SLURM says it of each host: "2(x3),1" is two on three hosts, and one on another.
+    said = re.findall(r"(\d+)(?:\(x(\d+)\))?(?:,|$)", variables.get(by.beside, ""))
+    hosts = [int(many) for many, times in said for _ in range(int(times or 1))]
+    host = variables.get("SLURM_NODEID", "0") if by.name == _SLURM else "0"
+    many = dict(enumerate(hosts)).get(int(host), 1) if host.isdigit() else 1
+    return (int(own), many) if int(own) < many else (0, 1)
 
 
 def _coordinator(by: _Scheduler, variables: Mapping[str, str]) -> str:
@@ -206,7 +236,7 @@ def _checked(place: Place, variables: Mapping[str, str]) -> Place:
         known = f", or leave it out: {by.name} knows it" if knows else ""
         own = " (torchrun's --master_addr)" if by.name == _TORCHRUN else ""
         raise UserError(
-            f"--coordinator {place.coordinator} is this host alone, and {by.name} "
+            f"The coordinator {place.coordinator} is this host alone, and {by.name} "
             f"started {elsewhere}. Give the name of the host of process 0{own}{known}."
         )
     return place
