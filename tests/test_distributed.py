@@ -158,6 +158,20 @@ def test_who_did_not_come_is_named(monkeypatch):
         meet("a save")
 
 
+def test_a_verdict_that_does_not_come_is_waited_for_like_all_else(monkeypatch):
+    """The first process compares, and may end before it has said what it found."""
+
+    def nothing(key, milliseconds):
+        raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: GetKeyValue() timed out.")
+
+    client = Client({1: {}})
+    monkeypatch.setattr(client, "blocking_key_value_get", nothing)
+    monkeypatch.setattr(distributed, "_deadline", 7.0)
+    among(monkeypatch, 2, client)
+    with pytest.raises(Lost, match="waited 7 s for all to meet: batch 0. Missing: pro"):
+        check_alike("batch 0", dict)
+
+
 def test_jax_starts_while_all_are_there(monkeypatch, capsys):
     """Later, one that isn't is waited for two minutes, and not named."""
     order = []
