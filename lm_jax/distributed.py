@@ -85,7 +85,10 @@ def check_alike(
         told = {int(k.rsplit("/", 1)[1]): json.loads(v) for k, v in found}
         client.key_value_delete(f"{key}/values")
         client.key_value_set(f"{key}/verdict", _difference(told))
-    verdict = client.blocking_key_value_get(f"{key}/verdict", _milliseconds())
+    try:
+        verdict = client.blocking_key_value_get(f"{key}/verdict", _milliseconds())
+    except jax.errors.JaxRuntimeError as error:  # all have met, and the first is gone
+        raise _lost(name, "0", error) from error
     if verdict:
         said = f"The processes of this run aren't alike ({name})."
         raise UserError(f"{said} {verdict} {advice}")
@@ -163,11 +166,16 @@ def _meet(key: str, name: str) -> None:
         here = {int(k.rsplit("/", 1)[1]) for k, _ in _read(f"{key}/here/")}
         missing = sorted(set(range(jax.process_count())) - here)
         who = ", ".join(map(str, missing)) or "one that was late"
-        reason = str(error).split("\n")[0]
-        raise Lost(
-            f"Process {jax.process_index()} waited {deadline():g} s for all to meet: "
-            f"{name}. Missing: process {who} ({reason})."
-        ) from error
+        raise _lost(name, who, error) from error
+
+
+def _lost(name: str, who: str, error: Exception) -> Lost:
+    """What is to be said where a wait for others has ended."""
+    reason = str(error).split("\n")[0]
+    return Lost(
+        f"Process {jax.process_index()} waited {deadline():g} s for all to meet: "
+        f"{name}. Missing: process {who} ({reason})."
+    )
 
 
 def _read(where: str) -> Any:

@@ -158,22 +158,41 @@ def test_who_did_not_come_is_named(monkeypatch):
         meet("a save")
 
 
+def test_a_verdict_that_does_not_come_is_waited_for_like_all_else(monkeypatch):
+    """The first process compares, and may end before it has said what it found."""
+
+    def nothing(key, milliseconds):
+        raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: GetKeyValue() timed out.")
+
+    client = Client({1: {}})
+    monkeypatch.setattr(client, "blocking_key_value_get", nothing)
+    monkeypatch.setattr(distributed, "_deadline", 7.0)
+    among(monkeypatch, 2, client)
+    with pytest.raises(Lost, match="waited 7 s for all to meet: batch 0. Missing: pro"):
+        check_alike("batch 0", dict)
+
+
 def test_jax_starts_while_all_are_there(monkeypatch, capsys):
     """Later, one that isn't is waited for two minutes, and not named."""
     order = []
     for name in ("rendezvous", "devices", "publish"):
         told = functools.partial(lambda name, *_, **__: order.append(name), name)
         monkeypatch.setattr(f"lm_jax.scaling.taking_part.{name}", told)
-    monkeypatch.setattr("jax.distributed.initialize", lambda **_: order.append("jax"))
+    told = {}
+    monkeypatch.setattr(
+        "jax.distributed.initialize", lambda **k: told.update(k) or order.append("jax")
+    )
     monkeypatch.setattr("jax.distributed.shutdown", lambda: order.append("end"))
     monkeypatch.setattr("jax.config.update", lambda *_: None)
     monkeypatch.setattr(distributed, "_deadline", 600.0)
     monkeypatch.delenv(COMMAND, raising=False)
+    monkeypatch.setattr("lm_jax.scaling.taking_part.own_gpus", lambda *_: [1, 3])
     with taking_part(Place(2, 0, "here:1")):
         order.append("inside")
     assert order == ["rendezvous", "jax", "devices", "publish", "inside", "end"]
     said = capsys.readouterr().out
     assert said.startswith("Starting: process 0 of 2")
+    assert told["local_device_ids"] == [1, 3] and "GPUs are 1, 3." in said
     assert max(map(len, said.splitlines())) <= 80
 
 

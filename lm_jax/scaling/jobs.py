@@ -11,7 +11,10 @@ from lm_jax.scaling.slurm import slurm
 
 
 def tpu(place: Place, words: list[str], run: Path, needs: Needs) -> str:
-    """Commands for the hosts of a TPU slice: each is told its place."""
+    """Commands for the hosts of a TPU slice: each is told its place.
+
+    As a script they end when all have, with the status of the first that failed.
+    """
     told = f"--processes {place.processes} --process $K --coordinator $FIRST:{PORT}"
     words = ["python", "-m", "lm_jax", *words]
     command = f"{shlex.join(words)} --timeout {place.timeout:g} {told}"
@@ -20,10 +23,16 @@ def tpu(place: Place, words: list[str], run: Path, needs: Needs) -> str:
 AT="TPU_NAME --zone=ZONE"
 FIRST=$(gcloud compute tpus tpu-vm describe $AT \\
   --format='value(networkEndpoints[0].ipAddress)')
+STARTED=
 for K in $(seq 0 {place.processes - 1}); do
   gcloud compute tpus tpu-vm ssh $AT --worker=$K --command="{_quoted(command)}" &
+  STARTED="$STARTED $!"
 done
-wait
+STATUS=0
+for EACH in $STARTED; do
+  wait $EACH || STATUS=$((STATUS ? STATUS : $?))
+done
+(exit $STATUS)  # of the first host that failed; a shell that reads this stays open
 """
 
 

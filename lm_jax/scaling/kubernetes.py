@@ -7,7 +7,7 @@ from typing import Any
 
 from lm_jax.errors import UserError
 from lm_jax.runs.directory import STOPPED as RUN_STOPPED
-from lm_jax.scaling.needs import STOPPED, Needs, Tasks
+from lm_jax.scaling.needs import STOPPED, Needs, Tasks, job_name
 from lm_jax.scaling.place import PORT, Place
 
 # Of a pod that is moved away; its process saves in the time that it is given.
@@ -17,7 +17,7 @@ _VOLUME = Path("/runs")  # where every pod sees the claim "runs"
 
 
 def kubernetes(place: Place, words: list[str], run: Path, needs: Needs) -> str:
-    """A JobSet: one pod a process.
+    """A JobSet, of a name and an address that no other run has: one pod a process.
 
     A pod that failed ends its job, which the JobSet then begins anew as a whole; none
     is replaced before it is gone, because two would be one process.
@@ -31,7 +31,8 @@ def kubernetes(place: Place, words: list[str], run: Path, needs: Needs) -> str:
             f"--on kubernetes: pods keep what they write below {_VOLUME}, and {run} "
             f"would be lost with them. Give --run {shlex.quote(str(there))}."
         )
-    name, many = "lm-jax", place.processes
+    name = job_name("train", run, str(run.relative_to(_VOLUME)))
+    many = place.processes
     begin = f"{name}-train-0-0.{name}:{PORT}"
     command = f"python -m lm_jax {shlex.join(words)} --timeout {place.timeout:g}"
     told = f'--processes {many} --process "$JOB_COMPLETION_INDEX" --coordinator {begin}'

@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from lm_jax.errors import UserError
 from lm_jax.files import writing
 from lm_jax.processes import how_ended, start
 from lm_jax.runs.display import Display
+from lm_jax.scaling.gpus import dealt, visible
 from lm_jax.scaling.place import Place
 
 _DEVICES = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
@@ -57,14 +57,8 @@ def variables_of(place: Place, variables: Mapping[str, str]) -> dict[str, str]:
         UserError: GPUs can't be dealt out alike, as a batch must be.
     """
     assert place.process is not None
-    if gpus := _gpus(variables):
-        if (many := len(gpus)) % place.processes:
-            fit = ", ".join(str(n) for n in range(1, many + 1) if many % n == 0)
-            raise UserError(
-                f"--processes {place.processes} can't have as many of the {many} GPUs "
-                f"each. Numbers that can: {fit}. JAX_PLATFORMS=cpu leaves GPUs out."
-            )
-        own = gpus[place.process :: place.processes]
+    if gpus := visible(variables):
+        own = dealt(gpus, place.process, place.processes)
         return {"CUDA_VISIBLE_DEVICES": ",".join(own)}
     flags = variables.get("XLA_FLAGS", "")
     forced = _DEVICES.search(flags)
@@ -72,16 +66,6 @@ def variables_of(place: Place, variables: Mapping[str, str]) -> dict[str, str]:
     share = max(1, int(asked) // place.processes)
     changed = {"JAX_NUM_CPU_DEVICES": str(share)}
     return changed | ({"XLA_FLAGS": _DEVICES.sub("", flags)} if forced else {})
-
-
-def _gpus(variables: Mapping[str, str]) -> list[str]:
-    """The GPUs that this process may use, as CUDA numbers them."""
-    if variables.get("JAX_PLATFORMS", "").split(",")[0] == "cpu":
-        return []
-    said = variables.get("CUDA_VISIBLE_DEVICES")
-    if said is not None:
-        return [gpu for gpu in said.split(",") if gpu and gpu != "-1"]
-    return [str(n) for n, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
 
 
 def described(place: Place, words: list[str], run: Path) -> list[str]:

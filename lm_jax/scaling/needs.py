@@ -1,5 +1,8 @@
 """What a job on machines of others asks for, and what the tasks of one do."""
 
+import hashlib
+import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,3 +73,18 @@ class Tasks(NamedTuple):
     numbers: Sequence[int]
     log: Path
     at_once: int | None = None
+
+
+def job_name(kind: str, folder: Path, shown: str) -> str:
+    """The name of what trains in a folder, which is that of no other: a label of DNS.
+
+    Args:
+        kind: of job: "train" or "sweep".
+        folder: of the run or sweep; the name is the same whenever it is sent.
+        shown: of its path, what people know it by; 28 characters of it are kept, so
+            that names of pods, which have an index more, are labels too (63).
+    """
+    place = os.fsencode(os.path.abspath(folder))
+    plain = re.sub("[^a-z0-9]+", "-", shown.lower())[:28].strip("-")
+    words = (kind, plain, hashlib.sha256(place).hexdigest()[:8])
+    return "-".join(filter(None, words))

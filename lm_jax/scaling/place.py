@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from lm_jax.distributed import DEADLINE
 from lm_jax.errors import UserError
+from lm_jax.processes import COMMAND
+from lm_jax.scaling.gpus import bound
 from lm_jax.scaling.pods import HOST, PROCESS, PROCESSES, pod
 
 FLAGS = ("--processes", "--process", "--coordinator", "--timeout")
@@ -29,6 +31,8 @@ class Place:
         coordinator: HOST:PORT of process 0, where all meet.
         timeout: seconds that any wait for another process may take.
         source: where this is from, for people.
+        local: which it is of those of its machine that see the same devices, from 0,
+            and how many these are, where a scheduler says so.
     """
 
     processes: int = 1
@@ -36,6 +40,7 @@ class Place:
     coordinator: str = ""
     timeout: float = DEADLINE
     source: str = "the command line"
+    local: tuple[int, int] = (0, 1)
 
     @property
     def host(self) -> str:
@@ -65,15 +70,26 @@ class _Scheduler:
     process: str
     hosts: str
     port: str = ""
+    local: str = ""
+    beside: str = ""
 
 
-_POD = "the TPU pod"
+_TORCHRUN, _SLURM, _POD = "torchrun", "SLURM", "the TPU pod"
 # "True" where torchrun itself waits at MASTER_PORT, for as long as its processes run.
 _AGENT = "TORCHELASTIC_USE_AGENT_STORE"
-# SLURM's are those of a step: the allocation's are there in a shell too.
+# The inner one first: a step of SLURM may start torchrun, once on each host. SLURM's
+# are those of a step: the allocation's are there in a shell too.
 _SCHEDULERS = (
-    _Scheduler("SLURM", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
-    _Scheduler("torchrun", "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"),
+    _Scheduler(
+        _TORCHRUN,
+        *("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"),
+        *("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    ),
+    _Scheduler(
+        _SLURM,
+        *("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST", ""),
+        *("SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"),
+    ),
     _Scheduler(_POD, PROCESSES, PROCESS, HOST),
 )
 
@@ -104,7 +120,8 @@ def place_of(said: Mapping[str, str], variables: Mapping[str, str]) -> Place | N
         return None if many == 1 else Place(many, None, "", timeout)
     filled = _filled(many, which, said.get("--coordinator"), variables, timeout)
     if filled is None:
-        if said:
+        # A script for a scheduler says a timeout whatever the number is.
+        if said and (by is None or set(said) != {"--timeout"}):
             raise UserError(
                 f"{next(iter(said))} needs --processes N beside it: how many there are."
             )
@@ -134,12 +151,15 @@ def _filled(
     if many is None and told == 1:
         return None
     alone = many is None and which is None and coordinator is None
+    # It says nothing of others than those that it has started.
+    local = _local(by, variables) if many in (None, told) else (0, 1)
     return Place(
         told if many is None else many,
         int(variables[by.process]) if which is None else which,
         coordinator or _coordinator(by, variables),
         timeout,
         by.name if alone else f"the command line and {by.name}",
+        local,
     )
 
 
@@ -153,6 +173,19 @@ def _complete(by: _Scheduler, variables: Mapping[str, str]) -> bool:
     numbers = all(variables.get(n, "").isdigit() for n in (by.processes, by.process))
     rest = [name for name in (by.hosts, by.port) if name]
     return numbers and all(variables.get(name) for name in rest)
+
+
+def _local(by: _Scheduler, variables: Mapping[str, str]) -> tuple[int, int]:
+    """Which a process is of its machine, and of how many, as a scheduler says."""
+    own = variables.get(by.local, "")
+    if not own.isdigit() or (by.name == _SLURM and bound(variables)):
+        return 0, 1
+    # SLURM says it of each host: "2(x3),1" is two on three hosts, and one on another.
+    said = re.findall(r"(\d+)(?:\(x(\d+)\))?(?:,|$)", variables.get(by.beside, ""))
+    hosts = [int(many) for many, times in said for _ in range(int(times or 1))]
+    host = variables.get("SLURM_NODEID", "0") if by.name == _SLURM else "0"
+    many = dict(enumerate(hosts)).get(int(host), 1) if host.isdigit() else 1
+    return (int(own), many) if int(own) < many else (0, 1)
 
 
 def _coordinator(by: _Scheduler, variables: Mapping[str, str]) -> str:
@@ -194,14 +227,32 @@ def _checked(place: Place, variables: Mapping[str, str]) -> Place:
             f"--coordinator '{place.coordinator}' is no HOST:PORT, as in "
             f"node01:{PORT}: the host of process 0, and a port that is free there."
         )
-    nodes = variables.get("SLURM_STEP_NUM_NODES") or variables.get("SLURM_NNODES", "1")
-    if is_loopback(place.host) and nodes not in ("", "1"):
+    by = _scheduler(variables)
+    # Those that a process of ours has started are on its host, whatever started that.
+    if by is None or COMMAND in variables or not is_loopback(place.host):
+        return place
+    if elsewhere := _elsewhere(by, variables):
+        knows = not is_loopback(_coordinator(by, variables).rpartition(":")[0])
+        known = f", or leave it out: {by.name} knows it" if knows else ""
+        own = " (torchrun's --master_addr)" if by.name == _TORCHRUN else ""
         raise UserError(
-            f"--coordinator {place.coordinator} is this host alone, and SLURM started "
-            f"the processes on {nodes} hosts. Give the name of the host of process 0, "
-            "or leave it out: SLURM knows it."
+            f"The coordinator {place.coordinator} is this host alone, and {by.name} "
+            f"started {elsewhere}. Give the name of the host of process 0{own}{known}."
         )
     return place
+
+
+def _elsewhere(by: _Scheduler, variables: Mapping[str, str]) -> str:
+    """What a scheduler has started, in words, where that is on several hosts."""
+    if by.name == _TORCHRUN:
+        here = variables.get("LOCAL_WORLD_SIZE", "")
+        many = variables[by.processes]
+        parted = here.isdigit() and int(here) < int(many)
+        return f"{here} of {many} processes here" if parted else ""
+    names = ("SLURM_STEP_NUM_NODES", "SLURM_NNODES")
+    of_slurm = next((variables[name] for name in names if variables.get(name)), "1")
+    hosts = variables[by.processes] if by.name == _POD else of_slurm
+    return f"the processes on {hosts} hosts" if hosts != "1" else ""
 
 
 def is_loopback(host: str) -> bool:

@@ -8,6 +8,7 @@ from it, and whoever came in vain is told who did not.
 import json
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,6 +16,9 @@ from lm_jax.errors import UserError
 from lm_jax.scaling.place import Place, is_loopback
 
 _PAUSE = 0.1  # seconds between two tries to reach the first process
+# What is said at the port, and what the first process answers.
+_COMES = {"process": int, "processes": int, "host": str}
+_ANSWERS = {"fault": str}
 
 
 def rendezvous(place: Place) -> None:
@@ -62,8 +66,9 @@ def _greet(
 ) -> str:
     """Take in who came; say what is wrong with it, or ""."""
     came.settimeout(max(0.1, min(5.0, end - time.monotonic())))
-    told = _hear(came)
-    if told is None:  # somebody else's, or one that died: it may come again
+    told = _hear(came, _COMES)
+    # Somebody else's, or one that died: it may come again.
+    if told is None or not 0 <= told["process"] < told["processes"]:
         return ""
     process, many, host = told["process"], told["processes"], told["host"]
     if many != place.processes:
@@ -99,7 +104,7 @@ def _join(place: Place, end: float) -> str:
                 _say(first, about | {"host": socket.gethostname()})
                 # It may wait as long as we have, and then says who is missing.
                 first.settimeout(left + 5.0)
-                told = _hear(first)
+                told = _hear(first, _ANSWERS)
             if told is not None:
                 return str(told["fault"])
         except OSError as error:
@@ -132,8 +137,13 @@ def _say(to: socket.socket, value: dict[str, Any]) -> None:
     to.sendall(json.dumps(value).encode() + b"\n")
 
 
-def _hear(other: socket.socket) -> dict[str, Any] | None:
-    """The line that the other says; None where it says none that is ours."""
+def _hear(other: socket.socket, kinds: Mapping[str, type]) -> dict[str, Any] | None:
+    """The line that the other says; None where it says none that is ours.
+
+    Args:
+        other: is connected.
+        kinds: of the values of such a line, by their names.
+    """
     line = b""
     try:
         while not line.endswith(b"\n") and len(line) < 10_000:
@@ -141,6 +151,9 @@ def _hear(other: socket.socket) -> dict[str, Any] | None:
                 return None
             line += more
         found = json.loads(line)
-        return found if isinstance(found, dict) else None
+        ours = isinstance(found, dict) and all(
+            type(found.get(name)) is kind for name, kind in kinds.items()
+        )
+        return found if ours else None
     except (OSError, ValueError):
         return None

@@ -13,6 +13,7 @@ from lm_jax.errors import Diverged, Lost, UserError
 from lm_jax.platform import devices
 from lm_jax.processes import COMMAND, end_with_parent
 from lm_jax.runs.display import Display
+from lm_jax.scaling.gpus import own_gpus
 from lm_jax.scaling.place import Place
 from lm_jax.scaling.rendezvous import rendezvous
 
@@ -28,13 +29,15 @@ def taking_part(place: Place | None) -> Iterator[None]:
         place: of this process; None where it is the only one.
 
     Raises:
-        UserError: the others can't be found.
+        UserError: the others can't be found, or can't have as many GPUs each.
         Lost: one of them ended, or can't be reached any more.
     """
     if place is None:
         yield
         return
-    Display(0).message(f"Starting: {place}.")
+    gpus = own_gpus(place.local, os.environ)
+    share = "" if gpus is None else f" Its GPUs are {', '.join(map(str, gpus))}."
+    Display(0).message(f"Starting: {place}.{share}")
     rendezvous(place)
     set_deadline(place.timeout)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -42,6 +45,7 @@ def taking_part(place: Place | None) -> Iterator[None]:
         coordinator_address=place.coordinator,
         num_processes=place.processes,
         process_id=place.process,
+        local_device_ids=gpus,
         cluster_detection_method="deactivate",
         initialization_timeout=max(1, int(place.timeout)),
         heartbeat_timeout_seconds=max(1, int(min(_HEARTBEAT, place.timeout))),

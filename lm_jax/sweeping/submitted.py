@@ -1,8 +1,5 @@
 """Cells of a sweep on a cluster: each a task of its own, submitted and left to it."""
 
-import hashlib
-import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +9,7 @@ from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
 from lm_jax.processes import last_line
 from lm_jax.scaling.kubernetes import kubernetes_array
-from lm_jax.scaling.needs import Needs, Tasks
+from lm_jax.scaling.needs import Needs, Tasks, job_name
 from lm_jax.scaling.slurm import in_queue, slurm_array, submit
 from lm_jax.sweeping.cells import FAILED
 from lm_jax.sweeping.work import Work
@@ -36,6 +33,7 @@ class Submitted:
 
     def __init__(self, plan: Plan, needs: Needs, at_once: int | None):
         self._plan, self._needs, self._at_once = plan, needs, at_once
+        self._name = job_name("sweep", plan.folder, plan.folder.name)
         names = [cell.name for cell in (*plan.trials, *plan.cells)]
         self._numbers = {name: number for number, name in enumerate(names)}
 
@@ -44,7 +42,7 @@ class Submitted:
         folder, numbers = self._plan.folder, [self._numbers[c.name] for c in cells]
         words = ["-m", "lm_jax.sweeping.task", str(folder)]
         log, write = folder / "cell_%a.log", CLUSTERS[str(self._plan.on)]
-        tasks = Tasks(job_name(folder), words, numbers, log, self._at_once)
+        tasks = Tasks(self._name, words, numbers, log, self._at_once)
         return write(tasks, self._needs)
 
     def left(self, work_left: Sequence[Cell]) -> list[Cell]:
@@ -55,7 +53,7 @@ class Submitted:
         """
         if self._plan.on != "slurm":
             return list(work_left)
-        there = in_queue(job_name(self._plan.folder))
+        there = in_queue(self._name)
         return [cell for cell in work_left if self._numbers[cell.name] not in there]
 
     def do(self, work: Work, cells: tuple[Cell, ...]) -> None:
@@ -98,10 +96,3 @@ def last_failure(run: Path) -> str:
     except OSError:
         return ""
     return f"failed before: {last_line(said)}"
-
-
-def job_name(folder: Path) -> str:
-    """The name of a sweep's jobs, which no other sweep's have."""
-    place = os.fsencode(os.path.abspath(folder))
-    plain = re.sub("[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:40]
-    return f"sweep-{plain}-{hashlib.sha256(place).hexdigest()[:8]}".replace("--", "-")

@@ -1,6 +1,8 @@
 """What starts the processes of a run, here and on machines of others."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lm_jax.commands.train import _said
 from lm_jax.errors import UserError
 from lm_jax.runs.directory import mark_stopped
 from lm_jax.scaling.jobs import kubernetes, slurm, tpu
@@ -101,13 +104,79 @@ def test_a_slurm_job_submits_itself_until_the_run_has_ended(
     assert "#SBATCH --partition=a100\n#SBATCH --exclusive\n" in head
 
 
+@pytest.mark.parametrize("processes", [1, 4])
+def test_a_job_of_slurm_has_as_many_processes_as_were_asked_for(processes):
+    """What its script says and what a step is told are read as the whole place."""
+    script = slurm(Place(processes, None, "", 90.0), WORDS, RUN, Needs())
+    assert f"#SBATCH --ntasks={processes}\n" in script
+    (command,) = re.findall(r"-m lm_jax (.*)", script)
+    said, words = _said(shlex.split(command))
+    assert words == WORDS
+    step = {"SLURM_STEP_NUM_TASKS": str(processes), "SLURM_PROCID": "0"}
+    place = place_of(said, step | {"SLURM_STEP_NODELIST": "n[1-4]"})
+    assert (place or Place()).processes == processes
+
+
 def test_pods_are_replaced_when_they_are_gone_and_fail_together():
     spec = json.loads(kubernetes(Place(16), WORDS, "/runs" / RUN, Needs()))["spec"]
     job = spec["replicatedJobs"][0]["template"]["spec"]
     assert job["podReplacementPolicy"] == "Failed" and job["backoffLimit"] == 0
     assert job["completions"] == job["parallelism"] == 16
     command = job["template"]["spec"]["containers"][0]["command"][-1]
-    assert '--process "$JOB_COMPLETION_INDEX" --coordinator lm-jax-train-0-0' in command
+    assert '--process "$JOB_COMPLETION_INDEX" --coordinator train-runs-gpt' in command
+
+
+def test_runs_of_a_namespace_have_jobs_and_addresses_of_their_own():
+    """A name is a label of DNS, also with what the name of a pod has beside it."""
+    runs = [
+        *("gpt/base/seed0", "gpt/base/seed1", "gpt/base-seed0", "GPT_2/base/Seed.0"),
+        *("a-b/c", "a/b-c", "Ärger/ß", "ß", "long" * 30 + "/a", "long" * 30 + "/b"),
+    ]
+    names = []
+    for run in runs:
+        text = kubernetes(Place(10_000), WORDS, Path("/runs") / run, Needs())
+        assert text == kubernetes(Place(10_000), WORDS, Path("/runs") / run, Needs())
+        made = json.loads(text)
+        name = made["metadata"]["name"]
+        assert re.fullmatch("[a-z]([a-z0-9-]*[a-z0-9])?", name)
+        assert len(f"{name}-train-0-9999-abcde") <= 63
+        assert made["spec"]["network"]["subdomain"] == name
+        assert f"--coordinator {name}-train-0-0.{name}:4217" in text
+        names.append(name)
+    assert len(set(names)) == len(runs) and "gpt-2-base-seed-0" in names[3]
+
+
+FAKE_GCLOUD = """\
+#!/bin/sh
+case "$*" in
+  *describe*) echo first-host; exit ;;
+esac
+echo "$*" >> said
+case "$*" in
+  *--worker=2*) exit 7 ;;
+  *--worker=3*) sleep 0.2; exit 9 ;;
+  *) sleep 0.3; echo ended >> said ;;
+esac
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="it runs a script of bash")
+@pytest.mark.parametrize(("hosts", "status"), [(2, 0), (4, 7)])
+def test_a_host_of_a_tpu_pod_that_fails_is_told(tmp_path, hosts, status):
+    """When all have ended, by the status of the first of them."""
+    (tmp_path / "gcloud").write_text(FAKE_GCLOUD)
+    (tmp_path / "gcloud").chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-c", tpu(Place(hosts), WORDS, RUN, Needs())],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+    )
+    assert done.returncode == status
+    said = (tmp_path / "said").read_text().splitlines()
+    assert said.count("ended") == 2 and len(said) == hosts + 2
+    for process in range(hosts):
+        told = f"--processes {hosts} --process {process} --coordinator first-host:4217"
+        assert any(told in line for line in said)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import pytest
 
 from lm_jax.errors import UserError
+from lm_jax.processes import COMMAND
 from lm_jax.scaling.place import Place, first_host, place_of
 from lm_jax.scaling.pods import of_metadata
 
@@ -19,6 +20,7 @@ TORCHRUN = {
     "MASTER_ADDR": "head",
     "MASTER_PORT": "29500",
 }
+SEVERAL_HOSTS = TORCHRUN | {"LOCAL_WORLD_SIZE": "4", "LOCAL_RANK": "1"}
 POD = {"TPU_WORKER_ID": "1", "TPU_WORKER_HOSTNAMES": "t0,t1,t2,t3"}
 SLICES = {
     "MEGASCALE_NUM_SLICES": "3",
@@ -32,6 +34,14 @@ def test_one_process_where_nothing_is_said():
     assert place_of({}, {}) is None
     assert place_of({"--processes": "1"}, TORCHRUN) is None
     assert place_of({}, TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"}) is None
+
+
+def test_a_timeout_alone_is_one_process_where_a_scheduler_has_started_one():
+    """A script for SLURM says how long a wait may take, however many there are."""
+    one = {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}
+    assert place_of({"--timeout": "600"}, SLURM | one) is None
+    with pytest.raises(UserError, match="--process needs --processes N beside it"):
+        place_of({"--process": "0"}, SLURM | one)
 
 
 def test_a_pod_of_one_host_is_one_process():
@@ -54,6 +64,14 @@ def test_schedulers_say_it_where_nobody_does():
     place = place_of({}, SLURM)
     assert (place.processes, place.process, place.host) == (4, 2, "node03")
     assert place.port == 61440 + 2
+
+
+def test_torchrun_inside_a_step_of_slurm_says_it():
+    """srun started one torchrun a host: SLURM knows those, not their workers."""
+    assert place_of({}, SLURM | TORCHRUN) == place_of({}, TORCHRUN)
+    assert place_of({"--processes": "8"}, SLURM | TORCHRUN).process == 5
+    half = {name: value for name, value in TORCHRUN.items() if name != "RANK"}
+    assert place_of({}, SLURM | half) == place_of({}, SLURM)
 
 
 def test_what_is_said_wins_over_a_scheduler():
@@ -153,8 +171,29 @@ def test_what_is_no_list_of_hosts_is_refused(hosts):
         (SAID | {"--coordinator": "127.0.0.1:4217"}, SLURM, "is this host alone"),
         (SAID | {"--coordinator": "localhost:4217"}, SLURM, "on 4 hosts"),
         (SAID | {"--coordinator": "[::1]:4217"}, SLURM, "SLURM knows it"),
+        (
+            {"--coordinator": "localhost:1"},
+            POD,
+            "the TPU pod started the processes on 4",
+        ),
+        ({}, SEVERAL_HOSTS | {"MASTER_ADDR": "localhost"}, "4 of 8 processes here"),
+        ({}, SEVERAL_HOSTS | {"MASTER_ADDR": "127.0.0.1"}, "--master_addr"),
     ],
 )
 def test_what_can_be_no_place_is_refused(said, variables, message):
     with pytest.raises(UserError, match=message.replace("[", r"\[")):
         place_of(said, variables)
+
+
+@pytest.mark.parametrize("variables", [SLURM, POD, SEVERAL_HOSTS])
+def test_processes_that_one_of_ours_started_meet_at_their_own_host(variables):
+    """They are all here, whatever has started that one."""
+    said = SAID | {"--coordinator": "127.0.0.1:4217"}
+    assert place_of(said, variables | {COMMAND: "train"}).host == "127.0.0.1"
+
+
+def test_torchrun_on_one_host_may_meet_there():
+    """In a shell of an allocation of several too: what SLURM has there is another's."""
+    here = TORCHRUN | {"LOCAL_WORLD_SIZE": "8", "MASTER_ADDR": "localhost"}
+    assert place_of({}, here).host == "localhost"
+    assert place_of({}, here | {"SLURM_NNODES": "4"}).host == "localhost"

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -63,24 +64,57 @@ def test_processes_that_count_otherwise_are_refused(coordinator):
     assert all("was told of 3 processes, and process 0 of 2" in s for s in said)
 
 
-def test_a_stranger_at_the_port_is_passed_over(coordinator):
-    def knock():
-        for _ in range(50):
-            try:
-                with socket.create_connection(("127.0.0.1", port), 1) as stranger:
-                    return stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
-            except OSError:
-                threading.Event().wait(0.05)
-        return None
+STRANGERS = {
+    "a browser": b"GET / HTTP/1.1\r\n\r\n",
+    "another program": b'{"hello": 1}\n',
+    "one with words for numbers": b'{"process": "1", "processes": 2, "host": "a"}\n',
+    "one beyond the last": b'{"process": 2, "processes": 2, "host": "a"}\n',
+}
 
-    port = int(coordinator.rpartition(":")[2])
-    stranger = threading.Thread(target=knock)
-    stranger.start()
-    first = threading.Thread(target=together, args=(Place(2, 0, coordinator, 10.0),))
+
+def first_that_can(tried):
+    """What is done as soon as the other side is there."""
+    for _ in range(100):
+        with suppress(OSError):
+            return tried()
+        threading.Event().wait(0.05)
+    raise AssertionError("nobody came")
+
+
+@pytest.mark.parametrize("says", STRANGERS.values(), ids=STRANGERS)
+def test_a_stranger_at_the_port_is_passed_over(coordinator, says):
+    address = ("127.0.0.1", int(coordinator.rpartition(":")[2]))
+
+    def knock():
+        with socket.create_connection(address, 1) as stranger:
+            stranger.sendall(says)
+
+    said = []
+    first = threading.Thread(
+        target=lambda: said.extend(together(Place(2, 0, coordinator, 10.0)))
+    )
     first.start()
-    stranger.join()
+    first_that_can(knock)
     assert together(Place(2, 1, coordinator, 10.0)) == [""]
     first.join()
+    assert said == [""]
+
+
+def test_a_stranger_that_answers_for_the_first_process_is_passed_over(coordinator):
+    """It may be the last job's, which still ends; the first process comes later."""
+    address = ("127.0.0.1", int(coordinator.rpartition(":")[2]))
+    said = []
+    with socket.create_server(address) as other:
+        second = threading.Thread(
+            target=lambda: said.extend(together(Place(2, 1, coordinator, 10.0)))
+        )
+        second.start()
+        with other.accept()[0] as came:
+            came.recv(1024)
+            came.sendall(b'{"hello": 1}\n')
+    assert together(Place(2, 0, coordinator, 10.0)) == [""]
+    second.join()
+    assert said == [""]
 
 
 def test_a_port_that_is_taken_is_named():
