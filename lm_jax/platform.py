@@ -42,6 +42,7 @@ _RANDOM = {
 def configure(ahead: bool = False) -> None:
     """Keep compiled programs on disk, and let CPUs use their widest vectors.
 
+    Where libtpu is installed, as for `plan`, and there is no TPU, none is looked for.
     Every program is kept, however fast it compiled: a run that starts again
     then begins at once. `JAX_COMPILATION_CACHE_DIR` puts them elsewhere. Products are
     as precise as their type; `JAX_DEFAULT_MATMUL_PRECISION` makes them otherwise.
@@ -57,8 +58,11 @@ def configure(ahead: bool = False) -> None:
     if ahead:
         if "jax" not in sys.modules:  # it reads them but once
             os.environ.update(_AHEAD)
-    elif _on_cpu():
-        _keep_memory()
+    else:
+        if _has_libtpu_alone():
+            os.environ["JAX_PLATFORMS"] = "cpu"
+        if _on_cpu():
+            _keep_memory()
     flags = os.environ.get("XLA_FLAGS", "")
     # XLA's CPU backend prefers 256-bit vectors; 512 took a step of 10.7M
     # parameters from 486 to 456 ms (bfloat16, two Zen 5 cores, jax 0.12).
@@ -212,6 +216,38 @@ def _on_cpu() -> bool:
     if platforms := os.environ.get("JAX_PLATFORMS"):
         return platforms.split(",")[0] == "cpu"
     return not any(map(find_spec, ("jax_plugins", "libtpu")))
+
+
+def _has_libtpu_alone() -> bool:
+    """Whether libtpu is here to compile with: no TPU is, nor another accelerator."""
+    # jax itself sets the last one, where it sees no TPU.
+    said = {name for name in os.environ if name.startswith("TPU_")}
+    if os.environ.get("JAX_PLATFORMS") or said - {"TPU_SKIP_MDS_QUERY"}:
+        return False
+    installed = find_spec("libtpu") and not find_spec("jax_plugins")
+    return bool(installed) and not has_tpu()
+
+
+def has_tpu(root: Path = Path("/")) -> bool:
+    """Whether this machine has a TPU, as launch.sh tells it.
+
+    Args:
+        root: of its files.
+    """
+    if any(root.glob("dev/accel[0-9]*")):
+        return True
+    return (root / "dev/vfio").exists() and any(
+        map(_is_tpu, root.glob("sys/bus/pci/devices/*"))
+    )
+
+
+def _is_tpu(device: Path) -> bool:
+    try:
+        vendor, kind = ((device / n).read_text().strip() for n in ("vendor", "class"))
+    except OSError:
+        return False
+    # Google's network and disk cards (class 0x02, 0x01) have its vendor too.
+    return vendor == "0x1ae0" and not kind.startswith(("0x01", "0x02"))
 
 
 def _keep_memory() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lm_jax import platform
 from lm_jax.errors import UserError
 from lm_jax.platform import called
 
@@ -72,8 +73,6 @@ def test_what_is_kept_is_handed_back_though_it_is_freed_a_little_later():
 )
 def test_memory_is_kept_where_the_cpu_computes(platforms, plugin, here, monkeypatch):
     """A compiler for a GPU takes twice as long with it."""
-    from lm_jax import platform
-
     kept = []
     monkeypatch.setattr(platform, "_keep_memory", lambda: kept.append(True))
     monkeypatch.setattr(platform, "find_spec", lambda name: plugin or None)
@@ -81,6 +80,56 @@ def test_memory_is_kept_where_the_cpu_computes(platforms, plugin, here, monkeypa
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_prefer_vector_width=256")
     platform.configure()
     assert bool(kept) == here
+
+
+@pytest.mark.parametrize(
+    ("installed", "variables", "tpu", "found"),
+    [
+        ("libtpu", {}, False, "cpu"),
+        ("libtpu", {"TPU_SKIP_MDS_QUERY": "1"}, False, "cpu"),
+        ("libtpu", {"JAX_PLATFORMS": "tpu,cpu"}, False, "tpu,cpu"),
+        ("libtpu", {"TPU_WORKER_ID": "0"}, False, ""),
+        ("libtpu", {}, True, ""),
+        ("libtpu jax_plugins", {}, False, ""),
+        ("", {}, False, ""),
+    ],
+)
+def test_no_tpu_is_looked_for_where_libtpu_only_compiles(
+    installed, variables, tpu, found, monkeypatch
+):
+    """As after `LM_JAX_EXTRAS=tpu ./launch.sh plan`, in one .venv for all commands."""
+    kept = []
+    monkeypatch.setattr(platform, "_keep_memory", lambda: kept.append(True))
+    monkeypatch.setattr(platform, "find_spec", lambda n: n in installed.split() or None)
+    monkeypatch.setattr(platform, "has_tpu", lambda: tpu)
+    for name in [name for name in os.environ if name.startswith("TPU_")]:
+        monkeypatch.delenv(name)
+    for name, value in {"JAX_PLATFORMS": "", **variables}.items():
+        monkeypatch.setenv(name, value)
+    platform.configure()
+    assert os.environ["JAX_PLATFORMS"] == found
+    assert bool(kept) == (found == "cpu" or not installed)
+
+
+@pytest.mark.parametrize(
+    ("files", "there"),
+    [
+        ({}, False),
+        ({"dev/accel0": ""}, True),
+        ({"dev/vfio/0": ""}, False),
+        ({"dev/vfio/0": "", "a/vendor": "0x1ae0\n", "a/class": "0x120000\n"}, True),
+        ({"dev/vfio/0": "", "a/vendor": "0x10de\n", "a/class": "0x030200\n"}, False),
+        ({"dev/vfio/0": "", "a/vendor": "0x1ae0\n", "a/class": "0x020000\n"}, False),
+        ({"a/vendor": "0x1ae0\n", "a/class": "0x120000\n"}, False),
+    ],
+)
+def test_a_tpu_is_a_device_that_can_be_opened(files, there, tmp_path):
+    """Of Google's, and no network card."""
+    for name, text in files.items():
+        path = name if name.startswith("dev") else f"sys/bus/pci/devices/{name}"
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert platform.has_tpu(tmp_path) == there
 
 
 def test_flags_are_added_once_and_the_users_own_are_kept(monkeypatch):
@@ -187,8 +236,6 @@ START = "from lm_jax.platform import configure, devices; configure(); devices()"
 
 @pytest.mark.parametrize("platforms", ["cuda", "nonsense"])
 def test_a_device_that_is_not_there_is_one_sentence(platforms, monkeypatch):
-    from lm_jax import platform
-
     def fail():
         raise AssertionError if platforms == "cuda" else RuntimeError("Unable to\nmore")
 
@@ -203,6 +250,7 @@ def test_a_device_that_is_not_there_is_one_sentence(platforms, monkeypatch):
 
 def test_jax_itself_finds_no_such_device():
     code = f"""
+from lm_jax import platform
 from lm_jax.errors import UserError
 try:
     {START.replace("; ", chr(10) + "    ")}
@@ -214,8 +262,6 @@ except UserError as error:
 
 
 def test_several_processes_are_refused(monkeypatch):
-    from lm_jax import platform
-
     monkeypatch.setattr("jax.process_count", lambda: 4)
     with pytest.raises(UserError, match=r"4 processes.*Start one"):
         platform.devices()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm_jax.errors import UserError
-from lm_jax.platform import called, configure, from_extra, machine_memory
+from lm_jax.platform import called, configure, from_extra, has_tpu, machine_memory
 from lm_jax.runs.directory import runs_below
 from lm_jax.runs.environment import environment
 from lm_jax.text.collection import COLLECTIONS
@@ -119,7 +119,7 @@ def _devices(machine: dict) -> Finding:
     kinds = ", ".join(f"{count} x {kind}" for kind, count in counts.items())
     found = f"{kinds} ({machine['backend']}), {machine['platform'].split('-')[0]}"
     if machine["backend"] == "cpu":
-        for extra, there in (("cuda", _has_gpu()), ("tpu", _has_tpu())):
+        for extra, there in (("cuda", _has_gpu()), ("tpu", has_tpu())):
             if there:
                 advice = (
                     f"There is a {extra} device that jax does not use:"
@@ -132,10 +132,6 @@ def _devices(machine: dict) -> Finding:
 
 def _has_gpu() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*")) or bool(shutil.which("nvidia-smi"))
-
-
-def _has_tpu() -> bool:
-    return Path("/dev/accel0").exists()
 
 
 def _cpu(machine: dict) -> Finding:

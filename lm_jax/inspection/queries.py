@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from lm_jax.counting import FittedNGram
-from lm_jax.kernels.loss import pieces_of
+from lm_jax.kernels.loss import cut, pieces_of, put_together
 from lm_jax.platform import products_of
 from lm_jax.runs.model import CountedModel, NeuralModel
 
@@ -144,8 +144,8 @@ def _answered(
     # Nothing before it sees padding at the end of a row.
     read = None if model.causal else segments
 
-    def of_piece(cut: tuple[Array, Array]) -> tuple[Array, ...]:
-        hidden, targets = cut
+    def of_piece(piece: tuple[Array, Array]) -> tuple[Array, ...]:
+        hidden, targets = piece
         logits: Any = model.apply({"params": params}, hidden, method="logits")
         told = jax.nn.log_softmax(logits)
         own = jnp.take_along_axis(told, targets[..., None], -1)
@@ -159,19 +159,8 @@ def _answered(
         hidden = jnp.take_along_axis(hidden, places[..., None], axis=1)
         rows, asked = targets.shape
         pieces = pieces_of(rows, asked, model.vocab_size)
-        cut = [_in_pieces(array, pieces) for array in (hidden, targets)]
-        found = jax.lax.map(of_piece, tuple(cut))
-    return tuple(_side_by_side(array) for array in found)
-
-
-def _in_pieces(array: Array, pieces: int) -> Array:
-    parts = array.reshape(array.shape[0], pieces, -1, *array.shape[2:])
-    return jnp.swapaxes(parts, 0, 1)
-
-
-def _side_by_side(pieces: Array) -> Array:
-    rows = jnp.swapaxes(pieces, 0, 1)
-    return rows.reshape(rows.shape[0], -1, *rows.shape[3:])
+        found = jax.lax.map(of_piece, (cut(hidden, pieces), cut(targets, pieces)))
+    return tuple(put_together(array, asked) for array in found)
 
 
 def _counted(fitted: FittedNGram, query: Query, alternatives: int) -> Answers:

@@ -3,6 +3,7 @@
 `of_all` is the plain form; `of_few` computes only the experts that are chosen.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from lm_jax.kernels.exchange import exchanged
-from lm_jax.kernels.placement import current, platform, ways
+from lm_jax.kernels.placement import by_platform, current, ways
 from lm_jax.kernels.sorting import Places, collected, places_of, spread
 
 Product = Callable[[Array, Array, Places], Array]
@@ -70,7 +71,7 @@ def mixture(
 ) -> Float[Array, "batch time width"]:
     """Sum what the experts give each token, weighted.
 
-    The platform of the mesh decides how; without one, the form that suits CPUs.
+    The platform decides how; see `lm_jax.kernels.placement.by_platform`.
 
     Args:
         x: the tokens.
@@ -153,7 +154,11 @@ def of_chosen(
         layers, bend: as of `mixture`.
         form: of the products; None is the platform's.
     """
-    block, product = form or FORMS.get(platform() or "", FORMS["cpu"])
+    if form is None:
+        served = functools.partial(of_chosen, bend=bend)
+        forms = {name: functools.partial(served, form=FORMS[name]) for name in FORMS}
+        return by_platform(forms, rows, shares, chosen, layers)
+    block, product = form
     experts = len(layers.outer.kernel)
     block = min(block or max(1, chosen.size // (2 * experts)), len(rows))
     places = places_of(chosen, experts, block)

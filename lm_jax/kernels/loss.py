@@ -112,16 +112,17 @@ def in_pieces(
         function: of features and of the other arrays, cut alike, to a loss and other
             sums; it may use parameters from outside. Only the loss has a gradient.
         hidden: the features.
-        rows: arrays (batch, time, ...).
+        rows: arrays (batch, time, ...), a mask among them where pieces may not divide
+            time: zeros pad the last piece then, and the function leaves them out.
         vocab_size: of the logits that the function makes.
         given: handed to the function after the rows, whole and without a gradient.
     """
     pieces = pieces_of(hidden.shape[0], hidden.shape[1], vocab_size)
-    cut = [_cut(array, pieces) for array in (hidden, *rows)]
-    first = [array[0] for array in cut]
+    parts = [cut(array, pieces) for array in (hidden, *rows)]
+    first = [array[0] for array in parts]
     # What the function takes from outside becomes an argument, to have a gradient.
     closed, outside = jax.closure_convert(function, *first, *given)
-    return _summed(closed, tuple(outside), cut[0], tuple(cut[1:]), given)
+    return _summed(closed, tuple(outside), parts[0], tuple(parts[1:]), given)
 
 
 def nats_in_pieces(
@@ -149,38 +150,49 @@ def nats_in_pieces(
     def of_piece(piece: tuple[Array, Array]) -> Array:
         return cross_entropy(logits_of(piece[0]), piece[1])[0]
 
-    nats = jax.lax.map(of_piece, (_cut(hidden, pieces), _cut(targets, pieces)))
-    parts = nats.reshape(pieces, len(targets), ways("time", targets.shape[1]), -1)
-    return jnp.moveaxis(parts, 0, 2).reshape(targets.shape)
+    nats = jax.lax.map(of_piece, (cut(hidden, pieces), cut(targets, pieces)))
+    return put_together(nats, targets.shape[1])
 
 
 def pieces_of(rows: int, time: int, vocab_size: int) -> int:
-    """Into how many pieces time is cut: the fewest that divide it and are small."""
-    split = ways("time", time)
-    most = max(1, PIECE * ways("batch") * split // (rows * vocab_size))
-    time //= split
-    return next(
-        n for n in range(1, time + 1) if time % n == 0 and time * split // n <= most
-    )
+    """Into how many pieces time is cut: the fewest that are small.
+
+    Up to twice as many, where those divide it; what others lack is padded.
+    """
+    time //= ways("time", time)
+    most = max(1, PIECE * ways("batch") // (rows * vocab_size))
+    fewest = -(-time // most)
+    even = (n for n in range(fewest, 2 * fewest) if time % n == 0)
+    return next(even, fewest)
 
 
-def _cut(array: Array, pieces: int) -> Array:
-    """(batch, time, ...) to (pieces, batch, time / pieces, ...).
+def cut(array: Array, pieces: int) -> Array:
+    """(batch, time, ...) to (pieces, batch, size, ...); zeros pad the last piece.
 
     Of devices that split time, each cuts its own part.
     """
     rows, time, *rest = array.shape
     split = ways("time", time)
+    if lacking := -(time // split) % pieces:
+        array = array.reshape(rows, split, time // split, *rest)
+        array = jnp.pad(array, ((0, 0), (0, 0), (0, lacking), *((0, 0) for _ in rest)))
     parts = jnp.moveaxis(array.reshape(rows, split, pieces, -1, *rest), 2, 0)
-    return constrain(
-        parts.reshape(pieces, rows, time // pieces, *rest), None, "batch", "time"
-    )
+    return constrain(parts.reshape(pieces, rows, -1, *rest), None, "batch", "time")
 
 
-def _over_pieces(of_piece, cut):
+def put_together(parts: Array, time: int) -> Array:
+    """(pieces, batch, size, ...), as they were cut, to (batch, time, ...)."""
+    pieces, rows, _, *rest = parts.shape
+    split = ways("time", time)
+    parts = jnp.moveaxis(parts.reshape(pieces, rows, split, -1, *rest), 0, 2)
+    padded = parts.reshape(rows, split, -1, *rest)
+    return padded[:, :, : time // split].reshape(rows, time, *rest)
+
+
+def _over_pieces(of_piece, parts):
     """Add up the first of what each piece gives, and put the second side by side."""
-    first = [array[0] for array in cut]
-    if cut[0].shape[0] == 1:
+    first = [array[0] for array in parts]
+    if parts[0].shape[0] == 1:
         total, kept = of_piece(first)
         return total, jax.tree.map(lambda x: x[None], kept)
 
@@ -190,7 +202,7 @@ def _over_pieces(of_piece, cut):
 
     shapes, _ = jax.eval_shape(of_piece, first)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.scan(add, zeros, list(cut))
+    return jax.lax.scan(add, zeros, list(parts))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

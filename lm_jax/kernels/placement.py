@@ -118,6 +118,29 @@ def platform() -> str | None:
     return None if found is None else found.mesh.devices.flat[0].platform
 
 
+def by_platform(forms: Mapping[str, Callable], *arrays: Any) -> Any:
+    """Compute by the form of the mesh's platform.
+
+    Where no mesh is traced for, as outside training, all forms are traced, and the one
+    of the platform that the program is compiled for is kept.
+
+    Args:
+        forms: of "cpu", "gpu" and "tpu"; a platform that has none takes that of a CPU.
+        arrays: that each takes.
+    """
+    plain = forms["cpu"]
+    if here := platform():
+        return forms.get(here, plain)(*arrays)
+    called = {"gpu": ("cuda", "rocm")}  # as programs are compiled for
+    others = {
+        name: form
+        for own, form in forms.items()
+        for name in called.get(own, (own,))
+        if form is not plain
+    }
+    return jax.lax.platform_dependent(*arrays, default=plain, **others)
+
+
 def constrain(x: Array, *axes: str | None) -> Array:
     """Say what the axes of an activation are, so that it lies as they do.
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lm_jax.kernels.placement import platform
+from lm_jax.kernels.placement import by_platform
 
 Wave = Float[Array, "rows 1 time pairs"]
 
@@ -22,7 +22,7 @@ def rotated(
         x: queries or keys.
         cos, sin: of each pair's angle.
     """
-    return (_by_product if platform() == "tpu" else _by_halves)(x, cos, sin)
+    return by_platform({"cpu": _by_halves, "tpu": _by_product}, x, cos, sin)
 
 
 def _forward(x, cos, sin):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.kernels import experts
+from lm_jax.kernels import placement
 from lm_jax.kernels.experts import FORMS, Experts, Layer, mixture, of_all, of_few
 from lm_jax.mesh import make_mesh
 from lm_jax.sharding import Sharding, on_mesh
@@ -143,7 +143,7 @@ def test_no_token_is_dropped_whatever_the_sizes(shape, k, block, name, seed):
     "sharding", [Sharding(fsdp=2), Sharding(fsdp=2, tensor=2)], ids=["rows", "both"]
 )
 def test_each_device_serves_its_own_rows(monkeypatch, name, sharding):
-    monkeypatch.setattr(experts, "platform", lambda: name)
+    monkeypatch.setattr(placement, "platform", lambda: name)
     arrays = inputs(routed(4, 3, 4, 2))
     mesh = make_mesh(sharding, jax.devices()[: sharding.fsdp * sharding.tensor])
 
@@ -185,18 +185,28 @@ def lowered(served, k, target, dtype="float32"):
 def test_the_platform_of_the_mesh_decides(monkeypatch):
     """On a TPU no product is of all experts, forward or backward."""
     served = routed(2, 4, 3, 2)
-    monkeypatch.setattr(experts, "platform", lambda: "tpu")
+    monkeypatch.setattr(placement, "platform", lambda: "tpu")
     text = lowered(served, 2, "tpu")
     assert text.count('"chlo.ragged_dot"') == 9 and "dot_general" not in text
-    monkeypatch.setattr(experts, "platform", lambda: "gpu")
+    monkeypatch.setattr(placement, "platform", lambda: "gpu")
     assert "ragged" not in lowered(served, 2, "cuda")
-    monkeypatch.setattr(experts, "platform", lambda: None)
+    monkeypatch.setattr(placement, "platform", lambda: "cpu")
     assert "while" in lowered(served, 2, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("target", "ragged", "loop"),
+    [("cpu", 0, True), ("cuda", 0, False), ("rocm", 0, False), ("tpu", 9, False)],
+)
+def test_without_a_mesh_what_it_is_compiled_for_decides(target, ragged, loop):
+    """As outside training: to generate, to serve, to index."""
+    text = lowered(routed(2, 4, 3, 2), 2, target)
+    assert text.count('"chlo.ragged_dot"') == ragged and ("while" in text) == loop
 
 
 def test_a_tpu_is_asked_for_no_more_than_bfloat16_has(monkeypatch):
     """Its compiler refuses a ragged product of bfloat16 that asks for more."""
-    monkeypatch.setattr(experts, "platform", lambda: "tpu")
+    monkeypatch.setattr(placement, "platform", lambda: "tpu")
     with jax.default_matmul_precision("float32"):
         exact, less = (lowered(routed(2, 4, 3, 2), 2, "tpu", t) for t in TOLERANCE)
     assert "HIGHEST" in exact and "HIGHEST" not in less

@@ -1,11 +1,13 @@
 """The loss in pieces is the loss of the whole, and its logits are never all there."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lm_jax.kernels import loss
@@ -57,13 +59,24 @@ def test_nats_and_normalisers_are_optaxs_and_so_are_their_gradients(by_index):
     time=st.integers(1, 4096),
     vocab=st.sampled_from([2, 1000, 50_257, 2**20]),
 )
-def test_pieces_divide_time_and_are_as_few_as_fit(rows, time, vocab):
+def test_pieces_are_small_and_few_whatever_the_context(rows, time, vocab):
+    """They divide it where twice as many as are needed can."""
     pieces = pieces_of(rows, time, vocab)
-    assert time % pieces == 0
-    fewer = [n for n in range(1, pieces) if time % n == 0]
-    small = rows * time * vocab // pieces <= loss.PIECE
-    assert small or pieces == time
-    assert all(rows * time * vocab // n > loss.PIECE for n in fewer)
+    assert rows * -(-time // pieces) * vocab <= loss.PIECE or pieces == time
+    fewest = next(
+        n
+        for n in range(1, time + 1)
+        if rows * -(-time // n) * vocab <= loss.PIECE or n == time
+    )
+    assert fewest <= pieces < 2 * fewest
+    even = [n for n in range(fewest, 2 * fewest) if time % n == 0]
+    assert pieces == min([*even, *([] if even else [fewest])])
+
+
+def test_a_prime_context_is_cut_like_its_neighbours():
+    """Not token by token: 1,021 is prime."""
+    assert pieces_of(12, 1021, 50_257) == 10
+    assert pieces_of(12, 1020, 50_257) == 10
 
 
 SIZES = {"layers": 1, "width": 16, "vocab_size": VOCAB}
@@ -139,6 +152,67 @@ def test_the_gradient_is_that_of_the_sums_however_they_are_used():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+def sums_of(time, size):
+    """Sums and gradients of both ways to go piece by piece, and of the whole.
+
+    Args:
+        time: tokens of a row.
+        size: how many of them a piece has at most.
+    """
+    draw = np.random.default_rng(time)
+    hidden, kernel, bias = (draw.normal(size=s) for s in [(2, time, 4), (4, 3), 3])
+    targets, mask = (jnp.asarray(draw.integers(0, n, (2, time))) for n in (3, 2))
+    mask = mask.astype(jnp.float32)
+
+    def logits_of(kernel, hidden):
+        return hidden @ kernel + bias
+
+    def of_piece(kernel, hidden, targets, mask):
+        nats = cross_entropy(logits_of(kernel, hidden), targets)[0]
+        return (nats * mask).sum(), {"words": mask.sum()}
+
+    def summed(kernel, hidden):
+        function = functools.partial(of_piece, kernel)
+        return in_pieces(function, hidden, targets, mask, vocab_size=3)
+
+    def told(kernel, hidden):
+        logits = functools.partial(logits_of, kernel)
+        nats = nats_in_pieces(logits, hidden, targets, 3)
+        return (nats * mask).sum(), {"words": mask.sum()}
+
+    def whole(kernel, hidden):
+        return of_piece(kernel, hidden, targets, mask)
+
+    def all_ways(*arrays):
+        ways = (summed, told, whole)
+        return [jax.value_and_grad(f, (0, 1), has_aux=True)(*arrays) for f in ways]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss, "PIECE", 2 * 3 * size)
+        return jax.jit(all_ways)(kernel, hidden)
+
+
+def check_padding(time, size):
+    *found, whole = sums_of(time, size)
+    for one in found:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+            one,
+            whole,
+        )
+
+
+def test_what_pads_the_last_piece_counts_in_no_sum_and_no_gradient():
+    check_padding(13, 5)
+
+
+@pytest.mark.slow
+@settings(max_examples=10)
+@given(time=st.integers(13, 60), size=st.integers(4, 12))
+def test_nor_does_it_whatever_the_number_of_tokens(time, size):
+    check_padding(time, size)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_logits_of_a_large_vocabulary_are_never_all_there(training, monkeypatch):
     """Neither in training nor in evaluation."""
@@ -172,14 +246,21 @@ def test_a_mesh_that_splits_rows_takes_larger_pieces():
     assert on_mesh(pieces, Sharding(fsdp=2), mesh)() == 2
 
 
-def test_devices_that_share_a_text_cut_their_own_parts_of_it(monkeypatch):
+def test_devices_that_share_a_text_have_at_least_a_token_each_in_a_piece():
+    mesh = make_mesh(Sharding(sequence=2), jax.devices()[:2])
+    assert on_mesh(pieces_of, Sharding(sequence=2), mesh)(2048, 64, 50_257) == 32
+
+
+@pytest.mark.parametrize(("time", "pieces"), [(12, 2), (26, 4)])
+def test_devices_that_share_a_text_cut_their_own_parts_of_it(time, pieces, monkeypatch):
+    """Parts of 6 tokens as they are, those of 13 padded to 16."""
     monkeypatch.setattr(loss, "PIECE", 2 * 3 * 4)
     mesh = make_mesh(Sharding(sequence=2), jax.devices()[:2])
-    hidden = jnp.cos(jnp.arange(2 * 12 * 4.0)).reshape(2, 12, 4)
-    kernel, targets = jnp.sin(jnp.arange(12.0)).reshape(4, 3), jnp.arange(24) % 3
+    hidden = jnp.cos(jnp.arange(2 * time * 4.0)).reshape(2, time, 4)
+    kernel, targets = jnp.sin(jnp.arange(12.0)).reshape(4, 3), jnp.arange(2 * time) % 3
 
     def run(hidden):
-        given = hidden, targets.reshape(2, 12)
+        given = hidden, targets.reshape(2, time)
 
         def of_piece(x, t):
             return ((x @ kernel)[..., 0] * t).sum(), {}
@@ -187,7 +268,7 @@ def test_devices_that_share_a_text_cut_their_own_parts_of_it(monkeypatch):
         summed, _ = in_pieces(of_piece, *given, vocab_size=3)
         return nats_in_pieces(lambda x: x @ kernel, *given, 3), summed
 
-    assert on_mesh(pieces_of, Sharding(sequence=2), mesh)(2, 12, 3) == 2
+    assert on_mesh(pieces_of, Sharding(sequence=2), mesh)(2, time, 3) == pieces
     together = jax.jit(on_mesh(run, Sharding(sequence=2), mesh))(hidden)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), together, run(hidden)
