@@ -103,12 +103,16 @@ def _difference(told: Mapping[int, Mapping[str, str]]) -> str:
             if known != value:
                 return (
                     f"Process {process} differs from process {before} in {name}: "
-                    f"{_short(value)} there, {_short(known)} here."
+                    f"{_short(value, known)} there, {_short(known, value)} here."
                 )
     return ""
 
 
-def _short(value: str, most: int = 60) -> str:
+def _short(value: str, other: str, most: int = 60) -> str:
+    """A value, from shortly before where it differs from the other if it is long."""
+    start = max(0, len(os.path.commonprefix([value, other])) - most // 2)
+    if len(value) > most and start:
+        value = "..." + value[start:]
     return value if len(value) <= most else value[: most - 3] + "..."
 
 

@@ -74,6 +74,15 @@ def test_a_process_that_differs_is_named_and_where(monkeypatch):
     check_alike("what they begin with", lambda: alike)
 
 
+def test_long_values_are_shown_from_where_they_differ(monkeypatch):
+    flags = " ".join(f"--xla_option_{k}=true" for k in range(20))
+    other = flags.replace("_12=true", "_12=false")
+    among(monkeypatch, 2, Client({1: {"XLA_FLAGS": other}}))
+    with pytest.raises(UserError, match=r"_12=false.* there, .*_12=true.* here") as e:
+        check_alike("what they begin with", lambda: {"XLA_FLAGS": flags})
+    assert len(str(e.value)) < 400
+
+
 def test_parts_that_only_others_have_are_compared_among_those(monkeypatch):
     own = {"kernel [(0, 4)]": "aa"}
     theirs = {"kernel [(4, 8)]": "bb"}

@@ -1,9 +1,14 @@
 """What must be the same in all processes of a run: before its first step, and later."""
 
+import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import jax
+import jaxlib
 import numpy as np
 
 from lm_jax.data import digest_of
@@ -14,9 +19,11 @@ from lm_jax.runs.code import own_code
 from lm_jax.selectors import path_name
 from lm_jax.training.resolved import Setup
 
+_OWN = re.compile("--xla_force_host_platform_device_count|--xla_dump_")
+
 
 def beginning(setup: Setup) -> dict[str, str]:
-    """What a process was started with: experiment, text, batch 0, code and versions."""
+    """What a process was started with: experiment, text, batch 0, code, compilers."""
     batch = setup.order.batch(0).items()
     own = np.frombuffer(own_source(setup.experiment) or b"", np.uint8)
     return {
@@ -25,10 +32,27 @@ def beginning(setup: Setup) -> dict[str, str]:
         "the experiment's own code": str(digest_of([("", own)])),
         "the text": setup.data.digest,
         "batch 0": f"{digest_of(batch):08x}",
-        "jax": jax.__version__,
+        **compilers(),
         "the code of lm_jax": own_code()["sources"],
         "the kind of its devices": jax.local_devices()[0].device_kind,
     }
+
+
+def compilers() -> dict[str, str]:
+    """What compiles the programs of this process, and what it is told.
+
+    Of flags, those count that can make another program: not how many devices a CPU is,
+    which each process may have its share of, nor where programs are written.
+    """
+    found = {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
+    with suppress(PackageNotFoundError):
+        found["libtpu"] = version("libtpu")
+    for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS"):
+        flags = [f for f in os.environ.get(name, "").split() if not _OWN.match(f)]
+        # The last of one name counts, whatever stands between.
+        flags.sort(key=lambda flag: flag.partition("=")[0])
+        found[name] = " ".join(flags) or "none"
+    return found
 
 
 def first_values(params: Any, programs: list[str]) -> dict[str, str]:
