@@ -175,7 +175,10 @@ def _read_anew(model, params, windows, state):
     where = jnp.arange(windows.width)
     tokens = jnp.take_along_axis(state.text, starts[:, None] + where, 1, mode="clip")
     positions = jnp.broadcast_to(where, tokens.shape)
-    # The last token is left for add_token; what follows it is padding.
+    # The last token is left for add_token; what follows it is padding. Its logits from
+    # here would want the last layer of every token, of which now only keys and values
+    # are made: 466 ms until the first token in place of 403, of 8 prompts of 128 (4
+    # layers of width 512, float32, jax 0.12, two Xeon cores that others used too).
     before = (where < (ends - 1 - starts)[:, None]).astype(jnp.int32)
     empty = model.cleared(state.cache)
     _, cache = apply(model, params, tokens, positions, empty, before)

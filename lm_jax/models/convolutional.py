@@ -242,10 +242,12 @@ class GatedConv(Model):
         self, hidden: Float[Array, "batch time width"]
     ) -> Float[Array, "batch time vocab"]:
         """Score each token of the vocabulary, float32, from features."""
-        if not self.tied:
-            return self.lm_head(hidden, jnp.float32)
-        kernel = jnp.asarray(self.whole("embedding"), array_dtype(self.dtype))
-        return product_of_transpose(hidden, kernel, jnp.float32)
+        if self.tied:
+            kernel = jnp.asarray(self.whole("embedding"), array_dtype(self.dtype))
+            logits = product_of_transpose(hidden, kernel, jnp.float32)
+        else:
+            logits = self.lm_head(hidden, jnp.float32)
+        return constrain(logits, "batch", "time", "vocab")
 
     def vectors(self) -> Float[Array, "vocab width"]:
         """Give the vectors of the tokens: the embedding."""

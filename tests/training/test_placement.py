@@ -31,14 +31,15 @@ from lm_jax.sharding import (
 )
 from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step
+from tests.properties import slow_but
 
 TIME, WIDTH = 32, 64
 SIZES = {"vocab_size": 256, "width": WIDTH, "layers": 2}
-HEADS = SIZES | {"heads": 4, "positions": Rotary()}
+HEADS = SIZES | {"heads": 8, "positions": Rotary()}
 FAMILIES = {
     "decoder": (Transformer(**HEADS, feedforward=Gated(), tied=False), NextToken()),
     "scanned": (Transformer(**HEADS, scan=True, remat="full"), NextToken()),
-    "experts": (Transformer(**HEADS, feedforward=MoE(experts=4)), NextToken()),
+    "experts": (Transformer(**HEADS, feedforward=MoE(experts=8)), NextToken()),
     "linear": (
         Transformer(**HEADS | {"positions": NoPositions()}, mixer=GatedLinear()),
         NextToken(),
@@ -100,12 +101,31 @@ def temporaries(model, objective, sharding, devices, rows):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("axis", ["data", "fsdp", "tensor"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_memory_of_a_device_does_not_grow_with_their_number(name):
+def test_memory_of_a_device_does_not_grow_with_their_number(name, axis):
     """At the same rows a device; rows are enough to be most of it."""
-    few = temporaries(*FAMILIES[name], Sharding(fsdp=2), 2, rows=16)
-    many = temporaries(*FAMILIES[name], Sharding(fsdp=8), 8, rows=16)
-    assert many < 1.1 * few
+    few, more, many = (
+        temporaries(*FAMILIES[name], Sharding(**{axis: n}), n, rows=16)
+        for n in (2, 4, 8)
+    )
+    assert max(more, many) < 1.1 * few
+
+
+WORDS = SIZES | {"vocab_size": 8192, "layers": 1}
+READOUTS = {
+    "decoder": Transformer(**WORDS, heads=8, positions=Rotary()),
+    "untied": Transformer(**WORDS, heads=8, positions=Rotary(), tied=False),
+    "recurrent": Recurrent(LSTM(), **WORDS),
+    "convolutional": GatedConv(**WORDS, tied=True),
+}
+
+
+@pytest.mark.parametrize("name", slow_but(READOUTS, "convolutional"))
+def test_devices_that_share_parameters_share_the_logits(name):
+    """A step keeps more than twice as much as the logits where one device has all."""
+    shared = temporaries(READOUTS[name], NextToken(), Sharding(tensor=8), 8, rows=8)
+    assert shared < 8 * TIME * 8192 * 4
 
 
 @pytest.mark.slow
