@@ -295,7 +295,7 @@ def test_every_product_of_a_step_is_as_precise_as_the_type_says(model, dtype):
     for accumulate in (1, 2):
         step, state = traced_parts(model, accumulate)
         check_precision(jax.make_jaxpr(step)(state, batch(starts=0)), precision)
-    score = make_evaluation_step(model, NextToken())
+    score = here(make_evaluation_step(model, NextToken()))
     made = jax.make_jaxpr(score)(state.params, batch(starts=0), state.carry)
     check_precision(made, precision)
 
@@ -306,6 +306,11 @@ def test_what_the_user_says_of_precision_holds():
         check_precision(jax.make_jaxpr(step)(state, batch()), "DEFAULT")
 
 
+def here(step):
+    """Traced for the CPU alone, as trainings are for their devices."""
+    return on_mesh(step, Sharding(), make_mesh(Sharding(), jax.devices()[:1]))
+
+
 def traced_parts(model, accumulate=1):
     """A step, and the shapes of its state: nothing is compiled."""
     made = []
@@ -314,7 +319,7 @@ def traced_parts(model, accumulate=1):
         key, tokens = jax.random.key(0), jnp.zeros((1, 2), jnp.int32)
         params = initialise(model, key, tokens)
         step, state = parts(model=model, params=params, accumulate=accumulate)
-        made.append(step)
+        made.append(here(step))
         carry = model.empty_cache(ROWS, 0) if model.recurrent else None
         return state.replace(carry=carry)
 
