@@ -1,7 +1,7 @@
 """The devices, arranged in a mesh as a sharding asks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -30,42 +30,61 @@ def arranged(sizes: dict[str, int], devices: Sequence[Any]) -> Mesh:
         devices: of one slice, or of several.
 
     Raises:
-        UserError: when no axis can cross them.
+        UserError: when no axis can cross them, or one would cut an axis of the chips.
     """
     shape, types = tuple(sizes.values()), (jax.sharding.AxisType.Auto,) * len(MESH)
     slices = len({getattr(device, "slice_index", 0) for device in devices})
-    if slices == 1:
-        try:
+    inside = within_slice(sizes, slices)
+    try:
+        if slices == 1:
             return jax.make_mesh(shape, MESH, axis_types=types, devices=devices)
-        except NotImplementedError as error:
-            raise _across_chips(sizes, devices) from error
-    over = next(
-        (a for a in ("replica", "stage", "data", "fsdp") if sizes[a] % slices == 0), ""
-    )
-    if not over:
-        raise UserError(
-            f"The devices are {slices} slices with slow links between them: let "
-            f"sharding.replica be {slices}."
-        )
-    between = tuple(slices if axis == over else 1 for axis in MESH)
-    within_one = tuple(n // m for n, m in zip(shape, between, strict=True))
-    placed = create_hybrid_device_mesh(within_one, between, devices)
+        within_one = tuple(inside.values())
+        between = tuple(n // m for n, m in zip(shape, within_one, strict=True))
+        placed = create_hybrid_device_mesh(within_one, between, devices)
+    except NotImplementedError as error:
+        raise _across_chips(sizes, inside, devices) from error
     return Mesh(placed, MESH, axis_types=types)
 
 
-def _across_chips(sizes: dict[str, int], devices: Sequence[Any]) -> UserError:
-    """Say which axis of a mesh would take a part of an axis of the chips."""
+def crossing(sizes: Mapping[str, int], slices: int) -> str:
+    """Name the axis of a mesh that crosses the links between slices.
+
+    Raises:
+        UserError: none can.
+    """
+    for axis in ("replica", "stage", "data", "fsdp"):
+        if sizes.get(axis, 1) % slices == 0:
+            return axis
+    raise UserError(
+        f"The devices are {slices} slices with slow links between them: let "
+        f"sharding.replica be {slices}."
+    )
+
+
+def within_slice(sizes: Mapping[str, int], slices: int) -> dict[str, int]:
+    """The sizes of a mesh's axes inside one of several slices."""
+    if slices == 1:
+        return dict(sizes)
+    over = crossing(sizes, slices)
+    return {axis: n // slices if axis == over else n for axis, n in sizes.items()}
+
+
+def _across_chips(
+    sizes: dict[str, int], inside: dict[str, int], devices: Sequence[Any]
+) -> UserError:
+    """Say which axis of a mesh would take a part of an axis of a slice's chips."""
     places = zip(*(device.coords for device in devices), strict=True)
     own = [max(along) - min(along) + 1 for along in places]
     whole = sorted(
         {math.prod(n) for some in range(1 + len(own)) for n in combinations(own, some)}
     )
-    parted = {axis: n for axis, n in sizes.items() if n not in whole} or sizes
+    parted = {axis: n for axis, n in inside.items() if n not in whole} or inside
     axis = max(parted, key=lambda axis: parted[axis])
+    there = [n * sizes[axis] // inside[axis] for n in whole]
     return UserError(
         f"sharding.{axis}={sizes[axis]}: the chips stand {' x '.join(map(str, own))}, "
         "and an axis of the mesh takes whole axes of theirs. Sizes that can be had: "
-        f"{', '.join(map(str, whole))}."
+        f"{', '.join(map(str, there))}."
     )
 
 

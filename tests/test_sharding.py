@@ -1,6 +1,6 @@
 """How devices are arranged, and what of a batch each of them has."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from lm_jax.sharding import (
     on_mesh,
     state_shardings,
 )
+from tests.fake_chip import Chip
 
 
 @pytest.mark.parametrize("tensor", [1, 2])
@@ -71,19 +72,6 @@ def test_sizes_that_can_not_be_are_refused(sharding, words):
         make_mesh(sharding, jax.devices())
 
 
-@dataclass(frozen=True)
-class Chip:
-    """A device of one of two slices, as much of it as a mesh asks for."""
-
-    id: int
-    slice_index: int
-    platform: str = "gpu"
-    device_kind: str = "made up"
-    process_index: int = 0
-    coords: tuple[int, ...] = ()
-    core_on_chip: int = 0
-
-
 def test_a_mesh_that_would_cut_an_axis_of_chips_says_which_sizes_can_be_had():
     chips = [
         Chip(number, 0, "tpu", "TPU v6 lite", coords=(number % 8, number // 8, 0))
@@ -91,6 +79,11 @@ def test_a_mesh_that_would_cut_an_axis_of_chips_says_which_sizes_can_be_had():
     ]
     with pytest.raises(UserError, match="fsdp=16: the chips stand 8 x 8.* 1, 8, 64"):
         arranged(dict.fromkeys(MESH, 1) | {"data": 4, "fsdp": 16}, chips)
+    two = chips + [replace(chip, id=64 + chip.id, slice_index=1) for chip in chips]
+    with pytest.raises(UserError, match="fsdp=16: the chips stand 8 x 8.* 1, 8, 64"):
+        arranged(dict.fromkeys(MESH, 1) | {"data": 8, "fsdp": 16}, two)
+    with pytest.raises(UserError, match="data=32: the chips stand 8 x 8.* 2, 16, 128"):
+        arranged(dict.fromkeys(MESH, 1) | {"data": 32, "tensor": 4}, two)
 
 
 def test_the_optimizers_arrays_can_wait_in_the_memory_of_the_host():

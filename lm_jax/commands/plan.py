@@ -15,7 +15,7 @@ from lm_jax.files import given_path
 from lm_jax.models.config import Remat
 from lm_jax.platform import called
 from lm_jax.runs.display import Display
-from lm_jax.scaling.plan import TooLarge, plan
+from lm_jax.scaling.plan import NotCompiled, TooLarge, plan
 from lm_jax.scaling.side_by_side import Case, as_json, meshes, rows, table
 from lm_jax.scaling.topology import Topology, topologies
 from lm_jax.scaling.weak import Weak, draw_weak, only_chip, weak_lines
@@ -119,7 +119,7 @@ def main(args: list[str]) -> int:
         staged = dict.fromkeys(row for _, setup in setups for row in pipeline(setup))
         display.header(f"{named.name}, {named.variant}", [*shown, *staged])
         _say(cases, display)
-    return 0
+    return int(any(case.failed for case in cases))
 
 
 def _asked(args: list[str]) -> tuple[Asked, list[str]]:
@@ -217,6 +217,8 @@ def _planned(setup: Setup, topology: Topology) -> Case:
             return replace(case, plan=plan(setup, topology))
     except TooLarge as error:
         return replace(case, why=str(error))
+    except (NotCompiled, ArithmeticError) as error:
+        return replace(case, failed=str(error))
 
 
 def _json(cases: list[Case]) -> dict[str, Any]:
@@ -227,20 +229,26 @@ def _say(cases: list[Case], display: Display) -> None:
     """Print a table of several cases, and all of the best, or of the only one."""
     if len(cases) > 1:
         display.message("\n".join(f" {line}" for line in table(cases)))
-        _say_too_large(cases, display)
+        _say_missing(cases, display)
     best = cases[0]
     title = f"{best.topology}, {best.mesh}"
-    if best.plan is None:
+    if best.failed:
+        display.header(title, [("failed", best.failed)])
+    elif best.plan is None:
         display.header(title, [("memory", f"too large: {best.why}")])
     else:
         display.header(title, rows(best.plan))
     display.message(LEGEND)
 
 
-def _say_too_large(cases: list[Case], display: Display) -> None:
+def _say_missing(cases: list[Case], display: Display) -> None:
+    """Say why cases have no figures."""
     for case in cases:
-        if case.why:
-            display.message(f"{case.topology}, {case.mesh}: too large ({case.why}).")
+        named = f"{case.topology}, {case.mesh}, {case.remat}"
+        if case.failed:
+            display.message(f"{named}: failed ({case.failed})")
+        elif case.why:
+            display.message(f"{named}: too large ({case.why}).")
 
 
 def _say_scaling(
@@ -250,14 +258,16 @@ def _say_scaling(
     made, out = [case.plan for case in cases if case.plan is not None], asked.scaling
     assert out is not None
     if not made:
-        raise UserError(f"--scaling: too large for every topology ({cases[0].why}).")
+        said = cases[0].failed or f"too large: {cases[0].why}"
+        raise UserError(f"--scaling: no topology has a plan ({said}).")
     found = Weak.of(made)
     draw_weak(found, out)
     if asked.json:
         points = [point._asdict() for point in found.points]
         print_json({"points": points, "breaks": found.breaks(), "picture": out})
-        return 0
-    display.message("\n".join([f"{named.name}, {named.variant}", *weak_lines(found)]))
-    _say_too_large(cases, display)
-    display.message(f"Picture: {out}")
-    return 0
+    else:
+        title = f"{named.name}, {named.variant}"
+        display.message("\n".join([title, *weak_lines(found)]))
+        display.message(f"Picture: {out}")
+    _say_missing(cases, display)
+    return int(any(case.failed for case in cases))

@@ -49,6 +49,7 @@ class Cost:
         host: bytes read from the memory of its host and written to it.
         seconds: of each instruction the longer of computing and moving, in sum; 0 where
             the chip's figures are not known.
+        kernels: of them, those that kernels compute for longer than they move arrays.
         collectives: how many, by what devices they are among.
         sizes: bytes of them, of the whole array that is gathered or reduced.
         meanwhile: how many collectives run while the device computes.
@@ -60,6 +61,7 @@ class Cost:
     bytes: float = 0.0
     host: float = 0.0
     seconds: float = 0.0
+    kernels: float = 0.0
     collectives: Counter[Route] = field(default_factory=Counter)
     sizes: Counter[Route] = field(default_factory=Counter)
     meanwhile: int = 0
@@ -182,6 +184,7 @@ def _of_call(of: _Counting, within: Computation, each: Instruction) -> Cost:
     arrays = [array for o in each.operands for array in within[o].results]
     flops = 0.0 if target in _COPIES else of.kernel and of.kernel(name, arrays)
     cost = of.timed(within, each, flops or 0.0, flops or 0.0)
+    cost.kernels = cost.seconds - of.timed(within, each, 0.0, 0.0).seconds
     if flops is None:
         cost.uncounted[name] += 1
     return cost

@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lm_jax.chips import Chip
+from lm_jax.mesh import crossing, within_slice
 from lm_jax.scaling.collectives import NETWORK, Group, Route, share
 
 DCN = "DCN"
@@ -21,7 +22,8 @@ class Links:
         chip: what each can do; None where no figures are known.
         places: where each chip of a slice stands, in the mesh's order; None where
             that isn't known, or decides nothing.
-        slices: how many there are, connected by the data centre's network.
+        slices: how many there are, connected by the data centre's network. Each has a
+            program of its own, whose groups count the devices of one slice alone.
     """
 
     axes: dict[str, int]
@@ -34,16 +36,16 @@ class Links:
         """Give those of a mesh."""
         found = None
         if chip is not None and chip.wraps is not None:
-            inside = list(mesh.devices.flat)[: mesh.size // slices]
-            found = np.array([device.coords for device in inside])
+            inside = tuple(within_slice(mesh.shape, slices).values())
+            one = mesh.devices[tuple(map(slice, inside))]
+            found = np.array([device.coords for device in one.flat])
         return cls(dict(mesh.shape), chip, found, slices)
 
     def along(self, group: Group) -> str:
         """Name the axes of the mesh that a group of devices stands along."""
         if group == NETWORK:
-            parted = (a for a, n in self.axes.items() if n > 1 and n % self.slices == 0)
-            return next(parted, "")
-        sizes = tuple(self.axes.values())
+            return crossing(self.axes, self.slices)
+        sizes = tuple(within_slice(self.axes, self.slices).values())
         places = np.array(np.unravel_index(list(group), sizes))
         varied = (places != places[:, :1]).any(1)
         return "+".join(axis for axis, v in zip(self.axes, varied, strict=True) if v)

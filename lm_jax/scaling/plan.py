@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lm_jax.compiler import compiled
+from lm_jax.errors import UserError
 from lm_jax.kernels import attention_gpu, attention_tpu, experts
 from lm_jax.kernels.placement import HOST
 from lm_jax.scaling.cost import Cost, count
@@ -20,6 +21,8 @@ from lm_jax.selectors import parted
 from lm_jax.training.compiled import Compiled
 from lm_jax.training.memory import is_out_of_memory
 from lm_jax.training.resolved import Setup
+
+PCIE = "PCIe"
 
 
 class Traffic(NamedTuple):
@@ -54,8 +57,8 @@ class Plan:
         arguments: bytes of the state, the batch and the seed.
         temporaries: bytes beside them that the step needs at once.
         model_flops: operations by the model's own count, for the share of a device.
-        gradients: bytes of those that it sums with other devices: of the parameters
-            that it holds, in the type to compute in, as often as they are taken.
+        gradients: bytes of those of all parameters, on all devices of a slice: in the
+            type to compute in, as often as they are taken.
         tokens: of a step, on all devices.
         cost: what the compiled program does.
         host: bytes of all that in the host's memory, which are none of the device's.
@@ -129,7 +132,7 @@ class Plan:
         }
         for each in self.traffic():
             found[each.link] = found.get(each.link, 0.0) + each.seconds
-        return found | ({"PCIe": self.fetching} if self.cost.host else {})
+        return found | ({PCIE: self.fetching} if self.cost.host else {})
 
     @property
     def fetching(self) -> float:
@@ -175,6 +178,10 @@ class TooLarge(Exception):
     """A step doesn't fit into a device's memory: the compiler says so, or the state."""
 
 
+class NotCompiled(Exception):
+    """A step's compiler fails, for another reason than memory."""
+
+
 def plan(setup: Setup, topology: Topology) -> Plan:
     """Compile a step for some devices, and count what it does.
 
@@ -185,23 +192,27 @@ def plan(setup: Setup, topology: Topology) -> Plan:
         topology: the devices.
 
     Raises:
-        TooLarge: with what the compiler says of it.
+        TooLarge, NotCompiled: with what the compiler says of it.
         ArithmeticError: the figures can't be.
+        UserError: the step can't be so; the compiler doesn't know an option.
     """
     shape, state = setup.order.shapes[-1], setup.placed_shapes()
     chip, platform = topology.chip, topology.devices[0].platform
     if chip is not None and _held(state) > chip.usable:
         raise TooLarge(f"the state alone is {_held(state) / 2**30:.1f} GiB a device")
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         traced = Compiled(setup).traced(setup, shape)
         named = "cuda" if platform == "gpu" else platform
         try:
             made = compiled(traced.lower(lowering_platforms=(named,)))
+        except UserError:
+            raise
         except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            raise TooLarge(_why(error)) from error
+            if is_out_of_memory(error):
+                raise TooLarge(_why(error)) from error
+            said = " ".join(str(error).split())[:_WORDS]
+            raise NotCompiled(f"{type(error).__name__}: {said}") from error
     memory = made.memory_analysis()
     per_token = setup.units.flops / setup.units.tokens
     used = memory.temp_size_in_bytes + memory.output_size_in_bytes
@@ -215,7 +226,7 @@ def plan(setup: Setup, topology: Topology) -> Plan:
         tokens=shape.rows * shape.length,
         cost=count(made.as_text(), topology.chip, _kernel(setup)),
         host=memory.host_argument_size_in_bytes + memory.host_temp_size_in_bytes,
-        notes=tuple(dict.fromkeys(str(warning.message) for warning in said)),
+        notes=tuple(dict.fromkeys(str(warning.message) for warning in warned)),
     )
 
 
@@ -229,10 +240,11 @@ def _held(arrays: Any) -> int:
 
 
 def _gradients(setup: Setup) -> int:
-    """Bytes of gradients that a device sums with others; see `Plan`."""
-    trained = _held(parted(setup.placed_shapes().params, setup.frozen)[1])
+    """Bytes of gradients that slices sum with each other; see `Plan`."""
+    trained = parted(setup.placed_shapes().params, setup.frozen)[1]
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(trained))
     wide = getattr(setup.model, "dtype", "float32") != "bfloat16"
-    return trained // (1 if wide else 2) * setup.experiment.execution.accumulate
+    return (4 if wide else 2) * numbers * setup.experiment.execution.accumulate
 
 
 def _kernel(setup: Setup):
@@ -251,8 +263,11 @@ def _kernel(setup: Setup):
     return of
 
 
+_WORDS = 200  # letters of a message that may go on for pages
+
+
 def _why(error: Exception) -> str:
     """The part of a compiler's long message that tells how much is missing."""
     said = " ".join(str(error).split())
     found = re.search(r"total memory .*?\(.*?\).*?\(.*?\)|Used \S+ of \S+ hbm", said)
-    return found[0] if found else said[:200]
+    return found[0] if found else said[:_WORDS]

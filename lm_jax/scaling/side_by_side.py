@@ -19,8 +19,9 @@ class Case:
         topology: the devices, by name.
         mesh: of them: "2 data x 8 fsdp".
         remat: what is computed again.
-        plan: of it; None where it is too large.
+        plan: of it; None where it is too large, or failed.
         why: it is too large.
+        failed: why there are no figures, or none that can be.
     """
 
     topology: str
@@ -28,12 +29,13 @@ class Case:
     remat: str
     plan: Plan | None = None
     why: str = ""
+    failed: str = ""
 
     @property
     def rank(self) -> tuple[int, float, int]:
         """Less is better: what fits, then what takes fewer seconds."""
         if self.plan is None:
-            return 2, 0.0, 0
+            return 3 if self.failed else 2, 0.0, 0
         return int(not self.plan.fits), self.plan.step, self.plan.memory
 
 
@@ -96,7 +98,7 @@ def _figures(case: Case) -> list[str]:
     """The figures of a case: "!" is too large for a chip, "<" lacks some operations."""
     made = case.plan
     if made is None:
-        return ["too large", *[""] * 5]
+        return ["failed" if case.failed else "too large", *[""] * 5]
     chip, held = made.topology.chip, f"{made.memory / _GIB:.3g}"
     if chip is None:
         return [held, *["-"] * 4, ""]
@@ -176,6 +178,8 @@ def as_json(case: Case) -> dict[str, Any]:
     """All that is known of a case, for other programs."""
     said = {"topology": case.topology, "mesh": case.mesh, "remat": case.remat}
     made = case.plan
+    if case.failed:
+        return said | {"fits": None, "failed": case.failed}
     if made is None:
         return said | {"fits": False, "why": case.why}
     chip, known = made.topology.chip, made.topology.chip is not None
@@ -205,6 +209,7 @@ def as_json(case: Case) -> dict[str, Any]:
         "estimated": {
             "seconds": made.step,
             "overlapped": made.overlapped,
+            "without_kernels_and_links": made.cost.seconds - made.cost.kernels,
             "alone": made.seconds(),
             "sent": {f"{each.kind} {each.axis}": each.sent for each in made.traffic()},
             "mfu": made.utilization,

@@ -36,8 +36,8 @@ def moved(
     """
     operands = [within[name].results for name in each.operands]
     if inside := fused(program, each):
-        read, written = _read(inside, operands, lies), _written(inside, each, lies)
-        return read + written
+        read = _read(program, inside, operands, lies)
+        return read + _written(inside, each, lies)
     if each.op in _SLICES:
         read = _size(each.results) if lies(operands[0][0]) else 0.0
         return read + _there(each.results, lies)
@@ -62,14 +62,19 @@ def _there(arrays: Iterable[Array], lies: Lies) -> float:
     return _size(filter(lies, arrays))
 
 
-def _read(inside: Computation, operands: list[tuple[Array, ...]], lies: Lies) -> float:
+def _read(
+    program: Program,
+    inside: Computation,
+    operands: list[tuple[Array, ...]],
+    lies: Lies,
+) -> float:
     """What a fusion reads of its operands."""
     total = 0.0
     for each in inside.values():
         if each.op != "parameter":
             continue
         whole = _there(operands[int(each.inside)], lies)
-        readers = list(_readers(inside, each.name))
+        readers = list(_readers(program, inside, each.name))
         if readers and all(_reads_part(reader, place) for reader, place in readers):
             slices = [r for r, _ in readers if r.op in _SLICES]
             whole = min(whole, _size(array for r in slices for array in r.results))
@@ -77,13 +82,24 @@ def _read(inside: Computation, operands: list[tuple[Array, ...]], lies: Lies) ->
     return total
 
 
-def _readers(inside: Computation, name: str) -> Iterator[tuple[Instruction, int]]:
-    """What reads an instruction, and as which operand, bitcasts looked through."""
+def _readers(
+    program: Program, inside: Computation, name: str
+) -> Iterator[tuple[Instruction, int]]:
+    """What reads an instruction, and as which operand.
+
+    Bitcasts are looked through, and fusions are looked into.
+    """
     for each in inside.values():
         for place, operand in enumerate(each.operands):
-            if operand == name and each.op == "bitcast":
-                yield from _readers(inside, each.name)
-            elif operand == name:
+            if operand != name:
+                continue
+            if each.op == "bitcast":
+                yield from _readers(program, inside, each.name)
+            elif further := fused(program, each):
+                own = (p for p in further.values() if p.op == "parameter")
+                given = next(p for p in own if int(p.inside) == place)
+                yield from _readers(program, further, given.name)
+            else:
                 yield each, place
 
 

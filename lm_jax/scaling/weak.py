@@ -1,10 +1,13 @@
 """Weak scaling: what a step computes and sends where each further chip has its rows.
 
 To 4096 chips by formula. All that a chip computes and holds stays as it is on the
-largest topology that was compiled. What chips send each other inside a slice does so
-too, but for the part that stays at home, 1/n of n chips. Slices beyond the largest that
-there is sum gradients over the data centre's network, once a step and in float32: each
-chip those of the parameters that it holds.
+largest topology that was compiled, and so does what goes between a chip and its host.
+What chips send each other inside a slice does so too, but for the part that stays at
+home, 1/n of n chips. Slices beyond the largest that there is sum gradients over the
+data centre's network, whatever the mesh inside them: there each of n chips first has
+the sums of 1/n of them, and hands over those. They go in the type to compute in, and as
+often as they are taken: once for each part that a batch is computed in. So does the
+compiled step of two slices, with parameters that are whole or split, over any axis.
 """
 
 from collections.abc import Sequence
@@ -18,7 +21,7 @@ from lm_jax.runs.overlay import COLOURS
 from lm_jax.runs.picture import framed, save
 from lm_jax.scaling.collectives import share
 from lm_jax.scaling.links import DCN
-from lm_jax.scaling.plan import Plan
+from lm_jax.scaling.plan import PCIE, Plan
 from lm_jax.scaling.side_by_side import count, time
 from lm_jax.scaling.topology import Topology
 
@@ -56,6 +59,7 @@ class Point(NamedTuple):
         computing: seconds, and of reading and writing memory.
         inside: seconds of sending inside a slice.
         network: seconds of sending between slices.
+        fetching: seconds between a chip and its host.
         memory: bytes that a chip holds.
         tokens: of a step, on all chips.
         by: "compiled", or "formula".
@@ -65,14 +69,15 @@ class Point(NamedTuple):
     computing: float
     inside: float
     network: float
+    fetching: float
     memory: int
     tokens: int
     by: str
 
     @property
-    def sending(self) -> float:
-        """Seconds over all links, one after the other."""
-        return self.inside + self.network
+    def step(self) -> float:
+        """Seconds of it all, one after the other."""
+        return self.computing + self.inside + self.network + self.fetching
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,12 @@ class Weak:
 
     Attributes:
         points: from few to many chips.
-        room: bytes of memory of a chip.
-        rate: FLOPs that a chip makes at most, a second.
+        chip: what each can do.
         flops: of a step, by the model's own count, on one chip.
     """
 
     points: tuple[Point, ...]
-    room: int
-    rate: float
+    chip: Chip
     flops: float
 
     @classmethod
@@ -99,18 +102,24 @@ class Weak:
         last = max(plans, key=lambda each: len(each.topology.devices))
         more = [_further(last, n) for n in BY_FORMULA if n > compiled[-1].chips]
         found = tuple(compiled + more)
-        return cls(found, chip.usable, chip.flops, last.model_flops)
+        return cls(found, chip, last.model_flops)
 
     def utilization(self, point: Point) -> float:
         """MFU where nothing is sent while others compute."""
-        return self.flops / (self.rate * (point.computing + point.sending))
+        return self.flops / (self.chip.flops * point.step)
+
+    def links(self, point: Point) -> dict[str, float]:
+        """Seconds of each kind of link."""
+        found = {self.chip.wire: point.inside, DCN: point.network}
+        away = any(each.fetching for each in self.points)
+        return found | ({PCIE: point.fetching} if away else {})
 
     def breaks(self) -> str:
         """What breaks first as chips are added, in words."""
         for point in self.points:
-            if point.memory > self.room:
+            if point.memory > self.chip.usable:
                 return f"memory: it doesn't fit on {point.chips:,} chips."
-            for name, seconds in (("ICI", point.inside), (DCN, point.network)):
+            for name, seconds in self.links(point).items():
                 if seconds > point.computing:
                     return (
                         f"{name}: on {point.chips:,} chips it takes {time(seconds)}, "
@@ -118,11 +127,12 @@ class Weak:
                         "hidden behind it."
                     )
         last = self.points[-1]
-        name = DCN if last.network > last.inside else "ICI"
+        links = self.links(last)
+        name = max(links, key=lambda each: links[each])
         return (
             f"nothing up to {last.chips:,} chips. What comes nearest is {name}, "
-            f"{max(last.inside, last.network) / last.computing:.0%} of what computing "
-            f"takes; a step is {count(last.tokens)} tokens by then."
+            f"{links[name] / last.computing:.0%} of what computing takes; a step is "
+            f"{count(last.tokens)} tokens by then."
         )
 
 
@@ -131,8 +141,9 @@ def _compiled(made: Plan) -> Point:
     return Point(
         len(made.topology.devices),
         made.cost.seconds,
-        made.sending - network,
+        made.sending - network - made.fetching,
         network,
+        made.fetching,
         made.memory,
         made.tokens,
         COMPILED,
@@ -147,8 +158,7 @@ def _further(made: Plan, chips: int) -> Point:
     slices = chips // slice_
     # A ring of n sends all but 1/n of it.
     inside = here.inside * share("all-gather", slice_) / share("all-gather", had)
-    parted = had / slice_ if made.links.axes["fsdp"] > 1 else 1.0
-    sent = made.gradients * parted * share("all-reduce", slices)
+    sent = made.gradients / slice_ * share("all-reduce", slices)
     return here._replace(
         chips=chips,
         inside=inside,
@@ -160,10 +170,10 @@ def _further(made: Plan, chips: int) -> Point:
 
 def weak_lines(found: Weak) -> list[str]:
     """The lines of a table, a row for each number of chips, and what breaks first."""
-    head = ["chips", "GiB", "tokens", "computing", "ICI", DCN, "MFU", "by"]
-    cells = [head]
+    links = found.links(found.points[0])
+    cells = [["chips", "GiB", "tokens", "computing", *links, "MFU", "by"]]
     for point in found.points:
-        seconds = (point.computing, point.inside, point.network)
+        seconds = (point.computing, *found.links(point).values())
         cells.append(
             [
                 f"{point.chips:,}",
@@ -182,6 +192,9 @@ def weak_lines(found: Weak) -> list[str]:
     return [*(f" {row}" for row in rows), f"What breaks first: {found.breaks()}"]
 
 
+_MEANT = {DCN: ": between slices", PCIE: ": to the host"}
+
+
 def draw_weak(found: Weak, out: Path) -> None:
     """Draw seconds of computing and sending by chips, as PNG.
 
@@ -193,8 +206,10 @@ def draw_weak(found: Weak, out: Path) -> None:
     figure = Figure(figsize=(6.4, 4.0), dpi=150, layout="constrained")
     axes, points = figure.subplots(), found.points
     _draw(axes, COLOURS[0], "computing", [(p, p.computing) for p in points])
-    _draw(axes, COLOURS[1], "ICI: inside a slice", [(p, p.inside) for p in points])
-    _draw(axes, COLOURS[2], f"{DCN}: between slices", [(p, p.network) for p in points])
+    for place, link in enumerate(found.links(points[0])):
+        named = f"{link}{_MEANT.get(link, ': inside a slice')}"
+        seconds = [(p, found.links(p)[link]) for p in points]
+        _draw(axes, COLOURS[1 + place], named, seconds)
     chips = [point.chips for point in points]
     axes.set_xscale("log", base=2)
     axes.set_xticks(chips, [f"{each:,}" for each in chips])

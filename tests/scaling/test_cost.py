@@ -303,7 +303,8 @@ def test_a_kernel_is_counted_by_what_is_known_of_it_or_named():
 
     cost = count(KERNEL, CHIP, kernel)
     assert cost.flops == 1e15 and cost.seconds == 1e15 / CHIP.flops
-    assert not cost.uncounted
+    assert cost.seconds - cost.kernels == pytest.approx(cost.bytes / CHIP.bandwidth)
+    assert not cost.uncounted and count(KERNEL, CHIP).kernels == 0
     assert seen == [("splash_mha_fwd", [(1, 1, 1), *[(2, 4, 128, 64)] * 3])]
     assert cost.bytes == 4 * 2 * 4 * 128 * 64 * 2 + 1
 
@@ -324,6 +325,28 @@ def test_an_array_that_is_changed_in_place_moves_what_is_changed():
     plain = "ROOT %u = f32[100,8]{1,0} dynamic-update-slice(%x, %y, %i, %i)"
     assert count(entry(*lines, call, before=fused)).bytes == 2 * 32 + 4
     assert count(entry(*lines, plain)).bytes == 2 * 32
+
+
+def test_of_an_array_that_a_fusion_in_a_fusion_slices_the_slice_is_read():
+    """As in a loop over layers, of what each has left for the backward pass."""
+    fused = (
+        "%inner (q: s32[], p: f32[100,8]) -> f32[1,8] {\n"
+        "  %q = s32[] parameter(0)\n  %p = f32[100,8]{1,0} parameter(1)\n"
+        "  %s = f32[1,8]{1,0} dynamic-slice(%p, %q, %q)\n"
+        "  ROOT %n = f32[1,8]{1,0} negate(%s)\n}\n"
+        "%outer (x: f32[100,8], i: s32[]) -> f32[1,8] {\n"
+        "  %x = f32[100,8]{1,0} parameter(0)\n  %i = s32[] parameter(1)\n"
+        "  %b = f32[100,8]{1,0} bitcast(%x)\n"
+        "  %f = f32[1,8]{1,0} fusion(%i, %b), kind=kLoop, calls=%inner\n"
+        "  ROOT %m = f32[1,8]{1,0} negate(%f)\n}\n"
+    )
+    text = entry(
+        "%x = f32[100,8]{1,0} parameter(0)",
+        "%i = s32[] constant(3)",
+        "ROOT %f = f32[1,8]{1,0} fusion(%x, %i), kind=kOutput, calls=%outer",
+        before=fused,
+    )
+    assert count(text).bytes == 2 * 32 + 4
 
 
 def test_a_copy_that_runs_beside_takes_no_time_of_its_own():

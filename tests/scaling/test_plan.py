@@ -17,7 +17,7 @@ from lm_jax.kernels.attention_tpu import flops
 from lm_jax.scaling.collectives import NETWORK, Route
 from lm_jax.scaling.cost import Cost, count
 from lm_jax.scaling.links import Links
-from lm_jax.scaling.plan import Plan, TooLarge, plan
+from lm_jax.scaling.plan import NotCompiled, Plan, TooLarge, plan
 from lm_jax.scaling.topology import Topology, topologies
 from lm_jax.training.setup import set_up
 from tests.tiny import write_tiny
@@ -98,6 +98,28 @@ def test_a_state_that_is_too_large_is_said_without_compiling(scanned, monkeypatc
     small = replace(CHIPS["v5e"], memory=made.arguments // 2)
     with pytest.raises(TooLarge, match="the state alone is 0.0 GiB a device"):
         plan(setup, replace(made.topology, chip=small))
+
+
+def test_what_a_compiler_fails_with_is_said_in_short(scanned, monkeypatch):
+    setup, made = scanned
+
+    def fails(*args, **named):
+        raise RuntimeError("INTERNAL: no\n  such " + "thing " * 99)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", fails)
+    with pytest.raises(
+        NotCompiled, match="^RuntimeError: INTERNAL: no such thing"
+    ) as e:
+        plan(setup, made.topology)
+    assert len(str(e.value)) < 250
+
+
+def test_gradients_are_of_all_parameters_wherever_they_lie(planned, scanned):
+    setup, made = scanned
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(setup.placed_shapes().params))
+    assert made.gradients == 4 * numbers
+    parts = planned(*LAYERS, "--scan", "True", "--accumulate", "2")[1]
+    assert parts.gradients == 2 * made.gradients
 
 
 def test_a_scan_costs_what_its_unrolled_steps_do():

@@ -9,6 +9,7 @@ import pytest
 
 from lm_jax.chips import CHIPS
 from lm_jax.errors import UserError
+from lm_jax.mesh import arranged
 from lm_jax.scaling.collectives import NETWORK, Route
 from lm_jax.scaling.cost import Cost
 from lm_jax.scaling.links import Links
@@ -16,14 +17,16 @@ from lm_jax.scaling.plan import Plan
 from lm_jax.scaling.side_by_side import Case, as_json, meshes, rows, table
 from lm_jax.scaling.topology import Topology
 from lm_jax.scaling.weak import Weak, draw_weak, weak_lines
-from lm_jax.sharding import Sharding
+from lm_jax.sharding import MESH, Sharding
+from tests.fake_chip import Chip
 
 V5E = CHIPS["v5e"]
 
 
-def made(width=4, seconds=1.0, memory=2**30, gathered=0, chip=V5E):
+def made(width=4, seconds=1.0, memory=2**30, gathered=0, chip=V5E, fsdp=None):
     """A plan of a square of v5e, which gathers along its whole mesh."""
     chips = width * width
+    fsdp = fsdp or chips
     places = np.array(list(np.ndindex(width, width)))
     routes = {Route("all-gather", tuple(range(chips))): gathered} if gathered else {}
     cost = Cost(
@@ -36,11 +39,11 @@ def made(width=4, seconds=1.0, memory=2**30, gathered=0, chip=V5E):
     )
     return Plan(
         topology=Topology(f"v5e:{width}x{width}", (None,) * chips, chip),
-        links=Links({"data": 1, "fsdp": chips, "tensor": 1}, chip, places),
+        links=Links({"data": chips // fsdp, "fsdp": fsdp, "tensor": 1}, chip, places),
         arguments=memory,
         temporaries=0,
         model_flops=0.5e14,
-        gradients=2 * 10**9 // chips,
+        gradients=2 * 10**9,
         tokens=1000 * chips,
         cost=cost,
     )
@@ -87,6 +90,18 @@ def test_what_fits_stands_first_then_what_takes_fewer_seconds():
     assert lines[2] == "0 data x 4 fsdp x 4 tensor, projections"
 
 
+def test_what_failed_stands_last_and_has_no_figures():
+    failed = Case("v5e:4x4", "16 fsdp", "full", failed="an MFU of 110%")
+    cases = sorted(
+        [failed, case("none", None, "used 50G"), case("offload", made())],
+        key=lambda each: each.rank,
+    )
+    assert [each.remat for each in cases] == ["offload", "none", "full"]
+    assert table(cases)[-1].split() == ["full", "failed"]
+    said = as_json(failed)
+    assert said["failed"] == "an MFU of 110%" and said["fits"] is None
+
+
 def test_each_figure_says_whether_it_was_compiled_or_estimated():
     plan = made(gathered=16 * 10**9)
     said = json.loads(json.dumps(as_json(case("full", plan))))
@@ -104,11 +119,15 @@ def test_each_figure_says_whether_it_was_compiled_or_estimated():
     assert said["estimated"]["alone"]["ICI fsdp"] == 15e9 / 100e9
     assert said["estimated"]["sent"] == {"all-gather fsdp": 15e9}
     assert said["estimated"]["seconds"] == 1.15
+    assert said["estimated"]["without_kernels_and_links"] == 1.0
     assert said["estimated"]["mfu"] == 0.5e14 / (1.15 * V5E.flops)
     assert said["estimated"]["tokens_per_second"] == 16000 / 1.15
     assert said["estimated"]["binds"] == "compute"
     listed = dict(rows(plan))
     assert listed["all-gather"].startswith("1 along fsdp, 14.9 GiB in all, 14 GiB sent")
+    kernels = replace(plan, cost=replace(plan.cost, kernels=0.25))
+    less = as_json(case("full", kernels))["estimated"]
+    assert less["without_kernels_and_links"] == 0.75 and less["seconds"] == 1.15
     unknown = replace(plan, topology=replace(plan.topology, chip=None))
     assert as_json(case("full", unknown))["estimated"] is None
 
@@ -150,8 +169,29 @@ def test_scaling_goes_on_by_formula():
 def test_a_slice_that_can_grow_does_so_before_there_are_several():
     (few, further, _) = Weak.of([made(4, gathered=4 * 10**9)]).points
     assert further.inside == pytest.approx(few.inside / (15 / 16) * (255 / 256))
-    parted = 2e9 // 16 * 16 / 256
-    assert further.network == pytest.approx(2 * 3 / 4 * parted / V5E.network)
+
+
+@pytest.mark.parametrize("width", [4, 16])
+@pytest.mark.parametrize("fsdp", [1, 4, 16])
+def test_slices_sum_each_gradient_once_whatever_the_mesh_inside_them(width, fsdp):
+    """Of 256 chips each hands over 1/256 of them, whole or parted as they may lie."""
+    (*_, slices, most) = Weak.of([made(width, fsdp=fsdp)]).points
+    assert slices.network == pytest.approx(2 * 3 / 4 * 2e9 / 256 / V5E.network)
+    assert most.network == pytest.approx(2 * 15 / 16 * 2e9 / 256 / V5E.network)
+
+
+def test_links_are_called_by_their_names_and_those_to_the_host_are_others():
+    few = made(2, gathered=10**9, chip=CHIPS["h100"])
+    away = replace(few, cost=replace(few.cost, host=64e9))
+    for plan, more in ((few, []), (away, ["PCIe"])):
+        found = Weak.of([plan])
+        assert weak_lines(found)[0].split()[4:-2] == ["NVLink", "DCN", *more]
+        assert found.points[0].inside == pytest.approx(0.75 * 1e9 / 450e9)
+        assert found.points[0].fetching == len(more)
+        assert found.utilization(found.points[0]) == pytest.approx(plan.utilization)
+    assert "What comes nearest is PCIe, 100%" in Weak.of([away]).breaks()
+    more = replace(few, cost=replace(few.cost, host=65e9))
+    assert Weak.of([more]).breaks().startswith("PCIe: on 4 chips it takes 1.02 s")
 
 
 def test_what_breaks_first_is_said_and_drawn(tmp_path):
@@ -160,7 +200,7 @@ def test_what_breaks_first_is_said_and_drawn(tmp_path):
     sent = Weak.of([made(4, seconds=0.6, gathered=80 * 10**9)])
     assert sent.breaks().startswith("ICI: on 16 chips it takes 750 ms, and computing")
     plan = made(16)
-    slow = Weak.of([replace(plan, gradients=10**10)])
+    slow = Weak.of([replace(plan, gradients=256 * 10**10)])
     assert slow.breaks().startswith("DCN: on 1,024 chips it takes 4.8 s")
     lines = weak_lines(slow)
     assert max(map(len, lines[:-1])) <= 80 and "formula" in lines[-2]
@@ -178,3 +218,20 @@ def test_the_network_is_named_by_the_axis_that_goes_over_slices():
     links = Links({"data": 2, "fsdp": 16, "tensor": 1}, V5E, None, 2)
     assert links.along(NETWORK) == "data" and links.link(NETWORK) == "DCN"
     assert links.rate(Route("all-reduce", NETWORK)) == V5E.network == 3.125e9
+
+
+def test_a_slice_has_groups_of_its_own_whichever_axis_goes_over_slices():
+    """Its program counts its devices alone: those of one replica, of both stages."""
+    sizes = dict.fromkeys(MESH, 1) | {"stage": 4, "replica": 2, "fsdp": 8}
+    chips = [
+        Chip(64 * number + x + 8 * y, number, "tpu", "TPU v5 lite", coords=(x, y, 0))
+        for number in range(2)
+        for x in range(8)
+        for y in range(4)
+    ]
+    mesh = arranged(sizes, chips)
+    links = Links.of(mesh, V5E, 2)
+    assert links.along(NETWORK) == "replica"
+    assert links.along((0, 8, 16, 24)) == "stage" and links.along((1, 3)) == "fsdp"
+    one = [device for device in mesh.devices.flat if device.slice_index == 0]
+    assert links.places.tolist() == [list(device.coords) for device in one]

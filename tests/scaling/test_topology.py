@@ -11,9 +11,11 @@ import jax
 import pytest
 
 from lm_jax.__main__ import main
+from lm_jax.commands import plan as plan_command
 from lm_jax.errors import UserError
 from lm_jax.scaling import topology
 from lm_jax.scaling.topology import topologies
+from tests.scaling.test_side_by_side import made
 from tests.tiny import write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +103,26 @@ def test_what_is_wrong_is_said_before_anything_compiles(typed, words, capsys):
     assert words in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_case_that_fails_leaves_the_others(monkeypatch, capsys):
+    def planned(setup, topology):
+        if setup.experiment.execution.compute.remat == "full":
+            raise ArithmeticError("an MFU of 110%")
+        return made()
+
+    monkeypatch.setattr(plan_command, "plan", planned)
+    asked = ["plan", "tiny.py", "--topology", "cpu:8"]
+    assert main([*asked, "--remat", "full,none"]) == 1
+    told = capsys.readouterr()
+    assert "8 data, full: failed (an MFU of 110%)" in told.out + told.err
+    assert "model's own" in told.out
+    assert main([*asked, "--remat", "full,none", "--json"]) == 1
+    fine, failed = json.loads(capsys.readouterr().out)["plans"]
+    assert fine["fits"] and failed["failed"] == "an MFU of 110%"
+    assert main([*asked, "--remat", "full"]) == 1
+    assert "failed  an MFU of 110%" in capsys.readouterr().out
+    assert main([*asked, "--remat", "none"]) == 0
+
+
 def test_what_counts_has_no_step(capsys):
     counts = str(ROOT / "experiments/families_shakespeare.py:ngram")
     assert main(["plan", counts]) == 2
@@ -167,8 +189,26 @@ def test_two_slices_are_joined_by_the_network():
     for plan in plans:
         links = {each["link"]: each["axis"] for each in plan["compiled"]["collectives"]}
         assert links["DCN"] == "data" and links["ICI fsdp"] == "fsdp"
-        # All gradients are summed once: each chip hands over those of its part.
         assert plan["estimated"]["alone"]["DCN"] > 0
+
+
+@NO_LIBTPU
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "mesh", ["fsdp=4", "data=4", "data=2,fsdp=2", "data=2,tensor=2"]
+)
+def test_slices_sum_each_gradient_once_for_each_part_of_a_batch(mesh):
+    """Each of four chips hands over a quarter of them, whatever the mesh in a slice."""
+    size = "--layers 2 --width 256 --context 64 --model.dtype bfloat16 --scan True"
+    asked = f"--slices 2 --mesh replica=2,{mesh} --batch 16 --accumulate 2 {size}"
+    done = run("--topology", "v5e:2x2", *asked.split(), "--json")
+    assert done.returncode == 0, done.stderr
+    (plan,) = json.loads(done.stdout)["plans"]
+    found = plan["compiled"]["collectives"]
+    sent = {each["axis"]: each["bytes"] for each in found if each["link"] == "DCN"}
+    parameters = 2 * 12 * 256**2
+    assert sent.keys() == {"replica"}
+    assert sent["replica"] == pytest.approx(2 * 2 * parameters / 4, rel=0.05)
 
 
 @NO_LIBTPU
