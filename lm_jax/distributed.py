@@ -153,12 +153,16 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-def is_lost(error: BaseException) -> bool:
-    """Whether an error says that another process can't be reached."""
-    said = str(error)
-    marks = ("Gloo", "NCCL", "coordination service", "Connection closed by peer")
+def is_lost(error: BaseException | None) -> bool:
+    """Whether an error, or what led to it, says that another can't be reached."""
+    of_service = ("coordination service", "CoordinationService")
+    marks = ("Gloo", "NCCL", "Connection closed by peer", *of_service)
     kinds = (jax.errors.JaxRuntimeError, ValueError)
-    return several() and isinstance(error, kinds) and any(m in said for m in marks)
+    while several() and error is not None:
+        if isinstance(error, kinds) and any(mark in str(error) for mark in marks):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _meet(key: str, name: str) -> None:

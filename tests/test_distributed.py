@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from lm_jax import distributed
-from lm_jax.distributed import beside, check_alike, meet, several, writes
+from lm_jax.distributed import beside, check_alike, is_lost, meet, several, writes
 from lm_jax.errors import Lost, UserError
 from lm_jax.mesh import make_mesh
 from lm_jax.processes import COMMAND
@@ -185,7 +185,7 @@ def test_jax_starts_while_all_are_there(monkeypatch, capsys):
     """Later, one that isn't is waited for two minutes, and not named."""
     order = []
     for name in ("rendezvous", "devices", "publish"):
-        told = functools.partial(lambda name, *_, **__: order.append(name), name)
+        told = functools.partial(lambda name, *_, **__: order.append(name) or {}, name)
         monkeypatch.setattr(f"lm_jax.scaling.taking_part.{name}", told)
     told = {}
     monkeypatch.setattr(
@@ -203,6 +203,20 @@ def test_jax_starts_while_all_are_there(monkeypatch, capsys):
     assert said.startswith("Starting: process 0 of 2")
     assert told["local_device_ids"] == [1, 3] and "GPUs are 1, 3." in said
     assert max(map(len, said.splitlines())) <= 80
+
+
+def test_what_a_save_ends_with_is_that_another_is_lost(monkeypatch):
+    """orbax waits for the others in a thread, and says only that the time is over."""
+    lost = jax.errors.JaxRuntimeError(
+        "INTERNAL: Barrier failed because: task is set to ERROR: UNAVAILABLE: Task 1 "
+        "heartbeat timeout. RPC: /xla.coordination.CoordinationService/Barrier"
+    )
+    late = TimeoutError("Timed out while waiting for async_commit_complete barrier.")
+    late.__cause__ = lost
+    assert not is_lost(lost)
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    assert is_lost(lost) and is_lost(late)
+    assert not is_lost(TimeoutError("late")) and not is_lost(ValueError("a number"))
 
 
 def test_a_process_whose_devices_failed_ends_without_starting_them_again(monkeypatch):

@@ -2,14 +2,14 @@
 
 jax's own start ends a process that waited in vain by a crash that doesn't say for
 whom. Here the first process waits at the coordinator's address, which jax takes over
-from it, and whoever came in vain is told who did not.
+from it, and whoever came in vain is told who did not. Their connections stay.
 """
 
 import json
 import socket
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import suppress
 from typing import Any
 
 from lm_jax.errors import UserError
@@ -21,44 +21,54 @@ _COMES = {"process": int, "processes": int, "host": str}
 _ANSWERS = {"fault": str}
 
 
-def rendezvous(place: Place) -> None:
+def rendezvous(place: Place) -> dict[int, socket.socket]:
     """Wait until all processes of a run are there.
 
     Args:
         place: of this process.
+
+    Returns:
+        Connections, by the index of who is at their other end: of the first process to
+        all others, of another to the first. Whatever a process dies of, its end.
 
     Raises:
         UserError: one didn't come in time: who; two have the same index; they were
             told of different numbers of processes.
     """
     end = time.monotonic() + place.timeout
-    fault = _gather(place, end) if place.process == 0 else _join(place, end)
+    met: dict[int, socket.socket] = {}
+    fault = (_gather if place.process == 0 else _join)(place, end, met)
     if fault:
+        for other in met.values():
+            other.close()
         raise UserError(f"Process {place.process} of {place.processes}: {fault}")
+    return met
 
 
-def _gather(place: Place, end: float) -> str:
+def _gather(place: Place, end: float, here: dict[int, socket.socket]) -> str:
     """Be the first process: wait for the others, and tell them how it went."""
-    with ExitStack() as stack:
-        try:
-            listening = stack.enter_context(_listen(place.port))
-        except OSError as error:
-            return (
-                f"port {place.port} of the coordinator can't be opened here "
-                f"({error.strerror}). Give another --coordinator HOST:PORT."
-            )
-        here: dict[int, socket.socket] = {}
-        fault = ""
+    try:
+        listening = _listen(place.port)
+    except OSError as error:
+        return (
+            f"port {place.port} of the coordinator can't be opened here "
+            f"({error.strerror}). Give another --coordinator HOST:PORT."
+        )
+    fault = ""
+    with listening:
         while not fault and len(here) < place.processes - 1:
             try:
                 listening.settimeout(max(0.0, end - time.monotonic()) or 1e-3)
-                came = stack.enter_context(listening.accept()[0])
-                fault = _greet(place, came, here, end)
+                came = listening.accept()[0]
             except TimeoutError:
                 fault = _missing(place, set(here))
-        for other in here.values():
-            _tell(other, fault)
-        return fault
+                break
+            fault = _greet(place, came, here, end)
+            if came not in here.values():
+                came.close()
+    for other in here.values():
+        tell(other, {"fault": fault})
+    return fault
 
 
 def _greet(
@@ -66,7 +76,7 @@ def _greet(
 ) -> str:
     """Take in who came; say what is wrong with it, or ""."""
     came.settimeout(max(0.1, min(5.0, end - time.monotonic())))
-    told = _hear(came, _COMES)
+    told = hear(came, _COMES)
     # Somebody else's, or one that died: it may come again.
     if told is None or not 0 <= told["process"] < told["processes"]:
         return ""
@@ -81,7 +91,7 @@ def _greet(
     else:
         here[process] = came
         return ""
-    _tell(came, fault)
+    tell(came, {"fault": fault})
     return fault
 
 
@@ -94,19 +104,21 @@ def _missing(place: Place, here: set[int]) -> str:
     )
 
 
-def _join(place: Place, end: float) -> str:
+def _join(place: Place, end: float, met: dict[int, socket.socket]) -> str:
     """Be another process: find the first one, and hear how it went."""
     reason = "nobody answers"
+    about: dict[str, Any] = {"process": place.process, "processes": place.processes}
+    about["host"] = socket.gethostname()
     while (left := end - time.monotonic()) > 0:
         try:
-            with socket.create_connection((place.host, place.port), left) as first:
-                about = {"process": place.process, "processes": place.processes}
-                _say(first, about | {"host": socket.gethostname()})
-                # It may wait as long as we have, and then says who is missing.
-                first.settimeout(left + 5.0)
-                told = _hear(first, _ANSWERS)
-            if told is not None:
+            first = socket.create_connection((place.host, place.port), left)
+            tell(first, about)
+            # It may wait as long as we have, and then says who is missing.
+            first.settimeout(left + 5.0)
+            if (told := hear(first, _ANSWERS)) is not None:
+                met[0] = first
                 return str(told["fault"])
+            first.close()
         except OSError as error:
             reason = error.strerror or str(error)
         time.sleep(_PAUSE)
@@ -126,18 +138,13 @@ def _listen(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-def _tell(other: socket.socket, fault: str) -> None:
-    try:
-        _say(other, {"fault": fault})
-    except OSError:  # it is gone: jax will say so
-        return
+def tell(other: socket.socket, value: Mapping[str, Any]) -> None:
+    """Say a line to another process; whether it is still there shows elsewhere."""
+    with suppress(OSError):
+        other.sendall(json.dumps(value).encode() + b"\n")
 
 
-def _say(to: socket.socket, value: dict[str, Any]) -> None:
-    to.sendall(json.dumps(value).encode() + b"\n")
-
-
-def _hear(other: socket.socket, kinds: Mapping[str, type]) -> dict[str, Any] | None:
+def hear(other: socket.socket, kinds: Mapping[str, type]) -> dict[str, Any] | None:
     """The line that the other says; None where it says none that is ours.
 
     Args:
@@ -146,8 +153,9 @@ def _hear(other: socket.socket, kinds: Mapping[str, type]) -> dict[str, Any] | N
     """
     line = b""
     try:
+        # One by one: what comes after this line is for who hears the next.
         while not line.endswith(b"\n") and len(line) < 10_000:
-            if not (more := other.recv(1024)):
+            if not (more := other.recv(1)):
                 return None
             line += more
         found = json.loads(line)

@@ -14,11 +14,14 @@ from lm_jax.platform import devices
 from lm_jax.processes import COMMAND, end_with_parent
 from lm_jax.runs.display import Display
 from lm_jax.scaling.gpus import own_gpus
+from lm_jax.scaling.liveness import Liveness
 from lm_jax.scaling.place import Place
 from lm_jax.scaling.rendezvous import rendezvous
 
 # jax looks that often whether all processes are alive, or a tenth of the timeout.
 _HEARTBEAT = 100.0
+# Seconds until it is known who is gone, where a collective has failed.
+_HEARD = 5.0
 
 
 @contextmanager
@@ -38,7 +41,27 @@ def taking_part(place: Place | None) -> Iterator[None]:
     gpus = own_gpus(place.local, os.environ)
     share = "" if gpus is None else f" Its GPUs are {', '.join(map(str, gpus))}."
     Display(0).message(f"Starting: {place}.{share}")
-    rendezvous(place)
+    with Liveness(place, rendezvous(place)) as others:
+        _start(place, gpus)
+        try:
+            yield
+        except (UserError, Diverged, Lost, KeyboardInterrupt, SystemExit):
+            raise  # said, and left, where the command ends
+        except Exception as error:
+            if is_lost(error):
+                who = others.gone(_HEARD) or "another process"
+                reason = " ".join(str(error).split())[:300]
+                raise Lost(
+                    f"Process {place.process} can't go on: {who} has ended, or can't "
+                    f"be reached. Its log says why. ({reason})"
+                ) from error
+            traceback.print_exc()
+            leave(1)
+    jax.distributed.shutdown()
+
+
+def _start(place: Place, gpus: list[int] | None) -> None:
+    """Start jax, once all are there."""
     set_deadline(place.timeout)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(
@@ -56,17 +79,3 @@ def taking_part(place: Place | None) -> Iterator[None]:
     publish("machine", socket.gethostname())
     if COMMAND in os.environ:  # a process of ours started this one
         end_with_parent()
-    try:
-        yield
-    except (UserError, Diverged, Lost, KeyboardInterrupt, SystemExit):
-        raise  # said, and left, where the command ends
-    except Exception as error:
-        if is_lost(error):
-            reason = " ".join(str(error).split())[:300]
-            raise Lost(
-                f"Process {place.process} can't go on: another process has ended, or "
-                f"can't be reached. Its log says why. ({reason})"
-            ) from error
-        traceback.print_exc()
-        leave(1)
-    jax.distributed.shutdown()

@@ -69,15 +69,19 @@ def ended(process):
     return process.returncode, said
 
 
-def two_ranks(folder, run, *words, other=(), timeout="300", code=None):
-    """Both processes, each by its own command: (status, what it said) of each."""
-    places = local_places(Place(2, timeout=float(timeout)))
+def two_started(folder, run, *words, other=(), code=None):
+    """Two processes, each by its own command, as on two machines."""
+    places = local_places(Place(2, timeout=300.0))
     command = ["train", "tiny.py", "--run", run, *words]
-    both = [
+    return [
         started(folder, *words_of(place, [*command, *extra]), devices=1, code=code)
         for place, extra in zip(places, ((), other), strict=True)
     ]
-    return [ended(process) for process in both]
+
+
+def two_ranks(*words, **how):
+    """Both of them: (status, what it said) of each."""
+    return [ended(process) for process in two_started(*words, **how)]
 
 
 def made(run):
@@ -189,6 +193,22 @@ def test_sigterm_to_one_saves_on_all_and_a_killed_one_ends_the_others(folder):
     assert status != 0 and time.monotonic() - since < 100
     words = " ".join(said.split())
     assert "Process 1 ended first" in words and "signal 9" in words
+
+
+@pytest.mark.parametrize("dead", [1, 0])
+def test_one_that_is_killed_ends_the_other_which_names_it(folder, dead):
+    """Nobody watches over both, as a launcher would; the first is the coordinator."""
+    name = f"killed_{dead}"
+    words = [*CONSTANT, "--budget", "100000 steps"]
+    ranks = two_started(folder, name, *words)
+    wait_for(lambda: steps_made(folder / name) > 5, ranks[0])
+    ranks[dead].kill()
+    since = time.monotonic()
+    status, said = ended(ranks[1 - dead])
+    seconds = time.monotonic() - since
+    print(f"process {1 - dead} ended {seconds:.1f} s after process {dead}")
+    assert status != 0 and f"process {dead} is gone" in said, said
+    assert seconds < 60  # and jax looks every 100
 
 
 def test_one_that_was_started_otherwise_is_named(folder):
