@@ -7,20 +7,32 @@ Expect:  planned, and never trained here. Of one device, memory as compiled (jax
          sent while others compute:
 
            topology                                         GiB    step   MFU  tokens/s
-           v5p:4x4x4  --fsdp 64 --batch 256          9.06 of 95  2.31 s   66%     454 k
-                      the same, --remat projections  32.8 of 95  2.07 s   74%     505 k
-           v6e:16x16  --fsdp 256 --batch 1024        7.58 of 32  1.70 s   45%    2.47 M
+           v5p:4x4x4  --fsdp 64 --batch 256          9.06 of 95  2.23 s   69%     470 k
+                      the same, --remat projections  32.8 of 95  2.06 s   74%     509 k
+                      the same, --remat products     53.5 of 95  1.86 s   82%     563 k
+           v6e:16x16  --fsdp 256 --batch 1024        7.58 of 32  1.29 s   59%    3.25 M
                       the same, --remat offload      3.86 of 32  1.56 s   49%    2.69 M
                       the same, --remat projections  too large: 31.25 of 31.24 GiB
+                      and --optimizer-memory host    31.2 of 32  1.29 s   59%    3.24 M
 
-         Beside MaxText 0.2.5 at this width and as many rows, with full
-         rematerialisation: temporaries, and seconds without links, without fetching
-         from the host (.268 s with offload) and without attention's kernels. Which
-         hidden width and context it had isn't known: at these the seconds agree.
+         On v6e:16x16 no policy that fits is faster than full rematerialisation: where
+         projections are kept, the compiler computes others again to find room.
 
-           topology   full                 best that fits       MaxText
-           v5p:4x4x4  7.88 GiB, 2.000 s   31.60 GiB, 1.803 s    8.56 GiB, 1.978 s
-           v6e:16x16  7.29 GiB, 1.512 s    3.57 GiB, 1.105 s    8.17 GiB, 1.490 s
+         Beside MaxText 0.2.5 at this width with 4 rows of a context of 4,096 a device
+         and full rematerialisation. At 2,048 it would make half of the operations, and
+         take half of its seconds; its hidden width isn't known. Temporaries and seconds
+         without links, without fetching from the host (.013 s) and without attention's
+         kernels, counted as MaxText's were: that count reads all that the layers have
+         left wherever a fusion inside another takes a slice of it. The last column is
+         plan's own, which reads the slice (--json: without_kernels_and_links):
+
+           v5p:4x4x4  MaxText                     8.56 GiB  1.978 s
+                      full                        7.88 GiB  2.000 s  1.919 s
+                      projections                31.60 GiB  1.803 s  1.779 s
+                      products                   52.37 GiB  1.844 s  1.579 s
+           v6e:16x16  MaxText                     8.17 GiB  1.490 s
+                      full                        7.29 GiB  1.512 s  1.104 s
+                      projections, as above      31.09 GiB  1.172 s  1.086 s
 
 Source:  Touvron et al. 2023, table 1 and section 2.2; MaxText 0.2.5
 Data:    ./tokens: train.bin and val.bin of ids below 32,000, as nanoGPT, llm.c or

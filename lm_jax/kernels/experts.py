@@ -13,7 +13,8 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from lm_jax.kernels.exchange import exchanged
-from lm_jax.kernels.placement import by_platform, current, ways
+from lm_jax.kernels.experts_tpu import grouped, lacks
+from lm_jax.kernels.placement import by_platform, current, device_kind, ways
 from lm_jax.kernels.sorting import Places, collected, places_of, spread
 
 Product = Callable[[Array, Array, Places], Array]
@@ -44,7 +45,7 @@ class Experts(NamedTuple):
 
 
 def flops(name: str, shapes: list[tuple[int, ...]]) -> float | None:
-    """Count the operations of a TPU's ragged product; None of other kernels.
+    """Count the operations of a TPU's product of sorted rows; None of other kernels.
 
     Args:
         name: as it is called in the compiled program.
@@ -52,7 +53,7 @@ def flops(name: str, shapes: list[tuple[int, ...]]) -> float | None:
             for the gradient of these, other rows. What only says where rows stand has
             none.
     """
-    if not name.startswith("ragged-dot"):
+    if not name.startswith(("ragged-dot", "gmm", "tgmm")):
         return None
     if len(shapes) < 2:
         return 0.0
@@ -152,8 +153,9 @@ def of_chosen(
         shares: of each of their experts in what they are given.
         chosen: the experts; one that is not among the layers gives nothing.
         layers, bend: as of `mixture`.
-        form: of the products; None is the platform's.
+        form: of the products; None is that of the kind of device, or the platform's.
     """
+    form = form or KINDS.get(device_kind() or "")
     if form is None:
         served = functools.partial(of_chosen, bend=bend)
         forms = {name: functools.partial(served, form=FORMS[name]) for name in FORMS}
@@ -178,6 +180,13 @@ def _ragged(rows, kernel, places):
     # A TPU's compiler refuses more precision for bfloat16, which has no more.
     most = jax.lax.Precision.DEFAULT if rows.dtype == jnp.bfloat16 else None
     return jax.lax.ragged_dot(rows, kernel, places.rows, precision=most)
+
+
+def _grouped(rows, kernel, places):
+    block = len(rows) // places.expert.size
+    if lacks(block, *kernel.shape[1:]):
+        return _ragged(rows, kernel, places)
+    return grouped(rows, kernel, places.rows, block)
 
 
 def _parted(rows: Array, places: Places) -> Array:
@@ -253,8 +262,9 @@ _looped.defvjp(_looped_forward, _looped_backward)
 # timed on one): all experts are 4.9 TFLOP and 2064 MiB of temporaries, blocks at
 # once 1.8 and 1472. A ragged product, which XLA rewrites there, is 9.9 and 3200.
 #
-# On a TPU each ragged product is a kernel of its own, in all three passes: the same on
-# a v5p, with 4 x 1024 tokens, has 273 MiB of temporaries (compiled, not timed).
+# On a v5p each ragged product is a kernel of its own, in all three passes: the same
+# with 4 x 1024 tokens has 273 MiB of temporaries (compiled, not timed). For a v5e and a
+# v6e the compiler makes products with all experts of it: blocks go to a kernel there.
 #
 # A CPU at 12 x 64 tokens, width 384, hidden 1536, not gated, in float32, forward and
 # backward: all experts 1792 ms, blocks of 32 rows one after the other 591, of 64 473,
@@ -265,6 +275,8 @@ FORMS = {
     "gpu": Form(None, _batched),
     "cpu": Form(64, _looped),
 }
+KINDS = dict.fromkeys(("TPU v5 lite", "TPU v6 lite"), Form(128, _grouped))
+"""Of some kinds of device, as jax names them; they go before those of platforms."""
 
 
 def _on_each_device(

@@ -141,6 +141,12 @@ def by_platform(forms: Mapping[str, Callable], *arrays: Any) -> Any:
     return jax.lax.platform_dependent(*arrays, default=plain, **others)
 
 
+def device_kind() -> str | None:
+    """The kind of device that is traced for, as jax names it: "TPU v5 lite"."""
+    found = _CURRENT.get()
+    return None if found is None else found.mesh.devices.flat[0].device_kind
+
+
 def constrain(x: Array, *axes: str | None) -> Array:
     """Say what the axes of an activation are, so that it lies as they do.
 

@@ -7,22 +7,44 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_jax.kernels import placement
-from lm_jax.kernels.experts import FORMS, Experts, Layer, mixture, of_all, of_few
+from lm_jax.kernels import experts, experts_tpu, placement
+from lm_jax.kernels.experts import (
+    FORMS,
+    KINDS,
+    Experts,
+    Layer,
+    mixture,
+    of_all,
+    of_few,
+)
 from lm_jax.mesh import make_mesh
 from lm_jax.sharding import Sharding, on_mesh
 from tests.properties import slow_but
 
 WIDTH, HIDDEN = 6, 8
+NAMES = [*FORMS, "TPU v5 lite"]
 TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}
 
 
-def inputs(served, gated=True, biased=True, dtype="float32"):
+@pytest.fixture
+def interpreted(monkeypatch):
+    """Kernels of TPUs are computed step by step, whatever their sizes."""
+
+    def grouped(rows, kernel, sizes, block):
+        return experts_tpu.grouped(rows, kernel, sizes, block, True)
+
+    monkeypatch.setattr(experts, "grouped", grouped)
+    monkeypatch.setattr(experts, "lacks", lambda *sizes: False)
+
+
+def inputs(served, gated=True, biased=True, dtype="float32", scale=1):
     """Tokens, weights of the experts that serve them, and the experts.
 
     Args:
         served: whether an expert serves a token (batch, time, experts).
+        scale: how many times as wide all of it is.
     """
+    width, hidden = WIDTH * scale, HIDDEN * scale
     keys = iter(jax.random.split(jax.random.key(0), 9))
 
     def draw(*shape):
@@ -33,10 +55,10 @@ def inputs(served, gated=True, biased=True, dtype="float32"):
         return Layer(draw(count, inputs, outputs), bias)
 
     count = served.shape[-1]
-    x = draw(*served.shape[:2], WIDTH)
+    x = draw(*served.shape[:2], width)
     weights = (0.2 + jax.random.uniform(next(keys), served.shape)) * served
-    inner = tuple(layer(WIDTH, HIDDEN) for _ in range(1 + gated))
-    return x, weights.astype(dtype), Experts(inner, layer(HIDDEN, WIDTH))
+    inner = tuple(layer(width, hidden) for _ in range(1 + gated))
+    return x, weights.astype(dtype), Experts(inner, layer(hidden, width))
 
 
 def routed(batch, time, count, k, seed=0):
@@ -81,7 +103,8 @@ def agree(name, served, block=None, dtype="float32", **more):
     """A form's values and gradients are the plain ones, computed in float32."""
     arrays = inputs(served, dtype=dtype, **more)
     k = int(served.sum(-1).max())
-    form = FORMS[name] if block is None else FORMS[name]._replace(block=block)
+    form = (FORMS | KINDS)[name]
+    form = form if block is None else form._replace(block=block)
 
     def few(x, weights, layers):
         y = of_few(x, weights, k, layers, bend, form)
@@ -111,14 +134,16 @@ ROUTINGS = {
 }
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("routing", slow_but(ROUTINGS, "all and none"))
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_values_and_gradients_are_those_of_all_experts(name, routing):
     """Also where all tokens choose an expert and none chooses another."""
     agree(name, ROUTINGS[routing], None if name == "tpu" else 3)
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("name", NAMES)
 def test_so_are_those_of_bfloat16_without_gates_and_biases(name):
     agree(name, routed(2, 7, 4, 2), None, "bfloat16", gated=False, biased=False)
 
@@ -138,12 +163,14 @@ def test_no_token_is_dropped_whatever_the_sizes(shape, k, block, name, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     "sharding", [Sharding(fsdp=2), Sharding(fsdp=2, tensor=2)], ids=["rows", "both"]
 )
 def test_each_device_serves_its_own_rows(monkeypatch, name, sharding):
     monkeypatch.setattr(placement, "platform", lambda: name)
+    monkeypatch.setattr(experts, "device_kind", lambda: name)
     arrays = inputs(routed(4, 3, 4, 2))
     mesh = make_mesh(sharding, jax.devices()[: sharding.fsdp * sharding.tensor])
 
@@ -172,13 +199,13 @@ def test_tokens_travel_to_experts_on_other_devices_however_few_are_busy():
     assert "f32[2,6,4]" in text and "f32[4,6,4]" not in text
 
 
-def lowered(served, k, target, dtype="float32"):
+def lowered(served, k, target, dtype="float32", scale=1):
     """The program of a step, for a target."""
 
     def run(*arrays):
         return results(lambda x, w, layers: mixture(x, w, k, layers, bend), *arrays)
 
-    traced = jax.jit(run).trace(*inputs(served, True, False, dtype))
+    traced = jax.jit(run).trace(*inputs(served, True, False, dtype, scale))
     return traced.lower(lowering_platforms=(target,)).as_text()
 
 
@@ -202,6 +229,39 @@ def test_without_a_mesh_what_it_is_compiled_for_decides(target, ragged, loop):
     """As outside training: to generate, to serve, to index."""
     text = lowered(routed(2, 4, 3, 2), 2, target)
     assert text.count('"chlo.ragged_dot"') == ragged and ("while" in text) == loop
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_a_tpus_compiler_has_no_kernel_there_is_another(monkeypatch, kind):
+    """Three products and their six gradients, none of them with all experts."""
+    monkeypatch.setattr(placement, "platform", lambda: "tpu")
+    monkeypatch.setattr(experts, "device_kind", lambda: kind)
+    text = lowered(routed(2, 64, 3, 2), 2, "tpu", "bfloat16", 128)
+    assert text.count("call @gmm") + text.count("call @tgmm") == 9
+    assert "ragged" not in text and "dot_general" not in text
+    narrow = lowered(routed(2, 64, 3, 2), 2, "tpu")
+    assert narrow.count('"chlo.ragged_dot"') == 9 and "tpu_custom_call" not in narrow
+
+
+def test_rows_of_no_expert_give_nothing_whatever_lay_there():
+    """The kernel never writes their places: here they hold what is no number."""
+    known = np.arange(8)[:, None] < 4
+    rows = jnp.where(known, jnp.ones((8, 4)), jnp.nan)
+    sizes = jnp.array([2, 2], jnp.int32)
+
+    def run(rows, kernel):
+        return experts_tpu.grouped(rows, kernel, sizes, 2, True)
+
+    y, pull = jax.vjp(run, rows, jnp.ones((2, 4, 6)))
+    np.testing.assert_array_equal(y, np.where(known, 4, np.zeros((8, 6))))
+    of_rows, of_kernel = pull(jnp.where(known, jnp.ones_like(y), jnp.nan))
+    np.testing.assert_array_equal(of_rows, np.where(known, 6, np.zeros((8, 4))))
+    assert (of_kernel == 2).all()
+
+
+def test_a_kernel_computes_from_a_part_of_an_axis_where_it_has_no_room_for_all():
+    part = experts_tpu._part
+    assert (part(2048, 4096), part(14336, 8192), part(6, 8192)) == (2048, 7168, 6)
 
 
 def test_a_tpu_is_asked_for_no_more_than_bfloat16_has(monkeypatch):

@@ -255,6 +255,7 @@ def test_operations_of_products_of_rows_that_are_sorted_by_their_expert():
         [(512, 16), (512, 8)],  # and that of the kernels
     ]:
         assert experts.flops("ragged-dot-none", shapes) == once
+        assert experts.flops("gmm", shapes) == experts.flops("tgmm", shapes) == once
     assert experts.flops("ragged-dot-metadata", []) == 0
     assert experts.flops("splash_mha_fwd", [(4, 4), (4, 4)]) is None
 
