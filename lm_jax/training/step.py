@@ -112,14 +112,17 @@ def make_train_step(
         loss, weight, gradient = sums
         weight = jnp.maximum(weight, 1.0)
         loss = loss / weight
-        gradient = jax.tree.map(lambda g: g / weight, gradient)
-        if begins is not None:
-            gradient = begun(gradient, begins, state.step)
-        norm = optax.tree.norm(gradient)
+
+        def mean(gradient: Any) -> Any:
+            gradient = jax.tree.map(lambda g: g / weight, gradient)
+            return gradient if begins is None else begun(gradient, begins, state.step)
+
+        norm = optax.tree.norm(mean(gradient))
 
         def updated(state: TrainState, gradient: Any) -> TrainState:
-            new = _updated(state, gradient, norm, transformation, average, frozen)
-            return new.replace(carry=carry)
+            # Divided again where it is read: the mean is another pass over memory.
+            told = mean(gradient), norm, transformation, average, frozen
+            return _updated(state, *told).replace(carry=carry)
 
         new = updated(state, gradient)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm) & still_finite(state, new)
