@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from lm_jax.bench.sizes import SIZES, Size
@@ -23,9 +25,15 @@ class Failed(Exception):
 
 
 class Side:
-    """A library in a process of its own that computes only when asked."""
+    """A library in a process of its own that computes only when asked.
 
-    def __init__(self, library: str, name: str):
+    Args:
+        library: what it is called in tables.
+        name: of the worker's side: "jax", "torch".
+        package: a folder with the lm_jax that it is of; None is this one.
+    """
+
+    def __init__(self, library: str, name: str, package: Path | None = None):
         command = [sys.executable, "-m", "lm_jax.bench.worker", name]
         # Both libraries on the processor, whatever else the machine has.
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
@@ -39,7 +47,9 @@ class Side:
             stderr=self.log,
             env=environment,
             text=True,
+            cwd=package,
         )
+        self.name, self.package = name, package
         described = self.ask("version")
         self.version: str = described["version"]
         self.modes: list[str] = described["modes"]
@@ -65,6 +75,12 @@ class Side:
             raise Failed(answer["error"])
         return answer
 
+    def peak(self) -> float:
+        """Bytes of memory that the process has had at most."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+        return 1024.0 * int(kilobytes)
+
     def close(self) -> None:
         """End the process."""
         self.process.kill()
@@ -80,6 +96,7 @@ class Timing:
         steps: steps in a turn.
         seconds: a step took, one figure for each turn.
         loss: of the last step.
+        memory: bytes that a process has at most which does this alone, if measured.
         error: why there are no figures, or None.
     """
 
@@ -89,6 +106,7 @@ class Timing:
     steps: int = 1
     seconds: list[float] = field(default_factory=list)
     loss: float = float("nan")
+    memory: float | None = None
     error: str | None = None
 
     @property
@@ -136,6 +154,20 @@ def compare(
     return [timing for _, timing in pairs]
 
 
+def remember(sides: list[Side], timings: list[Timing]) -> None:
+    """Note the memory of each mode, from a process of its own that makes two steps."""
+    for timing in timings:
+        if timing.error is None:
+            (like,) = (side for side in sides if side.library == timing.library)
+            alone = Side(like.library, like.name, like.package)
+            try:
+                alone.ask("prepare", size=timing.size)
+                alone.ask("run", mode=timing.mode, steps=2)
+                timing.memory = alone.peak()
+            finally:
+                alone.close()
+
+
 def turn(side: Side, timing: Timing) -> None:
     """Let one mode train its number of steps, and note how long they took."""
     if timing.error is not None:
@@ -175,15 +207,24 @@ def rows(timings: list[Timing], measured: dict[str, dict[str, float]]) -> Iterat
         )
 
 
-def ratio(timings: list[Timing], size: str) -> float | None:
-    """Speed of the best lm_jax mode over that of the best PyTorch mode."""
+def memory_rows(timings: list[Timing]) -> Iterator[str]:
+    """A table of the memory that was measured."""
+    yield "size    library mode              memory"
+    for timing in timings:
+        if timing.memory is not None:
+            start = f"{timing.size:7} {timing.library:7} {timing.mode:17}"
+            yield f"{start} {timing.memory / 2**30:.2f} GiB"
+
+
+def ratio(timings: list[Timing], size: str, other: str = "PyTorch") -> float | None:
+    """Speed of the best lm_jax mode over that of the best mode of another library."""
     best = {
         library: min(
             (t.median for t in timings if (t.size, t.library) == (size, library)),
             default=float("inf"),
         )
-        for library in ("lm_jax", "PyTorch")
+        for library in ("lm_jax", other)
     }
     if float("inf") in best.values():
         return None
-    return best["PyTorch"] / best["lm_jax"]
+    return best[other] / best["lm_jax"]

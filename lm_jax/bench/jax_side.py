@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,8 @@ from lm_jax.sharding import Sharding, on_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step
 
-MODES = ("float32", "bfloat16")
+Mode = Literal["float32", "bfloat16"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 def version() -> str:
@@ -38,41 +39,57 @@ def matrix_rate(dtype: str, m: int, k: int, n: int) -> float:
     return 2 * m * k * n / min(times)
 
 
-def training(size: Size) -> Callable[[str, int], float]:
-    """A function that trains for some steps and returns the last loss.
+class Training:
+    """Trains for some steps, in either mode.
 
-    Its arguments are a mode and a number of steps. The modes share parameters
-    and optimizer state, which are float32 in all of them.
+    The modes share parameters and optimizer state, which are float32 in both.
+
+    Attributes:
+        size: of what is trained.
     """
-    mesh = make_mesh(Sharding(), jax.devices()[:1])
-    batches = itertools.cycle(size.batches(8))
-    curve = WarmupCosine(1e-3, warmup="100 steps", final=1e-4).curve(
-        2000, Units(size.tokens, 1.0, size.flops)
-    )
-    params = initialise(size.model(), jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
-    optimizer: AdamW | SGD = AdamW(b2=0.99, weight_decay=0.1, clip=1.0)
-    carry = None
-    if isinstance(size, LSTMSize):
-        optimizer, carry = SGD(momentum=0.0), size.model().empty_cache(size.batch, 0)
-    rule = transformation(optimizer, curve, params)
-    state = first_state(params, rule, carry=carry)
-    shardings = state_shardings(Sharding(), mesh, state)
-    state = jax.device_put(state, shardings)
 
-    def compiled(dtype):
-        step = make_train_step(size.model(dtype), size.objective, rule, curve, seed=0)
-        step = on_mesh(step, Sharding(), mesh)
-        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+    def __init__(self, size: Size):
+        self.size = size
+        self._batches = itertools.cycle(size.batches(8))
+        self._curve = WarmupCosine(1e-3, warmup="100 steps", final=1e-4).curve(
+            2000, Units(size.tokens, 1.0, size.flops)
+        )
+        tokens = jnp.zeros((1, 2), jnp.int32)
+        params = initialise(size.model(), jax.random.key(0), tokens)
+        optimizer: AdamW | SGD = AdamW(b2=0.99, weight_decay=0.1, clip=1.0)
+        carry = None
+        if isinstance(size, LSTMSize):
+            optimizer = SGD(momentum=0.0)
+            carry = size.model().empty_cache(size.batch, 0)
+        self._rule = transformation(optimizer, self._curve, params)
+        self._mesh = make_mesh(Sharding(), jax.devices()[:1])
+        state = first_state(params, self._rule, carry=carry)
+        self._shardings = state_shardings(Sharding(), self._mesh, state)
+        self._state = jax.device_put(state, self._shardings)
+        self._compiled: dict[Mode, jax.stages.Compiled] = {}
 
-    step = {dtype: compiled(dtype) for dtype in MODES}
-
-    def train(mode: str, steps: int) -> float:
-        nonlocal state
+    def __call__(self, mode: Mode, steps: int) -> float:
+        """Train for some steps, and give the last loss."""
+        step = self.step(mode)
         metrics = {"loss": jnp.nan}
         for _ in range(steps):
             late = metrics
-            state, metrics = step[mode](state, to_mesh(next(batches), mesh))
+            batch = to_mesh(next(self._batches), self._mesh)
+            self._state, metrics = step(self._state, batch)
             float(late["loss"])  # read one step late, as the loop does
         return float(metrics["loss"])
 
-    return train
+    def step(self, mode: Mode) -> jax.stages.Compiled:
+        """Give the compiled step of a mode, of (state, batch)."""
+        if mode not in self._compiled:
+            model, objective = self.size.model(mode), self.size.objective
+            step = make_train_step(model, objective, self._rule, self._curve, seed=0)
+            step = on_mesh(step, Sharding(), self._mesh)
+            out = (self._shardings, None)
+            jitted = jax.jit(step, donate_argnums=0, out_shardings=out)
+            batch = to_mesh(next(self._batches), self._mesh)
+            self._compiled[mode] = jitted.lower(self._state, batch).compile()
+        return self._compiled[mode]
+
+
+training = Training

@@ -7,6 +7,7 @@ from lm_jax.platform import called
 
 BENCHES = {
     "train": "training steps, against the same model in PyTorch",
+    "parts": "a training step part by part, beside what its products need",
     "speedrun": "seconds to nanoGPT's loss, beside nanoGPT's own",
     "ngram": "n-gram models: fitting and scoring, against KenLM and NLTK",
     "vectors": "word vectors, against gensim",

@@ -8,7 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from lm_jax.bench.compare import Side, Timing, compare, rates, ratio, rows
+from lm_jax.bench.compare import (
+    Side,
+    Timing,
+    compare,
+    memory_rows,
+    rates,
+    ratio,
+    remember,
+    rows,
+)
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
@@ -32,6 +41,10 @@ class Options:
     """Parameters of GPTs, widths of LSTMs, a BERT. 124M takes ten minutes and 12 GB."""
     rounds: int = 5
     """Turns of each mode; the table shows their median."""
+    against: Path | None = None
+    """A folder with another lm_jax, such as an older checkout: it takes turns too."""
+    memory: bool = False
+    """Measure each mode's memory too, in a process of its own."""
     json: Path | None = None
     """Write the figures here too."""
 
@@ -47,11 +60,16 @@ def main(args: list[str]) -> None:
         raise UserError("--rounds must be 1 or more.")
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise UserError(f"--json {options.json}: there is no such folder.")
+    other = options.against
+    if other is not None and not (other / "lm_jax" / "bench" / "worker.py").is_file():
+        raise UserError(f"--against: {other} has no lm_jax with benches in it.")
     sides = []
     try:
         sides.append(Side("lm_jax", "jax"))
+        if other is not None:
+            sides.append(Side("before", "jax", other.absolute()))
         if importlib.util.find_spec("torch") is None:
-            print(f"PyTorch isn't installed: {from_extra('bench')}")
+            print(f"PyTorch isn't installed.\n{from_extra('bench')}")
         else:
             sides.append(Side("PyTorch", "torch"))
         _measure(options, sides)
@@ -84,10 +102,19 @@ def _measure(options: Options, sides: list[Side]) -> None:
         print("\n".join(lines if timings else [head, *lines]), flush=True)
         timings += new
     ratios = {size: ratio(timings, size) for size in options.sizes}
+    older = {size: ratio(timings, size, "before") for size in options.sizes}
     print()
-    for size, value in ratios.items():
-        if value is not None:
-            print(f"{size}: best lm_jax mode is {value:.2f} times as fast as PyTorch's")
+    for found, whose in ((ratios, "PyTorch's"), (older, "before")):
+        for size, value in found.items():
+            if value is not None:
+                print(
+                    f"{size}: best lm_jax mode is {value:.2f} times as fast as {whose}"
+                )
+    if options.memory:
+        _say("memory")
+        remember(sides, timings)
+        _say("")
+        print("\n".join(memory_rows(timings)))
     if options.json is not None:
         result = {
             "cores": os.cpu_count(),
@@ -96,6 +123,7 @@ def _measure(options: Options, sides: list[Side]) -> None:
             "matrix_rates": measured,
             "timings": [asdict(timing) for timing in timings],
             "ratios": ratios,
+            "ratios_before": older,
         }
         atomic_write(options.json, json.dumps(result, indent=1) + "\n")
 

@@ -72,6 +72,35 @@ def test_the_ratio_is_of_the_best_modes():
     ]
     assert ratio(timings, "0.8M") == pytest.approx(1.5)
     assert ratio(timings, "10.7M") is None
+    older = Timing("0.8M", "before", "float32", 1, [0.6])
+    assert ratio([*timings, older], "0.8M", "before") == pytest.approx(3.0)
+    assert ratio(timings, "0.8M", "before") is None
+
+
+def test_another_lm_jax_is_asked_and_memory_is_that_of_a_process_alone(tmp_path):
+    """It stands in a folder of its own, as a checkout of another commit does."""
+    there = tmp_path / "lm_jax" / "bench"
+    there.mkdir(parents=True)
+    for folder in (there, there.parent):
+        (folder / "__init__.py").touch()
+    (there / "worker.py").write_text(
+        "import json, sys\n"
+        "held = b'x' * 2**26\n"
+        "for line in sys.stdin:\n"
+        "    answer = {'version': 'older', 'modes': ['float32']}\n"
+        "    print(json.dumps(answer), flush=True)\n"
+    )
+    side = Side("before", "jax", tmp_path)
+    try:
+        assert (side.version, side.modes) == ("older", ["float32"])
+        timing, failed = Timing("0.8M", "before", "float32"), Timing("0.8M", "x", "y")
+        failed.error = "TimeoutError"
+        compare_module.remember([side], [timing, failed])
+    finally:
+        side.close()
+    assert 2**26 < timing.memory < 2**28 and failed.memory is None
+    head, *lines = compare_module.memory_rows([timing, failed])
+    assert len(lines) == 1 and lines[0].endswith(f"{timing.memory / 2**30:.2f} GiB")
 
 
 @pytest.mark.slow
@@ -99,7 +128,8 @@ def test_lm_jax_alone_where_there_is_no_pytorch(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "args", [["--rounds", "0"], ["--json", "missing/figures.json"]]
+    "args",
+    [["--rounds", "0"], ["--json", "missing/figures.json"], ["--against", "."]],
 )
 def test_bad_options_are_refused_before_anything_starts(args, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
