@@ -11,6 +11,15 @@ from lm_jax.kernels.placement import first_of, on_each_device, ways
 LONG, QUERIES = 4096, 256
 
 
+def lacks(
+    query: Array, key: Array, sight: Sight, softcap: float | None, bias: Array | None
+) -> str | None:
+    """Say why blocks can't attend so, or None; see `attend_long`."""
+    if bias is None or ways("time", query.shape[2]) == 1:
+        return None
+    return "blocks add nothing to the scores of a text that lies on several devices"
+
+
 def attend_long(
     query: Float[Array, "batch heads time dim"],
     key: Float[Array, "batch kv_heads time dim"],
@@ -18,6 +27,7 @@ def attend_long(
     sight: Sight,
     scale: float,
     softcap: float | None = None,
+    bias: Float[Array, "biases heads time time"] | None = None,
 ) -> Float[Array, "batch heads time dim"]:
     """Attend by blocks of queries, one after the other, and keep no weights.
 
@@ -29,9 +39,10 @@ def attend_long(
         sight: what each token sees.
         scale: of the scores.
         softcap: of the scores.
+        bias: added to them; it is as large as the weights of a layer that shares it.
     """
     if ways("time", query.shape[2]) == 1:
-        return _in_blocks(query, key, value, sight, scale, softcap)
+        return _in_blocks(query, key, value, sight, scale, softcap, bias=bias)
 
     def of_part(query: Array, key: Array, value: Array, *segments: Array) -> Array:
         own = sight._replace(segments=segments[0] if segments else None)
@@ -43,7 +54,7 @@ def attend_long(
     return run(query, key, value, *segments)
 
 
-def _in_blocks(query, key, value, sight, scale, softcap, begin=None):
+def _in_blocks(query, key, value, sight, scale, softcap, begin=None, bias=None):
     """Attend by blocks of queries; with ``begin``, of the part that begins there."""
 
     def rows(start: int, end: int) -> Array:
@@ -54,15 +65,19 @@ def _in_blocks(query, key, value, sight, scale, softcap, begin=None):
         keys, values = key[:, :, first:last], value[:, :, first:last]
 
         @jax.checkpoint
-        def block(own: tuple[Array, Array]) -> Array:
-            queries, ids = own
+        def block(own: tuple[Array, Array, Array | None]) -> Array:
+            queries, ids, added = own
             mask = sight.mask(ids, jnp.arange(first, last))
-            return mix(queries, keys, values, mask, None, None, scale, softcap)
+            return mix(queries, keys, values, mask, None, added, scale, softcap)
+
+        def parts(x: Array) -> Array:
+            cut = x[:, :, start:end].reshape(*x.shape[:2], -1, size, x.shape[3])
+            return jnp.moveaxis(cut, 2, 0)
 
         size = min(end - start, QUERIES)
         ids = (0 if begin is None else begin) + jnp.arange(start, end).reshape(-1, size)
-        cut = query[:, :, start:end].reshape(*query.shape[:2], -1, size, query.shape[3])
-        mixed = jax.lax.map(block, (jnp.moveaxis(cut, 2, 0), ids))
+        added = None if bias is None else parts(bias[..., first:last])
+        mixed = jax.lax.map(block, (parts(query), ids, added))
         return jnp.moveaxis(mixed, 0, 2).reshape(*query.shape[:2], -1, query.shape[3])
 
     blocks = [rows(start, end) for start, end in _long_blocks(query.shape[2])]

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Array, Float
 
-from lm_jax.kernels import attention_gpu, attention_tpu
+from lm_jax.kernels import attention_blocks, attention_gpu, attention_tpu
 from lm_jax.kernels.attention import Sight
 from lm_jax.kernels.attention_blocks import LONG, attend_long
 from lm_jax.kernels.placement import platform
@@ -19,8 +19,9 @@ class Kernel(NamedTuple):
     """A form that keeps no weights.
 
     Attributes:
-        attend: takes query, key, value, sight, scale and softcap.
-        lacks: takes query, key, sight and softcap; says why it can't attend so.
+        attend: takes query, key, value, sight, scale and softcap; bias too, where it
+            doesn't lack that.
+        lacks: takes query, key, sight, softcap and bias; says why it can't attend so.
         platform: that has it; None is all.
     """
 
@@ -30,7 +31,7 @@ class Kernel(NamedTuple):
 
 
 KERNELS = {
-    "blocks": Kernel(attend_long, lambda *_: None, None),
+    "blocks": Kernel(attend_long, attention_blocks.lacks, None),
     "splash": Kernel(attention_tpu.attend_splash, attention_tpu.lacks, "tpu"),
     "cudnn": Kernel(attention_gpu.attend_cudnn, attention_gpu.lacks, "gpu"),
 }
@@ -72,7 +73,8 @@ def form_of(
             f"execution.compute.attention='{asked}' can't be had: {why}. 'auto' takes "
             "what there is."
         )
-    long = query.shape[2] >= LONG and bias is None and kept is None
+    blocks = _lacks("blocks", query, key, sight, softcap, bias, kept)
+    long = query.shape[2] >= LONG and blocks is None
     if why is not None:
         left = "blocks of queries" if long else "its plain form"
         _say(f"{why}: attention takes {left} instead of {best}.")
@@ -94,11 +96,9 @@ def _lacks(name, query, key, sight, softcap, bias, kept) -> str | None:
     """Say why a form can't attend so; None where it can, or there is none."""
     if name is None:
         return None
-    if bias is not None:
-        return "No kernel has positions that add to the scores"
     if kept is not None:
         return "No kernel has dropout of attention's weights"
-    return KERNELS[name].lacks(query, key, sight, softcap)
+    return KERNELS[name].lacks(query, key, sight, softcap, bias)
 
 
 @functools.cache

@@ -19,7 +19,9 @@ BLOCK = 512
 PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
 
 
-def lacks(query: Array, key: Array, sight: Sight, softcap: float | None) -> str | None:
+def lacks(
+    query: Array, key: Array, sight: Sight, softcap: float | None, bias: Array | None
+) -> str | None:
     """Say why the kernel can't attend so, or None; see `attend_splash`."""
     time = query.shape[2]
     each = time // ways("time", time)
@@ -28,7 +30,7 @@ def lacks(query: Array, key: Array, sight: Sight, softcap: float | None) -> str 
         return f"{LANES} doesn't divide a context of {time} tokens{part}"
     if query.shape[3] % (LANES // 2):
         return f"{LANES // 2} doesn't divide heads of width {query.shape[3]}"
-    return None
+    return None if bias is None else "splash has no positions that add to the scores"
 
 
 def flops(name: str, shapes: list[tuple[int, ...]]) -> float | None:

@@ -256,9 +256,9 @@ def on_each_device(function: Callable, heads: int, kv_heads: int) -> Callable:
     Each device has the keys and values of a whole text.
 
     Args:
-        function: of queries (batch, heads, time, dim), then of other arrays (batch,
-            heads, ...) and arrays (batch, ...), to an array like the queries. What is
-            made for each part of time by itself says where it lies, as
+        function: of queries (batch, heads, time, dim), then of other arrays (batch
+            or 1, heads, ...) and arrays (batch, ...), to an array like the queries.
+            What is made for each part of time by itself says where it lies, as
             ``manual_sharding_spec``, and comes first.
         heads, kv_heads: how many there are of queries and of keys.
     """
@@ -274,12 +274,17 @@ def on_each_device(function: Callable, heads: int, kv_heads: int) -> Callable:
         time = placement.split("time", query.shape[2])
         of_query = PartitionSpec(rows, both, time)
         parts = NamedSharding(placement.mesh, PartitionSpec(None, time))
+
+        def place(array: Array) -> PartitionSpec:
+            own = rows if len(array) == len(query) else None
+            return PartitionSpec(own, *(both,) * (array.ndim == 4))
+
         run = placement.on_parts(
             function,
             in_specs=(
                 *(each.manual_sharding_spec(parts) for each in made),
                 of_query,
-                *(PartitionSpec(rows, *(both,) * (a.ndim == 4)) for a in others),
+                *map(place, others),
             ),
             out_specs=of_query,
         )

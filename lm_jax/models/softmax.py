@@ -135,12 +135,9 @@ def _without_weights(
     )
     if form is None:
         return None
-    mixes = [
-        functools.partial(
-            form, sight=sight, scale=config.score_scale, softcap=config.softcap
-        )
-        for sight in sights
-    ]
+    added = {} if bias is None else {"bias": bias}
+    scores = {"scale": config.score_scale, "softcap": config.softcap} | added
+    mixes = [functools.partial(form, sight=sight, **scores) for sight in sights]
     if len(mixes) == 1:
         return mixes[0](*projected)
     near, far = mixes

@@ -1,5 +1,6 @@
 """Which form attends: what was asked for, what the platform has, what can't be had."""
 
+import functools
 import warnings
 
 import jax
@@ -25,6 +26,7 @@ from lm_jax.sharding import Sharding, on_mesh
 from tests.kernels.test_attention import all_of, check, inputs
 
 CAUSAL = Sight(True, None, None)
+ADDED = jnp.zeros((1, 2, 128, 128))
 
 
 @pytest.fixture
@@ -67,7 +69,9 @@ def test_the_platform_of_the_mesh_decides(on, platform, form):
             "packed into a row",
         ),
         ("gpu", {"sight": Sight(False, 9, None)}, "windows for what is causal"),
-        ("tpu", {"bias": 1}, "positions that add to the scores"),
+        ("tpu", {"bias": ADDED}, "positions that add to the scores"),
+        ("gpu", {"bias": jnp.zeros((2, 2, 128, 128))}, "and these differ"),
+        ("gpu", {"bias": ADDED, "time": 101}, "an even context, not of 101"),
         ("tpu", {"kept": 1}, "dropout of attention's weights"),
     ],
 )
@@ -96,7 +100,8 @@ def test_a_long_context_goes_by_blocks_where_the_kernel_can_not(on):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert form_of("auto", *long, CAUSAL, None) is attend_long
-            assert form_of("auto", *long, CAUSAL, None, bias=1) is None
+            assert form_of("auto", *long, CAUSAL, None, ADDED) is attend_long
+            assert form_of("auto", *long, CAUSAL, None, kept=1) is None
 
 
 def test_a_kernel_of_other_machines_is_a_problem():
@@ -108,20 +113,50 @@ def test_a_kernel_of_other_machines_is_a_problem():
         assert form_problem(form, here) is None
 
 
-@pytest.mark.parametrize(
-    "sight", [CAUSAL, Sight(True, 30, None), Sight(False, None, None)]
-)
-def test_cudnn_is_asked_for_what_the_plain_form_does(monkeypatch, sight):
+@pytest.fixture
+def stand_in(monkeypatch):
+    """jax's own attention where cuDNN would attend."""
     plain_of_jax = jax.nn.dot_product_attention
     monkeypatch.setattr(
         attention_gpu.jax.nn,
         "dot_product_attention",
         lambda *a, **k: plain_of_jax(*a, **k | {"implementation": "xla"}),
     )
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("added", [False, True], ids=["", "bias"])
+@pytest.mark.parametrize(
+    "sight", [CAUSAL, Sight(True, 30, None), Sight(False, None, None)]
+)
+def test_cudnn_is_asked_for_what_the_plain_form_does(sight, added):
     mask = sight.mask(jnp.arange(40), jnp.arange(40))
     given = inputs(2, 4, 2, 40, 40, dim=8)
-    found = all_of(lambda *a: attend_cudnn(*a, sight, 0.3), *given)
-    check(found, all_of(lambda *a: attend(*a, mask, scale=0.3), *given), 1e-5)
+    bias = jax.random.normal(jax.random.key(3), (1, 4, 40, 40)) if added else None
+    found = all_of(lambda *a: attend_cudnn(*a, sight, 0.3, bias=bias), *given)
+    plain = all_of(lambda *a: attend(*a, mask, scale=0.3, bias=bias), *given)
+    check(found, plain, 1e-5)
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("form", [attend_cudnn, attend_long])
+def test_what_is_added_has_its_gradient_however_rows_and_heads_are_split(form):
+    query, _, key, value = inputs(4, 4, 2, 40, 40, dim=8)
+    bias = jax.random.normal(jax.random.key(3), (1, 4, 40, 40))
+    mask = CAUSAL.mask(jnp.arange(40), jnp.arange(40))
+
+    def of_bias(function):
+        return lambda q, b: jnp.square(function(q, key, value, bias=b)).sum()
+
+    def found(q, b):
+        attended = functools.partial(form, sight=CAUSAL, scale=0.3)
+        return jax.grad(of_bias(attended), (0, 1))(q, b)
+
+    sharding = Sharding(fsdp=2, tensor=2)
+    mesh = make_mesh(sharding, jax.devices()[:4])
+    split = jax.jit(on_mesh(found, sharding, mesh))(query, bias)
+    plain = functools.partial(attend, mask=mask, scale=0.3)
+    check(split, jax.grad(of_bias(plain), (0, 1))(query, bias), 1e-5)
 
 
 PACKED = (jnp.floor_divide, jnp.remainder)  # by the length of a text

@@ -73,6 +73,6 @@ def test_each_device_attends_for_its_own_rows_heads_and_queries(sharding):
 def test_what_the_kernel_lacks_is_said():
     query, _, key, _ = inputs(1, 2, 1, 128, 128, dim=64)
     sight = Sight(True, None, None)
-    assert lacks(query, key, sight, None) is None
-    assert "100 tokens" in lacks(query[:, :, :100], key[:, :, :100], sight, None)
-    assert "width 40" in lacks(query[..., :40], key[..., :40], sight, None)
+    assert lacks(query, key, sight, None, None) is None
+    assert "100 tokens" in lacks(query[:, :, :100], key[:, :, :100], sight, None, None)
+    assert "width 40" in lacks(query[..., :40], key[..., :40], sight, None, None)
