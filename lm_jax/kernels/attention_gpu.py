@@ -22,6 +22,10 @@ PRODUCTS = {
 }
 
 
+# Entries of two bytes each: 4 GiB.
+MASK = 2**31
+
+
 def flops(name: str, shapes: list[tuple[int, ...]]) -> float | None:
     """Count the operations of a call in which each token sees all; None of others.
 
@@ -44,19 +48,26 @@ def lacks(
         return f"cuDNN attends in bfloat16, and dtype is {query.dtype}"
     if softcap is not None:
         return "cuDNN has no softcap of scores"
-    if sight.segments is not None:
-        return "cuDNN sees no texts apart that are packed into a row"
-    if sight.window is not None and not sight.causal:
-        return "cuDNN has windows for what is causal alone"
-    if ways("time", query.shape[2]) > 1:
+    time = query.shape[2]
+    if ways("time", time) > 1:
         return "cuDNN attends from whole texts, and each lies on several devices"
+    masks = 1 if sight.segments is None else len(query) // ways("batch", len(query))
+    masks *= 1 if bias is None else query.shape[1]  # it is added to the mask
+    if _masked(sight) and masks * time**2 > MASK:
+        return f"cuDNN would take {masks} masks of {time} x {time} tokens"
     if query.shape[3] % 8 or query.shape[3] > 128:
         return f"cuDNN has heads of 8, 16, ... 128, and they are {query.shape[3]} wide"
     if bias is not None and len(bias) > 1:
         return "cuDNN adds to the scores of all texts the same, and these differ"
-    if bias is not None and query.shape[2] % 2:
-        return f"cuDNN adds to scores of an even context, not of {query.shape[2]}"
+    if (bias is not None or _masked(sight)) and time % 2:
+        return f"cuDNN masks and adds to scores of an even context, not of {time}"
     return None
+
+
+def _masked(sight: Sight) -> bool:
+    """Whether a mask is made, of what cuDNN has no words for."""
+    both_sides = sight.window is not None and not sight.causal
+    return both_sides or sight.segments is not None
 
 
 def attend_cudnn(
@@ -70,20 +81,27 @@ def attend_cudnn(
 ) -> Float[Array, "batch heads time dim"]:
     """Attend by blocks that are made again in the backward pass.
 
-    Memory is linear in time, but for the bias. Arguments are those of `attend_long`;
-    there is no softcap.
+    Memory is linear in time, but for the bias, and for a mask where texts are packed
+    into a row or tokens see so many on both sides. Arguments are those of
+    `attend_long`; there is no softcap.
 
     Args:
         bias: added to the scores of all rows, in the type of the queries; it has a
             gradient.
     """
-    window = None if sight.window is None else (sight.window - 1, 0)
-    added = () if bias is None else (bias.astype(query.dtype),)
+    window = (sight.window - 1, 0) if sight.window and sight.causal else None
+    bias = None if bias is None else bias.astype(query.dtype)
+    more = {"bias": bias, "segments": sight.segments}
+    given = {name: each for name, each in more.items() if each is not None}
 
-    def of_rows(query, key, value, *bias):
+    def of_rows(query, key, value, *more):
+        beside = dict(zip(given, more, strict=True))
+        own = sight._replace(segments=beside.get("segments"))
+        places = jnp.arange(query.shape[2])
         mixed = jax.nn.dot_product_attention(
             *(jnp.swapaxes(array, 1, 2) for array in (query, key, value)),
-            bias=bias[0] if bias else None,
+            bias=beside.get("bias"),
+            mask=own.mask(places, places) if _masked(sight) else None,
             scale=scale,
             is_causal=sight.causal,
             local_window_size=window,
@@ -92,4 +110,4 @@ def attend_cudnn(
         return jnp.swapaxes(mixed, 1, 2)
 
     run = on_each_device(of_rows, query.shape[1], key.shape[1])
-    return run(query, key, value, *added)
+    return run(query, key, value, *given.values())

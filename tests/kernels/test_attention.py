@@ -164,6 +164,23 @@ def test_without_kept_weights_it_is_the_same(name):
     check(found, expected, 1e-5)
 
 
+def test_without_kept_weights_what_is_added_is_too():
+    sight, ids = SIGHTS["window"], jnp.arange(300)
+    query, gradient, key, value = inputs(2, 4, 2, 300, 300, dim=8)
+    bias = jax.random.normal(jax.random.key(1), (1, 4, 300, 300))
+    mask = sight.mask(ids, ids)
+
+    def of(attention):
+        def loss(query, bias):
+            return (attention(query, bias) * gradient).sum()
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(query, bias)
+
+    found = of(lambda q, b: attend_long(q, key, value, sight, 0.3, bias=b))
+    expected = of(lambda q, b: attend(q, key, value, mask, scale=0.3, bias=b))
+    check(jax.tree.leaves(found), jax.tree.leaves(expected), 1e-5)
+
+
 @pytest.mark.slow
 def test_memory_is_linear_in_time():
     def temporaries(time):

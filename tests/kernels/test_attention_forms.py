@@ -27,6 +27,7 @@ from tests.kernels.test_attention import all_of, check, inputs
 
 CAUSAL = Sight(True, None, None)
 ADDED = jnp.zeros((1, 2, 128, 128))
+PACKED_SIGHT = CAUSAL._replace(segments=jnp.arange(2 * 40).reshape(2, 40) // 9)
 
 
 @pytest.fixture
@@ -63,12 +64,7 @@ def test_the_platform_of_the_mesh_decides(on, platform, form):
         ("gpu", {"dim": 100}, "they are 100 wide"),
         ("gpu", {"dtype": "float32"}, "bfloat16, and dtype is float32"),
         ("gpu", {"softcap": 2.0}, "softcap"),
-        (
-            "gpu",
-            {"sight": CAUSAL._replace(segments=jnp.zeros((1, 128), int))},
-            "packed into a row",
-        ),
-        ("gpu", {"sight": Sight(False, 9, None)}, "windows for what is causal"),
+        ("gpu", {"sight": PACKED_SIGHT, "time": 101}, "an even context, not of 101"),
         ("tpu", {"bias": ADDED}, "positions that add to the scores"),
         ("gpu", {"bias": jnp.zeros((2, 2, 128, 128))}, "and these differ"),
         ("gpu", {"bias": ADDED, "time": 101}, "an even context, not of 101"),
@@ -95,6 +91,10 @@ def test_a_long_context_goes_by_blocks_where_the_kernel_can_not(on):
     long = arrays(4096, dtype="float32")
     with pytest.warns(UserWarning, match="takes blocks of queries instead of cudnn"):
         assert form_of("auto", *long, CAUSAL, None) is attend_long
+    packed = PACKED_SIGHT, None  # a mask of 4 GiB is the largest
+    assert form_of("auto", *arrays(46_340), *packed) is attend_cudnn
+    with pytest.warns(UserWarning, match="take 1 masks of 46342 x 46342"):
+        assert form_of("auto", *arrays(46_342), *packed) is attend_long
     for here in ("cpu", None):
         on(here)
         with warnings.catch_warnings():
@@ -127,7 +127,15 @@ def stand_in(monkeypatch):
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize("added", [False, True], ids=["", "bias"])
 @pytest.mark.parametrize(
-    "sight", [CAUSAL, Sight(True, 30, None), Sight(False, None, None)]
+    "sight",
+    [
+        CAUSAL,
+        Sight(True, 30, None),
+        Sight(False, None, None),
+        Sight(False, 9, None),
+        PACKED_SIGHT,
+        PACKED_SIGHT._replace(window=7),
+    ],
 )
 def test_cudnn_is_asked_for_what_the_plain_form_does(sight, added):
     mask = sight.mask(jnp.arange(40), jnp.arange(40))

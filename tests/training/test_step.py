@@ -85,6 +85,21 @@ def plainly(mask=False):
     return batches, *run(*parts(optimizer=PLAIN, model=MODEL), batches)
 
 
+@pytest.mark.parametrize("where", [in_place, lambda step: step], ids=["cpu", "any"])
+def test_the_norm_is_the_mean_gradients_and_clips_it(where):
+    step, state = parts(optimizer=SGD(momentum=0.0, clip=0.1))
+    one = batch(mask=True)
+    after, metrics = jax.jit(where(step))(state, one)
+    (_, weight, sums), _ = make_gradients(SMALL, NextToken(), seed=1)(state, one)
+    assert weight == one["mask"].sum() > 1
+    gradient = jax.tree.map(lambda g: g / weight, sums)
+    norm = optax.tree.norm(gradient)
+    assert metrics["grad_norm"] == pytest.approx(float(norm), rel=1e-5)
+    assert norm > 0.1
+    clipped = jax.tree.map(lambda p, g: p - 0.001 * g / norm, state.params, gradient)
+    close(after.params, clipped, 1e-6)
+
+
 @pytest.mark.parametrize("mask", slow_but([False, True], True))
 @pytest.mark.parametrize("accumulate", slow_but([2, 8], 2))
 def test_accumulated_equals_whole(mask, accumulate):
