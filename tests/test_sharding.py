@@ -1,5 +1,7 @@
 """How devices are arranged, and what of a batch each of them has."""
 
+import math
+import re
 from dataclasses import replace
 
 import jax
@@ -10,6 +12,8 @@ import pytest
 from lm_jax.errors import UserError
 from lm_jax.kernels.placement import constrain, gathered
 from lm_jax.mesh import arranged, make_mesh
+from lm_jax.models import GatedConv, NoPositions, Recurrent, Transformer
+from lm_jax.objectives import NextToken
 from lm_jax.selectors import path_name
 from lm_jax.sharding import (
     MESH,
@@ -20,6 +24,8 @@ from lm_jax.sharding import (
     state_shardings,
 )
 from tests.fake_chip import Chip
+from tests.first import first_params
+from tests.properties import slow_but
 
 
 @pytest.mark.parametrize("tensor", [1, 2])
@@ -215,3 +221,41 @@ def test_a_weight_is_whole_where_it_is_used_and_its_gradient_lies_in_parts(use, 
 
     assert lies(jax.jit(on_mesh(moved, sharding, mesh))(weight)) == ("fsdp", "tensor")
     assert gathered(weight, ("dense", "kernel"), jnp.bfloat16, use) is weight
+    # It has the type to compute in before it travels, and half of the bytes.
+    text = jax.jit(on_mesh(twice, sharding, mesh)).lower(weight).as_text()
+    said = re.findall(r"constraint|convert", text)
+    assert said == ["constraint", "convert", "constraint"]
+
+
+UNTIED = {"vocab_size": 194, "tied": False, "width": 16}
+DECODER = Transformer(
+    layers=1, heads=2, vocab_size=194, width=16, positions=NoPositions()
+)
+READERS = {
+    "decoder": DECODER,
+    "untied": DECODER.clone(tied=False),
+    "recurrent": Recurrent(**UNTIED),
+    "convolutional": GatedConv(layers=1, vocab_size=194, width=16),
+}
+
+
+@pytest.mark.parametrize("name", slow_but(READERS, "decoder"))
+def test_a_device_has_the_logits_of_its_part_of_the_vocabulary_alone(name):
+    """In both passes: nothing has all words of all tokens, or of half of them."""
+    model, sharding = READERS[name], Sharding(tensor=2)
+    mesh = make_mesh(sharding, jax.devices()[:2])
+    tokens = jnp.zeros((4, 8), jnp.int32)
+    params = first_params(model, 0, tokens)
+
+    def loss(params, tokens):
+        batch = {"inputs": tokens, "targets": tokens}
+        return NextToken()(model, params, batch, None, None).loss
+
+    step = on_mesh(jax.grad(loss), sharding, mesh)
+    state = jax.device_put(params, state_shardings(sharding, mesh, params))
+    text = jax.jit(step).lower(state, tokens).compile().as_text()
+    made = [re.findall(r"\d+", dims) for dims in re.findall(r"f32\[([\d,]+)\]", text)]
+    sizes = [[int(size) for size in shape] for shape in made]
+    of_words = {math.prod(shape) for shape in sizes if 97 in shape}
+    assert 4 * 8 * 97 in of_words
+    assert not any(194 in shape and math.prod(shape) >= 194 * 16 * 2 for shape in sizes)
