@@ -7,13 +7,16 @@ Expect:  planned, and never trained here. Of one device, memory as compiled (jax
          sent while others compute:
 
            topology                                    GiB     step   MFU  tokens/s
-           v5e:4x4    too large: 21.4 of 15.75 GiB, 19.3 with --remat offload
+           v5e:4x4    --fsdp 4 --sequence 4 --accumulate 4
+                                                11.8 of 16   41.9 s   52%    50.1 k
            v5p:4x4x4  --fsdp 16 --tensor 4      14.6 of 95   4.62 s   50%     454 k
            v6e:16x16  --fsdp 16 --tensor 16     11.7 of 32   1.54 s   19%    1.37 M
            h100:8     --fsdp 8 --accumulate 2  25.1 of 55.9   13.2 s   66%     159 k
 
          A row is on the devices of one tensor axis: each holds all of its residual
-         stream, 8 GiB in 16 blocks, and some of its heads and hidden columns.
+         stream, 8 GiB in 16 blocks, and some of its heads and hidden columns. On a v5e
+         there is no room for that: a row is on the devices of one sequence axis, and
+         each has a part of its tokens.
 
 Source:  Xiong et al. 2023, the base of the positions
 Data:    ./tokens: train.bin and val.bin of ids below 32,000, as nanoGPT, llm.c or

@@ -9,7 +9,7 @@ Expect:  planned, and never trained here. Of one device, memory as compiled (jax
            topology                                    GiB     step   MFU  tokens/s
            v5e:4x4    --fsdp 16 --accumulate 32   12.3 of 16   33.9 s   31%     124 k
            v5p:4x4x4  --fsdp 64 --accumulate 2   12.3 of 95   2.26 s   50%    1.86 M
-           v6e:16x16  --fsdp 256                 5.4 of 32   7.15 s    2%     587 k
+           v6e:16x16  --fsdp 256                 6.03 of 32  542 ms   26%    7.74 M
            h100:8     --fsdp 8 --accumulate 128  24.3 of 55.9   34.1 s   12%     123 k
 
          Rows and parameters are parted by fsdp, and each device puts all experts of
