@@ -117,7 +117,7 @@ def parts(program: Program, spans: Iterable[Span], steps: int) -> dict[str, Part
     found: defaultdict[str, Part] = defaultdict(Part)
     for name, nanoseconds in _shares(known, waits).items():
         each = home[name][name]
-        part = found[_part(each)]
+        part = found[_part(_path(home[name], each))]
         flops = _flops(program, home[name], each) * runs[name] / steps
         seconds = nanoseconds / 1e9 / steps
         part.seconds += seconds
@@ -156,9 +156,21 @@ def _flops(program: Program, within: Computation, each: Instruction) -> float:
     return total
 
 
-def _part(each: Instruction) -> str:
-    """The part of the model that an instruction is of: "block/attention, backward"."""
-    path = each.said(r'op_name="([^";]*)') or ""
+def _path(within: Computation, each: Instruction, steps: int = 3) -> str:
+    """What an instruction was traced for: by its name, or by a near one that has one.
+
+    The compiler loses names: who reads the instruction, or is read by it, has them.
+    """
+    path = each.said(r'op_name="([^";]*)')
+    if path or not steps:
+        return path or ""
+    near = [one for one in within.values() if each.name in one.operands]
+    near += [within[name] for name in each.operands if name in within]
+    return next(filter(None, (_path(within, one, steps - 1) for one in near)), "")
+
+
+def _part(path: str) -> str:
+    """The part of the model that a path is of: "block/attention, backward"."""
     if not path:
         return "unnamed"
     if "jvp(" not in path:

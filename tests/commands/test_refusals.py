@@ -86,8 +86,9 @@ REFUSED = [
     ("plan tiny.py --attention splash", "for the platform tpu, and the devices"),
     (f"{TRAIN} --attention blocks", "No kernel has dropout of attention's weights"),
     (
-        f"{TRAIN} --attention blocks --model.dropout 0 --model.positions ALiBi",
-        "can't be had: No kernel has positions that add to the scores.",
+        "plan tiny.py --topology cpu:2 --sequence 2 --attention blocks "
+        "--model.dropout 0 --model.positions ALiBi",
+        "blocks add nothing to the scores of a text that lies on several devices",
     ),
     ("show tiny.py --model Recurrent", "replace(experiment, model=Recurrent(...))"),
     ("show tiny.py --model recurrent", "--model.head-dim, ..."),
