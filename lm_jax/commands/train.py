@@ -70,7 +70,8 @@ tell it by themselves, and what is said here wins:
   --dry-run                 print what would be run, and run nothing
   --on slurm                submit it as a job of SLURM, one process a machine;
                             --slurm "partition=a100 time=12:00:00" and --gpus N
-  --on slurm|tpu|kubernetes with --dry-run: print the text that starts it there
+  --on slurm|tpu|kubernetes with --dry-run: print the text that starts it there;
+                            for Kubernetes --image NAME, --gpus N, --tpus v5e:4x4
 
 --profile FIRST:LAST traces these steps, as in --profile 10:13, for XProf and
 Perfetto: the trace lies in the run, and what shows it is said. It waits for the
@@ -138,9 +139,10 @@ def _needs(args: list[str]) -> tuple[Needs, list[str]]:
     gpus, args = taken("--gpus", args, "a number")
     slurm, args = taken("--slurm", args, "options of sbatch")
     image, args = taken("--image", args, "a container image")
+    tpus, args = taken("--tpus", args, "a slice, such as v5e:4x4")
     if gpus is not None and not gpus.isdigit():
         raise UserError(f"--gpus {gpus}: give a whole number.")
-    said = {"gpus": gpus and int(gpus), "slurm": slurm, "image": image}
+    said = {"gpus": gpus and int(gpus), "slurm": slurm, "image": image, "tpus": tpus}
     given: dict[str, Any] = {k: v for k, v in said.items() if v is not None}
     return Needs(**given), args
 

@@ -15,6 +15,7 @@ def tpu(place: Place, words: list[str], run: Path, needs: Needs) -> str:
 
     As a script they end when all have, with the status of the first that failed.
     """
+    needs.without_tpus("tpu")
     told = f"--processes {place.processes} --process $K --coordinator $FIRST:{PORT}"
     words = ["python", "-m", "lm_jax", *words]
     command = f"{shlex.join(words)} --timeout {place.timeout:g} {told}"

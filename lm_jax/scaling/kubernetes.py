@@ -1,11 +1,13 @@
 """Jobs of Kubernetes: manifests as JSON, which kubectl takes, for a run and a sweep."""
 
 import json
+import math
 import shlex
 from pathlib import Path
 from typing import Any
 
-from lm_jax.errors import UserError
+from lm_jax.chips import CHIPS
+from lm_jax.errors import UserError, nearest
 from lm_jax.runs.directory import STOPPED as RUN_STOPPED
 from lm_jax.scaling.needs import STOPPED, Needs, Tasks, job_name
 from lm_jax.scaling.place import PORT, Place
@@ -48,7 +50,7 @@ def kubernetes(place: Place, words: list[str], run: Path, needs: Needs) -> str:
                 {"action": "FailJob", "onExitCodes": _codes()},
             ]
         },
-        "template": {"spec": _pod(_until_ended(f"{command} {told}", run), needs)},
+        "template": {"spec": _pod(_until_ended(f"{command} {told}", run), needs, many)},
     }
     moved = {
         "name": "moved",
@@ -113,7 +115,8 @@ done
 exit $status"""
 
 
-def _pod(script: str, needs: Needs) -> dict[str, Any]:
+def _pod(script: str, needs: Needs, pods: int = 1) -> dict[str, Any]:
+    """What one of so many pods is, that share what is needed."""
     container: dict[str, Any] = {
         "name": "train",
         "image": needs.image,
@@ -123,11 +126,47 @@ def _pod(script: str, needs: Needs) -> dict[str, Any]:
     }
     if needs.gpus:
         container["resources"] = {"limits": {"nvidia.com/gpu": needs.gpus}}
-    return {
+    chosen = {}
+    if needs.tpus:
+        chips, labels = _of_slice(needs.tpus, pods)
+        container["resources"] = {"limits": {"google.com/tpu": chips}}
+        chosen = {"nodeSelector": labels}
+    return chosen | {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": _GRACE,
         "containers": [container],
         "volumes": [{"name": "runs", "persistentVolumeClaim": {"claimName": "runs"}}],
+    }
+
+
+# As Google's Kubernetes calls them (cloud.google.com/kubernetes-engine/docs, "Plan TPUs
+# in GKE"): hosts of a slice have four chips; one alone may have one, four or eight.
+_TPUS = {"v5e": "tpu-v5-lite-podslice", "v5p": "tpu-v5p-slice", "v6e": "tpu-v6e-slice"}
+
+
+def _of_slice(tpus: str, pods: int) -> tuple[int, dict[str, str]]:
+    """How many chips each pod has of a slice, and the labels of its hosts.
+
+    Raises:
+        UserError: there is no such slice, or its hosts are more or fewer than the pods.
+    """
+    kind, _, shape = tpus.partition(":")
+    if kind not in _TPUS or shape not in CHIPS[kind].shapes:
+        there = [f"{k}:{each}" for k in _TPUS for each in CHIPS[k].shapes]
+        raise UserError(f"--tpus {tpus}: there is no such slice.{nearest(tpus, there)}")
+    chips = math.prod(map(int, shape.split("x")))
+    alone = (1, 4, 8) if kind != "v5p" else (4,)
+    hosts = {1} if chips in alone else set()
+    hosts |= {chips // 4} if chips % 4 == 0 else set()
+    if pods not in hosts:
+        fit = " or ".join(map(str, sorted(hosts)))
+        raise UserError(
+            f"--tpus {tpus}: its {chips} chips are those of {fit} hosts, each with a "
+            f"process of its own: give --processes {min(hosts)}."
+        )
+    labels = {"accelerator": _TPUS[kind], "topology": shape}
+    return chips // pods, {
+        f"cloud.google.com/gke-tpu-{name}": label for name, label in labels.items()
     }
 
 

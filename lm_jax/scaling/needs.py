@@ -26,6 +26,8 @@ class Needs:
     """What else sbatch is told, without dashes: "partition=a100 time=12:00:00"."""
     image: str = "IMAGE"
     """Container image that has lm_jax; for Kubernetes."""
+    tpus: str = ""
+    """A slice of TPUs, as in plan: "v5e:4x4"; for Google's Kubernetes."""
 
     def __post_init__(self) -> None:
         """Refuse what sbatch would read otherwise, or we say ourselves."""
@@ -43,6 +45,15 @@ class Needs:
                     "--slurm 'array': its indices are the cells of a sweep. How many "
                     "run at once is --at-once."
                 )
+
+    def without_tpus(self, machines: str) -> None:
+        """Refuse a slice of TPUs where no job can ask for one.
+
+        Raises:
+            UserError: one is asked for.
+        """
+        if self.tpus:
+            raise UserError(f"--tpus is for --on kubernetes, not for {machines}.")
 
     @property
     def options(self) -> list[str]:

@@ -66,6 +66,7 @@ def _script(
     scancel ended is not begun again, nor what SLURM itself puts back into its queue.
     Each was seen on SLURM 22.05.
     """
+    needs.without_tpus("slurm")
     gpus = [f"gres=gpu:{needs.gpus}"] if needs.gpus else []
     told = [f"job-name={name}", "time=01:00:00", "signal=TERM@180", "open-mode=append"]
     lines = [f"#SBATCH --{_quoted(o)}" for o in told + options + gpus + needs.options]

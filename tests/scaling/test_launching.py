@@ -146,6 +146,51 @@ def test_runs_of_a_namespace_have_jobs_and_addresses_of_their_own():
     assert len(set(names)) == len(runs) and "gpt-2-base-seed-0" in names[3]
 
 
+@pytest.mark.parametrize(
+    ("tpus", "pods", "chips", "kind"),
+    [
+        ("v5e:4x4", 4, 4, "tpu-v5-lite-podslice"),
+        ("v5e:2x4", 1, 8, "tpu-v5-lite-podslice"),
+        ("v6e:2x4", 2, 4, "tpu-v6e-slice"),
+        ("v6e:1x1", 1, 1, "tpu-v6e-slice"),
+        ("v5p:2x2x2", 2, 4, "tpu-v5p-slice"),
+    ],
+)
+def test_pods_ask_for_the_hosts_of_a_slice_of_tpus(tpus, pods, chips, kind):
+    text = kubernetes(Place(pods), WORDS, "/runs" / RUN, Needs(tpus=tpus))
+    (job,) = json.loads(text)["spec"]["replicatedJobs"]
+    pod = job["template"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["resources"] == {"limits": {"google.com/tpu": chips}}
+    topology = tpus.partition(":")[2]
+    assert pod["nodeSelector"] == {
+        "cloud.google.com/gke-tpu-accelerator": kind,
+        "cloud.google.com/gke-tpu-topology": topology,
+    }
+    without = json.loads(kubernetes(Place(pods), WORDS, "/runs" / RUN, Needs()))
+    assert "nodeSelector" not in json.dumps(without)
+
+
+@pytest.mark.parametrize(
+    ("tpus", "pods", "words"),
+    [
+        ("v5e:4x4", 2, "16 chips are those of 4 hosts.* give --processes 4"),
+        ("v6e:2x4", 8, "8 chips are those of 1 or 2 hosts.* give --processes 1"),
+        ("v5p:2x2x2", 1, "8 chips are those of 2 hosts"),
+        ("v5e:4x5", 5, "no such slice. Did you mean 'v5e:4x"),
+        ("h100:8", 1, "no such slice"),
+    ],
+)
+def test_a_slice_that_is_none_or_has_other_hosts_is_refused(tpus, pods, words):
+    with pytest.raises(UserError, match=words):
+        kubernetes(Place(pods), WORDS, "/runs" / RUN, Needs(tpus=tpus))
+
+
+@pytest.mark.parametrize("write", [slurm, tpu])
+def test_a_slice_is_for_kubernetes(write):
+    with pytest.raises(UserError, match="--tpus is for --on kubernetes, not for"):
+        write(Place(4), WORDS, RUN, Needs(tpus="v5e:4x4"))
+
+
 FAKE_GCLOUD = """\
 #!/bin/sh
 case "$*" in
