@@ -187,6 +187,7 @@ show_progress() {  # pip's output goes to the log; a terminal sees one live line
 pip_install() {
   say "installing jax and the rest into .venv, extras: ${extras:-none (CPU)};
   this takes a minute or more. To change the extras: LM_JAX_EXTRAS"
+  [ -t 2 ] || say "what it does meanwhile stands in $log"
   : >"$unfinished"
   {
     "$venv/bin/python" -m pip install --disable-pip-version-check --no-input \

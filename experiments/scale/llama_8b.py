@@ -8,7 +8,7 @@ Expect:  planned, and never trained here. Of one device, memory as compiled (jax
 
            topology                                    GiB     step   MFU  tokens/s
            v5e:4x4    --fsdp 16 --accumulate 32   15.4 of 16    123 s   56%    34.1 k
-           v5p:4x4x4  --fsdp 64 --accumulate 4   11.9 of 95   11.7 s   63%     358 k
+           v5p:4x4x4  --fsdp 64 --accumulate 4   11.9 of 95     11 s   67%     383 k
            v6e:16x16  --fsdp 256                7.77 of 32   2.12 s   43%    1.98 M
            h100:8     --fsdp 8 --accumulate 64  23.5 of 55.9   53.6 s   51%    78.2 k
 

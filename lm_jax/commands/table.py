@@ -21,6 +21,7 @@ from lm_jax.runs.rows import (
     measures,
     results_below,
     rows_of,
+    unended_below,
     ways,
 )
 from lm_jax.runs.table import lines
@@ -69,6 +70,9 @@ def main(args: list[str]) -> None:
     runs, problems = results_below(COMMITTED if options.published else options.folder)
     for problem in problems:
         print(f"Left out: {spelled(problem)}", file=sys.stderr)
+    if going := 0 if options.published else unended_below(options.folder):
+        counted = "1 run that has" if going == 1 else f"{going} runs that have"
+        print(f"Left out: {counted} not ended. `runs` shows them.", file=sys.stderr)
     # Of what is still tuned there is nothing else to show.
     corpora = rows_of([run for run in runs if not is_trial(run.path)] or runs)
     tables = _chosen(corpora, options.measure)

@@ -84,6 +84,7 @@ def _pytest(args: list[str]) -> list[str]:
 
 
 def _passes(check: list[str], folder: Path, environment: dict[str, str]) -> bool:
-    print(f"== {' '.join(check)}", flush=True)
+    wait = ": a minute or two at first" if check == ["mypy"] else ""
+    print(f"== {' '.join(check)}{wait}", flush=True)
     command = [sys.executable, "-m", *check]
     return subprocess.run(command, cwd=folder, env=environment).returncode == 0

@@ -175,6 +175,12 @@ def results_below(folder: Path) -> tuple[list[Ended], list[str]]:
     return runs, problems
 
 
+def unended_below(folder: Path) -> int:
+    """Count the runs below a folder that have no result yet."""
+    begun = folders_with("experiment.json", folder.resolve())
+    return sum(not (path / "result.json").exists() for path in begun)
+
+
 def _nothing_below(folder: Path) -> str:
     begun = len(folders_with("experiment.json", folder.resolve()))
     many = f"{begun} runs have" if begun > 1 else "one run has"

@@ -394,6 +394,17 @@ def test_a_folder_without_results_is_an_error(tmp_path, monkeypatch, capsys):
     assert "one run has begun there and none has ended" in refused(capsys)
 
 
+def test_runs_that_have_not_ended_are_counted(tmp_path, capsys):
+    write(tmp_path, "lstm", "base", 0, 4.0)
+    assert main(["table", str(tmp_path)]) == 0
+    assert "not ended" not in capsys.readouterr().err
+    for name, words in (("a", "1 run that has"), ("b", "2 runs that have")):
+        (tmp_path / name / "seed0").mkdir(parents=True)
+        (tmp_path / name / "seed0" / "experiment.json").write_text("{}")
+        assert main(["table", str(tmp_path)]) == 0
+        assert f"Left out: {words} not ended." in capsys.readouterr().err
+
+
 def test_a_result_that_cannot_be_read_hides_no_other(tmp_path, capsys):
     write(tmp_path, "lstm", "base", 0, 4.0)
     (tmp_path / "cut").mkdir()
