@@ -73,12 +73,13 @@ def form_of(
             f"execution.compute.attention='{asked}' can't be had: {why}. 'auto' takes "
             "what there is."
         )
-    blocks = _lacks("blocks", query, key, sight, softcap, bias, kept)
-    long = query.shape[2] >= LONG and blocks is None
-    if why is not None:
-        left = "blocks of queries" if long else "its plain form"
-        _say(f"{why}: attention takes {left} instead of {best}.")
-    return attend_long if long else None
+    long = query.shape[2] >= LONG
+    lacking = _lacks("blocks", query, key, sight, softcap, bias, kept)
+    blocks = long and lacking is None
+    if why := why or (lacking if long else None):
+        left = "blocks of queries" if blocks else "its plain form"
+        _say(f"{why}: attention takes {left} instead of {best or 'blocks'}.")
+    return attend_long if blocks else None
 
 
 def form_problem(asked: Form, here: str) -> str | None:

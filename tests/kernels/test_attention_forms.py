@@ -101,6 +101,7 @@ def test_a_long_context_goes_by_blocks_where_the_kernel_can_not(on):
             warnings.simplefilter("error")
             assert form_of("auto", *long, CAUSAL, None) is attend_long
             assert form_of("auto", *long, CAUSAL, None, ADDED) is attend_long
+        with pytest.warns(UserWarning, match="takes its plain form instead of blocks"):
             assert form_of("auto", *long, CAUSAL, None, kept=1) is None
 
 
