@@ -71,7 +71,7 @@ tell it by themselves, and what is said here wins:
   --on slurm                submit it as a job of SLURM, one process a machine;
                             --slurm "partition=a100 time=12:00:00" and --gpus N
   --on slurm|tpu|kubernetes with --dry-run: print the text that starts it there;
-                            for Kubernetes --image NAME, --gpus N, --tpus v5e:4x4
+                            for Kubernetes --image NAME and --tpus v5e:4x4
 
 --profile FIRST:LAST traces these steps, as in --profile 10:13, for XProf and
 Perfetto: the trace lies in the run, and what shows it is said. It waits for the
