@@ -76,7 +76,10 @@ class Side:
         return answer
 
     def peak(self) -> float:
-        """Bytes of memory that the process has had at most."""
+        """Bytes of memory that the process has had at most; for Linux alone.
+
+        What it used by `wait4` would be as much at least as this process has.
+        """
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
         return 1024.0 * int(kilobytes)
@@ -154,7 +157,7 @@ def compare(
     return [timing for _, timing in pairs]
 
 
-def remember(sides: list[Side], timings: list[Timing]) -> None:
+def measure_memory(sides: list[Side], timings: list[Timing]) -> None:
     """Note the memory of each mode, from a process of its own that makes two steps."""
     for timing in timings:
         if timing.error is None:

@@ -2,12 +2,12 @@
 
 import itertools
 import time
-from typing import Literal, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 
-from lm_jax.bench.sizes import LSTMSize, Size
+from lm_jax.bench.sizes import LSTMSize, Mode, Size
 from lm_jax.durations import Units
 from lm_jax.mesh import make_mesh
 from lm_jax.models.stack import initialise
@@ -17,7 +17,6 @@ from lm_jax.sharding import Sharding, on_mesh, state_shardings, to_mesh
 from lm_jax.training.state import first_state
 from lm_jax.training.step import make_train_step
 
-Mode = Literal["float32", "bfloat16"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
@@ -87,7 +86,7 @@ class Training:
             step = on_mesh(step, Sharding(), self._mesh)
             out = (self._shardings, None)
             jitted = jax.jit(step, donate_argnums=0, out_shardings=out)
-            batch = to_mesh(next(self._batches), self._mesh)
+            batch = to_mesh(self.size.batches(1)[0], self._mesh)
             self._compiled[mode] = jitted.lower(self._state, batch).compile()
         return self._compiled[mode]
 

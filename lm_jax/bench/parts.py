@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import jax
 
-from lm_jax.bench.jax_side import Mode, Training
+from lm_jax.bench.jax_side import Training
+from lm_jax.bench.sizes import Mode
 from lm_jax.scaling.hlo import Computation, Instruction, Program, parse
 from lm_jax.scaling.products import products
 
@@ -109,7 +110,7 @@ def parts(program: Program, spans: Iterable[Span], steps: int) -> dict[str, Part
         spans: when its instructions ran, in so many steps.
         steps: that they are of.
     """
-    whole = [program.computations[name] for name in program.computations]
+    whole = program.computations.values()
     home = {name: within for within in whole for name in within}
     known = [span for span in spans if span.name in home]
     runs = Counter(span.name for span in known)

@@ -18,6 +18,8 @@ from lm_jax.models import (
 )
 from lm_jax.objectives import Classify, NextToken
 
+Mode = Literal["float32", "bfloat16"]
+
 
 @dataclass(frozen=True)
 class Size:
@@ -50,7 +52,7 @@ class Size:
         """Floating point operations of a step, as the model counts them."""
         return self.tokens * self.model().flops_per_token(self.context)
 
-    def model(self, dtype: Literal["float32", "bfloat16"] = "float32") -> Transformer:
+    def model(self, dtype: Mode = "float32") -> Transformer:
         """The model in lm_jax."""
         return Transformer(
             layers=self.layers,
@@ -73,7 +75,7 @@ class Size:
 class LSTMSize(Size):
     """Two layers of LSTM and their batch; each goes on where the last one ended."""
 
-    def model(self, dtype: Literal["float32", "bfloat16"] = "float32") -> Recurrent:  # type: ignore[override]
+    def model(self, dtype: Mode = "float32") -> Recurrent:  # type: ignore[override]
         """The model in lm_jax."""
         return Recurrent(
             LSTM(),
@@ -102,7 +104,7 @@ class BERTSize(Size):
         return Classify()
 
     def model(  # type: ignore[override]
-        self, dtype: Literal["float32", "bfloat16"] = "float32"
+        self, dtype: Mode = "float32"
     ) -> Classifier:
         """The model in lm_jax."""
         body = Encoder(
@@ -133,7 +135,8 @@ class BERTSize(Size):
         return [{"inputs": t, "label": label} | whole for t, label in pairs]
 
 
-SIZES = {
+Name = Literal["0.8M", "10.7M", "124M", "LSTM200", "LSTM650", "BERT-mini"]
+SIZES: dict[str, Size] = {
     "0.8M": Size(4, 4, 128, context=64, batch=12, vocab_size=65),
     "10.7M": Size(6, 6, 384, context=256, batch=8, vocab_size=65),
     "124M": Size(12, 12, 768, context=1024, batch=1, vocab_size=50304),

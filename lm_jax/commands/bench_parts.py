@@ -1,18 +1,19 @@
 """A training step, part by part."""
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
 
-from lm_jax.bench.jax_side import MODES, Mode, Training, matrix_rate
+from lm_jax.bench.jax_side import MODES, Training, matrix_rate
 from lm_jax.bench.parts import Step, measure
-from lm_jax.bench.sizes import SIZES
+from lm_jax.bench.sizes import SIZES, Mode, Name
 from lm_jax.bench.worker import MATRICES
-from lm_jax.commands.bench_train import Name
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
+from lm_jax.runs.display import Display
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,18 @@ def main(args: list[str]) -> None:
         raise UserError("--steps must be 1 or more.")
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise UserError(f"--json {options.json}: there is no such folder.")
-    rates = {
-        mode: max(matrix_rate(mode, *matrices) for matrices in MATRICES)
-        for mode in options.modes
-    }
+    display = Display(0, sys.stderr)
+    with display.waiting("matrix products"):
+        rates = {
+            mode: max(matrix_rate(mode, *matrices) for matrices in MATRICES)
+            for mode in options.modes
+        }
     found: dict[str, dict[str, Step]] = {}
     for size in options.sizes:
         training, found[size] = Training(SIZES[size]), {}
         for mode, rate in rates.items():
-            found[size][mode] = step = measure(training, mode, options.steps)
+            with display.waiting(f"{size} {mode}"):
+                found[size][mode] = step = measure(training, mode, options.steps)
             print("\n".join(table(f"{size} {mode}", step, rate)), flush=True)
     if options.json is not None:
         figures = {

@@ -6,24 +6,23 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from lm_jax.bench.compare import (
     Side,
     Timing,
     compare,
+    measure_memory,
     memory_rows,
     rates,
     ratio,
-    remember,
     rows,
 )
+from lm_jax.bench.sizes import Name
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write
 from lm_jax.platform import from_extra
-
-Name = Literal["0.8M", "10.7M", "124M", "LSTM200", "LSTM650", "BERT-mini"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Options:
     against: Path | None = None
     """A folder with another lm_jax, such as an older checkout: it takes turns too."""
     memory: bool = False
-    """Measure each mode's memory too, in a process of its own."""
+    """Measure each mode's memory too, in a process of its own (on Linux)."""
     json: Path | None = None
     """Write the figures here too."""
 
@@ -60,6 +59,8 @@ def main(args: list[str]) -> None:
         raise UserError("--rounds must be 1 or more.")
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise UserError(f"--json {options.json}: there is no such folder.")
+    if options.memory and sys.platform != "linux":
+        raise UserError(f"--memory is read as Linux says it, not {sys.platform}.")
     other = options.against
     if other is not None and not (other / "lm_jax" / "bench" / "worker.py").is_file():
         raise UserError(f"--against: {other} has no lm_jax with benches in it.")
@@ -112,7 +113,7 @@ def _measure(options: Options, sides: list[Side]) -> None:
                 )
     if options.memory:
         _say("memory")
-        remember(sides, timings)
+        measure_memory(sides, timings)
         _say("")
         print("\n".join(memory_rows(timings)))
     if options.json is not None:

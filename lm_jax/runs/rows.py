@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lm_jax.errors import UserError, nearest
-from lm_jax.runs.directory import folders_with, seed_of
+from lm_jax.runs.directory import folders_with, is_given, seed_of
 from lm_jax.runs.result import At, ended_result, own_entries, read_result
 from lm_jax.streams import spelled
 
@@ -176,13 +176,14 @@ def results_below(folder: Path) -> tuple[list[Ended], list[str]]:
 
 
 def unended_below(folder: Path) -> int:
-    """Count the runs below a folder that have no result yet."""
+    """Count the runs below a folder that have no result yet, and will have one."""
     begun = folders_with("experiment.json", folder.resolve())
-    return sum(not (path / "result.json").exists() for path in begun)
+    going = [path for path in begun if not (path / "result.json").exists()]
+    return sum(not is_given(path) for path in going)
 
 
 def _nothing_below(folder: Path) -> str:
-    begun = len(folders_with("experiment.json", folder.resolve()))
+    begun = unended_below(folder)
     many = f"{begun} runs have" if begun > 1 else "one run has"
     found = (
         f"{many} begun there and none has ended; `runs` lists them."

@@ -33,6 +33,8 @@ class Needs:
         """Refuse what sbatch would read otherwise, or we say ourselves."""
         if self.gpus < 0:
             raise UserError(f"--gpus {self.gpus}: give 0 or more.")
+        if self.gpus and self.tpus:
+            raise UserError("Give one of --gpus and --tpus: no host has both.")
         for option in self.options:
             name = option.partition("=")[0]
             if not name or name.startswith("-"):

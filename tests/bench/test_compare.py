@@ -95,7 +95,7 @@ def test_another_lm_jax_is_asked_and_memory_is_that_of_a_process_alone(tmp_path)
         assert (side.version, side.modes) == ("older", ["float32"])
         timing, failed = Timing("0.8M", "before", "float32"), Timing("0.8M", "x", "y")
         failed.error = "TimeoutError"
-        compare_module.remember([side], [timing, failed])
+        compare_module.measure_memory([side], [timing, failed])
     finally:
         side.close()
     assert 2**26 < timing.memory < 2**28 and failed.memory is None
@@ -129,10 +129,16 @@ def test_lm_jax_alone_where_there_is_no_pytorch(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "args",
-    [["--rounds", "0"], ["--json", "missing/figures.json"], ["--against", "."]],
+    [
+        ["--rounds", "0"],
+        ["--json", "missing/figures.json"],
+        ["--against", "."],
+        ["--memory", "True"],
+    ],
 )
 def test_bad_options_are_refused_before_anything_starts(args, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench_train, "Side", None)
+    monkeypatch.setattr(bench_train.sys, "platform", "darwin")
     with pytest.raises(UserError, match=args[0]):
         bench_train.main(args)

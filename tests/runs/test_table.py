@@ -403,6 +403,12 @@ def test_runs_that_have_not_ended_are_counted(tmp_path, capsys):
         (tmp_path / name / "seed0" / "experiment.json").write_text("{}")
         assert main(["table", str(tmp_path)]) == 0
         assert f"Left out: {words} not ended." in capsys.readouterr().err
+    # What was imported, quantized or merged never gets a result.
+    given = tmp_path / "given" / "seed0"
+    (given / "checkpoints" / "0").mkdir(parents=True)
+    (given / "experiment.json").write_text("{}")
+    assert main(["table", str(tmp_path)]) == 0
+    assert "Left out: 2 runs" in capsys.readouterr().err
 
 
 def test_a_result_that_cannot_be_read_hides_no_other(tmp_path, capsys):

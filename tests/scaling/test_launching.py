@@ -185,6 +185,11 @@ def test_a_slice_that_is_none_or_has_other_hosts_is_refused(tpus, pods, words):
         kubernetes(Place(pods), WORDS, "/runs" / RUN, Needs(tpus=tpus))
 
 
+def test_gpus_and_tpus_are_not_asked_for_at_once():
+    with pytest.raises(UserError, match="one of --gpus and --tpus"):
+        Needs(gpus=2, tpus="v5e:4x4")
+
+
 @pytest.mark.parametrize("write", [slurm, tpu])
 def test_a_slice_is_for_kubernetes(write):
     with pytest.raises(UserError, match="--tpus is for --on kubernetes, not for"):
