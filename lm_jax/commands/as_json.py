@@ -2,14 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 
 from lm_jax.runs.numbers import encoded
-
-AsJson = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 def print_json(values: dict[str, Any]) -> None:

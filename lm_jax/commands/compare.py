@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.files import given_path
 from lm_jax.runs.display import Display
@@ -29,10 +29,10 @@ class Options:
     sweep can once all of both have ended.
 
     With --json one object stands on standard output: "a", "b", "split", "measure",
-    "seeds", "scores" and "means" (each with "a" and "b"), "difference" (B less A),
-    "deviation", "interval" (low, high), "p" ("t" and "permutation"), "items" ("items",
-    "mean", "low", "high", or null), "level", "verdict", "notes". All else goes to
-    standard error.
+    "seen" ("" is as in training), "seeds", "scores" and "means" (each with "a" and
+    "b"), "difference" (B less A), "deviation", "interval" (low, high), "p" ("t" and
+    "permutation"), "items" ("items", "mean", "low", "high", or null), "level",
+    "verdict", "notes". All else goes to standard error.
 
     Where each run kept its items (`evaluate RUN --items --step` with its last step), an
     interval over them stands beside: what other texts like these would have given, with
@@ -48,13 +48,16 @@ class Options:
     the runs watch."""
     split: Literal["validation", "test"] = "validation"
     """Which split the scores are of."""
+    seen: str = ""
+    """What was seen before each token that is scored, as `evaluate --context 256`
+    says it: "disjoint windows of 256 tokens"; as in training, if not given."""
     level: float | None = None
     """How often a difference may be found where there is none; the sweep's, or 0.05, if
     not given."""
     smallest: float | None = None
     """The smallest difference that matters, in units of the measure; the sweep's, for
     its own measure, if not given."""
-    json: AsJson = False
+    json: bool = False
     """Print one JSON object."""
 
 
@@ -63,7 +66,8 @@ def main(args: list[str]) -> int:
     options = read_options(Options, "compare", args)
     a, b = given_path(options.a, "A"), given_path(options.b, "B")
     score = options.measure and options.measure.strip().replace(" ", "_")
-    pairs = compare_folders(a, b, score, options.split, options.level, options.smallest)
+    asked = options.split, options.level, options.smallest, options.seen
+    pairs = compare_folders(a, b, score, *asked)
     aside = Display(0, sys.stderr)
     for note in pairs.notes:
         aside.message(note)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.contest.launching import Stopped, launch
 from lm_jax.contest.ledger import Proposal, standing_best
@@ -55,7 +55,7 @@ class Options:
     """Experiment file or FILE.py:VARIANT that is proposed."""
     out: Path | None = None
     """Folder of the contest; runs/<file>-contest if not given."""
-    json: AsJson = False
+    json: bool = False
     """Print one JSON object; all else goes to standard error."""
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from lm_jax.bounds import check, within
-from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.data import Coded
 from lm_jax.errors import UserError
@@ -67,7 +67,7 @@ class Options:
     """How much more alike features count in the cache."""
     cache_weight: float = NeuralCache().weight
     """Share of the cache in the probabilities. Choose both on "validation"."""
-    items: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    items: bool = False
     """Score each item alone too (a text, a window), and keep that in the run: `compare`
     and `report` then say what other items would have given. They look at last steps."""
     tasks: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class Options:
     """Examples of each of --tasks; all if not given."""
     predictions: str = ""
     """File for what is said of each text, a line each: .jsonl or .tsv."""
-    json: AsJson = False
+    json: bool = False
     """Print {"run", "step", "split", "text", "seen_before_each", "scores", "texts"};
     of a loss in nats "loss" is that of a token. Where classes are told apart,
     "confusion" has their labels and counts. With --tasks: {"run", "step", "results",

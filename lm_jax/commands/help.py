@@ -33,7 +33,13 @@ def tyro_help(kind: Any, program: str, default: Any = None) -> str:
     ):
         # It warns of kinds of the user's own, which its unions don't list.
         warnings.simplefilter("ignore")
-        config = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff)
+        # An option is given by its name alone; a field has a value.
+        bools = (
+            tyro.conf.FlagCreatePairsOff
+            if default is None
+            else tyro.conf.FlagConversionOff
+        )
+        config = (tyro.conf.AvoidSubcommands, bools)
         tyro.cli(kind, prog=program, args=["--help"], config=config, **given)
     text = said.getvalue().strip().replace("./launch.sh", called())
     return "\n".join(_wrapped(text.splitlines()))

@@ -8,7 +8,7 @@ from typing import Annotated
 import jax
 import tyro
 
-from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import given_path
@@ -43,7 +43,7 @@ class Options:
     """Checkpoint to use; the best one if not given."""
     dtype: Dtype = "float32"
     """Of the vectors: "float16" needs half the room, and rounds."""
-    json: AsJson = False
+    json: bool = False
     """Print what index.json says."""
 
 

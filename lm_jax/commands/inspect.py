@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from lm_jax.bounds import check, within
-from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.data import Order
 from lm_jax.data.texts import TOKENS, of_pair, texts
@@ -53,11 +53,11 @@ class Options:
     """Likeliest tokens to name at each place."""
     label: str = ""
     """The class whose logit is explained; the likeliest if not given."""
-    attention: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    attention: bool = False
     """Make maps of softmax attention too, for --html and --json."""
     html: Path | None = None
     """File for a page that needs nothing but a browser: a heat map of the text."""
-    json: AsJson = False
+    json: bool = False
     """Print {"step", "epoch", "rows": [{"text", "arrays": {NAME: [...]}}]}; of a text
     {"run", "step", "text", "formulation", "log_probability", "tokens": [...]}, or
     {..., "outputs", "probabilities", "words": [...], "gap"}."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.files import given_path
 from lm_jax.inspection.formulations import NAMES, Formulation
@@ -39,7 +39,7 @@ class Options:
     """Column that tells of what kind a pair is; the form's own if not given."""
     step: int | None = None
     """Checkpoint to use; the best one if not given."""
-    json: AsJson = False
+    json: bool = False
     """Print {"run", "step", "formulation", "pairs", "share", "low", "high", "ties",
     "unknown", "kinds": [...], "scores": [[GOOD, BAD], ...]}; scores are nats."""
 

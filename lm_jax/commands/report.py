@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import atomic_write, given_path, near
@@ -17,6 +17,7 @@ from lm_jax.report.page import page
 from lm_jax.report.papers import latex, markdown, values
 from lm_jax.report.prints import print_figures
 from lm_jax.runs.display import Display
+from lm_jax.statistics.words import sentences
 
 _FORMS = {".html": page, ".md": markdown, ".tex": latex, ".csv": values}
 _RUNS = tyro.conf.arg(metavar="RUN|SWEEP ...")
@@ -41,7 +42,7 @@ class Options:
     """File; its ending says the form. report.html in the first folder if not given."""
     figures: Path | None = None
     """Folder for the curves, for print: PNG and SVG."""
-    json: AsJson = False
+    json: bool = False
     """Print {"reports": [...]}, each as of `sweep --json`, in place of a file."""
 
 
@@ -66,7 +67,10 @@ def main(args: list[str]) -> None:
         print_json({"reports": [as_object(each) for each in found.reports]})
     else:
         atomic_write(out, form(found))
-        print(f"The report is in {near(out)}.")
+        said = Display(0)
+        for each in found.reports:
+            said.message("\n".join(sentences(each)))
+        said.message(f"The report is in {near(out)}.")
     if options.figures:
         files = print_figures(found, given_path(options.figures, "--figures"))
         print(

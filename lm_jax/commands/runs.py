@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.runs.directory import runs_below
@@ -29,7 +29,7 @@ class Options:
 
     folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
     """Folder with runs."""
-    json: AsJson = False
+    json: bool = False
     """Print {"runs": [...]}: of each "run", "state", "step" and "budget", "score" (what
     was measured last) and its "value", "bytes", "age" in seconds, and "problem" (why it
     can't be read); null is what one lacks."""
@@ -45,7 +45,7 @@ class Prune:
 
     folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
     """Folder with runs, or a run."""
-    yes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    yes: bool = False
     """Don't ask."""
 
 

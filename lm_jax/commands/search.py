@@ -10,7 +10,7 @@ import jax
 import tyro
 
 from lm_jax.bounds import check, within
-from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.files import given_path
@@ -58,7 +58,7 @@ class Options:
     was trained on."""
     write: str = ""
     """File for the rankings of the queries, in TREC's form: 1000 of each."""
-    json: AsJson = False
+    json: bool = False
     """Print {"index", "query", "documents": [{"rank", "id", "score", "title",
     "text"}]}; with --collection {"index", "split", "weight", "scores"}."""
 

@@ -16,7 +16,7 @@ from lm_jax.ablation.match import matched
 from lm_jax.ablation.plan import Plan, Variant, make_plan
 from lm_jax.ablation.study import Study
 from lm_jax.command_line import flag_of
-from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError, nearest
 from lm_jax.experiment.loading import BASE, File, load_file
@@ -81,11 +81,11 @@ class Options:
     """Cells that may be trained at once; the cluster's limit if not given. SLURM counts
     those of one call: a cell that goes on where its time was up isn't among them."""
     needs: Annotated[Needs, tyro.conf.arg(name="")] = Needs()
-    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    dry_run: bool = False
     """Print what --on would submit, and submit nothing."""
-    preview: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    preview: bool = False
     """Say what it will cost, by a few measured steps; nothing is trained."""
-    json: AsJson = False
+    json: bool = False
     """Print {"folder", "measure", "runs", "variants", "tuned", "sentences"} at the end,
     and what else is said on standard error."""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from lm_jax.commands.as_json import AsJson, print_json
+from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.runs.exports import markdown, run_lines, write_csv
@@ -43,15 +43,15 @@ class Options:
 
     folder: Annotated[Path, tyro.conf.Positional] = Path("runs")
     """Folder with runs."""
-    published: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    published: bool = False
     """Show the results that come with lm_jax."""
     measure: str | None = None
     """Such as "validation bits_per_byte"; what was published if not given."""
-    csv: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    csv: bool = False
     """Print comma-separated values: a line for each run, all digits."""
-    markdown: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    markdown: bool = False
     """Print tables in Markdown."""
-    json: AsJson = False
+    json: bool = False
     """Print {"runs": [...]}: of each run what a line of the CSV has."""
     plot: Path | None = None
     """Draw the validation curves of all runs into a PNG, a panel for each corpus."""

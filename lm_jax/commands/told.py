@@ -19,6 +19,9 @@ from lm_jax.training.loop import Outcome
 from lm_jax.training.resolved import Setup
 from lm_jax.training.spent import told
 
+# What the names of scores don't say.
+_SCORES = {"spelling_bits_per_byte": "of which the spelling of unknown tokens is"}
+
 
 def describe(setup: Setup) -> list[tuple[str, str]]:
     """What was resolved, as names and values."""
@@ -109,7 +112,7 @@ def prompt_of(experiment: AnyExperiment) -> str | None:
 def say_scores(say: Callable[[str], None], scores: dict[str, float]) -> None:
     """Say what the whole validation split scored."""
     others = ", ".join(
-        f"{name.replace('_', ' ')} {value:.4f}"
+        f"{_SCORES.get(name, name.replace('_', ' '))} {value:.4f}"
         for name, value in scores.items()
         if name not in ("loss", "tokens")
     )

@@ -21,6 +21,7 @@ from lm_jax.runs.rows import (
     larger_is_better,
     results_below,
     rows_of,
+    ways,
 )
 from lm_jax.runs.trials import is_trial
 from lm_jax.statistics.budgets import Side, unfair
@@ -35,7 +36,7 @@ from lm_jax.statistics.verdicts import (
     compare,
 )
 from lm_jax.statistics.words import basis, over, seen
-from lm_jax.training.alike import TOKENS, kept, unlike
+from lm_jax.training.alike import SEEN, TOKENS, kept, unlike
 
 _MOST = 20  # exact permutations of more pairs take minutes
 
@@ -47,6 +48,7 @@ class Pairs:
     Attributes:
         a, b: the folders.
         measure: split and score, at the end of training.
+        seen: before each token that was scored; "" is as in training.
         seeds: of the pairs.
         scores: of a and of b, in the order of the seeds.
         found: b less a, judged.
@@ -58,6 +60,7 @@ class Pairs:
     a: Path
     b: Path
     measure: Measure
+    seen: str
     seeds: tuple[int, ...]
     scores: tuple[tuple[float, ...], tuple[float, ...]]
     found: Comparison
@@ -74,6 +77,7 @@ class Pairs:
             "b": str(self.b),
             "split": split,
             "measure": score,
+            "seen": self.seen,
             "seeds": self.seeds,
             "scores": {"a": a, "b": b},
             "means": {"a": float(np.mean(a)), "b": float(np.mean(b))},
@@ -93,7 +97,8 @@ class Pairs:
         deviations = [float(np.std(each, ddof=1)) for each in self.scores]
         digits = decimals([x for each in self.scores for x in each], deviations)
         seeds = " ".join(map(str, self.seeds))
-        yield f"{split} {score.replace('_', ' ')} at the end, seeds {seeds}"
+        how = f"; seen: {self.seen}" if self.seen else ""
+        yield f"{split} {score.replace('_', ' ')} at the end, seeds {seeds}{how}"
         both = zip("AB", (self.a, self.b), self.scores, deviations, strict=True)
         for letter, folder, scores, deviation in both:
             mean = figure(float(np.mean(scores)), digits)
@@ -123,6 +128,7 @@ def compare_folders(
     split: str = "validation",
     level: float | None = None,
     smallest: float | None = None,
+    seen: str = "",
 ) -> Pairs:
     """Judge the runs of one folder against those of another.
 
@@ -135,6 +141,8 @@ def compare_folders(
             sweep, or 0.05.
         smallest: the smallest difference that matters, in units of the score; None is
             that of the sweep, where it asked for this score.
+        seen: before each token that is scored, as a later `evaluate` said: "disjoint
+            windows of 256 tokens"; "" is as in training.
 
     Raises:
         UserError: a folder holds several variants, or a run that has not ended; a
@@ -144,9 +152,9 @@ def compare_folders(
     rows, sweeps = (_row(a), _row(b)), (planned(a), planned(b))
     sweep = shared(*sweeps)
     measure = split, score or (sweep.measure if sweep else _watched(rows[0]))
-    study = _study(sweep, measure, level, smallest)
-    _check_alike(a, b, rows, measure[1] == "bits_per_byte")
-    scores = tuple(_scores(row, measure) for row in rows)
+    study = _study(None if seen else sweep, measure, level, smallest)
+    _check_alike(a, b, rows, measure[1] == "bits_per_byte", seen)
+    scores = tuple(_scores(row, measure, seen) for row in rows)
     seeds = sorted(scores[0].keys() & scores[1].keys())
     if not 2 <= len(seeds) <= _MOST:
         raise UserError(
@@ -159,10 +167,11 @@ def compare_folders(
     withheld = [f"No verdict: {why}" for why in _withheld(rows, sweeps)]
     if withheld:
         found = replace(found, verdict=NO_VERDICT)
-    notes = (*_notes(rows, scores, measure), *withheld, *notes_of_sweeps(*sweeps))
+    told = _notes(rows, scores, measure, seen)
+    notes = (*told, *withheld, *notes_of_sweeps(*sweeps))
     scored = tuple(seeds), (first, second), found
-    items = _items(rows, seeds, measure, study.level)
-    return Pairs(a, b, measure, *scored, items, study.level, notes)
+    items = None if seen else _items(rows, seeds, measure, study.level)
+    return Pairs(a, b, measure, seen, *scored, items, study.level, notes)
 
 
 def _study(
@@ -244,19 +253,27 @@ def _watched(row: Row) -> str:
     return next((name for name in best if name != "step"), "loss")
 
 
-def _scores(row: Row, measure: Measure) -> dict[int, float]:
+def _scores(row: Row, measure: Measure, seen: str) -> dict[int, float]:
     """The scores at the end, by seed.
 
     Raises:
         UserError: a run was not scored so, or its score is not finite.
     """
-    found = row.by_seed(measure, row.policy, "end")
+    found = row.by_seed(measure, seen or row.policy, "end")
     for run in row.runs:
         if run.seed is None:
             raise UserError(
                 f"{run.path} is called otherwise than by its seed: runs are paired by "
                 "the names of their folders. Train with --run FOLDER/seed0, "
                 "FOLDER/seed1, ..."
+            )
+        if run.seed not in found and seen:
+            raise UserError(
+                f"{run.path} has no '{' '.join(measure)}' at its last step of which "
+                f"'{seen}' was seen before each token."
+                f"{nearest(seen, ways([row], measure))} `{called()} evaluate "
+                f"{run.path} --step {run.result['steps']}` makes it, with --context, "
+                "--stride or --cache."
             )
         if run.seed not in found:
             names = [" ".join(each) for each in all_measures([row])]
@@ -273,18 +290,21 @@ def _scores(row: Row, measure: Measure) -> dict[int, float]:
     return found
 
 
-def _check_alike(a: Path, b: Path, rows: tuple[Row, Row], bytewise: bool) -> None:
+def _check_alike(
+    a: Path, b: Path, rows: tuple[Row, Row], bytewise: bool, seen: str
+) -> None:
     """Refuse to compare what is scored otherwise.
 
     Args:
         a, b: the folders.
         rows: their runs.
         bytewise: whether the score doesn't depend on the tokens.
+        seen: before each token; "" is as in training.
 
     Raises:
         UserError: with the first thing that differs.
     """
-    there, here = (_scored(row) for row in rows)
+    there, here = (_scored(row) | ({SEEN: seen} if seen else {}) for row in rows)
     different = unlike(there, here, bytewise)
     if different and different.name == TOKENS:
         raise UserError(
@@ -317,7 +337,10 @@ def _together(experiment: AnyExperiment | None) -> int | None:
 
 
 def _notes(
-    rows: tuple[Row, Row], scores: tuple[dict[int, float], ...], measure: Measure
+    rows: tuple[Row, Row],
+    scores: tuple[dict[int, float], ...],
+    measure: Measure,
+    seen: str,
 ) -> Iterator[str]:
     """What a reader of the verdict should know."""
     if scores[0].keys() != scores[1].keys():
@@ -335,7 +358,9 @@ def _notes(
     if len(codes) > 1:
         yield f"Their runs were made by different code of lm_jax: {_seeds(codes)}."
     elif any(
-        f.changed for row in rows for f in row.figures(measure, row.policy, "end")
+        figure.changed
+        for row in rows
+        for figure in row.figures(measure, seen or row.policy, "end")
     ):
         yield "Some scores are of other code than their runs, by a later `evaluate`."
 

@@ -240,7 +240,8 @@ def basis(pairs: int, level: float, many: int = 1) -> str:
     """What verdicts of so many pairs rest on, and intervals of so many variants."""
     holm = f", by Holm's procedure over {many} variants" if many > 1 else ""
     at_once = f" All {many} intervals hold at once (Bonferroni)." if many > 1 else ""
-    reach = f"can't reach a p below {smallest_p(pairs):.2g}."
+    least = smallest_p(pairs)
+    reach = f"can't reach a p below {round(least, 4) or f'{least:.2g}'}."
     if pairs < T_PAIRS:
         rests = f"From {T_PAIRS} seeds on there are verdicts."
         return f"{rests} By permutation {pairs} pairs {reach}{at_once}"

@@ -58,8 +58,11 @@ class CellDisplay(Display):
         self._cell, self._whole = cell, pace
 
     def begin(self) -> None:
-        """Say that the cell is set up and compiled: seconds without a step."""
-        self._draw(f"{self._title} 0/{self._total}", 0, self._total, ["compiling"])
+        """Say that the cell is set up and compiled: seconds without a step.
+
+        One that goes on has steps already, and how many isn't read yet.
+        """
+        self._draw(self._title, 0, self._total, ["compiling"])
 
     @contextmanager
     def waiting(self, description: str) -> Iterator[None]:

@@ -42,14 +42,14 @@ def preview(plan: Plan, display: Display) -> list[Cost]:
     """
     resolved = resolve(plan, display.work)
     costs = []
-    for done, variant in enumerate(plan.variants):
-        display.work("measuring a few steps of each", done, len(plan.variants))
-        try:
-            measured = _measured(variant)
-        except UserError as error:
-            raise UserError(f"{variant.name}: {error}") from error
+    for done, variant in enumerate(plan.variants, 1):
+        which = f"{variant.name}, {done} of {len(plan.variants)}"
+        with display.waiting(f"measuring a few steps of {which}"):
+            try:
+                measured = _measured(variant)
+            except UserError as error:
+                raise UserError(f"{variant.name}: {error}") from error
         costs.append(Cost(variant.name, resolved[variant.name], *measured))
-    display.work("measuring a few steps of each", len(plan.variants), len(costs))
     return costs
 
 

@@ -23,6 +23,7 @@ from lm_jax.training.scoring import seen_before
 from lm_jax.training.setup import CACHE, set_up
 
 TOKENS = "text, its split and its tokenizer"  # of no matter to bits per byte
+SEEN = "seen before each token"
 _POINTS = (0.0, 0.05, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -43,7 +44,7 @@ def measured(setup: Setup) -> dict[str, str]:
         "bytes of the validation split": str(
             setup.data.splits["validation"].coded.bytes
         ),
-        "seen before each token": seen_before(setup.data),
+        SEEN: seen_before(setup.data),
         "evaluation": watched_as(experiment),
     }
 
@@ -61,7 +62,7 @@ def kept(run: Path, result: dict) -> dict[str, Any]:
         "text": result["corpus"],
         TOKENS: about.get("digest"),
         "bytes of the validation split": about.get("bytes"),
-        "seen before each token": result["policy"],
+        SEEN: result["policy"],
         "evaluation": experiment and watched_as(experiment),
     }
 

@@ -98,7 +98,8 @@ def train_run(
         state, progress = _start(setup, compiled, checkpoints, display)
         first = int(state.step)
         if first >= setup.total:
-            display.message("The run has ended: there is nothing left to train.")
+            more = "" if has_result(run, first) else ", and is scored now"
+            display.message(f"All of its steps are made{more}: none is left to train.")
         outputs = _open(experiment, run, first, display)
         clock.add_past(progress.seconds, outputs.past.seconds)
         outputs = replace(outputs, watchdog=watchdog, clock=clock, profile=profile)

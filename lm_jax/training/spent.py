@@ -44,5 +44,6 @@ def told(result: dict) -> str:
     mfu = f" MFU (of the device's peak) {result['mfu']:.1%}." if "mfu" in result else ""
     return (
         f"Time {duration(result['seconds'])}{over}: {each}. "
-        f"Goodput (in steps that were kept) {result['goodput']:.1%}.{mfu}"
+        f"Goodput, what of it went into steps that were kept: {result['goodput']:.1%}."
+        f"{mfu}"
     )

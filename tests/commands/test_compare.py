@@ -139,6 +139,30 @@ def test_what_is_scored_otherwise_is_refused(changed, told, capsys):
     assert told in " ".join(capsys.readouterr().err.split())
 
 
+def test_scores_of_longer_windows_are_compared_where_they_are_asked_for(capsys):
+    """Whatever the windows of training's own evaluations were."""
+    write("a", BASE[:5])
+    write("b", shifted(0.1, 5), policy="windows of 9")
+    for folder, losses in (("a", BASE), ("b", shifted(-0.1, 5))):
+        for seed in range(5):
+            path = Path(folder, f"seed{seed}", "result.json")
+            result = json.loads(path.read_text())
+            (own,) = result["scores"]
+            longer = {"policy": "windows of 32", "scores": {"loss": losses[seed]}}
+            path.write_text(json.dumps(result | {"scores": [own | longer, own]}))
+    asked = ["compare", "a", "b", "--seen", "windows of 32"]
+    assert main(asked) == 0
+    assert "seen: windows of 32" in capsys.readouterr().out
+    assert main([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["seen"] == "windows of 32"
+    assert found["difference"] == pytest.approx(-0.1, abs=1e-3)
+    assert main(["compare", "a", "b", "--seen", "windows of 33"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a/seed0 has no 'validation loss' at its last step" in said
+    assert "'windows of 32'" in said and "evaluate" in said
+
+
 def test_other_tokens_are_compared_by_what_depends_on_none(capsys):
     write("a", BASE[:5])
     write("b", BASE[:5])

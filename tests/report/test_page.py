@@ -187,7 +187,9 @@ def test_the_command_writes_what_the_ending_says(capsys):
     made()
     assert main(["report", "runs/tiny"]) == 0
     assert Path("runs/tiny/report.html").read_text().startswith("<!doctype html>")
-    assert "The report is in runs/tiny/report.html." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "wide against base: worse." in said
+    assert "The report is in runs/tiny/report.html." in said
     before = sorted(Path("runs").rglob("*"))
     for ending in (".md", ".tex", ".csv", ".HTML"):
         assert main(["report", "runs/tiny", "--out", f"a{ending}"]) == 0

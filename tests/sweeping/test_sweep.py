@@ -195,6 +195,8 @@ def test_programs_are_told_in_one_object(capsys, monkeypatch):
 def test_a_preview_measures_and_writes_nothing(capsys):
     assert main(["sweep", "tiny.py", "--preview"]) == 0
     said = capsys.readouterr().out
+    for k, name in enumerate(("base", "wide"), 1):
+        assert f"measuring a few steps of {name}, {k} of 2\n" in said
     head, base, wide, whole, _ = said[said.index("  a run of") :].splitlines()
     assert "parameters  tokens" in head
     (few, tokens, *_), (many, *_) = (line.split()[1:] for line in (base, wide))

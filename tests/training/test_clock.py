@@ -55,8 +55,8 @@ def test_goodput_and_mfu_are_shares_of_what_was_there():
     found = spent(seconds, 2, 0.4 * peak, "NVIDIA H200")
     assert found["goodput"] == 0.6 and found["mfu"] == 0.4
     assert told(found) == (
-        "Time 50s over 2 starts: step 30s, start 10s, lost 10s. Goodput (in "
-        "steps that were kept) 60.0%. MFU (of the device's peak) 40.0%."
+        "Time 50s over 2 starts: step 30s, start 10s, lost 10s. Goodput, what of "
+        "it went into steps that were kept: 60.0%. MFU (of the device's peak) 40.0%."
     )
     assert "mfu" not in spent({"step": 30.0}, 1, peak, "cpu")
 
