@@ -35,21 +35,33 @@ TARGET = 1.8982
 
 experiment = Experiment(
     data=TokenStream(Corpus("tinyshakespeare"), Characters(), context=64),
+    # In a few seconds many steps of a small model learn more than few of a large one.
     model=Transformer(
-        layers=4, heads=4, width=128, positions=Rotary(), norm="rms", qk_norm="head"
+        layers=1, heads=4, width=64, positions=Rotary(), norm="rms", qk_norm="head"
     ),
     objective=NextToken(),
-    # 200 steps are few: momentum that reaches 20 steps back is too old.
+    # 450 steps are few: momentum that reaches 20 steps back is too old.
     optimizer=Muon(beta=0.85, b2=0.99, weight_decay=0.0),
     schedule=WarmupLinear(peak=2e-2, warmup="10 steps"),
     batch=16,
-    budget="200 steps",
-    evaluations={"likelihood": Likelihood("200 steps")},
+    budget="450 steps",
+    evaluations={"likelihood": Likelihood("450 steps")},
     outputs=(),
 )
 
+
+def sized(layers: int, width: int, steps: int, every: int) -> Experiment:
+    """The same recipe for another size, with as many steps as said."""
+    return replace(
+        experiment,
+        model=experiment.model.clone(layers=layers, width=width),
+        budget=f"{steps} steps",
+        evaluations={"likelihood": Likelihood(f"{every} steps")},
+    )
+
+
 model, optimizer = experiment.model, experiment.optimizer
-# Each takes one change back, but for the last.
+# Each takes one change back, but for the last two.
 variants = {
     "learned": replace(experiment, model=model.clone(positions=Learned())),
     "layer_norm": replace(experiment, model=model.clone(norm="layer")),
@@ -58,15 +70,12 @@ variants = {
     "adamw": replace(
         experiment,
         optimizer=AdamW(b2=0.99, weight_decay=0.0, clip=1.0),
-        schedule=WarmupLinear(peak=5e-3, warmup="10 steps"),
+        schedule=WarmupLinear(peak=1e-2, warmup="10 steps"),
     ),
+    # nanoGPT's own size, for as many steps.
+    "deep": sized(layers=4, width=128, steps=450, every=450),
     # As low as it gets in the time of nanoGPT's 2000 steps.
-    "minute": replace(
-        experiment,
-        batch=24,
-        budget="600 steps",
-        evaluations={"likelihood": Likelihood("200 steps")},
-    ),
+    "minute": sized(layers=3, width=128, steps=1350, every=1350),
 }
 study = Study(measure="loss", seeds=8, target=TARGET)
 contest = Contest(measure="loss", reach=TARGET, parameters=850_000)

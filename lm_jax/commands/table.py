@@ -12,7 +12,7 @@ from lm_jax.commands.as_json import print_json
 from lm_jax.commands.options import read_options
 from lm_jax.errors import UserError
 from lm_jax.runs.exports import markdown, run_lines, write_csv
-from lm_jax.runs.overlay import draw_curves
+from lm_jax.runs.overlay import Axis, draw_curves
 from lm_jax.runs.rows import (
     Measure,
     Row,
@@ -55,6 +55,14 @@ class Options:
     """Print {"runs": [...]}: of each run what a line of the CSV has."""
     plot: Path | None = None
     """Draw the validation curves of all runs into a PNG, a panel for each corpus."""
+    along: Axis = "step"
+    """What --plot's curves run along. Seconds are those of training steps, at the mean
+    pace of a row: compiling and evaluations are left out."""
+
+    def __post_init__(self) -> None:
+        """Refuse an axis of no picture."""
+        if self.along != "step" and self.plot is None:
+            raise UserError(f"--along {self.along} is of a picture: give --plot FILE.")
 
 
 def main(args: list[str]) -> None:
@@ -77,7 +85,7 @@ def main(args: list[str]) -> None:
     corpora = rows_of([run for run in runs if not is_trial(run.path)] or runs)
     tables = _chosen(corpora, options.measure)
     if options.plot:
-        draw_curves(tables, options.plot)
+        draw_curves(tables, options.plot, options.along)
         print(f"The curves are in {options.plot}.", file=sys.stderr)
     if options.csv:
         write_csv(tables, sys.stdout)

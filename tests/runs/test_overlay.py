@@ -57,6 +57,36 @@ def test_variants_lie_over_each_other_and_seeds_have_their_mean(
     assert axes.get_ylabel() == "validation loss"
 
 
+def test_curves_run_along_the_seconds_of_their_steps(tmp_path, drawn, capsys):
+    """Half a second a step in one row, two in the other; seeds have a mean pace."""
+    for variant, paces in (("base", (0.25, 0.75)), ("deep", (2.0,))):
+        for seed, pace in enumerate(paces):
+            write(tmp_path, "gpt", variant, seed, 3.0)
+            run = tmp_path / "gpt" / variant / f"seed{seed}"
+            path = run / "result.json"
+            result = json.loads(path.read_text())
+            took = {"step": pace * result["steps"], "evaluation": 100.0}
+            path.write_text(json.dumps(result | {"seconds_by_phase": took}))
+            log(run, {10: 4.0, 20: 3.0})
+    asked = ["table", str(tmp_path), "--measure", "validation loss"]
+    plot = ["--plot", str(tmp_path / "all.png"), "--along", "seconds"]
+    assert main([*asked, *plot]) == 0
+    (axes,) = drawn[0].axes
+    named = {line.get_label(): list(line.get_xdata()) for line in axes.lines}
+    assert named["gpt (2 seeds)"] == [5.0, 10.0]
+    assert named["gpt:deep"] == [20.0, 40.0]
+    assert axes.get_xlabel() == "seconds of training steps"
+    path.write_text(json.dumps(result))
+    assert main([*asked, *plot]) == 2
+    assert "doesn't say how long its steps took" in told(capsys)
+    assert main([*asked, "--along", "seconds"]) == 2
+    assert "--plot FILE" in told(capsys)
+
+
+def told(capsys):
+    return " ".join(capsys.readouterr().err.split())
+
+
 def test_each_corpus_has_a_panel_and_the_csv_stays_clean(tmp_path, drawn, capsys):
     for corpus in ("ptb", "text8"):
         scores = [
