@@ -75,7 +75,7 @@ variants = {
     # nanoGPT's own size, for as many steps.
     "deep": sized(layers=4, width=128, steps=450, every=450),
     # As low as it gets in the time of nanoGPT's 2000 steps.
-    "minute": sized(layers=3, width=128, steps=1350, every=1350),
+    "minute": sized(layers=3, width=128, steps=1350, every=150),
 }
 study = Study(measure="loss", seeds=8, target=TARGET)
 contest = Contest(measure="loss", reach=TARGET, parameters=850_000)
