@@ -20,7 +20,7 @@ from lm_jax.schedules import WarmupCosine
 from lm_jax.text import Corpus
 from lm_jax.tokenizers import Characters
 
-BASE = 32
+BASE = 128
 WIDTHS = (32, 64, 128, 256)
 RATES = (1, 2, 4, 8, 16, 32)  # thousandths
 
