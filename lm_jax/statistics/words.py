@@ -17,9 +17,11 @@ from lm_jax.statistics.verdicts import (
     INCONCLUSIVE,
     PERMUTATION_PAIRS,
     T_PAIRS,
+    TOO_FEW,
     agreement,
 )
 
+_FEW = 8  # verdicts that are read one by one
 _MOVED = {
     "order": "the order of the data",
     "initial": "initial values",
@@ -119,15 +121,30 @@ def sentences(report: Report) -> list[str]:
     if not (report.comparisons or report.targets):
         return [_no_verdict(report)]
     study, many = report.study, len(report.comparisons)
-    told = []
+    told = [
+        *_verdicts(report),
+        *_over_items(report),
+        *_published(report),
+        *_targets(report),
+    ]
+    told += _moved(report)
+    return [*told, basis(study.seeds, study.level, many)] if many else told
+
+
+def _verdicts(report: Report) -> Iterator[str]:
+    """The verdict on each variant; where many have none, that in one sentence."""
+    study, many = report.study, len(report.comparisons)
+    references = set(report.against.values())
+    same = {each.verdict for each in report.comparisons.values()} == {TOO_FEW}
+    same &= len(references) == 1 and not any(report.withheld.values())
+    if same and many > _FEW:
+        yield f"All {many} against {references.pop()}: {TOO_FEW}."
+        return
     for name, found in report.comparisons.items():
         verdict = f"{name} against {report.against[name]}: {found.verdict}."
         if found.verdict == INCONCLUSIVE:
             verdict += seen(study.seeds, study.level / many, found.deviation)
-        told.append(f"{verdict} {report.withheld.get(name, '')}".strip())
-    told += [*_over_items(report), *_published(report), *_targets(report)]
-    told += _moved(report)
-    return [*told, basis(study.seeds, study.level, many)] if many else told
+        yield f"{verdict} {report.withheld.get(name, '')}".strip()
 
 
 def _over_items(report: Report) -> Iterator[str]:

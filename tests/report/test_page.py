@@ -19,6 +19,8 @@ from lm_jax.runs.metrics import append_sample
 from lm_jax.statistics import words
 from tests.report.made import begin, made, tiny
 
+SIZES = tuple(range(24, 24 + 9 * 8, 8))  # widths
+
 
 class Parsed(HTMLParser):
     """The tags of a page with their attributes, its words, and its paths."""
@@ -181,6 +183,19 @@ def test_a_run_that_has_measured_nothing_has_a_page():
 )
 def test_ticks_have_the_digits_that_they_need(values, said):
     assert labels(values) == said
+
+
+def test_many_without_a_verdict_are_told_in_a_sentence(capsys):
+    base = tiny()["base"]
+    widths = {f"w{k}": replace(base, model=base.model.clone(width=k)) for k in SIZES}
+    for names, told in ((SIZES[:2], "w24 against base"), (SIZES, "All 9 against base")):
+        plan = {"base": base} | {f"w{k}": widths[f"w{k}"] for k in names}
+        made(plan, Study(seeds=2), f"runs/of{len(names)}")
+        capsys.readouterr()
+        assert main(["report", f"runs/of{len(names)}"]) == 0
+        said = capsys.readouterr().out
+        assert f"{told}: too few seeds." in said
+        assert said.count("too few seeds") == (2 if len(names) == 2 else 1)
 
 
 def test_the_command_writes_what_the_ending_says(capsys):
