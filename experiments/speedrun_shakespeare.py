@@ -1,16 +1,25 @@
 """nanoGPT's loss on Tiny Shakespeare in as few seconds as possible.
 
 Run:     ./launch.sh sweep experiments/speedrun_shakespeare.py --variants base
+         ./launch.sh sweep experiments/speedrun_shakespeare.py --variants
+         learned,layer_norm,no_qk_norm,old_momentum,adamw
          ./launch.sh bench speedrun    (beside PyTorch's nanoGPT, extra `bench`)
+         ./launch.sh bench speedrun experiments/speedrun_shakespeare.py:minute --seeds 3
          ./launch.sh contest experiments/speedrun_shakespeare.py idea.py
-Expect:  1.8689 nats/char (8 seeds, deviation 0.0123; better than 1.8982: p 0.0001) in
-         19.8 seconds of training on two shared cores (17.9 to 23.9), where nanoGPT's
-         2000 steps in PyTorch take 87.7: 4.4 times as long. Compiling and the
-         evaluation take 3 more. With 180 steps 1.8892 (0.0092, p 0.014), in 18.6: too
-         uncertain. The variants, and `minute`, were not run with their seeds yet. One
-         seed each, of earlier tries at 180 to 200 steps: momentum 0.95 costs 0.02,
-         ReLU^2 0.03, one table apart for logits 0.02, three Newton-Schulz steps in
-         place of five 0.03
+Expect:  1.886 nats/char (8 seeds, deviation 0.010; better than 1.8982: p 0.006) in
+         5.3 seconds of training on two Zen 4 cores (4.7 to 6.6), where nanoGPT's 2000
+         steps in PyTorch take 96.4: 18 times as long (bench_speedrun.json of
+         experiments/results/). Compiling and the evaluation take 2 more. And `minute`,
+         3 seeds: 1.577 (0.002) in 91.3 seconds, nanoGPT's own 95.3. What each change
+         gave (8 seeds; ablation_speedrun.md):
+
+             without it                       loss    difference
+             rotary positions (learned)       1.956   +0.069, worse
+             RMSNorm (LayerNorm)              1.894   +0.007, inconclusive
+             a norm of queries and keys       1.898   +0.011, worse
+             a young momentum (0.95)          1.913   +0.027, worse
+             Muon (AdamW at 1e-2)             2.025   +0.139, worse
+             nanoGPT's size (`deep`, 2 seeds) 1.703   in 67 seconds on one core
 Source:  nanoGPT, README, the CPU recipe: 2000 steps of 12 rows, AdamW at 1e-3, whose
          loss over the whole split is the target, 1.8982. Muon: Jordan et al. 2024
 

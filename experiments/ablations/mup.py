@@ -9,8 +9,8 @@ Expect:  2 seeds, widths 32, 64, 128 and 256 (transfer_mup.txt and .png of
          the standard it is 0.0038, 0.0079, 0.0062, 0.0024 and 2.483, 2.306, 2.218,
          2.091: it doesn't, and the widest model, at a rate of its own, ends lower than
          by muP. 96 runs of 8 to 60 seconds: 40 minutes on one core.
-         The coordinate check finds 17 of 23 changes growing with the width by the
-         standard (standard-64-1), by muP four that shrink a little.
+         The coordinate check finds 17 of 23 changes that move with the width by the
+         standard (standard-64-1), by muP four.
          Taken over from a width of 32, muP makes every width as poor as that (best
          2.34 to 2.48): its deviation of 0.02 is too small for 32
 Source:  Yang et al. 2022, figure 1

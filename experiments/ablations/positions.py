@@ -1,11 +1,17 @@
 """How a Transformer knows where a token stands: six ways.
 
 Run:     ./launch.sh sweep experiments/ablations/positions.py
-Expect:  not run with its 8 seeds yet; of 3 (--seeds 3, no verdict), nats/char: rotary
-         1.7796, KERPLE 1.8079, ALiBi 1.8561, learned 1.9019, sinusoidal 1.9293, none
-         2.0508 (deviations 0.001 to 0.008, none 0.031;
-         experiments/results/ablation_positions.md). 18 runs of 73 seconds on two
-         idle cores
+         and at four times the context, which learned positions don't have:
+         ./launch.sh evaluate runs/positions/rotary/seed0 --step 2000 --context 256
+         of each run, then
+         ./launch.sh compare runs/positions/rotary runs/positions/alibi
+         --seen "disjoint windows of 256 tokens" --level 0.0125
+Expect:  8 seeds, nats/char: rotary 1.7822, KERPLE 1.8078, ALiBi 1.8526, learned 1.9074,
+         sinusoidal 1.9309, none 2.0501; each better or worse than learned (p 0.008, the
+         least that 8 pairs can reach; experiments/results/ablation_positions.md). At
+         256 tokens KERPLE 1.793, ALiBi 1.836, rotary 2.048, none 2.430, sinusoidal
+         2.951 (ablation_positions_256.txt). 48 runs of 2.5 minutes on one core: two
+         hours
 Source:  Haviv et al. 2022; Vaswani et al. 2017; Su et al. 2021; Press et al. 2022;
          Chi et al. 2022
 """
