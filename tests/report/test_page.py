@@ -196,6 +196,9 @@ def test_many_without_a_verdict_are_told_in_a_sentence(capsys):
         said = capsys.readouterr().out
         assert f"{told}: too few seeds." in said
         assert said.count("too few seeds") == (2 if len(names) == 2 else 1)
+    made(plan, Study(seeds=5), "runs/judged")
+    assert main(["report", "runs/judged"]) == 0
+    assert capsys.readouterr().out.count(" against base: worse.") == 9
 
 
 def test_the_command_writes_what_the_ending_says(capsys):
