@@ -35,7 +35,7 @@ from lm_jax.statistics.verdicts import (
     Comparison,
     compare,
 )
-from lm_jax.statistics.words import basis, over, seen
+from lm_jax.statistics.words import basis, detected, over
 from lm_jax.training.alike import SEEN, TOKENS, kept, unlike
 
 _MOST = 20  # exact permutations of more pairs take minutes
@@ -116,7 +116,7 @@ class Pairs:
             yield f"B less A {over(self.items, self.level)}"
         told, pairs = f"B against A: {found.verdict}.", len(self.seeds)
         if found.verdict == INCONCLUSIVE:
-            told += seen(pairs, self.level, found.deviation)
+            told += detected(pairs, self.level, found.deviation)
         yield told
         yield basis(pairs, self.level)
 
@@ -152,7 +152,7 @@ def compare_folders(
     rows, sweeps = (_row(a), _row(b)), (planned(a), planned(b))
     sweep = shared(*sweeps)
     measure = split, score or (sweep.measure if sweep else _watched(rows[0]))
-    study = _study(None if seen else sweep, measure, level, smallest)
+    study = _study(sweep, None if seen else measure, level, smallest)
     _check_alike(a, b, rows, measure[1] == "bits_per_byte", seen)
     scores = tuple(_scores(row, measure, seen) for row in rows)
     seeds = sorted(scores[0].keys() & scores[1].keys())
@@ -176,11 +176,14 @@ def compare_folders(
 
 def _study(
     sweep: Report | None,
-    measure: Measure,
+    measure: Measure | None,
     level: float | None,
     smallest: float | None,
 ) -> Study:
-    """What is asked: as was said, else as the sweep that planned both asked it."""
+    """What is asked: as was said, else as the sweep that planned both asked it.
+
+    Its smallest difference is of its own measure; None is another one.
+    """
     planned = sweep.study if sweep else Study()
     if smallest is None and sweep and measure == ("validation", sweep.measure):
         smallest = planned.smallest
@@ -358,9 +361,9 @@ def _notes(
     if len(codes) > 1:
         yield f"Their runs were made by different code of lm_jax: {_seeds(codes)}."
     elif any(
-        figure.changed
+        each.changed
         for row in rows
-        for figure in row.figures(measure, seen or row.policy, "end")
+        for each in row.figures(measure, seen or row.policy, "end")
     ):
         yield "Some scores are of other code than their runs, by a later `evaluate`."
 

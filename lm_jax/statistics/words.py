@@ -143,7 +143,7 @@ def _verdicts(report: Report) -> Iterator[str]:
     for name, found in report.comparisons.items():
         verdict = f"{name} against {report.against[name]}: {found.verdict}."
         if found.verdict == INCONCLUSIVE:
-            verdict += seen(study.seeds, study.level / many, found.deviation)
+            verdict += detected(study.seeds, study.level / many, found.deviation)
         yield f"{verdict} {report.withheld.get(name, '')}".strip()
 
 
@@ -242,7 +242,7 @@ def over(found: OverItems, level: float) -> str:
     )
 
 
-def seen(pairs: int, level: float, deviation: float) -> str:
+def detected(pairs: int, level: float, deviation: float) -> str:
     """What so many seeds would have detected."""
     least = detectable(pairs, level)
     if least is None:

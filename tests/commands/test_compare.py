@@ -340,3 +340,7 @@ def test_two_of_a_sweep_are_judged_by_what_it_asked(tmp_path, capsys):
     asked = ["--measure", "loss", "--level", "0.02"]
     assert main(["compare", "runs/tiny/base", "runs/tiny/wide", "--json", *asked]) == 1
     assert json.loads(capsys.readouterr().out)["level"] == 0.02
+    # Nor of other windows; the level is still the sweep's.
+    asked = ["--seen", "windows"]
+    assert main(["compare", "runs/tiny/base", "runs/tiny/wide", "--json", *asked]) == 1
+    assert json.loads(capsys.readouterr().out)["level"] == 0.01
